@@ -1,0 +1,178 @@
+//! A rustls client connection over a non-blocking socket.
+//!
+//! It knows nothing of what the plaintext means. Both buffers of rustls are bounded: plaintext is taken out after
+//! every read, and nothing is put in while ciphertext is waiting.
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use mio::net::TcpStream;
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
+
+use super::net::Sock;
+use crate::sys;
+
+/// Unsent bytes the kernel may hold before it says the socket is not writable.
+pub(super) const NOTSENT_LOWAT_BYTES: u32 = 16 * 1024;
+/// Ciphertext and early plaintext rustls may hold.
+const TLS_BUFFER_BYTES: usize = 128 * 1024;
+/// Reads of the socket in one pass; what is left is found by the readiness bit.
+const READS_PER_PASS: usize = 16;
+
+/// Why a TLS connection cannot go on.
+#[derive(Debug)]
+pub(super) enum TlsFailure {
+    /// The socket failed.
+    Io(io::Error),
+    /// The peer broke TLS, or its certificate was not accepted.
+    Tls(rustls::Error),
+}
+
+/// What a read pass found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReadState {
+    /// The connection is open.
+    Open,
+    /// The peer said close_notify.
+    Closed,
+    /// The connection ended without close_notify.
+    Cut,
+}
+
+/// A TLS connection and its socket.
+#[derive(Debug)]
+pub(super) struct TlsIo {
+    sock: Sock<TcpStream>,
+    tls: ClientConnection,
+    lowat: bool,
+    received_bytes: u64,
+    sent_bytes: u64,
+}
+
+impl TlsIo {
+    /// Starts the handshake on an established connection.
+    pub(super) fn new(
+        sock: Sock<TcpStream>,
+        config: Arc<rustls::ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Self, TlsFailure> {
+        let mut tls = ClientConnection::new(config, name).map_err(TlsFailure::Tls)?;
+        tls.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+        sock.io().set_nodelay(true).map_err(TlsFailure::Io)?;
+        let lowat = sys::set_notsent_lowat(sock.io().as_fd(), NOTSENT_LOWAT_BYTES).is_ok();
+        Ok(Self { sock, tls, lowat, received_bytes: 0, sent_bytes: 0 })
+    }
+
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.tls.is_handshaking()
+    }
+
+    pub(super) fn is_readable(&self) -> bool {
+        self.sock.is_readable()
+    }
+
+    pub(super) fn is_writable(&self) -> bool {
+        self.sock.is_writable()
+    }
+
+    /// Ciphertext is waiting for the socket.
+    pub(super) fn wants_write(&self) -> bool {
+        self.tls.wants_write()
+    }
+
+    /// Protocol version and cipher suite, for the log.
+    pub(super) fn describe(&self) -> String {
+        let version = self.tls.protocol_version().map(|v| format!("{v:?}")).unwrap_or_default();
+        let suite = self.tls.negotiated_cipher_suite().map(|s| format!("{:?}", s.suite())).unwrap_or_default();
+        let resumed = matches!(self.tls.handshake_kind(), Some(rustls::HandshakeKind::Resumed));
+        format!("{version} {suite}{}", if resumed { ", resumed" } else { "" })
+    }
+
+    /// Reads what is there, giving plaintext to `on_plain`; bounded for one pass.
+    pub(super) fn read(
+        &mut self,
+        scratch: &mut [u8],
+        on_plain: &mut dyn FnMut(&[u8]),
+    ) -> Result<ReadState, TlsFailure> {
+        for _ in 0..READS_PER_PASS {
+            if !self.sock.is_readable() {
+                return Ok(ReadState::Open);
+            }
+            match self.tls.read_tls(&mut self.sock) {
+                Ok(0) => return Ok(ReadState::Cut),
+                Ok(n) => self.received_bytes += n as u64,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(ReadState::Open),
+                Err(e) => return Err(TlsFailure::Io(e)),
+            }
+            let state = match self.tls.process_new_packets() {
+                Ok(state) => state,
+                Err(e) => {
+                    // The alert tells the server why; it may be lost, for the connection is over either way.
+                    let _ = self.tls.write_tls(&mut self.sock);
+                    return Err(TlsFailure::Tls(e));
+                }
+            };
+            let mut left = state.plaintext_bytes_to_read();
+            while left > 0 {
+                match self.tls.reader().read(scratch) {
+                    Ok(0) => break,
+                    Ok(n) => {
+                        left = left.saturating_sub(n);
+                        on_plain(scratch.get(..n).unwrap_or_default());
+                    }
+                    Err(_) => break,
+                }
+            }
+            if state.peer_has_closed() {
+                return Ok(ReadState::Closed);
+            }
+        }
+        Ok(ReadState::Open)
+    }
+
+    /// Encrypts `bytes`. The caller has seen [`TlsIo::wants_write`] false, so all of it fits.
+    pub(super) fn write_plain(&mut self, bytes: &[u8]) -> Result<(), TlsFailure> {
+        self.tls.writer().write_all(bytes).map_err(TlsFailure::Io)
+    }
+
+    /// Writes ciphertext until there is none or the socket refuses; true when there is none left.
+    pub(super) fn flush(&mut self) -> Result<bool, TlsFailure> {
+        while self.tls.wants_write() {
+            match self.tls.write_tls(&mut self.sock) {
+                Ok(0) => return Err(TlsFailure::Io(io::ErrorKind::WriteZero.into())),
+                Ok(n) => self.sent_bytes += n as u64,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) => return Err(TlsFailure::Io(e)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Bytes the kernel holds which it has not put on the wire yet.
+    pub(super) fn unsent(&self) -> usize {
+        sys::unsent(self.sock.io().as_fd()).unwrap_or(0)
+    }
+
+    /// The kernel tells when unsent bytes fall below the mark (Linux 3.12 and later).
+    pub(super) fn has_lowat(&self) -> bool {
+        self.lowat
+    }
+
+    /// Asks for an event when the kernel can take more.
+    pub(super) fn arm_writable(&mut self) -> Result<(), TlsFailure> {
+        self.sock.arm_writable().map_err(TlsFailure::Io)
+    }
+
+    /// Says close_notify; best effort.
+    pub(super) fn close(&mut self) {
+        self.tls.send_close_notify();
+        let _ = self.flush();
+    }
+
+    /// Ciphertext bytes received and sent.
+    pub(super) fn traffic(&self) -> (u64, u64) {
+        (self.received_bytes, self.sent_bytes)
+    }
+}
