@@ -1,0 +1,170 @@
+//! The dialling state machine: which address next, and when. It never connects; it decides.
+
+use crate::Now;
+use crate::upgrade::Reply;
+use crate::url::{HostPattern, ParseError, Url};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// What to dial and where redirects may lead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DialConfig {
+    /// The configured addresses, in order of preference.
+    pub endpoints: Vec<Url>,
+    /// Hosts that redirects and moves may name, beside the endpoints' own hosts.
+    pub redirect_to: Vec<HostPattern>,
+}
+
+/// What the caller is to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Dial this, once, and report with [`Dialer::handle_outcome`].
+    Dial(Target),
+    /// An attempt that was handed out is under way.
+    InProgress,
+    /// Nothing until then.
+    Wait {
+        /// When to poll again.
+        until: Now,
+        /// Why.
+        why: Waiting,
+    },
+    /// The uplink is up.
+    Connected,
+}
+
+/// Why the dialler waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// After a failure or a lost connection.
+    Backoff,
+    /// After 401 or 403.
+    Unauthorized,
+    /// The gateway asked for it with `Retry-After`.
+    RetryAfter,
+    /// Moves come faster than they may.
+    MovePaced,
+    /// No endpoint is configured.
+    NoEndpoint,
+}
+
+/// One address to dial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The address.
+    pub url: Url,
+    /// Whether the configured bearer token may be sent there.
+    pub send_bearer: bool,
+    /// The server's SPKI pin (`sha256/<base64>`), from a 308; it holds for this host alone.
+    pub pin: Option<String>,
+    /// Redirects followed to get here, 0 to 3.
+    pub hop: u8,
+}
+
+/// How an attempt, or a connection, ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The attempt failed before an HTTP reply.
+    Failed(FailureKind),
+    /// The server replied. `Reply::Switched` counts as [`Outcome::Established`].
+    Reply(Reply),
+    /// The uplink is up.
+    Established,
+    /// The uplink that was up is gone. While a move is under way this is the old uplink; after the move's
+    /// `Established` the end of the old one is not reported.
+    Lost,
+}
+
+/// What failed before an HTTP reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The name did not resolve.
+    Resolve,
+    /// TCP did not connect.
+    Connect,
+    /// The TLS handshake failed.
+    Tls,
+    /// It took too long.
+    Timeout,
+    /// The reply was not HTTP, or broke the upgrade.
+    Protocol,
+}
+
+/// Something to log or to keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A 308: this is the endpoint from now on.
+    EndpointMoved {
+        /// The new endpoint.
+        url: Url,
+        /// Its pin.
+        pin: Option<String>,
+    },
+    /// A redirect was not followed.
+    RedirectRefused(RedirectError),
+    /// A move did not succeed; the old uplink stays.
+    MoveFailed,
+}
+
+/// Why a redirect or a move is not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedirectError {
+    /// The address is malformed, or not `https:`/`wss:`.
+    Malformed(ParseError),
+    /// `redirect_to` does not allow the host.
+    Forbidden,
+    /// The address was visited already in this attempt.
+    Loop,
+    /// More than three hops.
+    TooManyHops,
+    /// No address was given.
+    NoTarget,
+}
+
+impl fmt::Display for RedirectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(error) => write!(f, "malformed redirect address: {error}"),
+            Self::Forbidden => {
+                f.write_str("redirect_to does not allow the host; add it there if it is right")
+            }
+            Self::Loop => f.write_str("the redirects form a loop"),
+            Self::TooManyHops => f.write_str("more than 3 redirects in a row"),
+            Self::NoTarget => f.write_str("the redirect names no address"),
+        }
+    }
+}
+
+impl core::error::Error for RedirectError {}
+
+/// Decides what to dial and when.
+#[derive(Debug)]
+pub struct Dialer {
+    config: DialConfig,
+}
+
+impl Dialer {
+    /// A dialler that wants to dial at once. `seed` feeds the jitter and differs from camera to camera.
+    pub fn new(config: DialConfig, _seed: u64) -> Self {
+        Self { config }
+    }
+    /// What to do now.
+    pub fn poll(&mut self, _now: Now) -> Step {
+        Step::Connected
+    }
+    /// Takes the end of an attempt or of the connection.
+    pub fn handle_outcome(&mut self, _now: Now, _outcome: Outcome) {}
+    /// Moves the uplink (make before break): to `target`, or from the endpoints anew when `None`.
+    pub fn retarget(&mut self, _now: Now, _target: Option<&str>) -> Result<(), RedirectError> {
+        Ok(())
+    }
+    /// Takes a new configuration; if it differs, a connected uplink moves to it.
+    pub fn reconfigure(&mut self, _now: Now, config: DialConfig) {
+        self.config = config;
+    }
+    /// The next thing to log or to keep.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        None
+    }
+}
