@@ -1,1 +1,12 @@
-//! Placeholder
+//! Lenscap's agent: runs on the camera, dials the gateway, and carries what the gateway asks for.
+//!
+//! This crate is the only one on the camera that touches the operating system.
+
+pub mod clock;
+pub mod config;
+pub mod dns;
+pub mod identity;
+pub mod json;
+pub mod logging;
+pub mod sys;
+pub mod tls;

@@ -1,0 +1,210 @@
+//! The configuration as the program uses it: every value parsed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use lenscap_uplink::url::{HostPattern, Url};
+use log::LevelFilter;
+
+use super::secret::Secret;
+
+/// Everything that `/etc/config/lenscap` says.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `config agent`.
+    pub agent: AgentConfig,
+    /// Each `config uplink`, in order, at least one.
+    pub uplinks: Vec<Uplink>,
+    /// Each `config profile`, in order, at least one.
+    pub profiles: Vec<Profile>,
+    /// `config harden`, kept for `lenscap harden`.
+    pub harden: Harden,
+}
+
+/// `config agent`: what belongs to the program and not to one uplink.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// Where the identity is kept.
+    pub state_dir: PathBuf,
+    /// Where log lines go.
+    pub log: LogTarget,
+    /// What is logged.
+    pub log_level: LevelFilter,
+    /// The device's serial number, for the name in a self-generated certificate.
+    pub serial: Option<String>,
+    /// A client certificate chain and its key, instead of a self-generated identity.
+    pub certificate: Option<CertificateFiles>,
+    /// The resolver's configuration, resolv.conf(5).
+    pub resolv_conf: PathBuf,
+    /// Names known without asking, hosts(5).
+    pub hosts: PathBuf,
+}
+
+/// `option cert` and `option key`: PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate chain, the device's own certificate first.
+    pub cert: PathBuf,
+    /// The private key: PKCS #8, SEC 1 or PKCS #1.
+    pub key: PathBuf,
+}
+
+/// `option log`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Standard error.
+    Stderr,
+    /// `/dev/log`.
+    Syslog,
+}
+
+/// `config uplink`: one gateway, or several that are equal.
+#[derive(Debug, Clone)]
+pub struct Uplink {
+    /// The section's name.
+    pub name: String,
+    /// Where to dial, in order of preference, at least one.
+    pub endpoints: Vec<Url>,
+    /// Hosts that a redirect may lead to.
+    pub redirect_to: Vec<HostPattern>,
+    /// What vouches for the gateway.
+    pub trust: Trust,
+    /// How the agent shows who it is.
+    pub auth: ClientAuth,
+    /// What the gateway may ask for.
+    pub level: Level,
+}
+
+/// What vouches for a gateway. Where there are pins they hold for the hosts of the uplink's endpoints, instead of a
+/// CA; any other host (after a redirect) needs a CA.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// CA certificates in a PEM file, instead of the built-in Mozilla roots.
+    pub ca_file: Option<PathBuf>,
+    /// Hashes of the gateway's public key.
+    pub pins: Vec<Pin>,
+}
+
+/// The SHA-256 of a certificate's SubjectPublicKeyInfo (RFC 7469, section 2.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pin(pub [u8; 32]);
+
+/// How the agent shows who it is: never both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// A TLS client certificate.
+    Certificate,
+    /// `Authorization: Bearer` with the token in this file.
+    Bearer {
+        /// The file whose first line is the token.
+        token_file: PathBuf,
+    },
+}
+
+/// What a gateway may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Media, snapshots, status, move.
+    Viewer,
+    /// Audit, flows and, where allowed, ONVIF as well.
+    Operator,
+    /// Kept for later.
+    Admin,
+}
+
+impl Level {
+    /// The name in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// `config profile`: one media profile of the camera.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// The section's name, which the gateway asks for.
+    pub name: String,
+    /// The camera's URL, without user and password.
+    pub rtsp: String,
+    /// Where that URL leads.
+    pub rtsp_addr: SocketAddr,
+    /// The camera's URL for one JPEG.
+    pub snapshot: Option<SnapshotUrl>,
+    /// Who the agent is to the camera.
+    pub login: Option<Login>,
+}
+
+/// A parsed `http://` URL on the camera.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotUrl {
+    /// Where to connect.
+    pub addr: SocketAddr,
+    /// The `Host` header's value.
+    pub authority: String,
+    /// The request's target, starting with `/`.
+    pub target: String,
+}
+
+/// The camera's user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The name.
+    pub user: String,
+    /// The password.
+    pub password: Password,
+}
+
+/// Where the camera's password is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Password {
+    /// In the configuration itself.
+    Inline(Secret),
+    /// The first line of a file, read when it is needed.
+    File(PathBuf),
+}
+
+impl Password {
+    /// The password, from the file if that is where it is.
+    ///
+    /// # Errors
+    /// A sentence for the user about the file.
+    pub fn read(&self) -> Result<Secret, String> {
+        match self {
+            Self::Inline(secret) => Ok(secret.clone()),
+            Self::File(path) => Secret::read(path),
+        }
+    }
+}
+
+/// `config harden`: measures that `lenscap harden` takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Harden {
+    /// How far it goes by itself.
+    pub mode: HardenMode,
+    /// Telnet off.
+    pub telnet: bool,
+    /// Factory credentials replaced.
+    pub credentials: bool,
+    /// Nothing listens outwards.
+    pub firewall: bool,
+    /// `address:port` on the LAN that keeps access.
+    pub allow_lan: Vec<String>,
+    /// Destinations that stay reachable.
+    pub allow_out: Vec<String>,
+}
+
+/// `option mode` of `config harden`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HardenMode {
+    /// Nothing is changed.
+    Off,
+    /// Applied, and rolled back unless confirmed.
+    Confirm,
+    /// Applied.
+    Enforce,
+}
