@@ -1,0 +1,46 @@
+# Thin: each target says in one line what it does and calls the tool that does it.
+# Everything a target needs beyond a Rust toolchain is installed by tests/install-deps.sh, which says so.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help demo test soak bench fmt lint deny clean
+
+CARGO := $(shell command -v cargo 2>/dev/null || echo $(HOME)/.cargo/bin/cargo)
+INSTALL := tests/install-deps.sh
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '%-8s %s\n' "$$name" "$$text"; done
+
+demo: ## a real RTSP camera, agent and gateway here; ffmpeg watches through the uplink (KEEP=1 leaves it running)
+	@$(INSTALL) demo
+	$(CARGO) build --locked --workspace
+	@KEEP=$(KEEP) tests/demo.sh
+
+test: ## everything that must pass before a change is merged (under 15 minutes on 2 cores)
+	@tests/run-all.sh
+
+soak: ## the viewers again, 60 seconds each
+	@$(INSTALL) test
+	$(CARGO) build --locked --workspace --all-targets
+	LENSCAP_PLAY_SECONDS=60 RUST_TEST_THREADS=4 $(CARGO) test --locked --workspace --test e2e -- play::
+
+bench: ## Lenscap beside stunnel, OpenSSH, Dropbear and OpenVPN; a table and out/bench/bench.json (root)
+	@$(INSTALL) bench
+	@tests/bench.sh
+
+fmt: ## formats all Rust code
+	$(CARGO) fmt --all
+
+lint: ## format, clippy, shellcheck and Python syntax; every warning is an error
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	git ls-files -z -- '*.sh' '.ci/run' | xargs -0 shellcheck
+	git ls-files -z -- '*.py' | xargs -0 -n1 python3 -c 'import ast, sys; ast.parse(open(sys.argv[1], "rb").read(), sys.argv[1])'
+
+deny: ## licences, bans and sources of all dependencies (installs cargo-deny when it is missing)
+	@$(CARGO) deny --version >/dev/null 2>&1 || { echo "installing cargo-deny with cargo, some minutes"; $(CARGO) install --locked cargo-deny; }
+	$(CARGO) deny check licenses bans sources
+
+clean: ## removes what was built and measured; keeps .venv
+	$(CARGO) clean
+	rm -rf out dist

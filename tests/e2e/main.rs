@@ -1,0 +1,15 @@
+//! End-to-end tests: the real programs on real sockets, watched by viewers that are not ours.
+//!
+//! One binary, so that it links once. What each module proves is in `docs/testing.md`.
+
+mod bad_config;
+mod bad_input;
+mod lifecycle;
+mod play;
+mod pygateway;
+mod quirks;
+mod same_bytes;
+mod secrets;
+mod snapshots;
+mod support;
+mod throttle;

@@ -1,0 +1,115 @@
+//! ffmpeg, ffprobe, GStreamer and retina play both cameras in both codecs through gateway and agent.
+
+use lenscap_tests::harness::{Camera, Codec, Simcam, Stand, TestDir, media, players};
+
+use crate::support::play_seconds;
+
+/// Of the pictures the time allows, the share a viewer must show: it loses some while it starts.
+const SHARE: f64 = 0.9;
+
+#[derive(Clone, Copy)]
+enum Source {
+    Gstreamer(Codec),
+    Simcam(Codec),
+}
+
+fn stand(test: &str, source: Source) -> Stand {
+    let dir = TestDir::new(test);
+    let camera = match source {
+        Source::Gstreamer(codec) => Camera::gstreamer(&dir, codec),
+        Source::Simcam(codec) => Simcam::playing(codec).start(&dir),
+    };
+    Stand::new(&dir, camera)
+}
+
+fn codec_of(source: Source) -> Codec {
+    match source {
+        Source::Gstreamer(codec) | Source::Simcam(codec) => codec,
+    }
+}
+
+#[track_caller]
+fn assert_pictures(seen: u64, seconds: u64) {
+    let enough = (media::FPS * seconds) as f64 * SHARE;
+    println!("{seen} pictures in {seconds} s");
+    assert!(seen as f64 >= enough, "{seen} pictures in {seconds} s, at least {enough} expected");
+}
+
+fn ffmpeg(test: &str, source: Source) {
+    let stand = stand(test, source);
+    let seconds = play_seconds();
+    let played = players::ffmpeg(&stand.dir, &stand.url(), seconds);
+    assert_pictures(played.video, seconds);
+    stand.camera.wait_teardowns(1);
+}
+
+fn ffprobe(test: &str, source: Source) {
+    let stand = stand(test, source);
+    let seconds = play_seconds();
+    let played = players::ffprobe(&stand.dir, &stand.url(), seconds);
+    assert_pictures(played.video, seconds);
+    let codec = if codec_of(source) == Codec::H264 { "h264" } else { "hevc" };
+    assert_eq!(played.video_codec, codec);
+    assert!(played.audio > seconds * 10, "audio is missing: {played:?}");
+    stand.camera.wait_teardowns(1);
+}
+
+fn gstreamer(test: &str, source: Source) {
+    let stand = stand(test, source);
+    let seconds = play_seconds();
+    let played = players::gstreamer(&stand.dir, &stand.url(), seconds, true);
+    assert_pictures(played.video, seconds);
+    assert!(played.audio > seconds * 10, "audio is missing: {played:?}");
+    assert_eq!(played.complaints, "");
+    stand.camera.wait_teardowns(1);
+}
+
+fn retina(test: &str, source: Source) {
+    let stand = stand(test, source);
+    let seconds = play_seconds();
+    let played = players::retina(&stand.dir, &stand.url(), seconds);
+    assert_pictures(played.video, seconds);
+    assert_eq!(played.gaps, 0, "RTP sequence gaps: {played:?}");
+    stand.camera.wait_teardowns(1);
+}
+
+/// Every RTP packet, looked at one by one: no gap, nothing torn, nothing reordered.
+fn rtp_sink(test: &str, source: Source) {
+    let stand = stand(test, source);
+    let seconds = play_seconds();
+    let played = players::rtp_sink(&stand.dir, &stand.url(), seconds);
+    assert_pictures(played.video, seconds);
+    assert_eq!(played.gaps, 0, "RTP sequence gaps: {played:?}");
+    assert_eq!(played.torn, 0, "torn access units: {played:?}");
+    stand.camera.wait_teardowns(1);
+}
+
+macro_rules! plays {
+    ($($viewer:ident)*) => {$(
+        mod $viewer {
+            use super::{Codec, Source};
+
+            #[test]
+            fn gstreamer_h264() {
+                super::$viewer(concat!("play::", stringify!($viewer), "::gst_h264"), Source::Gstreamer(Codec::H264));
+            }
+
+            #[test]
+            fn gstreamer_h265() {
+                super::$viewer(concat!("play::", stringify!($viewer), "::gst_h265"), Source::Gstreamer(Codec::H265));
+            }
+
+            #[test]
+            fn simcam_h264() {
+                super::$viewer(concat!("play::", stringify!($viewer), "::sim_h264"), Source::Simcam(Codec::H264));
+            }
+
+            #[test]
+            fn simcam_h265() {
+                super::$viewer(concat!("play::", stringify!($viewer), "::sim_h265"), Source::Simcam(Codec::H265));
+            }
+        }
+    )*};
+}
+
+plays! { ffmpeg ffprobe gstreamer retina rtp_sink }

@@ -1,0 +1,168 @@
+#!/bin/sh
+# Installs what `make demo`, `make test` or `make bench` need and the machine does not have:
+# Debian packages with apt-get, and the Python packages of the tests in .venv. Says what and why;
+# does nothing when everything is there.
+#
+# usage: tests/install-deps.sh [demo] [test] [bench]
+set -eu
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+requirements=$root/tests/pygateway/requirements.txt
+venv=$root/.venv
+min_rust=90
+
+fail() {
+	echo "install-deps: $*" >&2
+	exit 1
+}
+
+# One line a package: name, then what it is for.
+packages_demo='
+gcc                              links Rust programs
+libc6-dev                        links Rust programs
+ffmpeg                           ffmpeg and ffprobe, as viewers
+python3                          runs the GStreamer camera
+python3-gi                       the GStreamer camera is a Python script
+gir1.2-gst-rtsp-server-1.0       the real RTSP server
+gstreamer1.0-tools               gst-launch-1.0, as a viewer
+gstreamer1.0-plugins-base        test picture and tone
+gstreamer1.0-plugins-good        rtspsrc and RTP payloaders
+gstreamer1.0-plugins-bad         H.265 parser, AAC encoder
+gstreamer1.0-plugins-ugly        x264 encoder
+gstreamer1.0-libav               decoders
+'
+packages_test='
+iproute2                         network namespaces and a throttled link
+nginx-light                      a reverse proxy that ends TLS in front of the gateway
+openssl                          certificates, looked at from outside
+python3-venv                     .venv for the independent gateway
+shellcheck                       lint of the shell scripts
+util-linux                       setpriv, so that no test program outlives its test
+'
+packages_bench='
+dropbear-bin                     competitor: dropbear -R
+iproute2                         network namespaces
+openssh-client                   competitor: ssh -R
+openssh-server                   competitor: the far side of ssh -R
+openssl                          keys for the competitors
+openvpn                          competitor: OpenVPN over TCP
+stunnel4                         competitor: plain TLS forwarding
+util-linux                       setpriv
+'
+
+check_rust() {
+	if ! command -v cargo >/dev/null 2>&1; then
+		# rustup's default place, for a shell that has not read its profile.
+		[ -x "$HOME/.cargo/bin/cargo" ] && return
+		fail "no cargo. Debian's own is too old: install Rust 1.$min_rust or later from https://rustup.rs"
+	fi
+	minor=$(cargo --version | sed -n 's/^cargo 1\.\([0-9]*\)\..*/\1/p')
+	if [ -n "$minor" ] && [ "$minor" -lt "$min_rust" ]; then
+		fail "$(cargo --version) is too old: Lenscap needs 1.$min_rust or later (rustup update)"
+	fi
+}
+
+installed() {
+	[ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# Prints the lines of the packages that are missing.
+missing() {
+	printf '%s\n' "$1" | sort -u | while read -r package why; do
+		[ -n "$package" ] || continue
+		installed "$package" || printf '%s %s\n' "$package" "$why"
+	done
+}
+
+as_root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	elif command -v sudo >/dev/null 2>&1; then
+		sudo "$@"
+	else
+		fail "root is needed for: $* (no sudo here; run it as root, then start again)"
+	fi
+}
+
+apt() {
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y "$@"
+}
+
+# Some packages bring a service. The tests start their own copies on ports of their own, so those services are
+# neither started nor enabled; ones that were here before are not touched.
+hold_services() {
+	policy=/usr/sbin/policy-rc.d
+	[ -e "$policy" ] && return
+	printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+	as_root chmod 755 "$policy"
+	policy_is_ours=yes
+}
+
+release_services() {
+	[ "${policy_is_ours:-no}" = yes ] || return 0
+	as_root rm -f /usr/sbin/policy-rc.d
+	policy_is_ours=no
+	[ -d /run/systemd/system ] || return 0
+	for pair in nginx-light:nginx openssh-server:ssh openvpn:openvpn stunnel4:stunnel4; do
+		case " $names " in
+			*" ${pair%%:*} "*) as_root systemctl -q disable "${pair##*:}" || true ;;
+		esac
+	done
+}
+
+install_packages() {
+	lines=$(missing "$1")
+	[ -n "$lines" ] || return 0
+	command -v apt-get >/dev/null 2>&1 ||
+		fail "no apt-get here; install by other means: $(printf '%s\n' "$lines" | cut -d' ' -f1 | tr '\n' ' ')"
+	echo "install-deps: installing from Debian:"
+	printf '%s\n' "$lines" | while read -r package why; do printf '  %-28s %s\n' "$package" "$why"; done
+	names=$(printf '%s\n' "$lines" | cut -d' ' -f1 | tr '\n' ' ')
+	log=$(mktemp)
+	trap 'release_services; rm -f "$log"' EXIT
+	hold_services
+	# shellcheck disable=SC2086 # one word a package
+	if ! apt install --no-install-recommends $names >"$log" 2>&1; then
+		# The lists may be old or empty.
+		apt update >"$log" 2>&1 || true
+		# shellcheck disable=SC2086
+		if ! apt install --no-install-recommends $names >>"$log" 2>&1; then
+			grep -E '^(E|W|Err):?' "$log" | tail -n 5 >&2 || true
+			fail "cannot install; is this machine offline? By hand: apt-get install $names"
+		fi
+	fi
+	release_services
+	rm -f "$log"
+	trap - EXIT
+}
+
+install_venv() {
+	[ -f "$requirements" ] || fail "$requirements is missing"
+	want=$(sha256sum <"$requirements" | cut -d' ' -f1)
+	[ "$(cat "$venv/requirements.sha256" 2>/dev/null)" = "$want" ] && [ -x "$venv/bin/python" ] && return
+	echo "install-deps: Python packages for the independent gateway, in .venv (tests/pygateway/requirements.txt)"
+	rm -rf "$venv"
+	/usr/bin/python3 -m venv "$venv"
+	"$venv/bin/python" -m pip install -q --disable-pip-version-check -r "$requirements" ||
+		fail "cannot install the Python packages; is this machine offline? By hand: $venv/bin/pip install -r $requirements"
+	printf '%s\n' "$want" >"$venv/requirements.sha256"
+}
+
+[ $# -gt 0 ] || fail "usage: tests/install-deps.sh [demo] [test] [bench]"
+wanted=
+want_venv=no
+for group in "$@"; do
+	case $group in
+		demo) wanted="$wanted$packages_demo" ;;
+		test)
+			wanted="$wanted$packages_demo$packages_test"
+			want_venv=yes
+			;;
+		bench) wanted="$wanted$packages_demo$packages_bench" ;;
+		*) fail "unknown group '$group': demo, test or bench" ;;
+	esac
+done
+
+check_rust
+install_packages "$wanted"
+[ "$want_venv" = no ] || install_venv

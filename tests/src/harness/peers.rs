@@ -1,0 +1,1 @@
+//! The independent gateway in Python, started and commanded.

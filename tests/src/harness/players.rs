@@ -1,0 +1,121 @@
+//! Viewers that are not ours: ffmpeg, ffprobe and GStreamer, each playing a URL for a while.
+
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::dir::TestDir;
+use super::process::Process;
+use super::{tools, wait};
+
+/// How long a viewer may take to show its first picture.
+const FIRST_PICTURE_LIMIT: Duration = Duration::from_secs(20);
+/// How long a viewer may take on top of the time it plays.
+const MARGIN: Duration = Duration::from_secs(30);
+
+/// What a viewer saw.
+#[derive(Debug, Clone, Default)]
+pub struct Played {
+    /// Pictures (decoded, or packets where the viewer does not decode).
+    pub video: u64,
+    /// Audio frames or packets; 0 where the viewer does not count them.
+    pub audio: u64,
+    /// The video codec by the viewer's name of it.
+    pub video_codec: String,
+    /// What it printed at level error.
+    pub complaints: String,
+}
+
+/// Plays with ffmpeg, decoding everything.
+#[track_caller]
+pub fn ffmpeg(dir: &TestDir, url: &str, seconds: u64) -> Played {
+    let mut command = Command::new(tools::outside("ffmpeg"));
+    command
+        .args(["-nostdin", "-v", "error", "-rtsp_transport", "tcp", "-i", url, "-t", &seconds.to_string()])
+        .args(["-map", "0", "-f", "null", "-progress", "pipe:1", "-"]);
+    let limit = Duration::from_secs(seconds) + MARGIN;
+    let finished = Process::run(dir, "ffmpeg", &command, limit).success("ffmpeg");
+    let video = finished
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix("frame="))
+        .filter_map(|count| count.trim().parse().ok())
+        .max()
+        .unwrap_or(0);
+    Played { video, complaints: finished.stderr, ..Played::default() }
+}
+
+/// Reads with ffprobe, counting packets.
+#[track_caller]
+pub fn ffprobe(dir: &TestDir, url: &str, seconds: u64) -> Played {
+    let mut command = Command::new(tools::outside("ffprobe"));
+    command
+        .args(["-v", "error", "-rtsp_transport", "tcp", "-read_intervals", &format!("%+{seconds}")])
+        .args(["-count_packets", "-show_entries", "stream=codec_type,codec_name,width,height,nb_read_packets"])
+        .args(["-of", "json", url]);
+    let limit = Duration::from_secs(seconds) + MARGIN;
+    let finished = Process::run(dir, "ffprobe", &command, limit).success("ffprobe");
+    let report: Value = serde_json::from_str(&finished.stdout)
+        .unwrap_or_else(|error| panic!("ffprobe printed no JSON ({error}): {}", finished.stdout));
+    let streams = report["streams"].as_array().cloned().unwrap_or_default();
+    let of = |kind: &str| streams.iter().find(|stream| stream["codec_type"] == kind).cloned().unwrap_or_default();
+    let packets = |stream: &Value| stream["nb_read_packets"].as_str().and_then(|n| n.parse().ok()).unwrap_or(0);
+    let (video, audio) = (of("video"), of("audio"));
+    Played {
+        video: packets(&video),
+        audio: packets(&audio),
+        video_codec: video["codec_name"].as_str().unwrap_or_default().to_owned(),
+        complaints: finished.stderr,
+    }
+}
+
+/// Plays with GStreamer's `rtspsrc protocols=tcp`, decoding everything.
+#[track_caller]
+pub fn gstreamer(dir: &TestDir, url: &str, seconds: u64, with_audio: bool) -> Played {
+    let mut pipeline = format!(
+        "rtspsrc location={url} protocols=tcp latency=200 name=src \
+         src. ! application/x-rtp,media=video ! decodebin ! fakesink name=video silent=false sync=false async=false"
+    );
+    if with_audio {
+        pipeline += " src. ! application/x-rtp,media=audio ! decodebin ! \
+                     fakesink name=audio silent=false sync=false async=false";
+    }
+    let mut command = Command::new(tools::outside("gst-launch-1.0"));
+    command.args(["-e", "-v"]).args(pipeline.split_whitespace());
+    let mut process = Process::start(dir, "gst-launch", &command).quiet();
+    let chained = |line: &str, sink: &str| line.contains(&format!("GstFakeSink:{sink}")) && line.contains("chain");
+    process.wait_log("the first picture", FIRST_PICTURE_LIMIT, |line| chained(line, "video"));
+    wait::measure_for(Duration::from_secs(seconds));
+    // With -e an interrupt ends the stream in order, TEARDOWN included.
+    process.signal(Signal::SIGINT);
+    let status = process.wait_exit(MARGIN);
+    let log = process.stdout_text();
+    assert!(status.success(), "gst-launch-1.0 ended with {status}\n{}", process.stderr_text());
+    let count = |sink: &str| log.lines().filter(|line| chained(line, sink)).count() as u64;
+    let everything = process.log();
+    let complaints = everything.lines().filter(|line| line.starts_with("ERROR"));
+    Played {
+        video: count("video"),
+        audio: count("audio"),
+        video_codec: String::new(),
+        complaints: complaints.map(|line| format!("{line}\n")).collect(),
+    }
+}
+
+/// Decodes a file with ffmpeg, stopping at the first error; gives what it printed, which is nothing when all is well.
+#[track_caller]
+pub fn decode_strictly(dir: &TestDir, file: &std::path::Path, format: &str) -> String {
+    let mut command = Command::new(tools::outside("ffmpeg"));
+    command
+        .args(["-nostdin", "-v", "error", "-xerror", "-err_detect", "explode", "-f", format, "-i"])
+        .arg(file)
+        .args(["-f", "null", "-"]);
+    let finished = Process::run(dir, "ffmpeg-decode", &command, Duration::from_secs(120));
+    let mut said = finished.output();
+    if !finished.status.success() {
+        said += &format!("(ffmpeg: {})", finished.status);
+    }
+    said
+}
