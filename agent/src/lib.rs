@@ -8,5 +8,6 @@ pub mod dns;
 pub mod identity;
 pub mod json;
 pub mod logging;
+pub mod run;
 pub mod sys;
 pub mod tls;

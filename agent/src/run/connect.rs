@@ -55,7 +55,11 @@ impl Connecting {
     }
 
     pub(super) fn poll_timeout(&self) -> Duration {
-        if self.waiting.is_empty() { self.deadline } else { self.next_at.min(self.deadline) }
+        if self.waiting.is_empty() {
+            self.deadline
+        } else {
+            self.next_at.min(self.deadline)
+        }
     }
 
     /// Looks at what is under way and starts what is due.
@@ -155,12 +159,19 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let ended = finish(&[ip("127.1.2.3"), ip("127.0.0.1")], port);
-        assert!(matches!(ended, Connect::Connected(a, _) if a.ip() == ip("127.0.0.1")), "{ended:?}");
+        assert!(
+            matches!(ended, Connect::Connected(a, _) if a.ip() == ip("127.0.0.1")),
+            "{ended:?}"
+        );
     }
 
     #[test]
     fn refused_everywhere_is_an_error() {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let ended = finish(&[ip("127.0.0.1")], port);
         assert!(matches!(ended, Connect::Failed(ref e) if e.kind() == io::ErrorKind::ConnectionRefused));
         assert!(matches!(finish(&[], port), Connect::Failed(_)));

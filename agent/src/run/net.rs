@@ -37,13 +37,19 @@ pub(super) struct Net {
 
 impl Net {
     pub(super) fn new(registry: Registry) -> Rc<Self> {
-        Rc::new(Self { registry, sockets: RefCell::new(BTreeMap::new()), next: Cell::new(FIRST) })
+        Rc::new(Self {
+            registry,
+            sockets: RefCell::new(BTreeMap::new()),
+            next: Cell::new(FIRST),
+        })
     }
 
     /// Records what an event says. Tokens are never used twice, so a late event of a closed socket finds nothing.
     pub(super) fn handle_event(&self, event: &Event) {
         let sockets = self.sockets.borrow();
-        let Some(ready) = sockets.get(&event.token().0) else { return };
+        let Some(ready) = sockets.get(&event.token().0) else {
+            return;
+        };
         let mut bits = ready.get();
         if event.is_readable() {
             bits |= READABLE;
@@ -65,10 +71,16 @@ impl Net {
         }
         let id = self.next.get();
         self.next.set(id.checked_add(1).unwrap_or(FIRST));
-        self.registry.register(&mut io, Token(id), Interest::READABLE | Interest::WRITABLE)?;
+        self.registry
+            .register(&mut io, Token(id), Interest::READABLE | Interest::WRITABLE)?;
         let ready = Rc::new(Cell::new(0));
         sockets.insert(id, Rc::clone(&ready));
-        Ok(Sock { io, id, ready, net: Rc::clone(self) })
+        Ok(Sock {
+            io,
+            id,
+            ready,
+            net: Rc::clone(self),
+        })
     }
 
     /// Starts a TCP connection; it is established once [`Sock::poll_connected`] says so.

@@ -47,7 +47,11 @@ pub(super) enum Next {
 
 impl Pace {
     pub(super) fn new() -> Self {
-        Self { pull: MIN_PULL_BYTES, since_asked: 0, state: State::Open }
+        Self {
+            pull: MIN_PULL_BYTES,
+            since_asked: 0,
+            state: State::Open,
+        }
     }
 
     /// The bytes to pull now, if any.

@@ -52,7 +52,11 @@ impl Repeats {
         if self.lines.len() >= MAX_LINES {
             self.lines.remove(0);
         }
-        self.lines.push(Line { text: text.to_owned(), said_at: now, again: 0 });
+        self.lines.push(Line {
+            text: text.to_owned(),
+            said_at: now,
+            again: 0,
+        });
         Some(0)
     }
 }

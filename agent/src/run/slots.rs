@@ -18,7 +18,10 @@ pub(super) struct Slot {
 
 impl Slots {
     pub(super) fn new(max: usize) -> Self {
-        Self { used: Rc::new(Cell::new(0)), max }
+        Self {
+            used: Rc::new(Cell::new(0)),
+            max,
+        }
     }
 
     /// A permit, if one is left.
@@ -27,7 +30,9 @@ impl Slots {
             return None;
         }
         self.used.set(self.used.get() + 1);
-        Some(Slot { used: Rc::clone(&self.used) })
+        Some(Slot {
+            used: Rc::clone(&self.used),
+        })
     }
 
     pub(super) fn used(&self) -> usize {

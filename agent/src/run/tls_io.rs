@@ -3,13 +3,10 @@
 //! It knows nothing of what the plaintext means. Both buffers of rustls are bounded: plaintext is taken out after
 //! every read, and nothing is put in while ciphertext is waiting.
 
-use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
-use std::sync::Arc;
-
 use mio::net::TcpStream;
 use rustls::ClientConnection;
-use rustls::pki_types::ServerName;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 
 use super::net::Sock;
 use crate::sys;
@@ -53,16 +50,17 @@ pub(super) struct TlsIo {
 
 impl TlsIo {
     /// Starts the handshake on an established connection.
-    pub(super) fn new(
-        sock: Sock<TcpStream>,
-        config: Arc<rustls::ClientConfig>,
-        name: ServerName<'static>,
-    ) -> Result<Self, TlsFailure> {
-        let mut tls = ClientConnection::new(config, name).map_err(TlsFailure::Tls)?;
+    pub(super) fn new(sock: Sock<TcpStream>, mut tls: ClientConnection) -> io::Result<Self> {
         tls.set_buffer_limit(Some(TLS_BUFFER_BYTES));
-        sock.io().set_nodelay(true).map_err(TlsFailure::Io)?;
+        sock.io().set_nodelay(true)?;
         let lowat = sys::set_notsent_lowat(sock.io().as_fd(), NOTSENT_LOWAT_BYTES).is_ok();
-        Ok(Self { sock, tls, lowat, received_bytes: 0, sent_bytes: 0 })
+        Ok(Self {
+            sock,
+            tls,
+            lowat,
+            received_bytes: 0,
+            sent_bytes: 0,
+        })
     }
 
     pub(super) fn is_handshaking(&self) -> bool {
@@ -84,8 +82,16 @@ impl TlsIo {
 
     /// Protocol version and cipher suite, for the log.
     pub(super) fn describe(&self) -> String {
-        let version = self.tls.protocol_version().map(|v| format!("{v:?}")).unwrap_or_default();
-        let suite = self.tls.negotiated_cipher_suite().map(|s| format!("{:?}", s.suite())).unwrap_or_default();
+        let version = self
+            .tls
+            .protocol_version()
+            .map(|v| format!("{v:?}"))
+            .unwrap_or_default();
+        let suite = self
+            .tls
+            .negotiated_cipher_suite()
+            .map(|s| format!("{:?}", s.suite()))
+            .unwrap_or_default();
         let resumed = matches!(self.tls.handshake_kind(), Some(rustls::HandshakeKind::Resumed));
         format!("{version} {suite}{}", if resumed { ", resumed" } else { "" })
     }
@@ -94,7 +100,7 @@ impl TlsIo {
     pub(super) fn read(
         &mut self,
         scratch: &mut [u8],
-        on_plain: &mut dyn FnMut(&[u8]),
+        on_plain: &mut dyn FnMut(&mut [u8]),
     ) -> Result<ReadState, TlsFailure> {
         for _ in 0..READS_PER_PASS {
             if !self.sock.is_readable() {
@@ -120,7 +126,7 @@ impl TlsIo {
                     Ok(0) => break,
                     Ok(n) => {
                         left = left.saturating_sub(n);
-                        on_plain(scratch.get(..n).unwrap_or_default());
+                        on_plain(scratch.get_mut(..n).unwrap_or_default());
                     }
                     Err(_) => break,
                 }

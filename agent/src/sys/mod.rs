@@ -7,7 +7,7 @@ mod socket;
 mod time;
 
 pub use signals::{Signal, Signals};
-pub use socket::{out_queue, set_notsent_lowat};
+pub use socket::{out_queue, set_notsent_lowat, unsent};
 pub use time::{clock_synchronised, monotonic, realtime};
 
 use ring::rand::SecureRandom as _;

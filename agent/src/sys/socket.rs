@@ -19,6 +19,23 @@ pub fn out_queue(socket: impl AsFd) -> io::Result<usize> {
     Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
+/// Bytes in a TCP socket's send queue that have not been sent yet (`SIOCOUTQNSD`, Linux 2.6.39 and later): unlike
+/// [`out_queue`] it does not grow with the round trip.
+///
+/// # Errors
+/// What the kernel says, for example that this is no socket.
+pub fn unsent(socket: impl AsFd) -> io::Result<usize> {
+    /// The same number on every architecture (`include/uapi/linux/sockios.h`).
+    const SIOCOUTQNSD: libc::c_int = 0x894b;
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is borrowed for the call; SIOCOUTQNSD writes one int.
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), SIOCOUTQNSD as _, &raw mut bytes) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
 /// Limits what a TCP socket takes beyond what it has sent (`TCP_NOTSENT_LOWAT`, Linux 3.12 and later), so that a
 /// slow link shows at once and not after a full send buffer.
 ///
@@ -67,12 +84,14 @@ mod tests {
         let chunk = [0; 4096];
         while client.write(&chunk).is_ok() {}
         assert!(out_queue(&client).unwrap() > 0);
+        assert!((1..=out_queue(&client).unwrap()).contains(&unsent(&client).unwrap()));
     }
 
     #[test]
     fn what_is_no_socket_is_an_error() {
         let file = std::fs::File::open("/dev/null").unwrap();
         assert!(out_queue(&file).is_err());
+        assert!(unsent(&file).is_err());
         assert!(set_notsent_lowat(&file, 1).is_err());
     }
 }

@@ -1,0 +1,525 @@
+//! `lenscap run`: one thread around one `mio::Poll`.
+//!
+//! Each turn reads the clock once. Events only set readiness; then comes a bounded pass of work, then the timers,
+//! then the writes. There is no polling tick: an idle agent wakes for its next deadline and for nothing else.
+//! It never listens and never executes anything.
+
+mod camera;
+mod connect;
+mod net;
+mod pace;
+mod relay;
+mod repeats;
+mod resolve;
+mod routes;
+mod shared;
+mod slots;
+mod snapshot;
+mod status;
+mod tls_io;
+mod uplink;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use lenscap_uplink::dial::RedirectError;
+use mio::{Events, Interest, Poll, Waker};
+
+use self::net::Net;
+use self::shared::{Scratch, Shared};
+use self::status::About;
+use self::uplink::{Ask, Uplink};
+use crate::clock::Clock;
+use crate::config::{self, ClientAuth, Config, Loaded};
+use crate::identity::{self, Identity};
+use crate::sys::{self, Signal, Signals};
+
+/// Events taken from the poller at one time.
+const MAX_EVENTS: usize = 64;
+/// How long an orderly end may take.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// Requests of connections that are answered in one pass.
+const ASKS_PER_PASS: usize = 64;
+/// Uplinks that are no longer configured and still drain; one more ends the oldest.
+const MAX_RETIRED: usize = 4;
+
+/// Why the agent cannot run. Each says what to do.
+#[derive(Debug)]
+pub enum RunError {
+    /// The operating system refused something that the agent cannot do without.
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// There is no usable identity.
+    Identity(identity::IdentityError),
+    /// An uplink's TLS cannot be set up.
+    Tls {
+        /// The uplink's name.
+        uplink: String,
+        /// Why.
+        error: crate::tls::TlsError,
+    },
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System { what, error } => write!(f, "{what}: {error}"),
+            Self::Identity(error) => error.fmt(f),
+            Self::Tls { uplink, error } => write!(f, "uplink {uplink}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |error| RunError::System { what, error }
+}
+
+const TERMINATE: u8 = 1;
+const RELOAD: u8 = 2;
+const REPORT: u8 = 4;
+
+/// Does from another thread what signals do.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    waker: Arc<Waker>,
+    commands: Arc<AtomicU8>,
+}
+
+impl Handle {
+    /// As SIGTERM: an orderly end.
+    pub fn terminate(&self) {
+        self.send(TERMINATE);
+    }
+
+    /// As SIGHUP: the configuration is read again.
+    pub fn reload(&self) {
+        self.send(RELOAD);
+    }
+
+    /// As SIGUSR1: counters are logged.
+    pub fn report(&self) {
+        self.send(REPORT);
+    }
+
+    fn send(&self, command: u8) {
+        self.commands.fetch_or(command, Ordering::SeqCst);
+        // The agent's poller is gone when this fails, and nobody is there to be woken.
+        let _ = self.waker.wake();
+    }
+}
+
+/// Runs the agent until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What keeps it from starting; afterwards nothing does.
+pub fn run(config_path: &Path, loaded: Loaded) -> Result<(), RunError> {
+    let signals = Signals::new().map_err(system("signals"))?;
+    let (mut agent, _handle) = Agent::new(config_path, loaded)?;
+    agent.listen_to(signals)?;
+    agent.run()
+}
+
+/// The agent's event loop and everything in it.
+pub struct Agent {
+    poll: Poll,
+    signals: Option<Signals>,
+    commands: Arc<AtomicU8>,
+    config_path: PathBuf,
+    config: Config,
+    identity: Option<Identity>,
+    clock: Arc<Clock>,
+    about: About,
+    shared: Shared,
+    uplinks: Vec<Uplink>,
+    retired: Vec<Uplink>,
+    /// Set once the agent ends: no later than this.
+    ending: Option<Duration>,
+}
+
+impl fmt::Debug for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agent")
+            .field("uplinks", &self.uplinks.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Agent {
+    /// Sets everything up; nothing is dialled before [`Agent::run`]. The handle does what signals do.
+    ///
+    /// # Errors
+    /// What keeps the agent from starting.
+    pub fn new(config_path: &Path, loaded: Loaded) -> Result<(Self, Handle), RunError> {
+        let poll = Poll::new().map_err(system("epoll"))?;
+        let registry = poll.registry().try_clone().map_err(system("epoll"))?;
+        let waker = Waker::new(poll.registry(), net::WAKER).map_err(system("eventfd"))?;
+        let Loaded { config, warnings } = loaded;
+        warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        let clock = Arc::new(Clock::system());
+        let identity = load_identity(&config)?;
+        let shared = Shared::new(Net::new(registry), &config);
+        let uplinks = config
+            .uplinks
+            .iter()
+            .map(|uplink| make_uplink(uplink, identity.as_ref(), &clock))
+            .collect::<Result<_, _>>()?;
+        let commands = Arc::new(AtomicU8::new(0));
+        let handle = Handle {
+            waker: Arc::new(waker),
+            commands: Arc::clone(&commands),
+        };
+        let agent = Self {
+            poll,
+            signals: None,
+            commands,
+            config_path: config_path.to_owned(),
+            config,
+            identity,
+            clock,
+            about: About::new(sys::monotonic()),
+            shared,
+            uplinks,
+            retired: Vec::new(),
+            ending: None,
+        };
+        Ok((agent, handle))
+    }
+
+    fn listen_to(&mut self, mut signals: Signals) -> Result<(), RunError> {
+        self.poll
+            .registry()
+            .register(&mut signals, net::SIGNALS, Interest::READABLE)
+            .map_err(system("signals"))?;
+        self.signals = Some(signals);
+        Ok(())
+    }
+
+    /// Runs until told to end.
+    ///
+    /// # Errors
+    /// When the poller itself fails.
+    pub fn run(mut self) -> Result<(), RunError> {
+        log::info!(
+            "lenscap {} is up; {} uplinks, {} profiles",
+            env!("CARGO_PKG_VERSION"),
+            self.uplinks.len(),
+            self.config.profiles.len()
+        );
+        let mut events = Events::with_capacity(MAX_EVENTS);
+        let mut scratch = Scratch::new();
+        let mut wait = Some(Duration::ZERO);
+        loop {
+            match self.poll.poll(&mut events, wait) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(RunError::System { what: "epoll", error }),
+            }
+            let now = sys::monotonic();
+            self.shared.totals.borrow_mut().turns += 1;
+            events
+                .iter()
+                .for_each(|event| self.shared.net.handle_event(event));
+            if !self.take_commands(now) {
+                log::info!("told to end a second time; ending at once");
+                return Ok(());
+            }
+            let more = self.turn(now, &mut scratch);
+            if let Some(deadline) = self.ending
+                && (now >= deadline || self.retired.iter().all(Uplink::is_over))
+            {
+                self.retired
+                    .iter_mut()
+                    .for_each(|uplink| uplink.close(now, &mut scratch));
+                log::info!("ended");
+                return Ok(());
+            }
+            wait = if more {
+                Some(Duration::ZERO)
+            } else {
+                self.poll_timeout().map(|at| at.saturating_sub(now))
+            };
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Duration> {
+        let uplinks = self
+            .uplinks
+            .iter()
+            .chain(&self.retired)
+            .filter_map(Uplink::poll_timeout)
+            .min();
+        [uplinks, self.ending].into_iter().flatten().min()
+    }
+
+    /// Work, timers, writes. True when there is more to do at once.
+    fn turn(&mut self, now: Duration, scratch: &mut Scratch) -> bool {
+        let mut more = false;
+        let Self {
+            uplinks,
+            retired,
+            shared,
+            ..
+        } = self;
+        for uplink in uplinks.iter_mut().chain(retired.iter_mut()) {
+            more |= uplink.work(now, shared, scratch);
+        }
+        for uplink in uplinks.iter_mut().chain(retired.iter_mut()) {
+            if uplink.poll_timeout().is_some_and(|at| at <= now) {
+                uplink.handle_timeout(now, shared, scratch);
+            }
+        }
+        self.answer(now);
+        let Self {
+            uplinks,
+            retired,
+            shared,
+            ..
+        } = self;
+        for uplink in uplinks.iter_mut().chain(retired.iter_mut()) {
+            more |= uplink.write(now, shared, scratch);
+        }
+        if self.ending.is_none() {
+            self.retired.retain(|uplink| !uplink.is_over());
+        }
+        more
+    }
+
+    fn answer(&mut self, now: Duration) {
+        for _ in 0..ASKS_PER_PASS {
+            let asked = self.uplinks.iter_mut().chain(&mut self.retired).enumerate();
+            let Some((index, (link, ask))) = asked
+                .filter_map(|(index, uplink)| uplink.poll_ask().map(|ask| (index, ask)))
+                .next()
+            else {
+                return;
+            };
+            self.answer_one(now, index, link, ask);
+        }
+    }
+
+    fn answer_one(&mut self, now: Duration, index: usize, link: u32, ask: Ask) {
+        let Self {
+            about,
+            shared,
+            clock,
+            uplinks,
+            retired,
+            ..
+        } = self;
+        let split = uplinks.len();
+        let status = match &ask {
+            Ask::Status { .. } => uplinks
+                .iter()
+                .chain(retired.iter())
+                .nth(index)
+                .map(|asked| status::json(now, about, shared, clock, uplinks, asked, link)),
+            Ask::Move { .. } | Ask::GoAway => None,
+        };
+        let uplink = if index < split {
+            uplinks.get_mut(index)
+        } else {
+            retired.get_mut(index - split)
+        };
+        let Some(uplink) = uplink else { return };
+        match ask {
+            Ask::Status { stream } => {
+                if let (Some(link), Some(json)) = (uplink.link_mut(link), status) {
+                    link.answer(
+                        stream,
+                        200,
+                        &[("content-type", "application/json")],
+                        json.into_bytes(),
+                    );
+                }
+            }
+            Ask::GoAway => uplink.handle_go_away(now, shared, link),
+            Ask::Move { stream, .. } if index >= split => {
+                uplink.answer_text(link, stream, 409, "this uplink ends");
+            }
+            Ask::Move { stream, target } => match uplink.retarget(now, shared, target.as_deref()) {
+                Ok(()) => uplink.answer_text(link, stream, 202, "moving"),
+                Err(error) => {
+                    let status = match error {
+                        RedirectError::Malformed(_) | RedirectError::NoTarget => 400,
+                        RedirectError::Forbidden => 403,
+                        RedirectError::Loop | RedirectError::TooManyHops => 409,
+                    };
+                    log::warn!("uplink {}: move refused: {error}", uplink.config().name);
+                    uplink.answer_text(link, stream, status, &error.to_string());
+                }
+            },
+        }
+    }
+
+    /// What signals and handles ask for. False when the agent is to end at once.
+    fn take_commands(&mut self, now: Duration) -> bool {
+        let mut commands = self.commands.swap(0, Ordering::SeqCst);
+        if let Some(signals) = &mut self.signals {
+            // A descriptor that fails to be read has no signal; nothing better can be done.
+            while let Ok(Some(signal)) = signals.poll() {
+                let command = match signal {
+                    Signal::Terminate => TERMINATE,
+                    Signal::Reload => RELOAD,
+                    Signal::Report => REPORT,
+                };
+                if command == TERMINATE && commands & TERMINATE != 0 {
+                    return false;
+                }
+                commands |= command;
+            }
+        }
+        if commands & REPORT != 0 {
+            self.report();
+        }
+        if commands & TERMINATE != 0 {
+            if self.ending.is_some() {
+                return false;
+            }
+            self.end(now);
+        } else if commands & RELOAD != 0 && self.ending.is_none() {
+            self.reload(now);
+        }
+        true
+    }
+
+    fn report(&self) {
+        let media = status::media(&self.shared, self.uplinks.iter().chain(&self.retired));
+        let counters: Vec<String> = status::counters(&self.shared, &media)
+            .iter()
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect();
+        log::info!("{}", counters.join(", "));
+    }
+
+    fn end(&mut self, now: Duration) {
+        log::info!("told to end; ending sessions and connections");
+        self.ending = Some(now + END_TIMEOUT);
+        self.retired.append(&mut self.uplinks);
+        self.retired
+            .iter_mut()
+            .for_each(|uplink| uplink.retire(now, true));
+    }
+
+    /// Reads the configuration again. A broken one changes nothing.
+    fn reload(&mut self, now: Duration) {
+        let Loaded { config, warnings } = match config::load(&self.config_path) {
+            Ok(loaded) => loaded,
+            Err(errors) => {
+                log::error!("the configuration is broken; the last good one stays in force");
+                errors.errors.iter().for_each(|error| log::error!("{error}"));
+                return;
+            }
+        };
+        warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        let new_identity = !same_identity(&self.config, &config);
+        let identity = if new_identity {
+            match load_identity(&config) {
+                Ok(identity) => identity,
+                Err(error) => {
+                    log::error!("the last good configuration stays in force: {error}");
+                    return;
+                }
+            }
+        } else {
+            self.identity.take()
+        };
+        self.identity = identity;
+        self.apply_uplinks(now, &config, new_identity);
+        log::set_max_level(config.agent.log_level);
+        *self.shared.profiles.borrow_mut() = config.profiles.clone().into();
+        *self.shared.resolv_conf.borrow_mut() = config.agent.resolv_conf.clone();
+        *self.shared.hosts.borrow_mut() = config.agent.hosts.clone();
+        self.shared.repeats.borrow_mut().clear();
+        self.config = config;
+        log::info!("the configuration was read again");
+    }
+
+    /// Unchanged uplinks stay up; changed and removed ones drain, changed and new ones are dialled.
+    fn apply_uplinks(&mut self, now: Duration, config: &Config, new_identity: bool) {
+        let mut old = std::mem::take(&mut self.uplinks);
+        for wanted in &config.uplinks {
+            let kept = old.iter().position(|uplink| {
+                let certificate = matches!(wanted.auth, ClientAuth::Certificate);
+                same_uplink(uplink.config(), wanted) && !(new_identity && certificate)
+            });
+            if let Some(index) = kept {
+                self.uplinks.push(old.swap_remove(index));
+                continue;
+            }
+            match make_uplink(wanted, self.identity.as_ref(), &self.clock) {
+                Ok(uplink) => {
+                    log::info!("uplink {}: new or changed", wanted.name);
+                    self.uplinks.push(uplink);
+                }
+                Err(error) => log::error!("{error}"),
+            }
+        }
+        for mut uplink in old {
+            log::info!(
+                "uplink {}: removed or changed; its connection drains",
+                uplink.config().name
+            );
+            uplink.retire(now, false);
+            self.retired.push(uplink);
+        }
+        while self.retired.len() > MAX_RETIRED {
+            self.retired.remove(0);
+        }
+    }
+}
+
+/// The identity, where an uplink shows one.
+fn load_identity(config: &Config) -> Result<Option<Identity>, RunError> {
+    if !config
+        .uplinks
+        .iter()
+        .any(|uplink| matches!(uplink.auth, ClientAuth::Certificate))
+    {
+        return Ok(None);
+    }
+    let identity = identity::load_or_create(&config.agent).map_err(RunError::Identity)?;
+    log::info!("this camera's fingerprint is {}", identity.fingerprint);
+    Ok(Some(identity))
+}
+
+fn make_uplink(
+    uplink: &config::Uplink,
+    identity: Option<&Identity>,
+    clock: &Arc<Clock>,
+) -> Result<Uplink, RunError> {
+    let seed = u64::from_le_bytes(sys::random().map_err(system("random bytes"))?);
+    Uplink::new(uplink.clone(), identity, Arc::clone(clock), seed).map_err(|error| RunError::Tls {
+        uplink: uplink.name.clone(),
+        error,
+    })
+}
+
+fn same_identity(a: &Config, b: &Config) -> bool {
+    let needs = |c: &Config| {
+        c.uplinks
+            .iter()
+            .any(|u| matches!(u.auth, ClientAuth::Certificate))
+    };
+    needs(a) == needs(b)
+        && a.agent.state_dir == b.agent.state_dir
+        && a.agent.certificate == b.agent.certificate
+}
+
+fn same_uplink(a: &config::Uplink, b: &config::Uplink) -> bool {
+    a.name == b.name
+        && a.endpoints == b.endpoints
+        && a.redirect_to == b.redirect_to
+        && a.trust == b.trust
+        && a.auth == b.auth
+        && a.level == b.level
+}

@@ -1,0 +1,143 @@
+//! What a gateway may ask for. Everything else is 404: the gateway names profiles, never hosts, ports or paths.
+
+use lenscap_uplink::h2::Request;
+
+/// The subprotocol of RTSP over WebSocket (ONVIF Streaming Specification, section 5.1.4).
+pub(super) const RTSP_SUBPROTOCOL: &str = "rtsp.onvif.org";
+/// The version of RFC 6455.
+const WEBSOCKET_VERSION: &[u8] = b"13";
+
+/// Where a request leads.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Route<'a> {
+    /// An RTSP session.
+    Rtsp,
+    /// One JPEG of a profile.
+    Snapshot(&'a str),
+    /// The agent's state.
+    Status,
+    /// A move of the uplink.
+    Move,
+    /// A known path with another method; the value is for `allow`.
+    MethodNotAllowed(&'static str),
+    /// An extended CONNECT that is not RTSP over WebSocket.
+    BadWebSocket(&'static str),
+    /// Nothing.
+    NotFound,
+}
+
+/// Finds the route of a request. Audit, flows and ONVIF are not served yet, on any level.
+pub(super) fn route(request: &Request) -> Route<'_> {
+    let path = request.path.split('?').next().unwrap_or_default();
+    if path == "/rtsp" {
+        return rtsp(request);
+    }
+    if let Some(profile) = path.strip_prefix("/snapshot/") {
+        return if request.method == "GET" {
+            Route::Snapshot(profile)
+        } else {
+            Route::MethodNotAllowed("GET")
+        };
+    }
+    match (path, request.method.as_str()) {
+        ("/status", "GET") => Route::Status,
+        ("/status", _) => Route::MethodNotAllowed("GET"),
+        ("/uplink/move", "POST") => Route::Move,
+        ("/uplink/move", _) => Route::MethodNotAllowed("POST"),
+        _ => Route::NotFound,
+    }
+}
+
+fn rtsp(request: &Request) -> Route<'_> {
+    match request.protocol.as_deref() {
+        Some("websocket") if request.method == "CONNECT" => {}
+        _ => return Route::MethodNotAllowed("CONNECT"),
+    }
+    let offered = request.header("sec-websocket-protocol").unwrap_or_default();
+    if !offered
+        .split(|&b| b == b',')
+        .any(|name| name.trim_ascii() == RTSP_SUBPROTOCOL.as_bytes())
+    {
+        return Route::BadWebSocket("sec-websocket-protocol must offer rtsp.onvif.org");
+    }
+    match request.header("sec-websocket-version") {
+        Some(version) if version.trim_ascii() != WEBSOCKET_VERSION => {
+            Route::BadWebSocket("sec-websocket-version must be 13")
+        }
+        Some(_) | None => Route::Rtsp,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request {
+        Request {
+            method: method.into(),
+            path: path.into(),
+            protocol: (method == "CONNECT").then(|| "websocket".into()),
+            headers: headers
+                .iter()
+                .map(|(n, v)| ((*n).into(), v.as_bytes().to_vec()))
+                .collect(),
+            ..Request::default()
+        }
+    }
+
+    #[test]
+    fn paths_lead_where_they_should() {
+        let subprotocol = [
+            ("sec-websocket-protocol", "x, rtsp.onvif.org"),
+            ("sec-websocket-version", "13"),
+        ];
+        assert_eq!(route(&request("CONNECT", "/rtsp", &subprotocol)), Route::Rtsp);
+        assert_eq!(
+            route(&request("GET", "/rtsp", &subprotocol)),
+            Route::MethodNotAllowed("CONNECT")
+        );
+        assert!(matches!(
+            route(&request("CONNECT", "/rtsp", &[])),
+            Route::BadWebSocket(_)
+        ));
+        let old = [
+            ("sec-websocket-protocol", "rtsp.onvif.org"),
+            ("sec-websocket-version", "8"),
+        ];
+        assert!(matches!(
+            route(&request("CONNECT", "/rtsp", &old)),
+            Route::BadWebSocket(_)
+        ));
+        assert_eq!(
+            route(&request("GET", "/snapshot/main?x=1", &[])),
+            Route::Snapshot("main")
+        );
+        assert_eq!(
+            route(&request("POST", "/snapshot/main", &[])),
+            Route::MethodNotAllowed("GET")
+        );
+        assert_eq!(route(&request("GET", "/status", &[])), Route::Status);
+        assert_eq!(
+            route(&request("DELETE", "/status", &[])),
+            Route::MethodNotAllowed("GET")
+        );
+        assert_eq!(route(&request("POST", "/uplink/move", &[])), Route::Move);
+        assert_eq!(
+            route(&request("GET", "/uplink/move", &[])),
+            Route::MethodNotAllowed("POST")
+        );
+        for path in [
+            "/",
+            "",
+            "/audit",
+            "/flows",
+            "/onvif/device_service",
+            "/rtsp/",
+            "*",
+            "/Status",
+        ] {
+            assert_eq!(route(&request("GET", path, &[])), Route::NotFound, "{path}");
+        }
+        assert_eq!(route(&request("CONNECT", "/tcp", &subprotocol)), Route::NotFound);
+    }
+}

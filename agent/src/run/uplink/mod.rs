@@ -1,0 +1,448 @@
+//! One configured uplink: dials, keeps one live connection, and lets old ones drain.
+
+mod dialling;
+mod exchange;
+mod link;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lenscap_uplink::dial::{DialConfig, Dialer, Event, Outcome, RedirectError, Step, Waiting};
+use lenscap_uplink::h2::StreamId;
+use lenscap_uplink::upgrade::Reply;
+
+pub(super) use self::link::{Ask, Link};
+
+use self::dialling::{Attempt, Cx, Dialling};
+use self::link::{Ended, work_relay};
+use super::relay::Relay;
+use super::shared::{Scratch, Shared};
+use super::slots::Slots;
+use super::tls_io::TlsFailure;
+use crate::clock::Clock;
+use crate::config;
+use crate::identity::Identity;
+use crate::tls;
+
+/// Sessions of one uplink at one time.
+const MAX_SESSIONS: usize = 16;
+/// Old connections that drain at one time; one more ends the oldest.
+const MAX_DRAINING: usize = 2;
+/// How long sessions may stay on a connection that drains.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Attempts started in one pass: redirects follow each other without waiting.
+const STEPS_PER_PASS: usize = 8;
+
+/// A connection that drains, and until when it may.
+struct Draining {
+    link: Link,
+    deadline: Duration,
+}
+
+/// One uplink of the configuration.
+pub(super) struct Uplink {
+    config: config::Uplink,
+    client: tls::Client,
+    dialer: Dialer,
+    dialling: Option<Dialling>,
+    wait_until: Option<Duration>,
+    live: Option<Link>,
+    draining: Vec<Draining>,
+    orphans: Vec<Relay>,
+    sessions: Slots,
+    /// No new connection is made: the process ends, or the configuration no longer has this uplink.
+    retired: bool,
+}
+
+impl Uplink {
+    pub(super) fn new(
+        config: config::Uplink,
+        identity: Option<&Identity>,
+        clock: Arc<Clock>,
+        seed: u64,
+    ) -> Result<Self, tls::TlsError> {
+        let client = tls::Client::new(&config, identity, clock)?;
+        let dial = DialConfig {
+            endpoints: config.endpoints.clone(),
+            redirect_to: config.redirect_to.clone(),
+        };
+        Ok(Self {
+            config,
+            client,
+            dialer: Dialer::new(dial, seed),
+            dialling: None,
+            wait_until: None,
+            live: None,
+            draining: Vec::new(),
+            orphans: Vec::new(),
+            sessions: Slots::new(MAX_SESSIONS),
+            retired: false,
+        })
+    }
+
+    pub(super) fn config(&self) -> &config::Uplink {
+        &self.config
+    }
+
+    /// What the uplink is doing, in a word.
+    pub(super) fn phase(&self) -> &'static str {
+        match (&self.live, &self.dialling) {
+            _ if self.retired => "draining",
+            (Some(_), None) => "live",
+            (Some(_), Some(_)) => "moving",
+            (None, Some(dialling)) => dialling.phase(),
+            (None, None) => "waiting",
+        }
+    }
+
+    /// Every connection, the live one first.
+    pub(super) fn links(&self) -> impl Iterator<Item = &Link> {
+        self.live
+            .iter()
+            .chain(self.draining.iter().map(|draining| &draining.link))
+    }
+
+    pub(super) fn links_mut(&mut self) -> impl Iterator<Item = &mut Link> {
+        self.live
+            .iter_mut()
+            .chain(self.draining.iter_mut().map(|draining| &mut draining.link))
+    }
+
+    pub(super) fn sessions(&self) -> usize {
+        self.sessions.used()
+    }
+
+    pub(super) fn relays(&self) -> impl Iterator<Item = &Relay> {
+        self.links().flat_map(Link::relays).chain(&self.orphans)
+    }
+
+    /// Reads, and goes on with whatever is under way. True when there is more to do at once.
+    pub(super) fn work(&mut self, now: Duration, shared: &Shared, scratch: &mut Scratch) -> bool {
+        let mut more = false;
+        for link in self.links_mut() {
+            more |= link.work(now, shared, scratch);
+        }
+        for orphan in &mut self.orphans {
+            more |= work_relay(orphan, now, shared, scratch);
+        }
+        self.dial(now, shared, scratch);
+        more
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Duration, shared: &Shared, scratch: &mut Scratch) {
+        for link in self.links_mut() {
+            link.handle_timeout(now, shared);
+        }
+        for orphan in &mut self.orphans {
+            orphan.handle_timeout(now);
+            work_relay(orphan, now, shared, scratch);
+        }
+    }
+
+    /// Writes, then buries what is over. True when there is more to do at once.
+    pub(super) fn write(&mut self, now: Duration, shared: &Shared, scratch: &mut Scratch) -> bool {
+        let mut more = false;
+        for link in self.links_mut() {
+            more |= link.write(now, scratch);
+        }
+        self.bury(now, shared, scratch);
+        more
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Duration> {
+        let dial = match &self.dialling {
+            Some(dialling) => dialling.poll_timeout(),
+            None => self.wait_until.filter(|_| !self.retired),
+        };
+        let links = self.links().filter_map(Link::poll_timeout).min();
+        let draining = self.draining.iter().map(|draining| draining.deadline).min();
+        let orphans = self.orphans.iter().filter_map(Relay::poll_timeout).min();
+        [dial, links, draining, orphans].into_iter().flatten().min()
+    }
+
+    /// A move that the gateway asked for (make before break).
+    pub(super) fn retarget(
+        &mut self,
+        now: Duration,
+        shared: &Shared,
+        target: Option<&str>,
+    ) -> Result<(), RedirectError> {
+        self.dialer.retarget(now, target)?;
+        shared.totals.borrow_mut().moves += 1;
+        self.wait_until = None;
+        log::info!(
+            "uplink {}: the gateway asks for a move; the old connection stays until the new one is up",
+            self.config.name
+        );
+        Ok(())
+    }
+
+    /// The gateway announced that a connection ends: the same as a move, if it is the live one.
+    pub(super) fn handle_go_away(&mut self, now: Duration, shared: &Shared, link: u32) {
+        if self.retired || self.live.as_ref().is_none_or(|live| live.id != link) {
+            return;
+        }
+        if let Err(e) = self.retarget(now, shared, None) {
+            log::debug!("uplink {}: GOAWAY: {e}", self.config.name);
+        }
+    }
+
+    /// Makes no new connection and lets the present ones drain; with `close_sessions`, sessions are ended too.
+    pub(super) fn retire(&mut self, now: Duration, close_sessions: bool) {
+        self.retired = true;
+        self.dialling = None;
+        if let Some(link) = self.live.take() {
+            self.drain(now, link);
+        }
+        if close_sessions {
+            for link in self.links_mut() {
+                link.close_sessions(now);
+            }
+        }
+    }
+
+    /// Retired, and nothing is left of it.
+    pub(super) fn is_over(&self) -> bool {
+        self.retired && self.live.is_none() && self.draining.is_empty() && self.orphans.is_empty()
+    }
+
+    /// Says goodbye on every connection at once.
+    pub(super) fn close(&mut self, now: Duration, scratch: &mut Scratch) {
+        for link in self.links_mut() {
+            link.close(now, scratch);
+        }
+    }
+
+    /// Answers a request that had to be asked above, if its connection is still there.
+    pub(super) fn link_mut(&mut self, id: u32) -> Option<&mut Link> {
+        self.links_mut().find(|link| link.id == id)
+    }
+
+    /// What the connections ask of those above.
+    pub(super) fn poll_ask(&mut self) -> Option<(u32, Ask)> {
+        self.links_mut()
+            .find_map(|link| link.poll_ask().map(|ask| (link.id, ask)))
+    }
+
+    pub(super) fn answer_text(&mut self, link: u32, stream: StreamId, status: u16, line: &str) {
+        if let Some(link) = self.link_mut(link) {
+            link.answer_text(stream, status, line);
+        }
+    }
+
+    fn drain(&mut self, now: Duration, mut link: Link) {
+        link.drain(now);
+        self.draining.push(Draining {
+            link,
+            deadline: now + DRAIN_TIMEOUT,
+        });
+        if self.draining.len() > MAX_DRAINING
+            && let Some(oldest) = self.draining.first_mut()
+        {
+            oldest.deadline = now;
+        }
+    }
+
+    fn dial(&mut self, now: Duration, shared: &Shared, scratch: &mut Scratch) {
+        for _ in 0..STEPS_PER_PASS {
+            if self.retired {
+                return;
+            }
+            let dialling = match self.dialling.take() {
+                Some(dialling) => dialling,
+                None => match self.next_attempt(now, shared) {
+                    Some(dialling) => dialling,
+                    None => return,
+                },
+            };
+            let mut cx = Cx {
+                now,
+                shared,
+                scratch,
+                client: &self.client,
+                auth: &self.config.auth,
+            };
+            match dialling.advance(&mut cx) {
+                Attempt::Pending(dialling) => {
+                    self.dialling = Some(dialling);
+                    return;
+                }
+                Attempt::Failed(failure) => {
+                    shared.totals.borrow_mut().dial_failures += 1;
+                    shared.fault(now, format!("uplink {}: {failure}", self.config.name));
+                    self.report(now, shared, Outcome::Failed(failure.kind()));
+                }
+                Attempt::Replied(reply) => {
+                    self.log_reply(now, shared, &reply);
+                    self.report(now, shared, Outcome::Reply(reply));
+                }
+                Attempt::Up {
+                    io,
+                    carrier,
+                    mut rest,
+                    target,
+                } => {
+                    let peer = target.url.authority();
+                    let link = Link::new(shared, now, *io, carrier, peer, self.sessions.clone(), &mut rest);
+                    self.handle_up(now, shared, link);
+                }
+            }
+        }
+    }
+
+    fn next_attempt(&mut self, now: Duration, shared: &Shared) -> Option<Dialling> {
+        if self.wait_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        self.wait_until = None;
+        match self.dialer.poll(now) {
+            Step::Dial(target) => match Dialling::new(shared, now, target) {
+                Ok(dialling) => return Some(dialling),
+                Err(failure) => {
+                    shared.fault(now, format!("uplink {}: {failure}", self.config.name));
+                    self.report(now, shared, Outcome::Failed(failure.kind()));
+                }
+            },
+            Step::Wait { until, why } => {
+                self.wait_until = Some(until);
+                log::debug!(
+                    "uplink {}: {} s until the next attempt, {}",
+                    self.config.name,
+                    until.saturating_sub(now).as_secs(),
+                    reason(why)
+                );
+            }
+            Step::InProgress | Step::Connected => {}
+        }
+        None
+    }
+
+    fn handle_up(&mut self, now: Duration, shared: &Shared, link: Link) {
+        let name = &self.config.name;
+        shared.totals.borrow_mut().connections += 1;
+        shared.repeats.borrow_mut().clear();
+        let old = self.live.replace(link);
+        match old {
+            Some(old) => {
+                log::info!("uplink {name}: the new connection is up; the old one drains");
+                self.drain(now, old);
+            }
+            None => log::info!("uplink {name}: up"),
+        }
+        self.report(now, shared, Outcome::Established);
+    }
+
+    fn report(&mut self, now: Duration, shared: &Shared, outcome: Outcome) {
+        self.wait_until = None;
+        self.dialer.handle_outcome(now, outcome);
+        while let Some(event) = self.dialer.poll_event() {
+            let name = &self.config.name;
+            match event {
+                Event::EndpointMoved { .. } => {
+                    log::info!(
+                        "uplink {name}: the gateway has a new address for good (308), used until the agent restarts"
+                    );
+                }
+                Event::RedirectRefused(error) => {
+                    shared.fault(now, format!("uplink {name}: redirect refused: {error}"))
+                }
+                Event::MoveFailed => {
+                    shared.fault(
+                        now,
+                        format!("uplink {name}: the move failed; the old connection stays"),
+                    );
+                }
+            }
+        }
+    }
+
+    fn log_reply(&self, now: Duration, shared: &Shared, reply: &Reply) {
+        let name = &self.config.name;
+        match reply {
+            Reply::Switched => {}
+            Reply::Redirect(redirect) => {
+                let kind = if redirect.permanent { "for good (308)" } else { "for this session (307)" };
+                log::debug!("uplink {name}: sent elsewhere {kind}");
+            }
+            Reply::Unauthorized { status, .. } => shared.fault(
+                now,
+                format!(
+                    "uplink {name}: the gateway does not accept this camera ({status}); register its certificate's \
+                     fingerprint (`lenscap check` shows it) or its token there"
+                ),
+            ),
+            Reply::Unavailable { status, .. } => {
+                shared.fault(now, format!("uplink {name}: the gateway is busy or out of order ({status}); trying again"));
+            }
+            Reply::Refused { status } => shared.fault(
+                now,
+                format!("uplink {name}: what answers is no gateway ({status}); check the path in option endpoint"),
+            ),
+        }
+    }
+
+    fn bury(&mut self, now: Duration, shared: &Shared, scratch: &mut Scratch) {
+        for link in self
+            .live
+            .iter_mut()
+            .chain(self.draining.iter_mut().map(|draining| &mut draining.link))
+        {
+            let (received, sent) = link.take_traffic();
+            let mut totals = shared.totals.borrow_mut();
+            totals.received_bytes += received;
+            totals.sent_bytes += sent;
+            self.orphans.append(&mut link.take_orphans());
+        }
+        if let Some(ended) = self.live.as_mut().and_then(Link::take_ended)
+            && let Some(mut link) = self.live.take()
+        {
+            self.log_lost(now, shared, &ended);
+            link.close(now, scratch);
+            self.orphans.append(&mut link.into_orphans(now));
+            self.report(now, shared, Outcome::Lost);
+        }
+        let mut index = 0;
+        while let Some(draining) = self.draining.get_mut(index) {
+            let late = now >= draining.deadline;
+            if draining.link.is_drained() || late || draining.link.take_ended().is_some() {
+                let mut draining = self.draining.remove(index);
+                log::debug!("uplink {}: the old connection is closed", self.config.name);
+                draining.link.close(now, scratch);
+                self.orphans.append(&mut draining.link.into_orphans(now));
+            } else {
+                index += 1;
+            }
+        }
+        self.orphans.retain(|orphan| {
+            let over = orphan.is_over();
+            if over {
+                shared.totals.borrow_mut().media.add(&orphan.counters());
+            }
+            !over
+        });
+    }
+
+    fn log_lost(&self, now: Duration, shared: &Shared, ended: &Ended) {
+        let name = &self.config.name;
+        let why = match ended {
+            Ended::Closed => "the gateway closed the connection".to_owned(),
+            Ended::Cut => "the connection was cut".to_owned(),
+            Ended::Failed(TlsFailure::Io(error)) => format!("the connection broke: {}", error.kind()),
+            Ended::Failed(TlsFailure::Tls(error)) => tls::explain(error),
+            Ended::Http2(error) => error.to_string(),
+            Ended::WebSocket(error) => error.to_string(),
+            Ended::Done => return,
+        };
+        shared.fault(now, format!("uplink {name}: down: {why}; dialling again"));
+    }
+}
+
+fn reason(why: Waiting) -> &'static str {
+    match why {
+        Waiting::Backoff => "backing off",
+        Waiting::Unauthorized => "since the gateway does not accept this camera",
+        Waiting::RetryAfter => "as the gateway asked",
+        Waiting::MovePaced => "since moves come too fast",
+        Waiting::NoEndpoint => "since there is no endpoint",
+    }
+}
