@@ -5,6 +5,11 @@
 //! Server push, priorities and trailers in responses are not offered.
 
 mod connection;
+mod frame;
+mod headers;
+mod limits;
+mod receive;
+mod stream;
 
 pub use connection::Connection;
 

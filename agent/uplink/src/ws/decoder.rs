@@ -248,17 +248,21 @@ impl Decoder {
         complete: bool,
         on: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), WsError> {
+        if complete {
+            self.state = START;
+        }
         if !opcode.is_control() {
             if !piece.is_empty() {
                 on(Event::Data(piece));
             }
-        } else if let Some(place) = self.control.get_mut(at..at + piece.len()) {
+            return Ok(());
+        }
+        if let Some(place) = self.control.get_mut(at..at + piece.len()) {
             place.copy_from_slice(piece);
         }
         if !complete {
             return Ok(());
         }
-        self.state = START;
         let payload = self.control.get(..at + piece.len()).unwrap_or(&[]);
         match opcode {
             Opcode::Ping => on(Event::Ping(payload)),
