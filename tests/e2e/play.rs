@@ -1,5 +1,6 @@
 //! ffmpeg, ffprobe, GStreamer and retina play both cameras in both codecs through gateway and agent.
 
+use lenscap_tests::harness::gateway::VIEWER;
 use lenscap_tests::harness::{Camera, Codec, Simcam, Stand, TestDir, media, players};
 
 use crate::support::play_seconds;
@@ -67,7 +68,7 @@ fn gstreamer(test: &str, source: Source) {
 fn retina(test: &str, source: Source) {
     let stand = stand(test, source);
     let seconds = play_seconds();
-    let played = players::retina(&stand.dir, &stand.url(), seconds);
+    let played = players::retina(&stand.dir, &stand.plain_url(), VIEWER, seconds);
     assert_pictures(played.video, seconds);
     assert_eq!(played.gaps, 0, "RTP sequence gaps: {played:?}");
     stand.camera.wait_teardowns(1);
@@ -77,7 +78,7 @@ fn retina(test: &str, source: Source) {
 fn rtp_sink(test: &str, source: Source) {
     let stand = stand(test, source);
     let seconds = play_seconds();
-    let played = players::rtp_sink(&stand.dir, &stand.url(), seconds);
+    let played = players::rtp_sink(&stand.dir, &stand.plain_url(), VIEWER, seconds);
     assert_pictures(played.video, seconds);
     assert_eq!(played.gaps, 0, "RTP sequence gaps: {played:?}");
     assert_eq!(played.torn, 0, "torn access units: {played:?}");

@@ -138,7 +138,10 @@ impl Camera {
         let mut command = Command::new(tools::system_python());
         command
             .arg(workspace_root().join("tests/gst/camera.py"))
-            .args(["--codec", &codec.rtp_name().to_lowercase(), "--user", USER, "--password-file"])
+            .args(["--codec", &codec.rtp_name().to_lowercase()])
+            // Both kinds of sound get their turn.
+            .args(["--audio", if codec == Codec::H264 { "pcmu" } else { "aac" }])
+            .args(["--user", USER, "--password-file"])
             .arg(password)
             .arg("--events")
             .arg(&events);
@@ -166,6 +169,11 @@ impl Camera {
         } else {
             format!("rtsp://{}{}", self.rtsp, self.path)
         }
+    }
+
+    /// The same without credentials.
+    pub fn plain_url(&self) -> String {
+        format!("rtsp://{}{}", self.rtsp, self.path)
     }
 
     /// All events of this kind so far.

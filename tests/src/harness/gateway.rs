@@ -123,6 +123,11 @@ impl Gateway {
         format!("rtsp://{}:{}@{}/{camera}/{profile}", VIEWER.0, VIEWER.1, self.rtsp)
     }
 
+    /// The same without credentials.
+    pub fn plain_url(&self, camera: &str, profile: &str) -> String {
+        format!("rtsp://{}/{camera}/{profile}", self.rtsp)
+    }
+
     /// `GET` from its HTTP side.
     #[track_caller]
     pub fn get(&self, path: &str) -> Response {

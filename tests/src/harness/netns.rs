@@ -2,8 +2,11 @@
 //!
 //! Needs root. The names carry the process id, so runs do not meet; both are deleted when the value is dropped.
 
+use std::fs::{self, File};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sched::{CloneFlags, setns};
 
 use super::tools;
 
@@ -43,6 +46,9 @@ impl Cable {
             ip(&["-n", ns, "addr", "add", &format!("{address}/24"), "dev", interface]);
             ip(&["-n", ns, "link", "set", interface, "up"]);
             ip(&["-n", ns, "link", "set", "lo", "up"]);
+            // What cameras and servers run, whatever this machine's default is.
+            inside_thread(ns, || fs::write("/proc/sys/net/ipv4/tcp_congestion_control", "cubic"))
+                .expect("CUBIC is in every kernel");
         }
         cable
     }
@@ -62,18 +68,6 @@ impl Cable {
         ]));
     }
 
-    /// Takes the limit away.
-    #[track_caller]
-    pub fn open(&self) {
-        self.tc(&["qdisc", "del", "dev", &self.camera_if, "root"]);
-    }
-
-    /// Cuts the cable: nothing passes and nobody is told.
-    #[track_caller]
-    pub fn cut(&self) {
-        self.tc(&["qdisc", "replace", "dev", &self.camera_if, "root", "netem", "loss", "100%"]);
-    }
-
     /// `command`, to run on the camera's side.
     pub fn on_camera(&self, command: &Command) -> Command {
         inside(&self.camera, command)
@@ -82,6 +76,11 @@ impl Cable {
     /// `command`, to run on the gateway's side.
     pub fn on_gateway(&self, command: &Command) -> Command {
         inside(&self.gateway, command)
+    }
+
+    /// Runs `work` in this process, with the gateway's view of the network.
+    pub fn at_gateway<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        inside_thread(&self.gateway, work)
     }
 
     fn tc(&self, args: &[&str]) {
@@ -112,6 +111,21 @@ fn inside(namespace: &str, command: &Command) -> Command {
         }
     }
     wrapped
+}
+
+/// A namespace belongs to a thread, so the work gets one of its own.
+fn inside_thread<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let file = File::open(format!("/run/netns/{namespace}")).expect("the namespace is there");
+            setns(file, CloneFlags::CLONE_NEWNET).expect("root may enter a namespace");
+            work()
+        });
+        match thread.join() {
+            Ok(value) => value,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 #[track_caller]

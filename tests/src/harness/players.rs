@@ -24,6 +24,10 @@ pub struct Played {
     pub audio: u64,
     /// The video codec by the viewer's name of it.
     pub video_codec: String,
+    /// RTP sequence numbers missing, where the viewer looks.
+    pub gaps: u64,
+    /// Access units with a piece missing, where the viewer looks.
+    pub torn: u64,
     /// What it printed at level error.
     pub complaints: String,
 }
@@ -68,6 +72,7 @@ pub fn ffprobe(dir: &TestDir, url: &str, seconds: u64) -> Played {
         audio: packets(&audio),
         video_codec: video["codec_name"].as_str().unwrap_or_default().to_owned(),
         complaints: finished.stderr,
+        ..Played::default()
     }
 }
 
@@ -99,8 +104,8 @@ pub fn gstreamer(dir: &TestDir, url: &str, seconds: u64, with_audio: bool) -> Pl
     Played {
         video: count("video"),
         audio: count("audio"),
-        video_codec: String::new(),
         complaints: complaints.map(|line| format!("{line}\n")).collect(),
+        ..Played::default()
     }
 }
 
@@ -118,4 +123,66 @@ pub fn decode_strictly(dir: &TestDir, file: &std::path::Path, format: &str) -> S
         said += &format!("(ffmpeg: {})", finished.status);
     }
     said
+}
+
+/// Plays with retina, a strict client; `url` has no credentials, the login is given apart.
+#[track_caller]
+pub fn retina(dir: &TestDir, url: &str, login: (&str, &str), seconds: u64) -> Played {
+    let password = dir.write_secret("retina-play.password", login.1);
+    let mut command = Command::new(tools::own("retina-play"));
+    command.arg(url).args(["--user", login.0, "--password-file"]).arg(password);
+    command.args(["--seconds", &seconds.to_string()]);
+    let limit = Duration::from_secs(seconds) + MARGIN;
+    let finished = Process::run(dir, "retina-play", &command, limit);
+    let report: Value = serde_json::from_str(&finished.stdout)
+        .unwrap_or_else(|error| panic!("retina-play printed no JSON ({error}): {}", finished.output()));
+    assert_eq!(report["ok"], true, "retina: {report}");
+    let streams = report["streams"].as_array().cloned().unwrap_or_default();
+    let frames = |media: &str| {
+        let stream = streams.iter().find(|stream| stream["media"] == media);
+        stream.and_then(|stream| stream["frames"].as_u64()).unwrap_or(0)
+    };
+    Played {
+        video: frames("video"),
+        audio: frames("audio"),
+        gaps: report["loss"].as_u64().unwrap_or(u64::MAX),
+        ..Played::default()
+    }
+}
+
+/// Looks at every RTP packet with `rtp-sink`; `url` has no credentials, the login is given apart.
+#[track_caller]
+pub fn rtp_sink(dir: &TestDir, url: &str, login: (&str, &str), seconds: u64) -> Played {
+    let report = rtp_sink_report(dir, url, login, &["--seconds", &seconds.to_string()]);
+    assert_eq!(report["ok"], true, "rtp-sink: {report}");
+    played_of(&report)
+}
+
+/// The whole report of an `rtp-sink` with these further arguments, played well or not.
+#[track_caller]
+pub fn rtp_sink_report(dir: &TestDir, url: &str, login: (&str, &str), args: &[&str]) -> Value {
+    let password = dir.write_secret("rtp-sink.password", login.1);
+    let mut command = Command::new(tools::own("rtp-sink"));
+    command.arg(url).args(["--user", login.0, "--password-file"]).arg(password).args(args);
+    let finished = Process::run(dir, "rtp-sink", &command, MARGIN * 4);
+    serde_json::from_str(&finished.stdout)
+        .unwrap_or_else(|error| panic!("rtp-sink printed no JSON ({error}): {}", finished.output()))
+}
+
+/// The figures of a report of `rtp-sink`.
+pub fn played_of(report: &Value) -> Played {
+    let tracks = report["tracks"].as_array().cloned().unwrap_or_default();
+    let sum = |name: &str| tracks.iter().filter_map(|track| track[name].as_u64()).sum();
+    let of = |media: &str, name: &str| {
+        let track = tracks.iter().find(|track| track["media"] == media);
+        track.and_then(|track| track[name].as_u64()).unwrap_or(0)
+    };
+    Played {
+        video: of("video", "access_units"),
+        audio: of("audio", "packets"),
+        gaps: sum("gaps") + sum("reordered"),
+        torn: sum("torn"),
+        complaints: report["error"].as_str().unwrap_or_default().to_owned(),
+        ..Played::default()
+    }
 }

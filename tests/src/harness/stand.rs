@@ -53,4 +53,9 @@ impl Stand {
     pub fn url(&self) -> String {
         self.gateway.viewer_url("front", "main")
     }
+
+    /// The same without credentials.
+    pub fn plain_url(&self) -> String {
+        self.gateway.plain_url("front", "main")
+    }
 }
