@@ -1,0 +1,118 @@
+#!/bin/sh
+# Builds the agent for camera CPUs: static, 64-bit time_t, the same bytes wherever the tree lies.
+#
+# usage: packaging/toolchain/build.sh [rust-target ...]     default: armv7-unknown-linux-musleabihf; "all" for every one
+#
+# Result: dist/<target>/lenscap. The standard library comes from rustup where the target is installed there, else it is
+# built from Debian's sources. The C compiler, linker and libc are zig's in either case.
+# LENSCAP_TOOLS: where zig and its cache are kept (default: the user's cache folder).
+# LENSCAP_STD=build: build the standard library even where rustup has it.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+# shellcheck source=packaging/toolchain/versions.sh
+. "$here/versions.sh"
+# shellcheck source=packaging/toolchain/targets.sh
+. "$here/targets.sh"
+
+LENSCAP_TOOLS=${LENSCAP_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/lenscap-toolchain}
+std_source=/usr/lib/rustlib/src/rust
+
+fail() {
+	echo "build: $*" >&2
+	exit 1
+}
+
+as_root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	elif command -v sudo >/dev/null 2>&1; then
+		sudo "$@"
+	else
+		fail "root is needed once, for: $*"
+	fi
+}
+
+version_of() {
+	dpkg-query -W -f='${Version}' "$1" 2>/dev/null || true
+}
+
+install_zig() {
+	export LENSCAP_ZIG="$LENSCAP_TOOLS/zig-$ZIG_VERSION/bin/python"
+	if [ ! -x "$LENSCAP_ZIG" ] || ! "$LENSCAP_ZIG" -c 'import ziglang' 2>/dev/null; then
+		echo "build: installing zig $ZIG_VERSION (C compiler, linker and musl; about 400 MB) in $LENSCAP_TOOLS"
+		python3 -m venv "$LENSCAP_TOOLS/zig-$ZIG_VERSION" || fail "python3 with venv is needed: apt-get install python3-venv"
+		"$LENSCAP_ZIG" -m pip install -q --disable-pip-version-check "ziglang==$ZIG_VERSION"
+	fi
+	export ZIG_GLOBAL_CACHE_DIR="${ZIG_GLOBAL_CACHE_DIR:-$LENSCAP_TOOLS/zig-cache}"
+}
+
+# The compiler and the library's sources must be of one version.
+install_rust_sources() {
+	for package in rustc-web cargo-web rust-web-src; do
+		[ "$(version_of "$package")" = "$RUST_DEBIAN_VERSION" ] && continue
+		echo "build: installing rustc-web, cargo-web and rust-web-src $RUST_DEBIAN_VERSION (145 MB), to build std from"
+		as_root apt-get update -qq
+		as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			"rustc-web=$RUST_DEBIAN_VERSION" "cargo-web=$RUST_DEBIAN_VERSION" "rust-web-src=$RUST_DEBIAN_VERSION" >/dev/null ||
+			fail "Debian 12's rustc-web $RUST_DEBIAN_VERSION is not to be had here; install the target with rustup instead: rustup target add $1"
+		break
+	done
+}
+
+rustup_has() {
+	command -v rustup >/dev/null 2>&1 || return 1
+	sysroot=$(rustc --print sysroot 2>/dev/null) || return 1
+	[ -d "$sysroot/lib/rustlib/$1/lib" ]
+}
+
+build() {
+	target=$1
+	target_facts "$target" || exit 2
+	export LENSCAP_ZIG_TARGET="$zig_target" LENSCAP_ZIG_CPU="$zig_cpu"
+	if [ "${LENSCAP_STD:-}" != build ] && rustup_has "$target"; then
+		cargo=cargo build_std=
+		std_path="$(rustc --print sysroot)/lib/rustlib/src/rust"
+	else
+		install_rust_sources "$target"
+		cargo=/usr/bin/cargo
+		build_std="-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size"
+		std_path=$std_source
+		export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1
+		unset RUSTUP_TOOLCHAIN
+	fi
+
+	upper=$(echo "$target" | tr 'a-z-' 'A-Z_')
+	lower=$(echo "$target" | tr - _)
+	cargo_home=${CARGO_HOME:-$HOME/.cargo}
+	remap="--remap-path-prefix=$root=/lenscap --remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$std_path=/std"
+	unset RUSTFLAGS
+	export "CARGO_TARGET_${upper}_LINKER=$here/zigcc" "CC_$lower=$here/zigcc" "AR_$lower=$here/zigar"
+	export "CARGO_TARGET_${upper}_RUSTFLAGS=-Clink-self-contained=no -Ctarget-feature=+crt-static -Crelocation-model=static $remap"
+	export "CFLAGS_$lower=-ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$root=/lenscap -g0"
+	# 64-bit time_t: else the clock panics from 2038-01-19 on 32-bit machines. std's timed waits then return too
+	# early; clippy.toml bans them.
+	export RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1
+	SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || stat -c %Y "$root/Cargo.lock")}
+	export SOURCE_DATE_EPOCH
+
+	echo "build: lenscap for $target ($("$cargo" --version))"
+	# shellcheck disable=SC2086 # words on purpose
+	(cd "$root" && "$cargo" build --locked --release -p lenscap --bin lenscap --target "$target" $build_std \
+		--target-dir "$root/target/cross")
+	mkdir -p "$root/dist/$target"
+	cp "$root/target/cross/$target/release/lenscap" "$root/dist/$target/lenscap"
+	echo "build: dist/$target/lenscap, $(stat -c %s "$root/dist/$target/lenscap") bytes"
+}
+
+[ $# -gt 0 ] || set -- armv7-unknown-linux-musleabihf
+# shellcheck disable=SC2086 # words on purpose
+[ "$1" != all ] || set -- $LENSCAP_TARGETS
+for wanted; do
+	target_facts "$wanted"
+done
+install_zig
+for wanted; do
+	build "$wanted"
+done
