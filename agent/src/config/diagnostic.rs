@@ -11,6 +11,13 @@ pub struct Position {
     pub column: u32,
 }
 
+impl Position {
+    /// Sorts what concerns the whole file last.
+    pub(super) fn for_order(self) -> (u32, u32) {
+        (self.line.wrapping_sub(1), self.column)
+    }
+}
+
 /// One mistake, or one thing to know. It never shows a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {

@@ -1,9 +1,16 @@
 //! The configuration: `/etc/config/lenscap`, in UCI syntax, read without the `uci` program.
 
 mod diagnostic;
+mod read;
 mod secret;
+mod section;
+mod suggest;
 mod types;
+mod uci;
+mod url;
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 pub use diagnostic::{Diagnostic, Errors, Position};
@@ -13,8 +20,13 @@ pub use types::{
     Pin, Profile, SnapshotUrl, Trust, Uplink,
 };
 
+use section::Sink;
+
 /// Where the configuration is unless the command line says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/config/lenscap";
+
+/// The longest configuration file, in bytes.
+pub const MAX_FILE_BYTES: usize = 64 * 1024;
 
 /// A configuration that can be used.
 #[derive(Debug, Clone)]
@@ -30,6 +42,102 @@ pub struct Loaded {
 /// # Errors
 /// Every mistake in it.
 pub fn load(path: &Path) -> Result<Loaded, Errors> {
-    let _ = path;
-    unimplemented!()
+    let mut sink = Sink::new(path.display().to_string());
+    let config = read_text(path, &mut sink).and_then(|text| {
+        let config = read::config(&text, &mut sink);
+        if is_world_readable(path) {
+            read::warn_inline_passwords(&text, &mut sink);
+        }
+        config
+    });
+    finish(config, sink).map(|(config, warnings)| Loaded { config, warnings })
 }
+
+/// Reads `config agent` alone: enough for the identity, before there is a gateway to configure.
+///
+/// # Errors
+/// Mistakes in the file's syntax and in that section.
+pub fn load_agent(path: &Path) -> Result<AgentConfig, Errors> {
+    let mut sink = Sink::new(path.display().to_string());
+    let agent = read_text(path, &mut sink).map(|text| read::agent_only(&text, &mut sink));
+    finish(agent, sink).map(|(agent, _)| agent)
+}
+
+fn finish<T>(value: Option<T>, mut sink: Sink) -> Result<(T, Vec<Diagnostic>), Errors> {
+    sink.errors
+        .sort_by_key(|diagnostic| diagnostic.position.for_order());
+    sink.warnings
+        .sort_by_key(|diagnostic| diagnostic.position.for_order());
+    match value {
+        Some(value) if sink.errors.is_empty() => Ok((value, sink.warnings)),
+        _ => Err(Errors {
+            errors: sink.errors,
+            warnings: sink.warnings,
+        }),
+    }
+}
+
+/// The file's text, if it is text.
+fn read_text(path: &Path, sink: &mut Sink) -> Option<String> {
+    let whole = Position::default();
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        let hint = match error.kind() {
+            std::io::ErrorKind::NotFound => "; name another file with --config",
+            std::io::ErrorKind::PermissionDenied => "; run this as root",
+            _ => "",
+        };
+        sink.error(whole, format!("cannot read the configuration: {error}{hint}"));
+        return None;
+    }
+    if bytes.len() > MAX_FILE_BYTES {
+        sink.error(
+            whole,
+            format!(
+                "longer than {} KiB; this is no configuration of lenscap",
+                MAX_FILE_BYTES / 1024
+            ),
+        );
+        return None;
+    }
+    if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
+        sink.error(
+            position_of(&bytes, at),
+            "a NUL byte; the file is damaged or not text".into(),
+        );
+        return None;
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            sink.error(
+                position_of(error.as_bytes(), at),
+                "not UTF-8; save the file as UTF-8".into(),
+            );
+            None
+        }
+    }
+}
+
+/// Line and column of a byte. What stands before it is counted as UTF-8.
+fn position_of(bytes: &[u8], at: usize) -> Position {
+    let before = bytes.get(..at).unwrap_or(bytes);
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let start = before
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |newline| newline + 1);
+    let column = String::from_utf8_lossy(before.get(start..).unwrap_or_default())
+        .chars()
+        .count()
+        + 1;
+    Position {
+        line: u32::try_from(line).unwrap_or(u32::MAX),
+        column: u32::try_from(column).unwrap_or(u32::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests;

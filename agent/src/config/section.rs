@@ -18,7 +18,11 @@ pub(super) struct Sink {
 
 impl Sink {
     pub(super) fn new(file: String) -> Self {
-        Self { file, errors: Vec::new(), warnings: Vec::new() }
+        Self {
+            file,
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
     pub(super) fn error(&mut self, position: Position, message: String) {
@@ -43,7 +47,12 @@ impl Sink {
     }
 
     fn diagnostic(&self, position: Position, message: String, unknown_name: bool) -> Diagnostic {
-        Diagnostic { file: self.file.clone(), position, message, unknown_name }
+        Diagnostic {
+            file: self.file.clone(),
+            position,
+            message,
+            unknown_name,
+        }
     }
 }
 
@@ -51,9 +60,16 @@ fn push(list: &mut Vec<Diagnostic>, diagnostic: Diagnostic) {
     if list.len() < MAX_DIAGNOSTICS {
         list.push(diagnostic);
     } else if list.len() == MAX_DIAGNOSTICS {
-        let Diagnostic { file, unknown_name, .. } = diagnostic;
+        let Diagnostic {
+            file, unknown_name, ..
+        } = diagnostic;
         let message = "and more, not shown".into();
-        list.push(Diagnostic { file, position: Position::default(), message, unknown_name });
+        list.push(Diagnostic {
+            file,
+            position: Position::default(),
+            message,
+            unknown_name,
+        });
     }
 }
 
@@ -82,14 +98,25 @@ impl<'a> Reader<'a> {
     /// An option that is there at most once.
     pub(super) fn one(&mut self, name: &str) -> Option<&'a Word> {
         let mut found: Option<&'a Entry> = None;
-        for entry in self.section.entries.iter().filter(|entry| entry.name.text == name) {
+        for entry in self
+            .section
+            .entries
+            .iter()
+            .filter(|entry| entry.name.text == name)
+        {
             if let Some(first) = found {
                 let line = first.name.position.line;
-                self.sink.error(entry.name.position, format!("`{name}` is given twice, first in line {line}; keep one"));
+                self.sink.error(
+                    entry.name.position,
+                    format!("`{name}` is given twice, first in line {line}; keep one"),
+                );
                 continue;
             }
             if entry.is_list {
-                self.sink.error(entry.name.position, format!("`{name}` takes one value: write `option {name}`"));
+                self.sink.error(
+                    entry.name.position,
+                    format!("`{name}` takes one value: write `option {name}`"),
+                );
             }
             found = Some(entry);
         }
@@ -105,14 +132,28 @@ impl<'a> Reader<'a> {
     /// All values of a list, which may also be written as options. At most `limit`.
     pub(super) fn many(&mut self, name: &str, limit: usize) -> Vec<&'a Word> {
         let mut values: Vec<&'a Word> = Vec::new();
-        for entry in self.section.entries.iter().filter(|entry| entry.name.text == name) {
+        for entry in self
+            .section
+            .entries
+            .iter()
+            .filter(|entry| entry.name.text == name)
+        {
             let position = entry.value.position;
             if entry.value.text.is_empty() {
-                self.sink.error(position, format!("`{name}` is empty; give it a value or remove the line"));
+                self.sink.error(
+                    position,
+                    format!("`{name}` is empty; give it a value or remove the line"),
+                );
             } else if values.iter().any(|earlier| earlier.text == entry.value.text) {
-                self.sink.error(position, format!("this value of `{name}` is in the list already; remove one"));
+                self.sink.error(
+                    position,
+                    format!("this value of `{name}` is in the list already; remove one"),
+                );
             } else if values.len() == limit {
-                self.sink.error(position, format!("more than {limit} values of `{name}`; remove some"));
+                self.sink.error(
+                    position,
+                    format!("more than {limit} values of `{name}`; remove some"),
+                );
                 break;
             } else {
                 values.push(&entry.value);
@@ -135,10 +176,19 @@ impl<'a> Reader<'a> {
         parse: fn(&str) -> Result<T, String>,
     ) -> Vec<T> {
         let words = self.many(name, limit);
-        words.into_iter().filter_map(|word| self.value(name, word, parse)).collect()
+        words
+            .into_iter()
+            .filter_map(|word| self.value(name, word, parse))
+            .collect()
     }
 
-    fn value<T>(&mut self, name: &str, word: &Word, parse: fn(&str) -> Result<T, String>) -> Option<T> {
+    /// A value that [`one`](Self::one) gave, through `parse`, whose error is reported.
+    pub(super) fn value<T>(
+        &mut self,
+        name: &str,
+        word: &Word,
+        parse: fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
         match parse(&word.text) {
             Ok(value) => Some(value),
             Err(message) => {
@@ -151,25 +201,32 @@ impl<'a> Reader<'a> {
     /// The path of a file that must be readable.
     pub(super) fn file(&mut self, name: &str) -> Option<PathBuf> {
         let word = self.one(name)?;
-        let path = self.value(name, word, absolute_path)?;
-        if let Err(error) = std::fs::File::open(&path) {
-            self.sink.error(word.position, format!("`{name}`: cannot open {}: {error}", path.display()));
-        } else if path.is_dir() {
-            self.sink.error(word.position, format!("`{name}`: {} is a directory, not a file", path.display()));
-        }
-        Some(path)
+        self.file_at(name, word)
     }
 
     /// The path of a readable file that must not be readable by everyone.
     pub(super) fn secret_file(&mut self, name: &str) -> Option<PathBuf> {
-        let path = self.file(name)?;
+        let word = self.one(name)?;
+        let path = self.file_at(name, word)?;
         if super::is_world_readable(&path) {
-            let position = self.one(name).map(|word| word.position).unwrap_or_default();
-            let message =
-                format!("`{name}`: every user may read {}; run `chmod 600` or `chmod 640` on it", path.display());
-            self.sink.warn(position, message);
+            let message = format!(
+                "`{name}`: every user may read {}; run `chmod 600` or `chmod 640` on it",
+                path.display()
+            );
+            self.sink.warn(word.position, message);
         }
         Some(path)
+    }
+
+    fn file_at(&mut self, name: &str, word: &Word) -> Option<PathBuf> {
+        let path = self.value(name, word, absolute_path)?;
+        let wrong = match std::fs::File::open(&path) {
+            Err(error) => format!("cannot open {}: {error}", path.display()),
+            Ok(_) if path.is_dir() => format!("{} is a directory, not a file", path.display()),
+            Ok(_) => return Some(path),
+        };
+        self.sink.error(word.position, format!("`{name}`: {wrong}"));
+        None
     }
 
     pub(super) fn error(&mut self, position: Position, message: &str) {

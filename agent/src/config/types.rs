@@ -1,8 +1,11 @@
 //! The configuration as the program uses it: every value parsed.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use base64ct::{Base64, Encoding as _};
+use lenscap_rtsp::{CameraUrl, Credentials};
 use lenscap_uplink::url::{HostPattern, Url};
 use log::LevelFilter;
 
@@ -89,6 +92,27 @@ pub struct Trust {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pin(pub [u8; 32]);
 
+impl Pin {
+    /// Reads `sha256/<base64>`.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut hash = [0; 32];
+        text.strip_prefix("sha256/")
+            .and_then(|base64| Base64::decode(base64, &mut hash).ok())
+            .filter(|decoded| decoded.len() == 32)
+            .ok_or("expected sha256/ and the base64 of a SHA-256, 44 characters that end in =")?;
+        Ok(Self(hash))
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256/{}", Base64::encode_string(&self.0))
+    }
+}
+
 /// How the agent shows who it is: never both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientAuth {
@@ -130,7 +154,7 @@ pub struct Profile {
     /// The section's name, which the gateway asks for.
     pub name: String,
     /// The camera's URL, without user and password.
-    pub rtsp: String,
+    pub rtsp: CameraUrl,
     /// Where that URL leads.
     pub rtsp_addr: SocketAddr,
     /// The camera's URL for one JPEG.
@@ -166,6 +190,20 @@ pub enum Password {
     Inline(Secret),
     /// The first line of a file, read when it is needed.
     File(PathBuf),
+}
+
+impl Login {
+    /// The user and the password, which is read now if it is in a file.
+    ///
+    /// # Errors
+    /// A sentence for the user about the file.
+    pub fn credentials(&self) -> Result<Credentials, String> {
+        let password = self.password.read()?;
+        Ok(Credentials {
+            user: self.user.clone(),
+            password: lenscap_rtsp::Secret::new(password.expose()),
+        })
+    }
 }
 
 impl Password {

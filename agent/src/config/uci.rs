@@ -39,7 +39,11 @@ pub(super) struct SyntaxError {
 
 /// Reads a file's text. Statements with mistakes are left out of the sections.
 pub(super) fn parse(text: &str) -> (Vec<Section>, Vec<SyntaxError>) {
-    let mut parser = Parser { sections: Vec::new(), errors: Vec::new(), orphan_reported: false };
+    let mut parser = Parser {
+        sections: Vec::new(),
+        errors: Vec::new(),
+        orphan_reported: false,
+    };
     for (index, line) in text.split('\n').enumerate() {
         let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
         parser.line(number, line.strip_suffix('\r').unwrap_or(line));
@@ -56,7 +60,11 @@ struct Parser {
 
 impl Parser {
     fn line(&mut self, number: u32, line: &str) {
-        let mut lexer = Lexer { line: number, column: 1, rest: line };
+        let mut lexer = Lexer {
+            line: number,
+            column: 1,
+            rest: line,
+        };
         loop {
             match lexer.statement() {
                 Ok(Some(words)) => self.statement(words),
@@ -89,11 +97,17 @@ impl Parser {
 
     fn section(&mut self, keyword: &Word, mut words: impl Iterator<Item = Word>) {
         let Some(kind) = words.next() else {
-            return self.fail(keyword.position, "`config` needs a kind of section: `config uplink 'main'`".into());
+            return self.fail(
+                keyword.position,
+                "`config` needs a kind of section: `config uplink 'main'`".into(),
+            );
         };
         let name = words.next();
         if let Some(extra) = words.next() {
-            self.fail(extra.position, "unexpected word after the section's name; put the name in quotes".into());
+            self.fail(
+                extra.position,
+                "unexpected word after the section's name; put the name in quotes".into(),
+            );
         }
         for word in [Some(&kind), name.as_ref()].into_iter().flatten() {
             if !is_name(&word.text) {
@@ -101,23 +115,36 @@ impl Parser {
                 self.fail(word.position, message);
             }
         }
-        self.sections.push(Section { kind, name, entries: Vec::new() });
+        self.sections.push(Section {
+            kind,
+            name,
+            entries: Vec::new(),
+        });
     }
 
     fn entry(&mut self, keyword: &Word, mut words: impl Iterator<Item = Word>, is_list: bool) {
         let what = if is_list { "list" } else { "option" };
         let Some(name) = words.next() else {
-            return self.fail(keyword.position, format!("`{what}` needs a name and a value: `{what} name 'value'`"));
+            return self.fail(
+                keyword.position,
+                format!("`{what}` needs a name and a value: `{what} name 'value'`"),
+            );
         };
         if !is_name(&name.text) {
             let message = format!("the name after `{what}` has letters, digits and `_` only");
             return self.fail(name.position, message);
         }
         let Some(value) = words.next() else {
-            return self.fail(name.position, format!("`{what} {}` has no value; an empty one is ''", name.text));
+            return self.fail(
+                name.position,
+                format!("`{what} {}` has no value; an empty one is ''", name.text),
+            );
         };
         if let Some(extra) = words.next() {
-            let message = format!("unexpected word after the value of `{}`; put the value in quotes", name.text);
+            let message = format!(
+                "unexpected word after the value of `{}`; put the value in quotes",
+                name.text
+            );
             return self.fail(extra.position, message);
         }
         match self.sections.last_mut() {
@@ -208,8 +235,12 @@ impl Lexer<'_> {
                 text.push(c);
             }
         }
-        let message = format!("the quote that starts here is not closed on its line; add {quote} at the value's end");
-        Err(SyntaxError { position: open, message })
+        let message =
+            format!("the quote that starts here is not closed on its line; add {quote} at the value's end");
+        Err(SyntaxError {
+            position: open,
+            message,
+        })
     }
 
     fn escaped(&mut self, text: &mut String) -> Result<(), SyntaxError> {
@@ -240,7 +271,10 @@ impl Lexer<'_> {
     }
 
     fn position(&self) -> Position {
-        Position { line: self.line, column: self.column }
+        Position {
+            line: self.line,
+            column: self.column,
+        }
     }
 }
 
@@ -252,16 +286,26 @@ mod tests {
     fn values(text: &str) -> Vec<String> {
         let (sections, errors) = parse(text);
         assert_eq!(errors, []);
-        sections.into_iter().flat_map(|s| s.entries).map(|e| e.value.text).collect()
+        sections
+            .into_iter()
+            .flat_map(|s| s.entries)
+            .map(|e| e.value.text)
+            .collect()
     }
 
     fn errors(text: &str) -> Vec<(u32, u32, String)> {
-        parse(text).1.into_iter().map(|e| (e.position.line, e.position.column, e.message)).collect()
+        parse(text)
+            .1
+            .into_iter()
+            .map(|e| (e.position.line, e.position.column, e.message))
+            .collect()
     }
 
     #[test]
     fn sections_options_and_lists() {
-        let (sections, errors) = parse("package lenscap\n# c\nconfig uplink 'main' # c\r\n\toption a b\r\n\tlist l 'x y'\n\nconfig agent\n");
+        let (sections, errors) = parse(
+            "package lenscap\n# c\nconfig uplink 'main' # c\r\n\toption a b\r\n\tlist l 'x y'\n\nconfig agent\n",
+        );
         assert_eq!(errors, []);
         assert_eq!(sections.len(), 2);
         assert_eq!(sections[0].kind.text, "uplink");
@@ -269,7 +313,10 @@ mod tests {
         assert_eq!(sections[0].entries.len(), 2);
         assert!(sections[0].entries[1].is_list);
         assert_eq!(sections[0].entries[1].value.text, "x y");
-        assert_eq!(sections[0].entries[1].value.position, Position { line: 5, column: 9 });
+        assert_eq!(
+            sections[0].entries[1].value.position,
+            Position { line: 5, column: 9 }
+        );
         assert_eq!(sections[1].name, None);
     }
 
@@ -293,17 +340,37 @@ mod tests {
 
     #[test]
     fn every_mistake_is_reported_where_it_is() {
-        let found = errors("option x y\noption z y\nconfig\nconfig a b c\nconfig é\noption\noption a\noption a b c\nfoo\noption a 'b\noption a \"b\\\nlist b-c d\n  x\\\n");
+        let found = errors(
+            "option x y\noption z y\nconfig\nconfig a b c\nconfig é\noption\noption a\noption a b c\nfoo\noption a 'b\noption a \"b\\\nlist b-c d\n  x\\\n",
+        );
         let places: Vec<_> = found.iter().map(|(line, column, _)| (*line, *column)).collect();
         assert_eq!(
             places,
-            [(1, 1), (3, 1), (4, 12), (5, 8), (6, 1), (7, 8), (8, 12), (9, 1), (10, 10), (11, 12), (12, 6), (13, 4)]
+            [
+                (1, 1),
+                (3, 1),
+                (4, 12),
+                (5, 8),
+                (6, 1),
+                (7, 8),
+                (8, 12),
+                (9, 1),
+                (10, 10),
+                (11, 12),
+                (12, 6),
+                (13, 4)
+            ]
         );
     }
 
     #[test]
     fn mistakes_do_not_show_values() {
-        for text in ["config a\noption password hunter2 x", "hunter2", "config a\noption password 'hunter2", "config a\noption hunter2! x"] {
+        for text in [
+            "config a\noption password hunter2 x",
+            "hunter2",
+            "config a\noption password 'hunter2",
+            "config a\noption hunter2! x",
+        ] {
             for (_, _, message) in errors(text) {
                 assert!(!message.contains("hunter2"), "{message}");
             }

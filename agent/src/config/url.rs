@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use lenscap_rtsp::CameraUrl;
+
 use super::secret::Secret;
 use super::types::SnapshotUrl;
 
@@ -12,7 +14,7 @@ const MAX_URL_BYTES: usize = 1024;
 #[derive(Debug)]
 pub(super) struct RtspUrl {
     /// Without user and password.
-    pub(super) url: String,
+    pub(super) url: CameraUrl,
     pub(super) addr: SocketAddr,
     pub(super) login: Option<(String, Secret)>,
 }
@@ -29,7 +31,13 @@ struct Parts<'a> {
 pub(super) fn rtsp(text: &str) -> Result<RtspUrl, String> {
     let parts = split(text, "rtsp", 554)?;
     let login = parts.userinfo.map(login).transpose()?;
-    Ok(RtspUrl { url: format!("rtsp://{}{}", parts.authority, parts.target), addr: parts.addr, login })
+    let bare = format!("rtsp://{}{}", parts.authority, parts.target);
+    let (url, _) = CameraUrl::parse(&bare).map_err(|error| error.to_string())?;
+    Ok(RtspUrl {
+        url,
+        addr: parts.addr,
+        login,
+    })
 }
 
 pub(super) fn snapshot(text: &str) -> Result<SnapshotUrl, String> {
@@ -56,7 +64,9 @@ fn split<'a>(text: &'a str, scheme: &str, default_port: u16) -> Result<Parts<'a>
         return Err("a camera's URL has no `#`; write it as %23".into());
     }
     let Some(rest) = strip_scheme(text, scheme) else {
-        return Err(format!("expected a URL like {scheme}://127.0.0.1/path; other schemes are not spoken on the camera"));
+        return Err(format!(
+            "expected a URL like {scheme}://127.0.0.1/path; other schemes are not spoken on the camera"
+        ));
     };
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (before, target) = rest.split_at(end);
@@ -66,7 +76,12 @@ fn split<'a>(text: &'a str, scheme: &str, default_port: u16) -> Result<Parts<'a>
         None => (None, before),
     };
     let addr = address(authority, default_port)?;
-    Ok(Parts { userinfo, authority, addr, target })
+    Ok(Parts {
+        userinfo,
+        authority,
+        addr,
+        target,
+    })
 }
 
 fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
@@ -78,8 +93,12 @@ fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
 fn address(authority: &str, default_port: u16) -> Result<SocketAddr, String> {
     const HOST: &str = "the host must be an IP address or `localhost`: the camera is this device";
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
-        let (host, after) = rest.split_once(']').ok_or("the IPv6 address has no closing `]`")?;
-        let ip: Ipv6Addr = host.parse().map_err(|_| "expected an IPv6 address in the brackets")?;
+        let (host, after) = rest
+            .split_once(']')
+            .ok_or("the IPv6 address has no closing `]`")?;
+        let ip: Ipv6Addr = host
+            .parse()
+            .map_err(|_| "expected an IPv6 address in the brackets")?;
         (IpAddr::V6(ip), after)
     } else {
         let (host, after) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
@@ -93,9 +112,11 @@ fn address(authority: &str, default_port: u16) -> Result<SocketAddr, String> {
     let port = match port.strip_prefix(':') {
         None if port.is_empty() => default_port,
         Some("") => default_port,
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-            digits.parse().ok().filter(|port| *port != 0).ok_or("the port must be 1 to 65535")?
-        }
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or("the port must be 1 to 65535")?,
         _ => return Err("expected `:` and a port after the host".into()),
     };
     Ok(SocketAddr::new(host, port))
@@ -139,15 +160,31 @@ mod tests {
     #[test]
     fn rtsp_urls_are_split_and_otherwise_kept() {
         for (text, url, addr) in [
-            ("rtsp://127.0.0.1", "rtsp://127.0.0.1", "127.0.0.1:554"),
-            ("RTSP://127.0.0.1:8554/a//b?c=%41", "rtsp://127.0.0.1:8554/a//b?c=%41", "127.0.0.1:8554"),
-            ("rtsp://localhost/stream=0", "rtsp://localhost/stream=0", "127.0.0.1:554"),
+            ("rtsp://127.0.0.1", "rtsp://127.0.0.1/", "127.0.0.1:554"),
+            (
+                "RTSP://127.0.0.1:8554/a//b?c=%41",
+                "rtsp://127.0.0.1:8554/a//b?c=%41",
+                "127.0.0.1:8554",
+            ),
+            (
+                "rtsp://localhost/stream=0",
+                "rtsp://localhost/stream=0",
+                "127.0.0.1:554",
+            ),
             ("rtsp://[::1]:554/x", "rtsp://[::1]:554/x", "[::1]:554"),
-            ("rtsp://u:p@127.0.0.1/a@b", "rtsp://127.0.0.1/a@b", "127.0.0.1:554"),
-            ("rtsp://192.168.1.9?x", "rtsp://192.168.1.9?x", "192.168.1.9:554"),
+            (
+                "rtsp://u:p@127.0.0.1/a@b",
+                "rtsp://127.0.0.1/a@b",
+                "127.0.0.1:554",
+            ),
+            ("rtsp://192.168.1.9?x", "rtsp://192.168.1.9/?x", "192.168.1.9:554"),
         ] {
             let parsed = rtsp(text).unwrap();
-            assert_eq!((parsed.url.as_str(), parsed.addr.to_string().as_str()), (url, addr), "{text}");
+            assert_eq!(
+                (parsed.url.request_uri(), parsed.addr.to_string().as_str()),
+                (url, addr),
+                "{text}"
+            );
         }
     }
 
@@ -161,7 +198,11 @@ mod tests {
             ("rtsp://ad%6Din:50%@127.0.0.1/", "admin", "50%"),
         ] {
             let (seen_user, seen_password) = rtsp(text).unwrap().login.unwrap();
-            assert_eq!((seen_user.as_str(), seen_password.expose()), (user, password), "{text}");
+            assert_eq!(
+                (seen_user.as_str(), seen_password.expose()),
+                (user, password),
+                "{text}"
+            );
         }
     }
 
@@ -183,19 +224,33 @@ mod tests {
             ("rtsp://127.0.0.1/#s3cret", "no `#`"),
         ] {
             let error = rtsp(text).unwrap_err();
-            assert!(error.contains(part) && !error.contains("s3cret"), "{text}: {error}");
+            assert!(
+                error.contains(part) && !error.contains("s3cret"),
+                "{text}: {error}"
+            );
         }
-        assert!(rtsp(&format!("rtsp://127.0.0.1/{}", "a".repeat(MAX_URL_BYTES))).unwrap_err().contains("longer"));
+        assert!(
+            rtsp(&format!("rtsp://127.0.0.1/{}", "a".repeat(MAX_URL_BYTES)))
+                .unwrap_err()
+                .contains("longer")
+        );
     }
 
     #[test]
     fn snapshot_urls() {
         let url = snapshot("http://127.0.0.1/image.jpg?q=1").unwrap();
         assert_eq!(url.addr.to_string(), "127.0.0.1:80");
-        assert_eq!((url.authority.as_str(), url.target.as_str()), ("127.0.0.1", "/image.jpg?q=1"));
+        assert_eq!(
+            (url.authority.as_str(), url.target.as_str()),
+            ("127.0.0.1", "/image.jpg?q=1")
+        );
         assert_eq!(snapshot("http://[::1]:8080?x").unwrap().target, "/?x");
         assert_eq!(snapshot("http://localhost").unwrap().target, "/");
-        assert!(snapshot("http://a:b@127.0.0.1/").unwrap_err().contains("password_file"));
+        assert!(
+            snapshot("http://a:b@127.0.0.1/")
+                .unwrap_err()
+                .contains("password_file")
+        );
         assert!(snapshot("https://127.0.0.1/").unwrap_err().contains("http://"));
     }
 
@@ -203,7 +258,7 @@ mod tests {
         #[test]
         fn any_text_is_read_without_panic(text in "(rtsp|http|x)?(://)?[\\[\\]:@/%?a-z0-9.é]{0,60}|\\PC*") {
             if let Ok(parsed) = rtsp(&text) {
-                prop_assert_eq!(rtsp(&parsed.url).unwrap().addr, parsed.addr);
+                prop_assert_eq!(rtsp(parsed.url.request_uri()).unwrap().addr, parsed.addr);
             }
             let _ = snapshot(&text);
         }
