@@ -106,6 +106,39 @@ impl Clock {
     }
 }
 
+/// A date as `2026-11-22` (ISO 8601), for seconds since 1970.
+#[must_use]
+pub fn date(seconds: i64) -> String {
+    let (year, month, day) = civil(seconds.div_euclid(86_400));
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// A time as `2026-11-22T10:30:00Z` (RFC 3339), for seconds since 1970.
+#[must_use]
+pub fn timestamp(seconds: i64) -> String {
+    let of_day = seconds.rem_euclid(86_400);
+    format!(
+        "{}T{:02}:{:02}:{:02}Z",
+        date(seconds),
+        of_day / 3600,
+        of_day / 60 % 60,
+        of_day % 60
+    )
+}
+
+/// Year, month and day of the Gregorian calendar, from days since 1970.
+pub(crate) fn civil(days: i64) -> (i64, i64, i64) {
+    // Eras of 400 years that start on the first of March, so that the leap day is the last.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+}
+
 /// `str::parse` for constants. Not a number: 0, which `build.rs` never writes.
 const fn parse_epoch(text: &str) -> i64 {
     let bytes = text.as_bytes();
@@ -156,6 +189,19 @@ mod tests {
         let clock = Clock::fixed(BUILD * 2, BUILD, false);
         assert_eq!(clock.now(), BUILD * 2);
         assert_eq!(clock.floor(), BUILD);
+    }
+
+    #[test]
+    fn times_are_written() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_827_696, "2000-02-29T12:34:56Z"),
+            (4_107_542_399, "2100-02-28T23:59:59Z"),
+            (253_402_300_799, "9999-12-31T23:59:59Z"),
+            (-1, "1969-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(timestamp(seconds), text);
+        }
     }
 
     #[test]

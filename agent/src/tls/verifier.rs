@@ -1,0 +1,218 @@
+//! Judges the gateway's certificate: by a CA or by a pin, with a clock that may be wrong.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ring::digest::{SHA256, digest};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
+
+use super::der;
+use crate::clock::Clock;
+use crate::config::Pin;
+
+/// The most pins: those of the configuration and those that came with redirects.
+const MAX_PINS: usize = 64;
+
+/// The verifier of one uplink.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    ca: Arc<WebPkiServerVerifier>,
+    pins: Mutex<Vec<(String, Pin)>>,
+    clock: Arc<Clock>,
+}
+
+/// What this verifier refuses and rustls has no word for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The host has pins, and its key is none of them.
+    Pin(Pin),
+    /// No CA knows the certificate, for its own key signed it.
+    SelfSigned(Pin),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pin(seen) => write!(
+                f,
+                "the gateway's key is not the pinned one: it is {seen}; if the gateway changed its key on purpose, change `list pin`"
+            ),
+            Self::SelfSigned(seen) => write!(
+                f,
+                "the gateway's certificate is self-signed, and nothing vouches for it; if its key {seen} is known to be right, add it with `list pin`, or give its CA with `option ca_file`"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        Self::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(refused))))
+    }
+}
+
+impl Verifier {
+    pub(super) fn new(ca: Arc<WebPkiServerVerifier>, clock: Arc<Clock>) -> Self {
+        Self {
+            ca,
+            pins: Mutex::new(Vec::new()),
+            clock,
+        }
+    }
+
+    /// Adds a pin for a host. `false` if the host had it already.
+    pub(super) fn pin_host(&self, host: &str, pin: Pin) -> bool {
+        let host = host.to_ascii_lowercase();
+        let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        if pins
+            .iter()
+            .any(|(pinned, known)| *pinned == host && *known == pin)
+        {
+            return false;
+        }
+        if pins.len() == MAX_PINS {
+            // The configured ones stand first; a host that loses its pin needs a CA again, so nothing opens.
+            pins.pop();
+        }
+        pins.push((host, pin));
+        true
+    }
+
+    /// The host's pins, if it has any.
+    fn pins_of(&self, name: &ServerName<'_>) -> Vec<Pin> {
+        let host = name.to_str();
+        let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        pins.iter()
+            .filter(|(pinned, _)| pinned.eq_ignore_ascii_case(&host))
+            .map(|(_, pin)| *pin)
+            .collect()
+    }
+
+    /// A CA must vouch for the chain; the dates are judged as the clock allows.
+    fn verify_chain(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+    ) -> Result<(), Error> {
+        let verify = |at: i64| {
+            let at =
+                UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(at).unwrap_or(0)));
+            self.ca
+                .verify_server_cert(leaf, intermediates, name, &[], at)
+                .map(|_| ())
+        };
+        let error = match verify(self.clock.now()) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if is_not_yet_valid(&error) && self.clock.is_unset() {
+            let Some(latest) = latest_not_before(leaf, intermediates) else {
+                return Err(error);
+            };
+            log::info!("the clock is not set; the gateway's certificate is judged at its first day");
+            return verify(latest);
+        }
+        if is_expired(&error) && !self.clock.synchronised() {
+            verify(self.clock.floor()).map_err(|_| error)?;
+            log::warn!(
+                "the gateway's certificate has expired by a clock that nothing keeps right; it was valid at the last time known for sure, and is accepted"
+            );
+            return Ok(());
+        }
+        Err(error)
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let pins = self.pins_of(name);
+        if !pins.is_empty() {
+            let certificate = ParsedCertificate::try_from(leaf)?;
+            verify_server_name(&certificate, name)?;
+            let seen = pin_of(&certificate);
+            return if pins.contains(&seen) {
+                Ok(ServerCertVerified::assertion())
+            } else {
+                Err(Refused::Pin(seen).into())
+            };
+        }
+        let facts = der::facts(leaf);
+        if let Err(error) = self.verify_chain(leaf, intermediates, name) {
+            let unknown = matches!(error, Error::InvalidCertificate(CertificateError::UnknownIssuer));
+            if unknown && facts.is_some_and(|facts| facts.self_issued) {
+                return Err(Refused::SelfSigned(pin_of(&ParsedCertificate::try_from(leaf)?)).into());
+            }
+            return Err(error);
+        }
+        if let Some(facts) = facts {
+            self.clock.note_verified_leaf(facts.not_before);
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.ca.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.ca.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.ca.supported_verify_schemes()
+    }
+}
+
+fn pin_of(certificate: &ParsedCertificate<'_>) -> Pin {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, &certificate.subject_public_key_info()).as_ref());
+    Pin(hash)
+}
+
+fn latest_not_before(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<i64> {
+    let mut latest = der::facts(leaf)?.not_before;
+    for certificate in intermediates {
+        latest = latest.max(der::facts(certificate)?.not_before);
+    }
+    Some(latest)
+}
+
+fn is_not_yet_valid(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }
+        )
+    )
+}
+
+fn is_expired(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })
+    )
+}
