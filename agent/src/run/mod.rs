@@ -229,7 +229,8 @@ impl Agent {
             events
                 .iter()
                 .for_each(|event| self.shared.net.handle_event(event));
-            if !self.take_commands(now) {
+            let signalled = events.iter().any(|event| event.token() == net::SIGNALS);
+            if !self.take_commands(now, signalled) {
                 log::info!("told to end a second time; ending at once");
                 return Ok(());
             }
@@ -362,9 +363,9 @@ impl Agent {
     }
 
     /// What signals and handles ask for. False when the agent is to end at once.
-    fn take_commands(&mut self, now: Duration) -> bool {
+    fn take_commands(&mut self, now: Duration, signalled: bool) -> bool {
         let mut commands = self.commands.swap(0, Ordering::SeqCst);
-        if let Some(signals) = &mut self.signals {
+        if signalled && let Some(signals) = &mut self.signals {
             // A descriptor that fails to be read has no signal; nothing better can be done.
             while let Ok(Some(signal)) = signals.poll() {
                 let command = match signal {
@@ -435,7 +436,7 @@ impl Agent {
         };
         self.identity = identity;
         self.apply_uplinks(now, &config, new_identity);
-        log::set_max_level(config.agent.log_level);
+        crate::logging::init(config.agent.log, config.agent.log_level);
         *self.shared.profiles.borrow_mut() = config.profiles.clone().into();
         *self.shared.resolv_conf.borrow_mut() = config.agent.resolv_conf.clone();
         *self.shared.hosts.borrow_mut() = config.agent.hosts.clone();

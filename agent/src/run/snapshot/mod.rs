@@ -127,6 +127,9 @@ impl Fetch {
             deadline: now + FETCH_TIMEOUT,
             _slot: slot,
         };
+        if let Some(auth) = &mut fetch.auth {
+            auth.start_request();
+        }
         fetch.queue_request();
         Ok(fetch)
     }

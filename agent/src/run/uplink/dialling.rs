@@ -120,7 +120,7 @@ impl fmt::Display for DialFailure {
             Self::Early => f.write_str("what answers is no gateway: it spoke first; check option endpoint"),
             Self::Upgrade(error) => write!(
                 f,
-                "the gateway's reply is no HTTP upgrade: {error:?}; check option endpoint"
+                "the gateway's reply is no HTTP upgrade: {error}; check option endpoint"
             ),
         }
     }
