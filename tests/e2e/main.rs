@@ -4,9 +4,9 @@
 
 mod bad_config;
 mod bad_input;
+mod direct;
 mod lifecycle;
 mod play;
-mod pygateway;
 mod quirks;
 mod same_bytes;
 mod secrets;
