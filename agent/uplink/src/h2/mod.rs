@@ -10,6 +10,8 @@ mod headers;
 mod limits;
 mod receive;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use connection::Connection;
 

@@ -1,4 +1,15 @@
 //! The dialling state machine: which address next, and when. It never connects; it decides.
+//!
+//! A *round* starts at an endpoint and follows redirects without waiting, at most [`MAX_DIALS`] times. Between two
+//! rounds there is always a delay of at least [`MIN_DELAY`].
+
+mod machine;
+mod pace;
+#[cfg(test)]
+mod tests;
+
+pub use machine::Dialer;
+pub use pace::{HOURLY, MAX_BACKOFF, MIN_BACKOFF, MIN_DELAY, SLOW_DELAY, SLOW_TRIES, STABLE_AFTER};
 
 use crate::Now;
 use crate::upgrade::Reply;
@@ -6,6 +17,11 @@ use crate::url::{HostPattern, ParseError, Url};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+
+/// Most redirects followed in a row.
+pub const MAX_HOPS: u8 = 3;
+/// Most addresses dialled in one round, alternates included.
+pub const MAX_DIALS: u32 = 8;
 
 /// What to dial and where redirects may lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,34 +153,3 @@ impl fmt::Display for RedirectError {
 }
 
 impl core::error::Error for RedirectError {}
-
-/// Decides what to dial and when.
-#[derive(Debug)]
-pub struct Dialer {
-    config: DialConfig,
-}
-
-impl Dialer {
-    /// A dialler that wants to dial at once. `seed` feeds the jitter and differs from camera to camera.
-    pub fn new(config: DialConfig, _seed: u64) -> Self {
-        Self { config }
-    }
-    /// What to do now.
-    pub fn poll(&mut self, _now: Now) -> Step {
-        Step::Connected
-    }
-    /// Takes the end of an attempt or of the connection.
-    pub fn handle_outcome(&mut self, _now: Now, _outcome: Outcome) {}
-    /// Moves the uplink (make before break): to `target`, or from the endpoints anew when `None`.
-    pub fn retarget(&mut self, _now: Now, _target: Option<&str>) -> Result<(), RedirectError> {
-        Ok(())
-    }
-    /// Takes a new configuration; if it differs, a connected uplink moves to it.
-    pub fn reconfigure(&mut self, _now: Now, config: DialConfig) {
-        self.config = config;
-    }
-    /// The next thing to log or to keep.
-    pub fn poll_event(&mut self) -> Option<Event> {
-        None
-    }
-}
