@@ -30,14 +30,20 @@ impl Namespace {
     /// Creates a namespace with its loopback interface up. It is deleted on drop.
     pub fn create(name: &str) -> Result<Self> {
         ip(&["netns", "add", name])?;
-        let namespace = Self { name: name.to_owned(), owned: true };
+        let namespace = Self {
+            name: name.to_owned(),
+            owned: true,
+        };
         ip(&["-n", name, "link", "set", "lo", "up"])?;
         Ok(namespace)
     }
 
     /// Takes a namespace that exists already; it is left alone on drop.
     pub fn existing(name: &str) -> Result<Self> {
-        let namespace = Self { name: name.to_owned(), owned: false };
+        let namespace = Self {
+            name: name.to_owned(),
+            owned: false,
+        };
         namespace.open()?;
         Ok(namespace)
     }
@@ -73,7 +79,11 @@ impl Namespace {
 
     /// Starts a program inside the namespace.
     pub fn spawn(&self, command: &mut Command) -> Result<Child> {
-        self.run(|| command.spawn().with_context(|| format!("starting {:?}", command.get_program())))
+        self.run(|| {
+            command
+                .spawn()
+                .with_context(|| format!("starting {:?}", command.get_program()))
+        })
     }
 
     /// Sets CUBIC and windows large enough for a long fat path, and forgets what TCP learnt
@@ -100,7 +110,20 @@ impl Drop for Namespace {
 
 /// Joins two namespaces with a veth pair named `dev` on both sides, addresses in CIDR form.
 pub fn join(a: &Namespace, b: &Namespace, dev: &str, addr_a: &str, addr_b: &str) -> Result<()> {
-    ip(&["-n", a.name(), "link", "add", dev, "type", "veth", "peer", "name", dev, "netns", b.name()])?;
+    ip(&[
+        "-n",
+        a.name(),
+        "link",
+        "add",
+        dev,
+        "type",
+        "veth",
+        "peer",
+        "name",
+        dev,
+        "netns",
+        b.name(),
+    ])?;
     for (namespace, address) in [(a, addr_a), (b, addr_b)] {
         ip(&["-n", namespace.name(), "addr", "add", address, "dev", dev])?;
         ip(&["-n", namespace.name(), "link", "set", dev, "up"])?;
@@ -110,9 +133,16 @@ pub fn join(a: &Namespace, b: &Namespace, dev: &str, addr_a: &str, addr_b: &str)
 
 /// Runs `ip` with these arguments; an error carries what it wrote.
 pub fn ip(args: &[&str]) -> Result<()> {
-    let output = Command::new("ip").args(args).output().context("running ip (iproute2)")?;
+    let output = Command::new("ip")
+        .args(args)
+        .output()
+        .context("running ip (iproute2)")?;
     if !output.status.success() {
-        bail!("ip {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "ip {}: {}",
+            args.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(())
 }
@@ -124,7 +154,11 @@ fn set_cubic() -> Result<()> {
     if std::fs::read_to_string(CONTROL)?.trim() == "cubic" {
         return Ok(());
     }
-    let lock = File::options().create(true).append(true).mode(0o600).open(CONTROL_LOCK)?;
+    let lock = File::options()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(CONTROL_LOCK)?;
     let _lock = Flock::lock(lock, FlockArg::LockExclusive)
         .map_err(|(_, error)| error)
         .context("locking the choice of congestion control")?;
@@ -141,12 +175,13 @@ fn set_cubic() -> Result<()> {
     outcome
 }
 
-/// Runs `work` on a thread that is back in the process's own first namespace.
+/// Runs `work` on a thread that is back in the namespace the process was started in.
 fn thread_outside<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| {
         scope
             .spawn(|| {
-                setns(File::open("/proc/1/ns/net")?, CloneFlags::CLONE_NEWNET)?;
+                // The main thread's namespace: only other threads enter one.
+                setns(File::open("/proc/self/ns/net")?, CloneFlags::CLONE_NEWNET)?;
                 work()
             })
             .join()
@@ -163,5 +198,7 @@ fn write_sysctl(path: &str, value: &str) -> Result<()> {
 }
 
 fn is_permission(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::PermissionDenied)
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }

@@ -70,7 +70,14 @@ pub(crate) struct Line {
 impl Line {
     pub(crate) fn new(config: LineConfig) -> Self {
         let rng = StdRng::seed_from_u64(config.seed);
-        Self { config, wire: VecDeque::new(), spare: Vec::new(), free_at_ns: 0, rng, stats: LineStats::default() }
+        Self {
+            config,
+            wire: VecDeque::new(),
+            spare: Vec::new(),
+            free_at_ns: 0,
+            rng,
+            stats: LineStats::default(),
+        }
     }
 
     /// Takes one packet from the sender.
@@ -99,7 +106,9 @@ impl Line {
         if self.wire.len() >= MAX_PACKETS_ON_WIRE {
             return None;
         }
-        let Some(rate) = self.config.rate_bps else { return Some(now_ns) };
+        let Some(rate) = self.config.rate_bps else {
+            return Some(now_ns);
+        };
         let backlog_ns = self.free_at_ns.saturating_sub(now_ns);
         let backlog_bytes = scale(backlog_ns, rate, 8_000_000_000);
         if backlog_bytes + len > self.config.queue_bytes.max(MIN_QUEUE_BYTES) {
@@ -160,13 +169,22 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn config() -> LineConfig {
-        LineConfig { delay_ns: 50 * MS, loss: 0.0, rate_bps: None, queue_bytes: 15_000, seed: 1 }
+        LineConfig {
+            delay_ns: 50 * MS,
+            loss: 0.0,
+            rate_bps: None,
+            queue_bytes: 15_000,
+            seed: 1,
+        }
     }
 
     fn drain(line: &mut Line) -> Vec<(u64, usize)> {
         let mut seen = Vec::new();
         while let Some(due) = line.poll_timeout() {
-            assert!(line.poll_packet(due - 1).is_none(), "a packet arrived before its time");
+            assert!(
+                line.poll_packet(due - 1).is_none(),
+                "a packet arrived before its time"
+            );
             let packet = line.poll_packet(due).unwrap();
             seen.push((due, packet.len()));
             line.recycle(packet);
@@ -185,7 +203,10 @@ mod tests {
     #[test]
     fn the_rate_spaces_packets_and_the_queue_drops_at_its_tail() {
         // 12 Mbit/s: a packet of 1500 bytes takes one millisecond; ten of them fill the queue.
-        let mut line = Line::new(LineConfig { rate_bps: Some(12_000_000), ..config() });
+        let mut line = Line::new(LineConfig {
+            rate_bps: Some(12_000_000),
+            ..config()
+        });
         for _ in 0..15 {
             line.handle_packet(0, &[0; 1500]);
         }
@@ -200,7 +221,11 @@ mod tests {
     #[test]
     fn loss_has_its_probability_and_repeats_with_its_seed() {
         let run = |seed| {
-            let mut line = Line::new(LineConfig { loss: 0.01, seed, ..config() });
+            let mut line = Line::new(LineConfig {
+                loss: 0.01,
+                seed,
+                ..config()
+            });
             for n in 0..20_000 {
                 line.handle_packet(n, &[0; 40]);
                 while let Some(packet) = line.poll_packet(u64::MAX) {

@@ -83,14 +83,19 @@ fn main() -> Result<()> {
     }
     // Blocked before anything exists, so that an early signal still removes the namespaces.
     let signals = block_signals()?;
-    let take = if args.setup { Namespace::create } else { Namespace::existing };
+    let take = if args.setup {
+        Namespace::create
+    } else {
+        Namespace::existing
+    };
     let (a, b) = (take(&args.a)?, take(&args.b)?);
     if args.setup {
         a.tune_tcp()?;
         b.tune_tcp()?;
     }
     let mut link = Link::open(&args, &a, &b)?;
-    let ready = json!({"event": "ready", "a": args.a, "b": args.b, "addr_a": args.addr_a, "addr_b": args.addr_b});
+    let ready =
+        json!({"event": "ready", "a": args.a, "b": args.b, "addr_a": args.addr_a, "addr_b": args.addr_b});
     emit(&ready)?;
     link.run(&signals, args.until_eof)?;
     emit(&link.stats(&args, &a, &b)?)
@@ -107,7 +112,10 @@ fn block_signals() -> Result<SignalFd> {
     set.add(Signal::SIGTERM);
     set.add(Signal::SIGINT);
     set.thread_block()?;
-    Ok(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
+    Ok(SignalFd::with_flags(
+        &set,
+        SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
+    )?)
 }
 
 /// `800k`, `50M`, `1G` or plain bits per second.
@@ -118,7 +126,9 @@ fn parse_rate(text: &str) -> Result<u64, String> {
         Some((at, 'G')) => (&text[..at], 1_000_000_000),
         _ => (text, 1),
     };
-    let number: f64 = digits.parse().map_err(|_| format!("'{text}' is no rate such as 50M"))?;
+    let number: f64 = digits
+        .parse()
+        .map_err(|_| format!("'{text}' is no rate such as 50M"))?;
     let rate = number * f64::from(unit);
     if !(1_000.0..=1e11).contains(&rate) {
         return Err(format!("'{text}' is not between 1k and 100G"));
@@ -176,7 +186,11 @@ impl Link {
             let more = self.take()?;
             self.deliver();
             self.arm()?;
-            let timeout = if more { PollTimeout::ZERO } else { PollTimeout::NONE };
+            let timeout = if more {
+                PollTimeout::ZERO
+            } else {
+                PollTimeout::NONE
+            };
             let mut fds = vec![
                 PollFd::new(signals.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.devices[0].as_fd(), PollFlags::POLLIN),
@@ -280,7 +294,10 @@ fn kernel_drops(namespace: &Namespace, dev: &str) -> Result<u64> {
         .find_map(|line| line.trim_start().strip_prefix(dev)?.strip_prefix(':'))
         .with_context(|| format!("{dev} is gone"))?;
     // Eight receive columns, then bytes, packets, errors, drops sent.
-    let dropped = fields.split_whitespace().nth(11).context("short line in net/dev")?;
+    let dropped = fields
+        .split_whitespace()
+        .nth(11)
+        .context("short line in net/dev")?;
     Ok(dropped.parse()?)
 }
 

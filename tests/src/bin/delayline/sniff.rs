@@ -5,7 +5,9 @@
 pub(crate) fn server_hello_cipher(packet: &[u8]) -> Option<String> {
     let payload = tcp_payload(packet)?;
     // Record header: handshake, version 3.x; then a ServerHello with a legacy version.
-    let [0x16, 3, _, _, _, 2, _, _, _, 3, _, rest @ ..] = payload else { return None };
+    let [0x16, 3, _, _, _, 2, _, _, _, 3, _, rest @ ..] = payload else {
+        return None;
+    };
     let after_random = rest.get(32..)?;
     let (&session_id_len, after_len) = after_random.split_first()?;
     let suite = after_len.get(usize::from(session_id_len)..)?.get(..2)?;
@@ -59,7 +61,10 @@ mod tests {
     #[test]
     fn the_suite_is_read() {
         let packet = server_hello([0x13, 0x03]);
-        assert_eq!(server_hello_cipher(&packet).as_deref(), Some("TLS13_CHACHA20_POLY1305_SHA256"));
+        assert_eq!(
+            server_hello_cipher(&packet).as_deref(),
+            Some("TLS13_CHACHA20_POLY1305_SHA256")
+        );
     }
 
     #[test]

@@ -26,7 +26,18 @@ pub(crate) fn open(namespace: &Namespace, dev: &str, address: &str, mtu: u16) ->
     let name = namespace.name();
     ip(&["-n", name, "addr", "add", address, "dev", dev])?;
     let mtu = mtu.to_string();
-    ip(&["-n", name, "link", "set", dev, "mtu", &mtu, "txqueuelen", KERNEL_QUEUE_PACKETS, "up"])?;
+    ip(&[
+        "-n",
+        name,
+        "link",
+        "set",
+        dev,
+        "mtu",
+        &mtu,
+        "txqueuelen",
+        KERNEL_QUEUE_PACKETS,
+        "up",
+    ])?;
     Ok(file)
 }
 
@@ -40,7 +51,10 @@ fn open_here(dev: &str) -> Result<File> {
     // SAFETY: `ifreq` is plain data of integers and arrays, for which all zeroes is a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     if dev.is_empty() || dev.len() >= request.ifr_name.len() {
-        bail!("device name '{dev}' must have 1 to {} bytes", request.ifr_name.len() - 1);
+        bail!(
+            "device name '{dev}' must have 1 to {} bytes",
+            request.ifr_name.len() - 1
+        );
     }
     for (slot, byte) in request.ifr_name.iter_mut().zip(dev.bytes()) {
         *slot = byte.cast_signed();
