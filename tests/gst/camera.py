@@ -37,6 +37,16 @@ SOUND = {
     "aacparse ! rtpmp4gpay name=pay1 pt=97",
     "none": "",
 }
+# Elements that are not in a bare installation, with Debian's package of each.
+NEEDED = {
+    "videotestsrc": "gstreamer1.0-plugins-base",
+    "timeoverlay": "gstreamer1.0-x",
+    "x264enc": "gstreamer1.0-plugins-ugly",
+    "x265enc": "gstreamer1.0-plugins-bad",
+    "h265parse": "gstreamer1.0-plugins-bad",
+    "rtph264pay": "gstreamer1.0-plugins-good",
+    "mulawenc": "gstreamer1.0-plugins-good",
+}
 AAC_ENCODERS = ("voaacenc", "fdkaacenc", "avenc_aac", "faac")
 
 
@@ -72,6 +82,13 @@ class Events:
             line = {"event": event, "t": round(time.monotonic() - self.start, 3), **fields}
             self.file.write(json.dumps(line) + "\n")
             self.file.flush()
+
+
+def check_elements():
+    missing = [name for name in NEEDED if not Gst.ElementFactory.find(name)]
+    if missing:
+        packages = " ".join(sorted({NEEDED[name] for name in missing}))
+        sys.exit(f"camera.py: GStreamer has no {', '.join(missing)}: apt-get install {packages}")
 
 
 def launch_line(codec, args):
@@ -148,6 +165,7 @@ def watch_clients(server, events):
 def main():
     args = parse_args()
     Gst.init(None)
+    check_elements()
     events = Events(args.events)
     server = GstRtspServer.RTSPServer()
     server.set_address(args.listen)
