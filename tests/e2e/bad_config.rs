@@ -100,7 +100,13 @@ const MISTAKES: &[Mistake] = &[
         line: 2,
         says: &["quote"],
     },
-    Mistake { name: "word that is no keyword", replace: "\tlist redirect_to", with: "\tlst redirect_to", line: 6, says: &["lst"] },
+    Mistake {
+        name: "word that is no keyword",
+        replace: "\tlist redirect_to",
+        with: "\tlst redirect_to",
+        line: 6,
+        says: &["lst"],
+    },
     Mistake {
         name: "option before any section",
         replace: "config agent 'agent'\n",
@@ -167,17 +173,29 @@ fn each_kind_of_mistake_is_named_with_its_line() {
         assert_ne!(text, GOOD, "{}: the case changes nothing", mistake.name);
         let path = dir.write(&format!("mistake-{number}"), &text);
         let finished = check(&dir, &path);
-        assert!(!finished.status.success(), "{}: accepted\n{}", mistake.name, finished.output());
+        assert!(
+            !finished.status.success(),
+            "{}: accepted\n{}",
+            mistake.name,
+            finished.output()
+        );
         let place = format!("{}:{}", path.display(), mistake.line);
         let said = finished.output();
         assert!(
-            said.lines().any(|line| line.starts_with(&place) && has_all(line, mistake.says))
-                || said.lines().any(|line| line.contains(&place) && has_all(line, mistake.says)),
+            said.lines()
+                .any(|line| line.starts_with(&place) && has_all(line, mistake.says))
+                || said
+                    .lines()
+                    .any(|line| line.contains(&place) && has_all(line, mistake.says)),
             "{}: no line with {place} and {:?}\n{said}",
             mistake.name,
             mistake.says
         );
-        assert!(!said.contains("secretpw"), "{}: the message shows a secret\n{said}", mistake.name);
+        assert!(
+            !said.contains("secretpw"),
+            "{}: the message shows a secret\n{said}",
+            mistake.name
+        );
     }
 }
 
@@ -186,7 +204,11 @@ fn a_missing_file_is_said_so() {
     let dir = TestDir::new("bad_config::missing");
     let finished = check(&dir, &dir.join("nothing-here"));
     assert!(!finished.status.success());
-    assert!(finished.output().contains("nothing-here"), "{}", finished.output());
+    assert!(
+        finished.output().contains("nothing-here"),
+        "{}",
+        finished.output()
+    );
 }
 
 #[test]

@@ -18,13 +18,25 @@ fn all_viewers(test: &str, camera: impl FnOnce(&TestDir) -> Camera) {
     let seen = [
         ("ffprobe", players::ffprobe(&dir, &camera.direct_url(), SECONDS)),
         ("ffmpeg", players::ffmpeg(&dir, &camera.direct_url(), SECONDS)),
-        ("gstreamer", players::gstreamer(&dir, &camera.direct_url(), SECONDS, true)),
-        ("retina", players::retina(&dir, &camera.plain_url(), login, SECONDS)),
-        ("rtp-sink", players::rtp_sink(&dir, &camera.plain_url(), login, SECONDS)),
+        (
+            "gstreamer",
+            players::gstreamer(&dir, &camera.direct_url(), SECONDS, true),
+        ),
+        (
+            "retina",
+            players::retina(&dir, &camera.plain_url(), login, SECONDS),
+        ),
+        (
+            "rtp-sink",
+            players::rtp_sink(&dir, &camera.plain_url(), login, SECONDS),
+        ),
     ];
     for (viewer, played) in &seen {
         println!("{viewer}: {played:?}");
-        assert!(played.video >= media::FPS * SECONDS * 8 / 10, "{viewer}: {played:?}");
+        assert!(
+            played.video >= media::FPS * SECONDS * 8 / 10,
+            "{viewer}: {played:?}"
+        );
         assert_eq!((played.gaps, played.torn), (0, 0), "{viewer}: {played:?}");
     }
     // ffmpeg closes right after its TEARDOWN without reading on, and the reset may overtake it.
@@ -33,34 +45,53 @@ fn all_viewers(test: &str, camera: impl FnOnce(&TestDir) -> Camera) {
 
 #[test]
 fn simcam_h264() {
-    all_viewers("direct::simcam_h264", |dir| Simcam::playing(Codec::H264).start(dir));
+    all_viewers("direct::simcam_h264", |dir| {
+        Simcam::playing(Codec::H264).start(dir)
+    });
 }
 
 #[test]
 fn simcam_h265() {
-    all_viewers("direct::simcam_h265", |dir| Simcam::playing(Codec::H265).start(dir));
+    all_viewers("direct::simcam_h265", |dir| {
+        Simcam::playing(Codec::H265).start(dir)
+    });
 }
 
 #[test]
 fn gstreamer_h264() {
-    all_viewers("direct::gstreamer_h264", |dir| Camera::gstreamer(dir, Codec::H264));
+    all_viewers("direct::gstreamer_h264", |dir| {
+        Camera::gstreamer(dir, Codec::H264)
+    });
 }
 
 #[test]
 fn gstreamer_h265() {
-    all_viewers("direct::gstreamer_h265", |dir| Camera::gstreamer(dir, Codec::H265));
+    all_viewers("direct::gstreamer_h265", |dir| {
+        Camera::gstreamer(dir, Codec::H265)
+    });
 }
 
 #[test]
 fn what_ffmpeg_decodes_it_decodes_strictly() {
     let dir = TestDir::new("direct::strict");
     for (codec, format) in [(Codec::H264, "h264"), (Codec::H265, "hevc")] {
-        assert_eq!(players::decode_strictly(&dir, &media::video(codec, 3_000_000), format), "");
+        assert_eq!(
+            players::decode_strictly(&dir, &media::video(codec, 3_000_000), format),
+            ""
+        );
     }
     let broken = std::fs::read(media::video(Codec::H264, 3_000_000)).expect("the file");
-    let cut: Vec<u8> = broken[..200_000].iter().chain(&broken[230_000..600_000]).copied().collect();
+    let cut: Vec<u8> = broken[..200_000]
+        .iter()
+        .chain(&broken[230_000..600_000])
+        .copied()
+        .collect();
     let path = dir.write("broken.h264", cut);
-    assert_ne!(players::decode_strictly(&dir, &path, "h264"), "", "a torn stream must be noticed");
+    assert_ne!(
+        players::decode_strictly(&dir, &path, "h264"),
+        "",
+        "a torn stream must be noticed"
+    );
 }
 
 #[test]
@@ -88,5 +119,8 @@ fn the_cable_is_as_slow_as_it_says() {
     });
     let rate = bits / took.as_secs_f64();
     println!("{rate:.0} bit/s over a cable of {BITS_PER_SECOND}");
-    assert!((0.8..1.1).contains(&(rate / BITS_PER_SECOND as f64)), "{rate:.0} bit/s");
+    assert!(
+        (0.8..1.1).contains(&(rate / BITS_PER_SECOND as f64)),
+        "{rate:.0} bit/s"
+    );
 }

@@ -4,15 +4,15 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use lenscap_tests::harness::gateway::{BACK_LIMIT, CameraKey, Gateway, GatewayConfig, ONLINE_LIMIT, port_of};
 use lenscap_tests::harness::certs::Leaf;
+use lenscap_tests::harness::gateway::{BACK_LIMIT, CameraKey, Gateway, GatewayConfig, ONLINE_LIMIT, port_of};
 use lenscap_tests::harness::process::START_LIMIT;
 use lenscap_tests::harness::{
     Agent, AgentConfig, Codec, Pki, Process, Simcam, Stand, TestDir, players, stat, tools, wait,
 };
 use nix::sys::signal::Signal;
 
-use crate::support::{LOG_LIMIT, agent_says};
+use crate::support::{LOG_LIMIT, agent_says, some_profile};
 
 /// How long the idle agent is watched, and how often it may wake in that time (6 a minute).
 const IDLE_WATCH: Duration = Duration::from_secs(60);
@@ -28,11 +28,33 @@ fn stand(test: &str) -> Stand {
 fn endless_viewer(stand: &Stand) -> Process {
     let mut command = Command::new(tools::outside("ffmpeg"));
     command
-        .args(["-nostdin", "-v", "error", "-rtsp_transport", "tcp", "-i", &stand.url()])
-        .args(["-map", "0", "-c", "copy", "-f", "null", "-progress", "pipe:1", "-stats_period", "0.2", "-"]);
+        .args([
+            "-nostdin",
+            "-v",
+            "error",
+            "-rtsp_transport",
+            "tcp",
+            "-i",
+            &stand.url(),
+        ])
+        .args([
+            "-map",
+            "0",
+            "-c",
+            "copy",
+            "-f",
+            "null",
+            "-progress",
+            "pipe:1",
+            "-stats_period",
+            "0.2",
+            "-",
+        ]);
     let mut viewer = Process::start(&stand.dir, "viewer", &command);
     viewer.wait_log("frames", Duration::from_secs(20), |line| {
-        line.strip_prefix("frame=").and_then(|n| n.trim().parse::<u64>().ok()).is_some_and(|n| n > 10)
+        line.strip_prefix("frame=")
+            .and_then(|n| n.trim().parse::<u64>().ok())
+            .is_some_and(|n| n > 10)
     });
     viewer
 }
@@ -63,14 +85,8 @@ fn sigterm_while_dialling_ends_at_once() {
     let dir = TestDir::new("lifecycle::sigterm_dialling");
     let pki = Pki::new(&dir);
     // Nothing listens there: discard's port on loopback.
-    let config = AgentConfig::new("https://localhost:9/x", &pki, &pki.client("front")).profile(
-        lenscap_tests::harness::agent::Profile {
-            name: "main".to_owned(),
-            rtsp: "rtsp://127.0.0.1:9/stream".to_owned(),
-            snapshot: None,
-            login: None,
-        },
-    );
+    let config =
+        AgentConfig::new("https://localhost:9/x", &pki, &pki.client("front")).profile(some_profile());
     let mut agent = Agent::start(&dir, &config);
     agent_says(&mut agent, &["connect"]);
     let start = Instant::now();
@@ -82,7 +98,9 @@ fn sigterm_while_dialling_ends_at_once() {
 fn sighup_keeps_the_last_good_configuration() {
     let mut stand = stand("lifecycle::sighup_broken");
     let good = fs::read_to_string(stand.agent.config_path()).expect("the configuration");
-    stand.agent.overwrite_config("config uplink 'main'\n\toption endpoint 'http://nowhere\n");
+    stand
+        .agent
+        .overwrite_config("config uplink 'main'\n\toption endpoint 'http://nowhere\n");
     stand.agent.process.signal(Signal::SIGHUP);
     agent_says(&mut stand.agent, &["configuration"]);
     stand.agent.process.assert_running();
@@ -99,7 +117,10 @@ fn sighup_keeps_the_last_good_configuration() {
         (response.status == 200 && response.text().contains("second")).then_some(())
     });
     assert!(players::ffprobe(&stand.dir, &stand.gateway.viewer_url("front", "second"), 1).video > 5);
-    assert_ne!(good, fs::read_to_string(stand.agent.config_path()).expect("the configuration"));
+    assert_ne!(
+        good,
+        fs::read_to_string(stand.agent.config_path()).expect("the configuration")
+    );
 }
 
 #[test]
@@ -119,7 +140,10 @@ fn gateway_restart_brings_the_agent_back() {
     stand.gateway = Gateway::start(&stand.dir, &stand.gateway_config);
     let start = Instant::now();
     stand.gateway.wait_online("front", BACK_LIMIT);
-    println!("gateway killed and started: agent back after {:?}", start.elapsed());
+    println!(
+        "gateway killed and started: agent back after {:?}",
+        start.elapsed()
+    );
     assert!(players::ffprobe(&stand.dir, &stand.url(), 2).video > 10);
 }
 
@@ -137,7 +161,10 @@ fn idle_agent_hardly_wakes() {
         stat::cpu_seconds(pid) - cpu_before,
         stat::rss_kib(pid)
     );
-    assert!(woke <= MAX_IDLE_WAKEUPS, "{woke} wake-ups in {IDLE_WATCH:?}, at most {MAX_IDLE_WAKEUPS}");
+    assert!(
+        woke <= MAX_IDLE_WAKEUPS,
+        "{woke} wake-ups in {IDLE_WATCH:?}, at most {MAX_IDLE_WAKEUPS}"
+    );
     stand.agent.process.assert_running();
     assert!(stand.gateway.is_online("front"));
 }
@@ -148,12 +175,16 @@ fn wss_through_a_reverse_proxy() {
     let pki = Pki::new(&dir);
     let token = "Proxy-Token-77ab01";
     let leaf = pki.leaf(Leaf::Good);
-    let gateway = Gateway::start(&dir, &GatewayConfig::new(&leaf, CameraKey::Token(token.to_owned())));
+    let gateway = Gateway::start(
+        &dir,
+        &GatewayConfig::new(&leaf, CameraKey::Token(token.to_owned())),
+    );
     let (mut proxy, port) = nginx(&dir, &leaf, gateway.uplink_port());
     let camera = Simcam::playing(Codec::H264).snapshot().start(&dir);
     let endpoint = format!("wss://localhost:{port}/onvif/uplink");
-    let config =
-        AgentConfig::new(&endpoint, &pki, &pki.client("front")).token(token).profile(camera.profile("main"));
+    let config = AgentConfig::new(&endpoint, &pki, &pki.client("front"))
+        .token(token)
+        .profile(camera.profile("main"));
     let mut agent = Agent::start(&dir, &config);
     gateway.wait_online("front", ONLINE_LIMIT);
     let played = players::ffprobe(&dir, &gateway.viewer_url("front", "main"), 3);
@@ -186,7 +217,12 @@ fn nginx(dir: &TestDir, leaf: &lenscap_tests::harness::certs::CertFiles, upstrea
     );
     let conf = dir.write("nginx.conf", conf);
     let mut command = Command::new(tools::outside("nginx"));
-    command.arg("-c").arg(conf).arg("-p").arg(dir.path()).args(["-e", "stderr"]);
+    command
+        .arg("-c")
+        .arg(conf)
+        .arg("-p")
+        .arg(dir.path())
+        .args(["-e", "stderr"]);
     let mut process = Process::start(&dir, "nginx", &command);
     wait::until("nginx listens", START_LIMIT, || {
         process.assert_running();
@@ -202,7 +238,10 @@ fn token_and_pin_instead_of_certificates() {
     let token = "Camera-Token-19f3c4";
     // Self-signed: only the pin vouches for it.
     let leaf = pki.leaf(Leaf::SelfSigned);
-    let gateway = Gateway::start(&dir, &GatewayConfig::new(&leaf, CameraKey::Token(token.to_owned())));
+    let gateway = Gateway::start(
+        &dir,
+        &GatewayConfig::new(&leaf, CameraKey::Token(token.to_owned())),
+    );
     let camera = Simcam::playing(Codec::H264).start(&dir);
     let mut config = AgentConfig::new(&gateway.endpoint(), &pki, &pki.client("front"))
         .token(token)
@@ -217,5 +256,7 @@ fn token_and_pin_instead_of_certificates() {
     let mut agent = Agent::start(&dir, &config);
     agent_says(&mut agent, &["pin"]);
     assert!(!gateway.is_online("front"), "a wrong pin must not be accepted");
-    agent.process.wait_log("a second attempt", LOG_LIMIT, |line| line.to_lowercase().contains("pin"));
+    agent.process.wait_log("a second attempt", LOG_LIMIT, |line| {
+        line.to_lowercase().contains("pin")
+    });
 }

@@ -8,6 +8,7 @@ mod direct;
 mod lifecycle;
 mod play;
 mod quirks;
+mod redirects;
 mod same_bytes;
 mod secrets;
 mod snapshots;

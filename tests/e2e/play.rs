@@ -33,7 +33,10 @@ fn codec_of(source: Source) -> Codec {
 fn assert_pictures(seen: u64, seconds: u64) {
     let enough = (media::FPS * seconds) as f64 * SHARE;
     println!("{seen} pictures in {seconds} s");
-    assert!(seen as f64 >= enough, "{seen} pictures in {seconds} s, at least {enough} expected");
+    assert!(
+        seen as f64 >= enough,
+        "{seen} pictures in {seconds} s, at least {enough} expected"
+    );
 }
 
 fn ffmpeg(test: &str, source: Source) {
@@ -49,7 +52,11 @@ fn ffprobe(test: &str, source: Source) {
     let seconds = play_seconds();
     let played = players::ffprobe(&stand.dir, &stand.url(), seconds);
     assert_pictures(played.video, seconds);
-    let codec = if codec_of(source) == Codec::H264 { "h264" } else { "hevc" };
+    let codec = if codec_of(source) == Codec::H264 {
+        "h264"
+    } else {
+        "hevc"
+    };
     assert_eq!(played.video_codec, codec);
     assert!(played.audio > seconds * 10, "audio is missing: {played:?}");
     stand.camera.wait_teardowns(1);

@@ -41,8 +41,14 @@ fn plays(test: &str, quirks: &[&str], args: &[&str]) -> Stand {
     let stand = start(test, quirks, args);
     let played = play(&stand);
     println!("{quirks:?}: {played:?}");
-    assert!(played.video >= SECONDS * 25 * 8 / 10, "{quirks:?}: too few pictures: {played:?}");
-    assert!(played.audio >= SECONDS * 50 * 8 / 10, "{quirks:?}: too little audio: {played:?}");
+    assert!(
+        played.video >= SECONDS * 25 * 8 / 10,
+        "{quirks:?}: too few pictures: {played:?}"
+    );
+    assert!(
+        played.audio >= SECONDS * 50 * 8 / 10,
+        "{quirks:?}: too little audio: {played:?}"
+    );
     assert_eq!((played.gaps, played.torn), (0, 0), "{quirks:?}: {played:?}");
     stand.camera.wait_teardowns(1);
     stand
@@ -63,12 +69,20 @@ fn no_session_timeout() {
 
 #[test]
 fn nonce_change_announced_as_stale() {
-    plays("quirks::nonce_stale", &["nonce-change"], &["--session-timeout", SESSION_TIMEOUT]);
+    plays(
+        "quirks::nonce_stale",
+        &["nonce-change"],
+        &["--session-timeout", SESSION_TIMEOUT],
+    );
 }
 
 #[test]
 fn nonce_change_not_announced() {
-    plays("quirks::nonce_fresh", &["nonce-change=fresh"], &["--session-timeout", SESSION_TIMEOUT]);
+    plays(
+        "quirks::nonce_fresh",
+        &["nonce-change=fresh"],
+        &["--session-timeout", SESSION_TIMEOUT],
+    );
 }
 
 #[test]
@@ -78,7 +92,11 @@ fn text_between_frames() {
     let counted = counters
         .split(&['{', '}', ','][..])
         .filter(|item| item.contains("resync") || item.contains("skipped"))
-        .any(|item| item.rsplit(':').next().is_some_and(|count| count.trim().parse::<u64>().is_ok_and(|n| n > 0)));
+        .any(|item| {
+            item.rsplit(':')
+                .next()
+                .is_some_and(|count| count.trim().parse::<u64>().is_ok_and(|n| n > 0))
+        });
     assert!(counted, "resyncs are not counted: {counters}");
 }
 
@@ -122,7 +140,11 @@ fn udp_only() {
 
 #[test]
 fn get_parameter_closes() {
-    plays("quirks::get_parameter", &["get-parameter-closes"], &["--session-timeout", SESSION_TIMEOUT]);
+    plays(
+        "quirks::get_parameter",
+        &["get-parameter-closes"],
+        &["--session-timeout", SESSION_TIMEOUT],
+    );
 }
 
 #[test]
@@ -134,12 +156,22 @@ fn public_without_get_parameter() {
 #[test]
 fn short_session_timeout_is_kept_alive() {
     let stand = plays("quirks::keepalive", &[], &["--session-timeout", "4"]);
-    assert!(!stand.camera.events("keepalive").is_empty(), "the camera saw no keep-alive");
+    assert!(
+        !stand.camera.events("keepalive").is_empty(),
+        "the camera saw no keep-alive"
+    );
 }
 
 #[test]
 fn all_that_mangle_heads_at_once() {
-    let quirks = ["absolute-control", "bare-lf", "folded-header", "no-reason", "no-interleaved", "text-between-frames"];
+    let quirks = [
+        "absolute-control",
+        "bare-lf",
+        "folded-header",
+        "no-reason",
+        "no-interleaved",
+        "text-between-frames",
+    ];
     plays("quirks::mangled", &quirks, &[]);
 }
 
@@ -156,10 +188,17 @@ fn basic_and_digest_sha256() {
 #[test]
 fn stale_sessions_need_a_teardown() {
     // One place only, and a session without TEARDOWN keeps it for 65 s: the second viewer proves the TEARDOWN.
-    let stand = start("quirks::stale_sessions", &["stale-sessions"], &["--max-sessions", "1"]);
+    let stand = start(
+        "quirks::stale_sessions",
+        &["stale-sessions"],
+        &["--max-sessions", "1"],
+    );
     for viewer in 1..=3_usize {
-        let args: &[&str] =
-            if viewer == 2 { &["--packets", "100", "--no-teardown"] } else { &["--packets", "100"] };
+        let args: &[&str] = if viewer == 2 {
+            &["--packets", "100", "--no-teardown"]
+        } else {
+            &["--packets", "100"]
+        };
         let report = rtp_sink_report(&stand.dir, &stand.plain_url(), VIEWER, args);
         assert_eq!(report["ok"], true, "viewer {viewer}: {report}");
         stand.camera.wait_teardowns(viewer);
@@ -171,7 +210,11 @@ fn close_midstream_ends_the_viewer() {
     let mut stand = start("quirks::close_midstream", &["close-midstream=2"], &[]);
     let begin = Instant::now();
     let report = rtp_sink_report(&stand.dir, &stand.plain_url(), VIEWER, &["--seconds", "30"]);
-    assert!(begin.elapsed() < Duration::from_secs(15), "the viewer was told only after {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(15),
+        "the viewer was told only after {:?}",
+        begin.elapsed()
+    );
     assert!(report["packets"].as_u64() > Some(50), "{report}");
     stand.agent.process.assert_running();
     // The next viewer gets a session of its own.
@@ -184,7 +227,11 @@ fn stall_is_noticed() {
     let mut stand = start("quirks::stall", &["stall=1"], &[]);
     let begin = Instant::now();
     let report = rtp_sink_report(&stand.dir, &stand.plain_url(), VIEWER, &["--seconds", "60"]);
-    assert!(begin.elapsed() < STALL_BOUND, "the viewer was told only after {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < STALL_BOUND,
+        "the viewer was told only after {:?}",
+        begin.elapsed()
+    );
     assert!(report["packets"].as_u64() > Some(20), "{report}");
     agent_says(&mut stand.agent, &["no", "rtp"]);
     stand.camera.wait_teardowns(1);

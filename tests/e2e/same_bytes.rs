@@ -22,7 +22,10 @@ type Tracks = Vec<BTreeMap<u16, (bool, u32, Vec<u8>)>>;
 fn pull(url: &str, user: &str, password: &str) -> Tracks {
     let mut client = Client::connect(Options {
         url: url.to_owned(),
-        credentials: Some(Credentials { user: user.to_owned(), password: password.to_owned() }),
+        credentials: Some(Credentials {
+            user: user.to_owned(),
+            password: password.to_owned(),
+        }),
         timeout: Duration::from_secs(10),
         tolerate_garbage: false,
         receive_buffer: None,
@@ -34,9 +37,14 @@ fn pull(url: &str, user: &str, password: &str) -> Tracks {
     let mut tracks = vec![BTreeMap::new(); client.tracks.len()];
     let deadline = Instant::now() + PULL;
     while let Some(frame) = client.next_frame(deadline).expect("media") {
-        let Some(track) = client.track_of(frame.channel) else { continue };
+        let Some(track) = client.track_of(frame.channel) else {
+            continue;
+        };
         let (header, payload) = Header::parse(&frame.data).expect("RTP");
-        tracks[track].insert(header.sequence, (header.marker, header.timestamp, payload.to_vec()));
+        tracks[track].insert(
+            header.sequence,
+            (header.marker, header.timestamp, payload.to_vec()),
+        );
     }
     client.teardown().expect("TEARDOWN");
     tracks
@@ -49,13 +57,24 @@ fn compare(direct: &Tracks, uplink: &Tracks) {
     for (number, (direct, uplink)) in direct.iter().zip(uplink).enumerate() {
         let mut compared = 0;
         for (sequence, packet) in uplink {
-            let Some(expected) = direct.get(sequence) else { continue };
-            assert!(packet.2 == expected.2, "track {number}: packet {sequence} differs");
-            assert_eq!(packet.0, expected.0, "track {number}: marker of packet {sequence}");
+            let Some(expected) = direct.get(sequence) else {
+                continue;
+            };
+            assert!(
+                packet.2 == expected.2,
+                "track {number}: packet {sequence} differs"
+            );
+            assert_eq!(
+                packet.0, expected.0,
+                "track {number}: marker of packet {sequence}"
+            );
             compared += 1;
         }
         println!("track {number}: {compared} packets are the same");
-        assert!(compared >= ENOUGH, "track {number}: only {compared} packets in common");
+        assert!(
+            compared >= ENOUGH,
+            "track {number}: only {compared} packets in common"
+        );
     }
 }
 

@@ -27,7 +27,10 @@ fn run(test: &str, log_level: &str) -> Run {
     let dir = TestDir::new(test);
     let pki = Pki::new(&dir);
     let leaf = pki.leaf(Leaf::Good);
-    let gateway = Gateway::start(&dir, &GatewayConfig::new(&leaf, CameraKey::Token(TOKEN.to_owned())));
+    let gateway = Gateway::start(
+        &dir,
+        &GatewayConfig::new(&leaf, CameraKey::Token(TOKEN.to_owned())),
+    );
     let target = format!("{}?ticket={TICKET}", gateway.endpoint());
     let endpoint = ScriptedServer::start(&leaf, move |_| {
         Script::status("307 Temporary Redirect", &format!("Location: {target}\r\n"))
@@ -49,14 +52,27 @@ fn run(test: &str, log_level: &str) -> Run {
     camera.wait_teardowns(1);
     assert_eq!(gateway.get("/cameras/front/main.jpg").status, 200);
     let mut failing = std::process::Command::new(lenscap_tests::harness::tools::outside("ffprobe"));
-    failing.args(["-v", "error", "-rtsp_transport", "tcp", &gateway.viewer_url("front", "absent")]);
-    let refused =
-        lenscap_tests::harness::Process::run(&dir, "ffprobe-absent", &failing, std::time::Duration::from_secs(40));
+    failing.args([
+        "-v",
+        "error",
+        "-rtsp_transport",
+        "tcp",
+        &gateway.viewer_url("front", "absent"),
+    ]);
+    let refused = lenscap_tests::harness::Process::run(
+        &dir,
+        "ffprobe-absent",
+        &failing,
+        std::time::Duration::from_secs(40),
+    );
     assert!(!refused.status.success());
     agent.process.signal(Signal::SIGUSR1);
     agent.process.signal(Signal::SIGHUP);
     gateway.wait_online("front", ONLINE_LIMIT);
-    let (agent_cmdline, gateway_cmdline) = (stat::cmdline(agent.process.pid()), stat::cmdline(gateway.process.pid()));
+    let (agent_cmdline, gateway_cmdline) = (
+        stat::cmdline(agent.process.pid()),
+        stat::cmdline(gateway.process.pid()),
+    );
     let environment = stat::environ(agent.process.pid()) + &stat::environ(gateway.process.pid());
     assert_no_secret("the environment", &environment);
     agent.stop();
@@ -86,7 +102,10 @@ fn no_address_above_debug() {
         let loud: Vec<&str> = log.lines().filter(|line| is_loud(line)).collect();
         assert!(!loud.is_empty(), "the {who} says nothing at INFO\n{log}");
         for line in loud {
-            assert!(!has_ip_address(line), "an address above DEBUG in the {who}'s log: {line}");
+            assert!(
+                !has_ip_address(line),
+                "an address above DEBUG in the {who}'s log: {line}"
+            );
         }
     }
 }
@@ -95,7 +114,14 @@ fn no_address_above_debug() {
 fn assert_no_secret(place: &str, text: &str) {
     use base64ct::{Base64, Encoding as _};
     let basic = Base64::encode_string(format!("{USER}:{PASSWORD}").as_bytes());
-    for secret in [TOKEN, TICKET, PASSWORD, VIEWER.1, basic.as_str(), "BEGIN PRIVATE KEY"] {
+    for secret in [
+        TOKEN,
+        TICKET,
+        PASSWORD,
+        VIEWER.1,
+        basic.as_str(),
+        "BEGIN PRIVATE KEY",
+    ] {
         if let Some(line) = text.lines().find(|line| line.contains(secret)) {
             panic!("{secret:?} is in {place}: {line}");
         }
@@ -106,7 +132,9 @@ fn assert_no_secret(place: &str, text: &str) {
 #[track_caller]
 fn assert_private_files(dir: &TestDir) {
     use std::os::unix::fs::PermissionsExt as _;
-    let Ok(files) = fs::read_dir(dir.join("agent/state")) else { return };
+    let Ok(files) = fs::read_dir(dir.join("agent/state")) else {
+        return;
+    };
     for file in files.filter_map(Result::ok) {
         let name = file.file_name().to_string_lossy().into_owned();
         let content = fs::read(file.path()).unwrap_or_default();
@@ -128,7 +156,10 @@ fn has_ip_address(line: &str) -> bool {
     line.split(|c: char| !(c.is_ascii_hexdigit() || c == '.' || c == ':'))
         .any(|word| {
             let word = word.trim_matches('.');
-            let host = word.split_once(':').filter(|(_, port)| !port.contains(':')).map_or(word, |(host, _)| host);
+            let host = word
+                .split_once(':')
+                .filter(|(_, port)| !port.contains(':'))
+                .map_or(word, |(host, _)| host);
             host.parse::<std::net::Ipv4Addr>().is_ok()
                 || (word.contains("::") && word.trim_end_matches(':').parse::<std::net::Ipv6Addr>().is_ok())
         })
@@ -139,7 +170,9 @@ fn the_address_detector_detects() {
     assert!(has_ip_address("INFO connected to 127.0.0.1:8443"));
     assert!(has_ip_address("INFO connected to [::1]:8443"));
     assert!(has_ip_address("INFO from 10.0.0.7."));
-    assert!(!has_ip_address("2026-11-22T10:00:00Z INFO lenscap 0.1.0 lenscap_gateway::uplink: up"));
+    assert!(!has_ip_address(
+        "2026-11-22T10:00:00Z INFO lenscap 0.1.0 lenscap_gateway::uplink: up"
+    ));
     assert!(!has_ip_address("12:34:56 [INFO] agent: up"));
     assert!(is_loud("12:34:56 [INFO] agent: up"));
     assert!(!is_loud("12:34:56 [DEBUG] agent: up"));

@@ -23,7 +23,10 @@ fn equals_the_cameras(test: &str, auth: &'static str, quirk: Option<&str>) {
         assert_eq!(response.status, 200, "{}", response.text());
         assert_eq!(response.header("content-type"), Some("image/jpeg"));
         assert_eq!(response.body.len(), expected.len());
-        assert!(response.body == expected, "the snapshot's bytes are not the camera's");
+        assert!(
+            response.body == expected,
+            "the snapshot's bytes are not the camera's"
+        );
     }
 }
 
@@ -75,8 +78,14 @@ fn fails(test: &str, quirk: &str) -> (u16, Duration) {
     let response = stand.gateway.get("/cameras/front/main.jpg");
     let took = start.elapsed();
     let text = response.text();
-    assert!(!text.is_empty() && text.trim_end().lines().count() == 1, "one line that says why: {text:?}");
-    assert!(!text.contains("127.0.0.1"), "an address crossed the uplink: {text:?}");
+    assert!(
+        !text.is_empty() && text.trim_end().lines().count() == 1,
+        "one line that says why: {text:?}"
+    );
+    assert!(
+        !text.contains("127.0.0.1"),
+        "an address crossed the uplink: {text:?}"
+    );
     stand.agent.process.assert_running();
     // The uplink carries on: another request is served at once.
     assert_eq!(stand.gateway.agent_status("front")["profiles"][0], "main");

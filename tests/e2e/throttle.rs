@@ -66,7 +66,12 @@ fn arrange(dir: &TestDir, camera: &Simcam) -> Slow {
     config.log_level = "info".to_owned();
     let agent = Agent::start_on(dir, &config, &cable);
     cable.at_gateway(|| gateway.wait_online("front", ONLINE_LIMIT));
-    Slow { agent, gateway, camera, cable }
+    Slow {
+        agent,
+        gateway,
+        camera,
+        cable,
+    }
 }
 
 /// Plays, throttles the link after a while, and looks at everything that arrives from then on. Every access unit of
@@ -74,7 +79,10 @@ fn arrange(dir: &TestDir, camera: &Simcam) -> Slow {
 fn watch(slow: &Slow, codec: Codec, record: &mut dyn FnMut(&Unit)) -> Seen {
     let mut client = Client::connect(Options {
         url: slow.gateway.plain_url("front", "main"),
-        credentials: Some(Credentials { user: VIEWER.0.to_owned(), password: VIEWER.1.to_owned() }),
+        credentials: Some(Credentials {
+            user: VIEWER.0.to_owned(),
+            password: VIEWER.1.to_owned(),
+        }),
         timeout: Duration::from_secs(20),
         tolerate_garbage: false,
         receive_buffer: None,
@@ -130,7 +138,8 @@ fn watch(slow: &Slow, codec: Codec, record: &mut dyn FnMut(&Unit)) -> Seen {
 fn note_stamps(seen: &mut Seen, codec: Codec, unit: &Unit) {
     for stamp in unit.nals.iter().filter_map(|nal| read_stamp(codec, nal)) {
         seen.damaged += usize::from(!stamp.intact);
-        seen.ages.push(Duration::from_micros(now_us().saturating_sub(stamp.time_us)));
+        seen.ages
+            .push(Duration::from_micros(now_us().saturating_sub(stamp.time_us)));
     }
 }
 
@@ -156,7 +165,10 @@ fn assert_all_well(slow: &mut Slow, seen: &mut Seen) {
     seen.ages.sort();
     let age = |share: f64| {
         let index = (seen.ages.len() as f64 * share) as usize;
-        seen.ages.get(index.min(seen.ages.len().saturating_sub(1))).copied().unwrap_or_default()
+        seen.ages
+            .get(index.min(seen.ages.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or_default()
     };
     println!(
         "{} units arrived in {THROTTLED:?} of {} at half of {BITRATE} bit/s; dropped counter {dropped}, {} packets \
@@ -173,13 +185,24 @@ fn assert_all_well(slow: &mut Slow, seen: &mut Seen) {
         seen.rss_settled,
         seen.rss_end
     );
-    assert!(dropped > 0, "nothing was dropped, or it was not counted: {status}");
-    assert!(seen.missing_packets > 0, "sequence numbers show no gap where units were dropped");
+    assert!(
+        dropped > 0,
+        "nothing was dropped, or it was not counted: {status}"
+    );
+    assert!(
+        seen.missing_packets > 0,
+        "sequence numbers show no gap where units were dropped"
+    );
     assert!(seen.units > 100, "hardly anything arrived: {} units", seen.units);
     assert_eq!(seen.torn, 0, "torn access units arrived");
     assert_eq!(seen.damaged, 0, "damaged pictures arrived");
     assert!(age(1.0) <= MAX_AGE, "media was {:?} old", age(1.0));
-    assert!(seen.rss_end <= seen.rss_settled + FLAT_KIB, "{} then {} KiB", seen.rss_settled, seen.rss_end);
+    assert!(
+        seen.rss_end <= seen.rss_settled + FLAT_KIB,
+        "{} then {} KiB",
+        seen.rss_settled,
+        seen.rss_end
+    );
     slow.camera.wait_teardowns(1);
     slow.camera.wait_events("closed", 1, Duration::from_secs(10));
     assert_eq!(slow.camera.eagain_count(), 0, "the camera's socket was full");
@@ -194,12 +217,18 @@ fn h264_at_half_its_rate_decodes() {
     let mut file = File::create(&path).expect("a recording");
     let mut seen = watch(&slow, Codec::H264, &mut |unit| {
         for nal in &unit.nals {
-            file.write_all(&[0, 0, 0, 1]).and_then(|()| file.write_all(nal)).expect("the recording");
+            file.write_all(&[0, 0, 0, 1])
+                .and_then(|()| file.write_all(nal))
+                .expect("the recording");
         }
     });
     drop(file);
     assert_all_well(&mut slow, &mut seen);
-    assert_eq!(players::decode_strictly(&dir, &path, "h264"), "", "ffmpeg complains about what arrived");
+    assert_eq!(
+        players::decode_strictly(&dir, &path, "h264"),
+        "",
+        "ffmpeg complains about what arrived"
+    );
 }
 
 #[test]
@@ -210,12 +239,18 @@ fn h265_at_half_its_rate_decodes() {
     let mut file = File::create(&path).expect("a recording");
     let mut seen = watch(&slow, Codec::H265, &mut |unit| {
         for nal in &unit.nals {
-            file.write_all(&[0, 0, 0, 1]).and_then(|()| file.write_all(nal)).expect("the recording");
+            file.write_all(&[0, 0, 0, 1])
+                .and_then(|()| file.write_all(nal))
+                .expect("the recording");
         }
     });
     drop(file);
     assert_all_well(&mut slow, &mut seen);
-    assert_eq!(players::decode_strictly(&dir, &path, "hevc"), "", "ffmpeg complains about what arrived");
+    assert_eq!(
+        players::decode_strictly(&dir, &path, "hevc"),
+        "",
+        "ffmpeg complains about what arrived"
+    );
 }
 
 #[test]

@@ -87,14 +87,22 @@ impl AgentConfig {
     pub fn write(&self, dir: &TestDir) -> PathBuf {
         let dir = dir.subdir("agent");
         let mut text = String::from("config agent 'agent'\n");
-        option(&mut text, "state_dir", &dir.subdir("state").path().display().to_string());
+        option(
+            &mut text,
+            "state_dir",
+            &dir.subdir("state").path().display().to_string(),
+        );
         option(&mut text, "log", "stderr");
         option(&mut text, "log_level", &self.log_level);
         let mut hosts = String::from("127.0.0.1 localhost gateway.test other.gateway.test\n");
         for name in &self.names {
             hosts += &format!("127.0.0.1 {name}\n");
         }
-        option(&mut text, "hosts", &dir.write("hosts", hosts).display().to_string());
+        option(
+            &mut text,
+            "hosts",
+            &dir.write("hosts", hosts).display().to_string(),
+        );
         if let Some(client) = &self.client {
             option(&mut text, "cert", &client.cert.display().to_string());
             option(&mut text, "key", &client.key.display().to_string());
@@ -158,7 +166,10 @@ impl Agent {
     #[track_caller]
     pub fn start(dir: &TestDir, config: &AgentConfig) -> Self {
         let path = config.write(dir);
-        Self { process: Process::start(dir, "agent", &run_command(&path)), config: path }
+        Self {
+            process: Process::start(dir, "agent", &run_command(&path)),
+            config: path,
+        }
     }
 
     /// The same on the camera's side of a cable.
@@ -166,7 +177,10 @@ impl Agent {
     pub fn start_on(dir: &TestDir, config: &AgentConfig, cable: &Cable) -> Self {
         let path = config.write(dir);
         let command = cable.on_camera(&run_command(&path));
-        Self { process: Process::start(dir, "agent", &command), config: path }
+        Self {
+            process: Process::start(dir, "agent", &command),
+            config: path,
+        }
     }
 
     /// The configuration file in use.
@@ -184,7 +198,11 @@ impl Agent {
     pub fn stop(&mut self) {
         self.process.signal(Signal::SIGTERM);
         let status = self.process.wait_exit(STOP_LIMIT);
-        assert!(status.success(), "the agent ended with {status} after SIGTERM\n{}", self.process.log());
+        assert!(
+            status.success(),
+            "the agent ended with {status} after SIGTERM\n{}",
+            self.process.log()
+        );
     }
 }
 

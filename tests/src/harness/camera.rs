@@ -53,7 +53,11 @@ impl Simcam {
     /// A file of this codec and bit rate, no audio.
     pub fn file(codec: Codec, bits_per_second: u64) -> Self {
         let file = media::video(codec, bits_per_second);
-        Self::empty().arg("--video").arg(&file.display().to_string()).arg("--fps").arg(&media::FPS.to_string())
+        Self::empty()
+            .arg("--video")
+            .arg(&file.display().to_string())
+            .arg("--fps")
+            .arg(&media::FPS.to_string())
     }
 
     /// Synthetic pictures that carry the time they were made.
@@ -108,14 +112,21 @@ impl Simcam {
     }
 
     fn empty() -> Self {
-        Self { args: Vec::new(), auth: "digest-md5" }
+        Self {
+            args: Vec::new(),
+            auth: "digest-md5",
+        }
     }
 
     #[track_caller]
     fn start_command(&self, dir: &TestDir, place: impl FnOnce(Command) -> Command) -> Camera {
         let events = unused(dir, "simcam.events");
         let mut command = Command::new(tools::own("simcam"));
-        command.args(&self.args).arg("--events").arg(&events).args(["--auth", self.auth]);
+        command
+            .args(&self.args)
+            .arg("--events")
+            .arg(&events)
+            .args(["--auth", self.auth]);
         let login = self.auth != "none";
         if login {
             let password = dir.write_secret("simcam.password", PASSWORD);
@@ -125,7 +136,14 @@ impl Simcam {
         let event = process.wait_event("listening", START_LIMIT);
         let field = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
         let (rtsp, http) = (field("rtsp"), field("http"));
-        Camera { process, rtsp, http, path: "/stream".to_owned(), events, login }
+        Camera {
+            process,
+            rtsp,
+            http,
+            path: "/stream".to_owned(),
+            events,
+            login,
+        }
     }
 }
 
@@ -149,7 +167,14 @@ impl Camera {
         let event = process.wait_event("listening", START_LIMIT);
         let rtsp = event["rtsp"].as_str().unwrap_or_default().to_owned();
         let path = event["path"].as_str().unwrap_or("/stream").to_owned();
-        Self { process, rtsp, http: String::new(), path, events, login: true }
+        Self {
+            process,
+            rtsp,
+            http: String::new(),
+            path,
+            events,
+            login: true,
+        }
     }
 
     /// The profile section that an agent needs for this camera.
@@ -202,14 +227,24 @@ impl Camera {
 
     /// How often a write to a client found its socket full, over all connections that have ended.
     pub fn eagain_count(&self) -> u64 {
-        let ended: u64 = self.events("closed").iter().filter_map(|event| event["eagain"].as_u64()).sum();
+        let ended: u64 = self
+            .events("closed")
+            .iter()
+            .filter_map(|event| event["eagain"].as_u64())
+            .sum();
         ended.max(self.events("eagain").len() as u64)
     }
 }
 
 fn unused(dir: &TestDir, name: &str) -> PathBuf {
     (1..100)
-        .map(|n| dir.join(&if n == 1 { name.to_owned() } else { format!("{name}.{n}") }))
+        .map(|n| {
+            dir.join(&if n == 1 {
+                name.to_owned()
+            } else {
+                format!("{name}.{n}")
+            })
+        })
         .find(|path| !path.exists())
         .expect("a test starts fewer than a hundred cameras")
 }

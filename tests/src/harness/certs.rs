@@ -3,15 +3,21 @@
 use std::path::PathBuf;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PublicKeyData as _, date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PublicKeyData as _, date_time_ymd,
 };
 use sha2::{Digest as _, Sha256};
 
 use super::dir::TestDir;
 
 /// Names and addresses the good leaf is valid for: loopback, and the far side of a test's network namespace.
-const GOOD_NAMES: &[&str] = &["localhost", "gateway.test", "other.gateway.test", "127.0.0.1", "10.77.0.1"];
+const GOOD_NAMES: &[&str] = &[
+    "localhost",
+    "gateway.test",
+    "other.gateway.test",
+    "127.0.0.1",
+    "10.77.0.1",
+];
 
 /// A certificate and its key, as PEM files.
 #[derive(Debug, Clone)]
@@ -66,14 +72,20 @@ impl Pki {
         let dir = dir.subdir("pki");
         let mut params = CertificateParams::new(Vec::<String>::new()).expect("no names, no error");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "Lenscap test authority");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "Lenscap test authority");
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(2199, 1, 1);
         let key = KeyPair::generate().expect("a key can be made");
         let cert = params.self_signed(&key).expect("an authority signs itself");
         let ca = dir.write("ca.pem", cert.pem());
-        Self { dir, issuer: Issuer::new(params, key), ca }
+        Self {
+            dir,
+            issuer: Issuer::new(params, key),
+            ca,
+        }
     }
 
     /// The authority's certificate.
@@ -88,7 +100,9 @@ impl Pki {
             _ => GOOD_NAMES.iter().map(|&name| name.to_owned()).collect(),
         };
         let mut params = CertificateParams::new(names).expect("the names are valid");
-        params.distinguished_name.push(DnType::CommonName, "Lenscap test gateway");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "Lenscap test gateway");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         (params.not_before, params.not_after) = match kind {
             Leaf::Expired => (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1)),

@@ -103,9 +103,17 @@ impl Gateway {
         let mut process = Process::start(dir, "gateway", command);
         let event = process.wait_event("listening", START_LIMIT);
         let field = |name: &str| {
-            event[name].as_str().unwrap_or_else(|| panic!("no {name} in the gateway's {event}")).to_owned()
+            event[name]
+                .as_str()
+                .unwrap_or_else(|| panic!("no {name} in the gateway's {event}"))
+                .to_owned()
         };
-        Self { uplink: field("uplink"), rtsp: field("rtsp"), http: field("http"), process }
+        Self {
+            uplink: field("uplink"),
+            rtsp: field("rtsp"),
+            http: field("http"),
+            process,
+        }
     }
 
     /// The port uplinks are taken on.
@@ -120,7 +128,10 @@ impl Gateway {
 
     /// The RTSP URL for a viewer, with the viewer's credentials.
     pub fn viewer_url(&self, camera: &str, profile: &str) -> String {
-        format!("rtsp://{}:{}@{}/{camera}/{profile}", VIEWER.0, VIEWER.1, self.rtsp)
+        format!(
+            "rtsp://{}:{}@{}/{camera}/{profile}",
+            VIEWER.0, VIEWER.1, self.rtsp
+        )
     }
 
     /// The same without credentials.
@@ -138,7 +149,11 @@ impl Gateway {
     pub fn camera(&self, name: &str) -> Option<Value> {
         let response = http::get(&self.http, "/cameras").ok()?;
         let cameras: Value = serde_json::from_slice(&response.body).ok()?;
-        cameras.as_array()?.iter().find(|camera| camera["name"] == name).cloned()
+        cameras
+            .as_array()?
+            .iter()
+            .find(|camera| camera["name"] == name)
+            .cloned()
     }
 
     /// Whether this camera's uplink is up.
@@ -183,6 +198,10 @@ pub fn port_of(address: &str) -> u16 {
 fn command(dir: &TestDir, config: &GatewayConfig) -> Command {
     let path = config.write(dir);
     let mut command = Command::new(tools::own("lenscap-gateway"));
-    command.arg("run").arg("--config").arg(path).env("RUST_LOG", "debug");
+    command
+        .arg("run")
+        .arg("--config")
+        .arg(path)
+        .env("RUST_LOG", "debug");
     command
 }

@@ -25,7 +25,10 @@ pub struct Response {
 impl Response {
     /// The first header of this name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// The body as text.
@@ -79,18 +82,28 @@ fn parse(raw: &[u8]) -> Option<Response> {
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
     let mut body = raw[end + 4..].to_vec();
-    let chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value.contains("chunked"));
+    let chunked = headers
+        .iter()
+        .any(|(name, value)| name == "transfer-encoding" && value.contains("chunked"));
     if chunked {
         body = dechunk(&body)?;
     }
-    Some(Response { status, headers, body })
+    Some(Response {
+        status,
+        headers,
+        body,
+    })
 }
 
 fn dechunk(mut raw: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let line = raw.windows(2).position(|window| window == b"\r\n")?;
-        let size = usize::from_str_radix(std::str::from_utf8(&raw[..line]).ok()?.split(';').next()?.trim(), 16).ok()?;
+        let size = usize::from_str_radix(
+            std::str::from_utf8(&raw[..line]).ok()?.split(';').next()?.trim(),
+            16,
+        )
+        .ok()?;
         raw = raw.get(line + 2..)?;
         if size == 0 {
             return Some(body);
@@ -107,9 +120,13 @@ mod tests {
     #[test]
     fn reads_chunked_and_plain_responses() {
         let plain = parse(b"HTTP/1.1 200 OK\r\nX-A: b\r\n\r\nhello").unwrap();
-        assert_eq!((plain.status, plain.header("x-a"), plain.text().as_str()), (200, Some("b"), "hello"));
+        assert_eq!(
+            (plain.status, plain.header("x-a"), plain.text().as_str()),
+            (200, Some("b"), "hello")
+        );
         let chunked =
-            parse(b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n").unwrap();
+            parse(b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+                .unwrap();
         assert_eq!((chunked.status, chunked.text().as_str()), (404, "abcde"));
         assert!(parse(b"garbage").is_none());
     }

@@ -26,7 +26,10 @@ pub fn video(codec: Codec, bits_per_second: u64) -> PathBuf {
         Codec::H265 => ("h265", "libx265", "hevc", "-x265-params"),
     };
     let params = match codec {
-        Codec::H264 => format!("bframes=0:keyint=50:min-keyint=50:scenecut=0:vbv-maxrate={kilobits}:vbv-bufsize={}", kilobits / 2),
+        Codec::H264 => format!(
+            "bframes=0:keyint=50:min-keyint=50:scenecut=0:vbv-maxrate={kilobits}:vbv-bufsize={}",
+            kilobits / 2
+        ),
         Codec::H265 => format!(
             "bframes=0:keyint=50:min-keyint=50:scenecut=0:repeat-headers=1:log-level=error:vbv-maxrate={kilobits}:vbv-bufsize={}",
             kilobits / 2
@@ -37,7 +40,16 @@ pub fn video(codec: Codec, bits_per_second: u64) -> PathBuf {
         command
             .args(["-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i"])
             .arg(format!("testsrc2=size=640x360:rate={FPS},noise=alls=24:allf=t"))
-            .args(["-t", "10", "-pix_fmt", "yuv420p", "-c:v", encoder, "-preset", "ultrafast"])
+            .args([
+                "-t",
+                "10",
+                "-pix_fmt",
+                "yuv420p",
+                "-c:v",
+                encoder,
+                "-preset",
+                "ultrafast",
+            ])
             .args(["-b:v", &format!("{kilobits}k"), own, &params, "-f", format])
             .arg(target);
         command
@@ -50,7 +62,16 @@ pub fn jpeg() -> PathBuf {
     made_once("snapshot.jpg", |target| {
         let mut command = Command::new(tools::outside("ffmpeg"));
         command
-            .args(["-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=size=1280x720:rate=1"])
+            .args([
+                "-nostdin",
+                "-v",
+                "error",
+                "-y",
+                "-f",
+                "lavfi",
+                "-i",
+                "testsrc2=size=1280x720:rate=1",
+            ])
             .args(["-frames:v", "1", "-update", "1", "-f", "image2", "-c:v", "mjpeg"])
             .arg(target);
         command
@@ -68,7 +89,11 @@ fn made_once(name: &str, command: impl FnOnce(&PathBuf) -> Command) -> PathBuf {
     }
     let draft = folder.join(format!("{}.{name}", std::process::id()));
     let output = command(&draft).output().expect("ffmpeg can be started");
-    assert!(output.status.success(), "ffmpeg cannot make {name}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "ffmpeg cannot make {name}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     fs::rename(&draft, &path).expect("cannot store the media file");
     path
 }

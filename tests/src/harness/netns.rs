@@ -30,13 +30,23 @@ impl Cable {
     pub fn new() -> Self {
         tools::need_root("network namespaces");
         tools::outside("ip");
-        let id = format!("{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        let id = format!(
+            "{}-{}",
+            std::process::id(),
+            COUNTER.fetch_add(1, Ordering::Relaxed)
+        );
         let make = |side: &str| {
-            let namespace = Namespace::create(&format!("lenscap-{side}-{id}")).expect("namespaces need CAP_NET_ADMIN");
-            namespace.tune_tcp().expect("a namespace has TCP settings of its own");
+            let namespace =
+                Namespace::create(&format!("lenscap-{side}-{id}")).expect("namespaces need CAP_NET_ADMIN");
+            namespace
+                .tune_tcp()
+                .expect("a namespace has TCP settings of its own");
             namespace
         };
-        let cable = Self { camera: make("camera"), gateway: make("gateway") };
+        let cable = Self {
+            camera: make("camera"),
+            gateway: make("gateway"),
+        };
         let (camera, gateway) = (format!("{CAMERA_IP}/24"), format!("{GATEWAY_IP}/24"));
         join(&cable.camera, &cable.gateway, DEVICE, &camera, &gateway).expect("veth is in every kernel");
         cable
@@ -52,7 +62,16 @@ impl Cable {
             .args(["-n", self.camera.name(), "link", "set", DEVICE])
             .args(small));
         run(Command::new(tools::outside("tc"))
-            .args(["-n", self.camera.name(), "qdisc", "replace", "dev", DEVICE, "root", "tbf"])
+            .args([
+                "-n",
+                self.camera.name(),
+                "qdisc",
+                "replace",
+                "dev",
+                DEVICE,
+                "root",
+                "tbf",
+            ])
             .args(["rate", &rate, "burst", "8kb", "latency", &latency]));
     }
 
@@ -68,12 +87,16 @@ impl Cable {
 
     /// Runs `work` in this process, with the camera's view of the network.
     pub fn at_camera<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.camera.run(|| Ok(work())).expect("root may enter a namespace")
+        self.camera
+            .run(|| Ok(work()))
+            .expect("root may enter a namespace")
     }
 
     /// Runs `work` in this process, with the gateway's view of the network.
     pub fn at_gateway<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.gateway.run(|| Ok(work())).expect("root may enter a namespace")
+        self.gateway
+            .run(|| Ok(work()))
+            .expect("root may enter a namespace")
     }
 }
 
@@ -86,7 +109,10 @@ impl Default for Cable {
 /// A child of a thread inside a namespace would do, but dies with that thread (see [`super::process`]).
 fn inside(namespace: &Namespace, command: &Command) -> Command {
     let mut wrapped = Command::new(tools::outside("ip"));
-    wrapped.args(["netns", "exec", namespace.name()]).arg(command.get_program()).args(command.get_args());
+    wrapped
+        .args(["netns", "exec", namespace.name()])
+        .arg(command.get_program())
+        .args(command.get_args());
     for (key, value) in command.get_envs() {
         if let Some(value) = value {
             wrapped.env(key, value);
@@ -98,5 +124,9 @@ fn inside(namespace: &Namespace, command: &Command) -> Command {
 #[track_caller]
 fn run(command: &mut Command) {
     let output = command.output().expect("iproute2 can be started");
-    assert!(output.status.success(), "{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?} failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

@@ -37,7 +37,17 @@ pub struct Played {
 pub fn ffmpeg(dir: &TestDir, url: &str, seconds: u64) -> Played {
     let mut command = Command::new(tools::outside("ffmpeg"));
     command
-        .args(["-nostdin", "-v", "error", "-rtsp_transport", "tcp", "-i", url, "-t", &seconds.to_string()])
+        .args([
+            "-nostdin",
+            "-v",
+            "error",
+            "-rtsp_transport",
+            "tcp",
+            "-i",
+            url,
+            "-t",
+            &seconds.to_string(),
+        ])
         .args(["-map", "0", "-f", "null", "-progress", "pipe:1", "-"]);
     let limit = Duration::from_secs(seconds) + MARGIN;
     let finished = Process::run(dir, "ffmpeg", &command, limit).success("ffmpeg");
@@ -48,7 +58,11 @@ pub fn ffmpeg(dir: &TestDir, url: &str, seconds: u64) -> Played {
         .filter_map(|count| count.trim().parse().ok())
         .max()
         .unwrap_or(0);
-    Played { video, complaints: finished.stderr, ..Played::default() }
+    Played {
+        video,
+        complaints: finished.stderr,
+        ..Played::default()
+    }
 }
 
 /// Reads with ffprobe, counting packets.
@@ -56,16 +70,38 @@ pub fn ffmpeg(dir: &TestDir, url: &str, seconds: u64) -> Played {
 pub fn ffprobe(dir: &TestDir, url: &str, seconds: u64) -> Played {
     let mut command = Command::new(tools::outside("ffprobe"));
     command
-        .args(["-v", "error", "-rtsp_transport", "tcp", "-read_intervals", &format!("%+{seconds}")])
-        .args(["-count_packets", "-show_entries", "stream=codec_type,codec_name,width,height,nb_read_packets"])
+        .args([
+            "-v",
+            "error",
+            "-rtsp_transport",
+            "tcp",
+            "-read_intervals",
+            &format!("%+{seconds}"),
+        ])
+        .args([
+            "-count_packets",
+            "-show_entries",
+            "stream=codec_type,codec_name,width,height,nb_read_packets",
+        ])
         .args(["-of", "json", url]);
     let limit = Duration::from_secs(seconds) + MARGIN;
     let finished = Process::run(dir, "ffprobe", &command, limit).success("ffprobe");
     let report: Value = serde_json::from_str(&finished.stdout)
         .unwrap_or_else(|error| panic!("ffprobe printed no JSON ({error}): {}", finished.stdout));
     let streams = report["streams"].as_array().cloned().unwrap_or_default();
-    let of = |kind: &str| streams.iter().find(|stream| stream["codec_type"] == kind).cloned().unwrap_or_default();
-    let packets = |stream: &Value| stream["nb_read_packets"].as_str().and_then(|n| n.parse().ok()).unwrap_or(0);
+    let of = |kind: &str| {
+        streams
+            .iter()
+            .find(|stream| stream["codec_type"] == kind)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let packets = |stream: &Value| {
+        stream["nb_read_packets"]
+            .as_str()
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0)
+    };
     let (video, audio) = (of("video"), of("audio"));
     Played {
         video: packets(&video),
@@ -90,14 +126,21 @@ pub fn gstreamer(dir: &TestDir, url: &str, seconds: u64, with_audio: bool) -> Pl
     let mut command = Command::new(tools::outside("gst-launch-1.0"));
     command.args(["-e", "-v"]).args(pipeline.split_whitespace());
     let mut process = Process::start(dir, "gst-launch", &command).quiet();
-    let chained = |line: &str, sink: &str| line.contains(&format!("GstFakeSink:{sink}")) && line.contains("chain");
-    process.wait_log("the first picture", FIRST_PICTURE_LIMIT, |line| chained(line, "video"));
+    let chained =
+        |line: &str, sink: &str| line.contains(&format!("GstFakeSink:{sink}")) && line.contains("chain");
+    process.wait_log("the first picture", FIRST_PICTURE_LIMIT, |line| {
+        chained(line, "video")
+    });
     wait::measure_for(Duration::from_secs(seconds));
     // With -e an interrupt ends the stream in order, TEARDOWN included.
     process.signal(Signal::SIGINT);
     let status = process.wait_exit(MARGIN);
     let log = process.stdout_text();
-    assert!(status.success(), "gst-launch-1.0 ended with {status}\n{}", process.stderr_text());
+    assert!(
+        status.success(),
+        "gst-launch-1.0 ended with {status}\n{}",
+        process.stderr_text()
+    );
     let count = |sink: &str| log.lines().filter(|line| chained(line, sink)).count() as u64;
     let everything = process.log();
     let complaints = everything.lines().filter(|line| line.starts_with("ERROR"));
@@ -114,7 +157,17 @@ pub fn gstreamer(dir: &TestDir, url: &str, seconds: u64, with_audio: bool) -> Pl
 pub fn decode_strictly(dir: &TestDir, file: &std::path::Path, format: &str) -> String {
     let mut command = Command::new(tools::outside("ffmpeg"));
     command
-        .args(["-nostdin", "-v", "error", "-xerror", "-err_detect", "explode", "-f", format, "-i"])
+        .args([
+            "-nostdin",
+            "-v",
+            "error",
+            "-xerror",
+            "-err_detect",
+            "explode",
+            "-f",
+            format,
+            "-i",
+        ])
         .arg(file)
         .args(["-f", "null", "-"]);
     let finished = Process::run(dir, "ffmpeg-decode", &command, Duration::from_secs(120));
@@ -130,7 +183,10 @@ pub fn decode_strictly(dir: &TestDir, file: &std::path::Path, format: &str) -> S
 pub fn retina(dir: &TestDir, url: &str, login: (&str, &str), seconds: u64) -> Played {
     let password = dir.write_secret("retina-play.password", login.1);
     let mut command = Command::new(tools::own("retina-play"));
-    command.arg(url).args(["--user", login.0, "--password-file"]).arg(password);
+    command
+        .arg(url)
+        .args(["--user", login.0, "--password-file"])
+        .arg(password);
     command.args(["--seconds", &seconds.to_string()]);
     let limit = Duration::from_secs(seconds) + MARGIN;
     let finished = Process::run(dir, "retina-play", &command, limit);
@@ -163,7 +219,11 @@ pub fn rtp_sink(dir: &TestDir, url: &str, login: (&str, &str), seconds: u64) -> 
 pub fn rtp_sink_report(dir: &TestDir, url: &str, login: (&str, &str), args: &[&str]) -> Value {
     let password = dir.write_secret("rtp-sink.password", login.1);
     let mut command = Command::new(tools::own("rtp-sink"));
-    command.arg(url).args(["--user", login.0, "--password-file"]).arg(password).args(args);
+    command
+        .arg(url)
+        .args(["--user", login.0, "--password-file"])
+        .arg(password)
+        .args(args);
     let finished = Process::run(dir, "rtp-sink", &command, MARGIN * 4);
     serde_json::from_str(&finished.stdout)
         .unwrap_or_else(|error| panic!("rtp-sink printed no JSON ({error}): {}", finished.output()))

@@ -36,7 +36,10 @@ impl Process {
         let stdout = unused(dir, name, "out");
         let stderr = unused(dir, name, "err");
         let mut wrapped = Command::new(tools::outside("setpriv"));
-        wrapped.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
+        wrapped
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(command.get_program())
+            .args(command.get_args());
         for (key, value) in command.get_envs() {
             match value {
                 Some(value) => wrapped.env(key, value),
@@ -51,8 +54,17 @@ impl Process {
             .stdout(File::create(&stdout).expect("cannot make a log file"))
             .stderr(File::create(&stderr).expect("cannot make a log file"))
             .process_group(0);
-        let child = wrapped.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
-        Self { name: name.to_owned(), child, exit: None, stdout, stderr, quiet: false }
+        let child = wrapped
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        Self {
+            name: name.to_owned(),
+            child,
+            exit: None,
+            stdout,
+            stderr,
+            quiet: false,
+        }
     }
 
     /// Runs `command` to its end, or kills it and panics after `limit`.
@@ -60,7 +72,11 @@ impl Process {
     pub fn run(dir: &TestDir, name: &str, command: &Command, limit: Duration) -> Finished {
         let mut process = Self::start(dir, name, command);
         let status = process.wait_exit(limit);
-        Finished { status, stdout: process.stdout_text(), stderr: process.stderr_text() }
+        Finished {
+            status,
+            stdout: process.stdout_text(),
+            stderr: process.stderr_text(),
+        }
     }
 
     /// The process id.
@@ -100,7 +116,11 @@ impl Process {
             if let Some(status) = self.exited() {
                 panic!("{what}: it ended instead ({status})\n{}", self.tail());
             }
-            assert!(Instant::now() < end, "{what}: did not come within {limit:?}\n{}", self.tail());
+            assert!(
+                Instant::now() < end,
+                "{what}: did not come within {limit:?}\n{}",
+                self.tail()
+            );
             wait::measure_for(Duration::from_millis(10));
         }
     }
@@ -140,7 +160,11 @@ impl Process {
     #[track_caller]
     pub fn assert_running(&mut self) {
         if let Some(status) = self.exited() {
-            panic!("{} ended ({status}) but had to stay up\n{}", self.name, self.tail());
+            panic!(
+                "{} ended ({status}) but had to stay up\n{}",
+                self.name,
+                self.tail()
+            );
         }
     }
 
@@ -178,7 +202,12 @@ impl Process {
             let lines: Vec<&str> = content.lines().collect();
             let from = lines.len().saturating_sub(TAIL_LINES);
             if !lines.is_empty() {
-                text += &format!("--- {} {stream} ({})\n{}\n", self.name, path.display(), lines[from..].join("\n"));
+                text += &format!(
+                    "--- {} {stream} ({})\n{}\n",
+                    self.name,
+                    path.display(),
+                    lines[from..].join("\n")
+                );
             }
         }
         text
@@ -239,5 +268,7 @@ fn unused(dir: &TestDir, name: &str, suffix: &str) -> PathBuf {
 }
 
 fn read_lossy(path: &Path) -> String {
-    fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    fs::read(path)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default()
 }

@@ -46,7 +46,16 @@ impl Stand {
         let config = change(config);
         let agent = Agent::start(dir, &config);
         gateway.wait_online("front", ONLINE_LIMIT);
-        Self { agent, gateway, camera, config, gateway_config, pki, client, dir: dir.clone() }
+        Self {
+            agent,
+            gateway,
+            camera,
+            config,
+            gateway_config,
+            pki,
+            client,
+            dir: dir.clone(),
+        }
     }
 
     /// The viewer's URL of the profile `main`.

@@ -83,7 +83,12 @@ impl ScriptedServer {
                 let _ = serve(stream, &config, &script(number), &thread_seen);
             }
         });
-        Self { port, seen, stop, thread: Some(thread) }
+        Self {
+            port,
+            seen,
+            stop,
+            thread: Some(thread),
+        }
     }
 
     /// `https://<host>:<port>/onvif/uplink`.
@@ -104,9 +109,11 @@ impl ScriptedServer {
     /// Waits until it has taken `count` connections.
     #[track_caller]
     pub fn wait_connections(&self, count: usize, limit: Duration) {
-        wait::until(&format!("{count} connections at the scripted server"), limit, || {
-            (self.seen().connections >= count).then_some(())
-        });
+        wait::until(
+            &format!("{count} connections at the scripted server"),
+            limit,
+            || (self.seen().connections >= count).then_some(()),
+        );
     }
 
     /// Waits until `count` requests have come through TLS.

@@ -20,14 +20,25 @@ const PACKAGES: &[(&str, &str)] = &[
 ];
 
 /// Where system programs live that a user's PATH may leave out.
-const SYSTEM_DIRS: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const SYSTEM_DIRS: &[&str] = &[
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
 
 /// One of the workspace's own programs, from the folder this test was built into.
 #[track_caller]
 pub fn own(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test binary has a path");
     let deps = test.parent().expect("the test binary lies in a folder");
-    let folder = if deps.ends_with("deps") { deps.parent().expect("deps lies in a folder") } else { deps };
+    let folder = if deps.ends_with("deps") {
+        deps.parent().expect("deps lies in a folder")
+    } else {
+        deps
+    };
     let path = folder.join(name);
     assert!(
         path.is_file(),
@@ -43,14 +54,20 @@ pub fn outside(name: &str) -> PathBuf {
     let from_path = std::env::var_os("PATH")
         .map(|path| std::env::split_paths(&path).collect::<Vec<_>>())
         .unwrap_or_default();
-    let folders = from_path.iter().map(PathBuf::as_path).chain(SYSTEM_DIRS.iter().map(Path::new));
+    let folders = from_path
+        .iter()
+        .map(PathBuf::as_path)
+        .chain(SYSTEM_DIRS.iter().map(Path::new));
     for folder in folders {
         let candidate = folder.join(name);
         if candidate.is_file() {
             return candidate;
         }
     }
-    let package = PACKAGES.iter().find(|(tool, _)| *tool == name).map_or(name, |(_, package)| package);
+    let package = PACKAGES
+        .iter()
+        .find(|(tool, _)| *tool == name)
+        .map_or(name, |(_, package)| package);
     panic!(
         "this test needs `{name}`, from Debian's package `{package}`: run `tests/install-deps.sh test` \
          or `apt-get install {package}`"
@@ -61,7 +78,10 @@ pub fn outside(name: &str) -> PathBuf {
 #[track_caller]
 pub fn system_python() -> PathBuf {
     let path = PathBuf::from("/usr/bin/python3");
-    assert!(path.is_file(), "this test needs /usr/bin/python3, from Debian's package `python3`");
+    assert!(
+        path.is_file(),
+        "this test needs /usr/bin/python3, from Debian's package `python3`"
+    );
     path
 }
 
@@ -70,7 +90,10 @@ pub fn system_python() -> PathBuf {
 pub fn venv_python() -> PathBuf {
     let path = workspace_root().join(".venv/bin/python");
     let has_h2 = path.is_file()
-        && Command::new(&path).args(["-c", "import h2"]).status().is_ok_and(|status| status.success());
+        && Command::new(&path)
+            .args(["-c", "import h2"])
+            .status()
+            .is_ok_and(|status| status.success());
     assert!(
         has_h2,
         "this test needs {} with the PyPI package `h2`: run `tests/install-deps.sh test` \
