@@ -164,3 +164,165 @@ fn hex_digit(byte: u8) -> Option<u8> {
         .to_digit(16)
         .and_then(|digit| u8::try_from(digit).ok())
 }
+
+/// Resolves an `a=control` value (RFC 2326 appendix C.1.1) as cameras mean it: an absolute URL is used as it
+/// is, `*` and nothing are the base, anything else is appended to the base, queries and all.
+pub fn resolve_control(base: &[u8], control: Option<&[u8]>) -> Vec<u8> {
+    match control {
+        None | Some(b"" | b"*") => base.to_vec(),
+        Some(control) if control.windows(3).any(|w| w == b"://") => control.to_vec(),
+        Some(control) => {
+            let control = control.strip_prefix(b"/").unwrap_or(control);
+            let slash: &[u8] = if base.ends_with(b"/") { b"" } else { b"/" };
+            [base, slash, control].concat()
+        }
+    }
+}
+
+/// The path of an absolute URI, with its query; empty when there is none.
+pub(crate) fn path_and_query(uri: &[u8]) -> &[u8] {
+    let Some(authority) = uri
+        .windows(3)
+        .position(|w| w == b"://")
+        .and_then(|at| uri.get(at + 3..))
+    else {
+        return uri;
+    };
+    let path = authority
+        .iter()
+        .position(|&b| matches!(b, b'/' | b'?'))
+        .unwrap_or(authority.len());
+    authority.split_at(path).1
+}
+
+/// A viewer's request URI, `rtsp://<any authority>/<profile>[/<control>][?query]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ViewerUri<'a> {
+    /// The first path segment; empty for `*` and for a URI without a path.
+    pub profile: &'a [u8],
+    /// The last segment after the profile; empty for the profile itself.
+    pub control: &'a [u8],
+    /// Everything before the control: the base for `Content-Base`, without query and without a slash at its end.
+    pub base: &'a [u8],
+}
+
+impl<'a> ViewerUri<'a> {
+    /// Splits a request URI.
+    pub fn parse(uri: &'a [u8]) -> Self {
+        let tail = path_and_query(uri);
+        let before = uri.len() - tail.len();
+        let Some(path) = tail.strip_prefix(b"/").filter(|_| uri != b"*") else {
+            return Self {
+                profile: &[],
+                control: &[],
+                base: uri,
+            };
+        };
+        let end = path
+            .iter()
+            .position(|&b| matches!(b, b'/' | b'?'))
+            .unwrap_or(path.len());
+        let (profile, rest) = path.split_at(end);
+        let base = uri.get(..before + 1 + end).unwrap_or(uri);
+        // Players that append to a URI with a query put the control behind the query.
+        let control = match rest.iter().rposition(|&b| b == b'/') {
+            None => &[][..],
+            Some(slash) => rest.get(slash + 1..).unwrap_or_default(),
+        };
+        let control = control.split(|&b| b == b'?').next().unwrap_or_default();
+        let nested = rest.split(|&b| b == b'?').next().unwrap_or_default();
+        // A path below the profile that ends in a slash is still not the profile.
+        let control = if control.is_empty() && nested.len() > 1 {
+            nested
+        } else {
+            control
+        };
+        Self {
+            profile,
+            control,
+            base,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn camera_urls() {
+        let (url, credentials) =
+            CameraUrl::parse("rtsp://a%40b:p@ss:w@127.0.0.1:8554/stream=0?x=%2F").unwrap();
+        assert_eq!((url.host(), url.port()), ("127.0.0.1", 8554));
+        assert_eq!(url.request_uri(), "rtsp://127.0.0.1:8554/stream=0?x=%2F");
+        let credentials = credentials.unwrap();
+        assert_eq!(
+            (credentials.user.as_str(), credentials.password.expose()),
+            ("a@b", &b"p@ss:w"[..])
+        );
+        let (url, none) = CameraUrl::parse("RTSP://[::1]/live").unwrap();
+        assert_eq!(
+            (url.host(), url.port(), url.request_uri()),
+            ("::1", 554, "rtsp://[::1]/live")
+        );
+        assert_eq!(none, None);
+        assert_eq!(
+            CameraUrl::parse("rtsp://localhost").unwrap().0.request_uri(),
+            "rtsp://localhost/"
+        );
+        for (bad, why) in [
+            ("http://h/", UrlError::Scheme),
+            ("h/", UrlError::Scheme),
+            ("rtsp:///x", UrlError::Host),
+            ("rtsp://a:b:c/", UrlError::Port),
+            ("rtsp://h:0/", UrlError::Port),
+            ("rtsp://h:99999/", UrlError::Port),
+            ("rtsp://[::1/", UrlError::Host),
+            ("rtsp://h/a b", UrlError::Characters),
+            ("rtsp://h/\r\nX", UrlError::Characters),
+        ] {
+            assert_eq!(CameraUrl::parse(bad), Err(why), "{bad}");
+        }
+    }
+
+    #[test]
+    fn controls() {
+        let base = b"rtsp://h/live?x=1";
+        assert_eq!(resolve_control(base, Some(b"*")), base);
+        assert_eq!(resolve_control(base, None), base);
+        assert_eq!(
+            resolve_control(base, Some(b"trackID=1")),
+            b"rtsp://h/live?x=1/trackID=1"
+        );
+        assert_eq!(resolve_control(b"rtsp://h/a/", Some(b"/t?y")), b"rtsp://h/a/t?y");
+        assert_eq!(
+            resolve_control(base, Some(b"rtsp://10.0.0.1/z")),
+            b"rtsp://10.0.0.1/z"
+        );
+    }
+
+    #[test]
+    fn viewer_uris() {
+        let parse = |uri: &'static str| {
+            let uri = ViewerUri::parse(uri.as_bytes());
+            [uri.profile, uri.control, uri.base].map(|part| String::from_utf8_lossy(part).into_owned())
+        };
+        assert_eq!(parse("rtsp://x:1/main"), ["main", "", "rtsp://x:1/main"]);
+        assert_eq!(parse("rtsp://x/main/"), ["main", "", "rtsp://x/main"]);
+        assert_eq!(
+            parse("rtsp://x/main/track0?q"),
+            ["main", "track0", "rtsp://x/main"]
+        );
+        assert_eq!(
+            parse("rtsp://x/main?q=1/track1"),
+            ["main", "track1", "rtsp://x/main"]
+        );
+        assert_eq!(
+            parse("rtsp://x/main/../etc/"),
+            ["main", "/../etc/", "rtsp://x/main"]
+        );
+        assert_eq!(parse("/main/track0"), ["main", "track0", "/main"]);
+        assert_eq!(parse("rtsp://x"), ["", "", "rtsp://x"]);
+        assert_eq!(parse("*"), ["", "", "*"]);
+    }
+}
