@@ -3,20 +3,28 @@
 //! Every [`Transmit`] wants a new socket of its own, connected to its server: random ports come from the kernel,
 //! random ids from the seed. The caller closes a query's socket when [`Lookup::wants`] turns false.
 
+mod conf;
+mod lookup;
+mod message;
+
 use core::fmt;
 use core::time::Duration;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use conf::ResolvConf;
+pub use lookup::Lookup;
+use message::Name;
 
 /// Monotonic time since an arbitrary fixed start.
 pub type Now = Duration;
 
 /// Knows the name servers and the hosts file.
 #[derive(Debug, Clone)]
-pub struct Resolver {}
-
-/// One question for the addresses of one host.
-#[derive(Debug)]
-pub struct Lookup {}
+pub struct Resolver {
+    conf: Arc<ResolvConf>,
+    hosts: Vec<(String, IpAddr)>,
+}
 
 /// One query that the caller sent, and its socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,70 +81,56 @@ impl fmt::Display for DnsError {
 
 impl std::error::Error for DnsError {}
 
-impl Resolver {
-    /// Takes the texts of resolv.conf(5) and hosts(5). Lines that make no sense are passed over.
-    #[must_use]
-    pub fn new(resolv_conf: &str, hosts: &str) -> Self {
-        let _ = (resolv_conf, hosts);
-        unimplemented!()
-    }
-
-    /// Starts a lookup. `seed` must be random: the ids of the queries come from it.
-    #[must_use]
-    pub fn start(&self, now: Now, host: &str, seed: [u8; 16]) -> Lookup {
-        let _ = (now, host, seed);
-        unimplemented!()
-    }
-}
-
-impl Lookup {
-    /// The next query to send.
-    pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        unimplemented!()
-    }
-
-    /// A datagram that arrived at a query's socket.
-    pub fn handle_datagram(&mut self, now: Now, query: QueryId, from: SocketAddr, bytes: &[u8]) {
-        let _ = (now, query, from, bytes);
-        unimplemented!()
-    }
-
-    /// Bytes that arrived at a TCP query's socket, in any pieces.
-    pub fn handle_stream(&mut self, now: Now, query: QueryId, bytes: &[u8]) {
-        let _ = (now, query, bytes);
-        unimplemented!()
-    }
-
-    /// A query's socket failed, or its connection ended.
-    pub fn handle_failure(&mut self, now: Now, query: QueryId) {
-        let _ = (now, query);
-        unimplemented!()
-    }
-
-    /// Time went by.
-    pub fn handle_timeout(&mut self, now: Now) {
-        let _ = now;
-        unimplemented!()
-    }
-
-    /// When to call [`handle_timeout`](Self::handle_timeout).
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Now> {
-        unimplemented!()
-    }
-
-    /// Whether a query's socket is still of use. If not, close it.
-    #[must_use]
-    pub fn wants(&self, query: QueryId) -> bool {
-        let _ = query;
-        unimplemented!()
-    }
-
-    /// The outcome, once there is one: addresses with the families taking turns, at most [`MAX_ADDRESSES`].
-    pub fn poll_result(&mut self) -> Option<Result<Vec<IpAddr>, DnsError>> {
-        unimplemented!()
-    }
-}
-
 /// The most addresses a lookup gives.
 pub const MAX_ADDRESSES: usize = 16;
+
+impl Resolver {
+    /// Takes the texts of resolv.conf(5) and hosts(5). Lines that make no sense are passed over. Without a name
+    /// server in it the one on this machine is asked, as resolv.conf(5) says.
+    #[must_use]
+    pub fn new(resolv_conf: &str, hosts: &str) -> Self {
+        Self { conf: Arc::new(conf::resolv_conf(resolv_conf)), hosts: conf::hosts(hosts) }
+    }
+
+    /// Starts a lookup. `seed` must be random: the ids of the queries come from it. Addresses, names of the hosts
+    /// file and `localhost` (RFC 6761, section 6.3) are answered without a query.
+    #[must_use]
+    pub fn start(&self, now: Now, host: &str, seed: [u8; 16]) -> Lookup {
+        let known = self.known(host);
+        if !known.is_empty() {
+            return Lookup::done(Ok(known), Arc::clone(&self.conf));
+        }
+        let names = self.names(host);
+        if names.is_empty() {
+            return Lookup::done(Err(DnsError::BadName), Arc::clone(&self.conf));
+        }
+        Lookup::asking(now, names, Arc::clone(&self.conf), seed)
+    }
+
+    fn known(&self, host: &str) -> Vec<IpAddr> {
+        if let Ok(ip) = host.parse() {
+            return vec![ip];
+        }
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        let of_host = self.hosts.iter().filter(|(name, _)| *name == host);
+        let addresses: Vec<IpAddr> = of_host.map(|(_, ip)| *ip).take(MAX_ADDRESSES).collect();
+        if addresses.is_empty() && host == "localhost" {
+            return vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        }
+        addresses
+    }
+
+    /// A name with a dot in it is taken as it is; one without is tried in the search domains first.
+    fn names(&self, host: &str) -> Vec<Name> {
+        let mut names = Vec::new();
+        if !host.contains('.') {
+            let search = self.conf.search.iter();
+            names.extend(search.filter_map(|domain| Name::parse(&format!("{host}.{domain}"))));
+        }
+        names.extend(Name::parse(host));
+        names
+    }
+}
+
+#[cfg(test)]
+mod tests;
