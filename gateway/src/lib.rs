@@ -1,1 +1,17 @@
-//! Placeholder
+//! The server side of Lenscap: takes uplinks from cameras and gives RTSP and HTTP to viewers.
+//!
+//! One process, three listeners: cameras dial the *uplink* listener (TLS), viewers come over RTSP, and
+//! programs over HTTP. The protocol cores ([`ws`], [`rtsp::splitter`], [`rtsp::guard`],
+//! [`rtsp::digest`], [`uplink::upgrade`]) do no input or output of their own.
+
+pub mod config;
+pub mod http;
+pub mod logging;
+pub mod metrics;
+pub mod net;
+pub mod registry;
+pub mod rtsp;
+pub mod server;
+pub mod tls;
+pub mod uplink;
+pub mod ws;

@@ -1,0 +1,350 @@
+//! The configuration file: TOML, unknown keys are errors, every mistake has its place.
+//!
+//! Relative paths in it are relative to the file's own folder.
+
+mod diagnostics;
+mod files;
+mod raw;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::sign::CertifiedKey;
+use toml::Spanned;
+
+pub use diagnostics::{Diagnostic, Errors};
+use diagnostics::Collector;
+
+use crate::rtsp::digest::{Algorithm, Ha1};
+use crate::rtsp::guard::Viewer;
+use crate::tls;
+
+/// Longest name of a camera or a user.
+pub const MAX_NAME_BYTES: usize = 64;
+/// Where cameras ask for the upgrade unless the configuration says otherwise.
+pub const DEFAULT_PATH: &str = "/onvif/uplink";
+const DEFAULT_REALM: &str = "lenscap";
+const DEFAULT_MAX_UPLINKS: usize = 20_000;
+const DEFAULT_MAX_VIEWERS: usize = 2_000;
+
+/// A SHA-256 hash of something public: a key's fingerprint or a token's digest.
+pub type Sha256Hash = [u8; 32];
+
+/// A whole, checked configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// Where cameras dial in.
+    pub uplink: UplinkConfig,
+    /// Where viewers connect.
+    pub rtsp: Option<RtspConfig>,
+    /// The HTTP API.
+    pub http: Option<HttpConfig>,
+    /// Camera names, in the file's order.
+    pub cameras: Vec<String>,
+    /// SPKI fingerprint to index in `cameras`.
+    pub fingerprints: BTreeMap<Sha256Hash, usize>,
+    /// SHA-256 of a bearer token to index in `cameras`.
+    pub tokens: BTreeMap<Sha256Hash, usize>,
+    /// Viewers by user name.
+    pub viewers: BTreeMap<String, Viewer>,
+    /// Digest algorithms that every viewer can use, the strongest first.
+    pub algorithms: Vec<Algorithm>,
+}
+
+/// The uplink listener.
+#[derive(Debug)]
+pub struct UplinkConfig {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Certificate chain file.
+    pub cert: PathBuf,
+    /// Private key file.
+    pub key: PathBuf,
+    /// Path of the upgrade request.
+    pub path: String,
+    /// Most uplinks at a time.
+    pub max_uplinks: usize,
+    /// The loaded chain and key.
+    pub identity: Arc<CertifiedKey>,
+}
+
+/// The RTSP listener.
+#[derive(Debug)]
+pub struct RtspConfig {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Digest realm.
+    pub realm: String,
+    /// Most viewer connections at a time.
+    pub max_viewers: usize,
+}
+
+/// The HTTP listener.
+#[derive(Debug)]
+pub struct HttpConfig {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// SHA-256 of the bearer token that clients must show.
+    pub token: Option<Sha256Hash>,
+}
+
+/// A configuration and what is odd about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Things that work but deserve a look.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads and checks a configuration file with all the files that it names.
+///
+/// # Errors
+/// Every mistake that was found, with file, line and column.
+pub fn load(path: &Path) -> Result<Loaded, Errors> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Errors::one(Diagnostic::file(path, format!("cannot be read: {error}"))))?;
+    parse(path, &text)
+}
+
+/// As [`load`], with the text at hand; `path` gives relative paths their folder and errors their name.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(path: &Path, text: &str) -> Result<Loaded, Errors> {
+    let mut collect = Collector::new(path, text);
+    let file: raw::File = match toml::from_str(text) {
+        Ok(file) => file,
+        Err(error) => return Err(collect.syntax(&error)),
+    };
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let rtsp = file.rtsp.as_ref().map(|raw| check_rtsp(&mut collect, raw));
+    let realm = rtsp.as_ref().map_or(DEFAULT_REALM, |rtsp| rtsp.realm.as_str()).to_owned();
+    let uplink = check_uplink(&mut collect, folder, &file.uplink);
+    let http = file.http.as_ref().map(|raw| check_http(&mut collect, folder, raw));
+    let mut cameras = Cameras::default();
+    for camera in &file.camera {
+        check_camera(&mut collect, camera, &mut cameras);
+    }
+    let mut viewers = BTreeMap::new();
+    for raw in &file.viewer {
+        check_viewer(&mut collect, folder, &realm, raw, &cameras.names, &mut viewers);
+    }
+    let algorithms = common_algorithms(&viewers);
+    if algorithms.is_empty() {
+        collect.warn_file("no Digest algorithm serves every viewer: give each ha1_sha256 and ha1_md5, or a password_file");
+    }
+    if cameras.names.is_empty() {
+        collect.warn_file("no [[camera]]: every uplink will be refused");
+    }
+    if viewers.is_empty() && rtsp.is_some() {
+        collect.warn_file("no [[viewer]]: nobody can watch over RTSP");
+    }
+    let warnings = collect.finish()?;
+    let Some(uplink) = uplink else { return Err(Errors::default()) };
+    let Cameras { names, fingerprints, tokens } = cameras;
+    let config = Config { uplink, rtsp, http, cameras: names, fingerprints, tokens, viewers, algorithms };
+    Ok(Loaded { config, warnings })
+}
+
+fn check_uplink(collect: &mut Collector, folder: &Path, raw: &raw::Uplink) -> Option<UplinkConfig> {
+    let listen = address(collect, &raw.listen);
+    let (cert, key) = (folder.join(raw.cert.get_ref()), folder.join(raw.key.get_ref()));
+    let path = match &raw.path {
+        None => DEFAULT_PATH.to_owned(),
+        Some(path) => {
+            if !path.get_ref().starts_with('/') || path.get_ref().contains(['?', '#', ' ']) {
+                collect.error(path.span(), "must begin with `/` and have no query");
+            }
+            path.get_ref().clone()
+        }
+    };
+    if let Err(why) = files::private(&key) {
+        collect.error(raw.key.span(), why);
+    }
+    match tls::load_identity(&cert, &key) {
+        Ok(identity) => {
+            let max_uplinks = raw.max_uplinks.unwrap_or(DEFAULT_MAX_UPLINKS);
+            Some(UplinkConfig { listen, cert, key, path, max_uplinks, identity })
+        }
+        Err(error) => {
+            let span = if error.is_about_key() { raw.key.span() } else { raw.cert.span() };
+            collect.error(span, error);
+            None
+        }
+    }
+}
+
+fn check_rtsp(collect: &mut Collector, raw: &raw::Rtsp) -> RtspConfig {
+    let realm = raw.realm.as_ref().map_or(DEFAULT_REALM, |realm| realm.get_ref().as_str());
+    if let Some(spanned) = &raw.realm
+        && (realm.is_empty() || realm.contains(['"', '\\']) || realm.chars().any(char::is_control))
+    {
+        collect.error(spanned.span(), "must not be empty, nor have quotes, backslashes or control characters");
+    }
+    RtspConfig {
+        listen: address(collect, &raw.listen),
+        realm: realm.to_owned(),
+        max_viewers: raw.max_viewers.unwrap_or(DEFAULT_MAX_VIEWERS),
+    }
+}
+
+fn check_http(collect: &mut Collector, folder: &Path, raw: &raw::Http) -> HttpConfig {
+    let listen = address(collect, &raw.listen);
+    let token = raw.token_file.as_ref().and_then(|file| {
+        match files::secret_line(&folder.join(file.get_ref())) {
+            Ok(token) if token.len() < 16 => {
+                collect.error(file.span(), "the token is shorter than 16 characters");
+                None
+            }
+            Ok(token) => Some(tls::sha256(token.as_bytes())),
+            Err(why) => {
+                collect.error(file.span(), why);
+                None
+            }
+        }
+    });
+    if raw.token_file.is_none() && !listen.ip().is_loopback() {
+        collect.error(
+            raw.listen.span(),
+            "the HTTP API would be open to everyone: add `token_file`, or listen on 127.0.0.1",
+        );
+    }
+    HttpConfig { listen, token }
+}
+
+#[derive(Default)]
+struct Cameras {
+    names: Vec<String>,
+    fingerprints: BTreeMap<Sha256Hash, usize>,
+    tokens: BTreeMap<Sha256Hash, usize>,
+}
+
+fn check_camera(collect: &mut Collector, raw: &Spanned<raw::Camera>, cameras: &mut Cameras) {
+    let camera = raw.get_ref();
+    check_name(collect, &camera.name);
+    if cameras.names.contains(camera.name.get_ref()) {
+        collect.error(camera.name.span(), "there is a camera of this name already");
+    }
+    let index = cameras.names.len();
+    cameras.names.push(camera.name.get_ref().clone());
+    if camera.fingerprint.is_none() && camera.token_sha256.is_none() {
+        collect.error(raw.span(), "needs `fingerprint` (of its key) or `token_sha256`, or it can never connect");
+    }
+    if let Some(text) = &camera.fingerprint {
+        let hex = text.get_ref().strip_prefix("sha256:").and_then(parse_hash);
+        claim(collect, text, hex, &mut cameras.fingerprints, index, "must be `sha256:` and 64 hex digits");
+    }
+    if let Some(text) = &camera.token_sha256 {
+        let hash = parse_hash(text.get_ref());
+        claim(collect, text, hash, &mut cameras.tokens, index, "must be 64 hex digits (printf %s TOKEN | sha256sum)");
+    }
+}
+
+fn claim(
+    collect: &mut Collector,
+    text: &Spanned<String>,
+    hash: Option<Sha256Hash>,
+    taken: &mut BTreeMap<Sha256Hash, usize>,
+    index: usize,
+    form: &str,
+) {
+    match hash {
+        None => collect.error(text.span(), form),
+        Some(hash) if taken.contains_key(&hash) => {
+            collect.error(text.span(), "belongs to another camera already");
+        }
+        Some(hash) => {
+            taken.insert(hash, index);
+        }
+    }
+}
+
+fn check_viewer(
+    collect: &mut Collector,
+    folder: &Path,
+    realm: &str,
+    raw: &Spanned<raw::Viewer>,
+    cameras: &[String],
+    viewers: &mut BTreeMap<String, Viewer>,
+) {
+    let viewer = raw.get_ref();
+    let user = viewer.user.get_ref();
+    if user.is_empty() || user.len() > MAX_NAME_BYTES || user.contains(['"', ':', '\\']) {
+        collect.error(viewer.user.span(), "must have 1 to 64 bytes, without quotes, colons and backslashes");
+    }
+    for name in viewer.cameras.iter().flatten() {
+        if !cameras.contains(name.get_ref()) {
+            collect.error(name.span(), format!("there is no camera {:?}", name.get_ref()));
+        }
+    }
+    let ha1 = check_password(collect, folder, realm, raw);
+    let names = |names: &Vec<Spanned<String>>| names.iter().map(|name| name.get_ref().clone()).collect::<BTreeSet<_>>();
+    let entry = Viewer { ha1, cameras: viewer.cameras.as_ref().map(names) };
+    if viewers.insert(user.clone(), entry).is_some() {
+        collect.error(viewer.user.span(), "there is a viewer of this name already");
+    }
+}
+
+fn check_password(collect: &mut Collector, folder: &Path, realm: &str, raw: &Spanned<raw::Viewer>) -> Ha1 {
+    let viewer = raw.get_ref();
+    let hashed = viewer.ha1_md5.is_some() || viewer.ha1_sha256.is_some();
+    match (&viewer.password_file, hashed) {
+        (Some(file), true) => collect.error(file.span(), "give either `password_file` or `ha1_...`, not both"),
+        (None, false) => collect.error(raw.span(), "needs `password_file`, or `ha1_sha256` and `ha1_md5`"),
+        (Some(file), false) => match files::secret_line(&folder.join(file.get_ref())) {
+            Ok(password) => return Ha1::from_password(viewer.user.get_ref(), realm, &password),
+            Err(why) => collect.error(file.span(), why),
+        },
+        (None, true) => {}
+    }
+    let mut hash = |text: &Option<Spanned<String>>, digits: usize| {
+        let text = text.as_ref()?;
+        let hex = text.get_ref();
+        if hex.len() != digits || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            collect.error(text.span(), format!("must be {digits} hex digits"));
+        }
+        Some(hex.to_ascii_lowercase())
+    };
+    Ha1 { md5: hash(&viewer.ha1_md5, 32), sha256: hash(&viewer.ha1_sha256, 64) }
+}
+
+fn common_algorithms(viewers: &BTreeMap<String, Viewer>) -> Vec<Algorithm> {
+    let mut algorithms = Vec::new();
+    if viewers.values().all(|viewer| viewer.ha1.sha256.is_some()) {
+        algorithms.push(Algorithm::Sha256);
+    }
+    if viewers.values().all(|viewer| viewer.ha1.md5.is_some()) {
+        algorithms.push(Algorithm::Md5);
+    }
+    algorithms
+}
+
+fn check_name(collect: &mut Collector, name: &Spanned<String>) {
+    let text = name.get_ref();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if text.is_empty() || text.len() > MAX_NAME_BYTES || text.starts_with('.') || !text.bytes().all(plain) {
+        collect.error(name.span(), "must have 1 to 64 of the letters a-z, A-Z, 0-9, `-`, `_` and `.`");
+    }
+}
+
+fn address(collect: &mut Collector, text: &Spanned<String>) -> SocketAddr {
+    text.get_ref().parse().unwrap_or_else(|_| {
+        collect.error(text.span(), "must be IP:PORT, as in \"0.0.0.0:8554\" or \"[::]:8554\"");
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    })
+}
+
+/// 64 hex digits.
+fn parse_hash(text: &str) -> Option<Sha256Hash> {
+    let mut hash = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(hash)
+}

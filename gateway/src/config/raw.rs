@@ -1,0 +1,59 @@
+//! The file as serde reads it.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) uplink: Uplink,
+    pub(super) rtsp: Option<Rtsp>,
+    pub(super) http: Option<Http>,
+    #[serde(default)]
+    pub(super) camera: Vec<Spanned<Camera>>,
+    #[serde(default)]
+    pub(super) viewer: Vec<Spanned<Viewer>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Uplink {
+    pub(super) listen: Spanned<String>,
+    pub(super) cert: Spanned<String>,
+    pub(super) key: Spanned<String>,
+    pub(super) path: Option<Spanned<String>>,
+    pub(super) max_uplinks: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rtsp {
+    pub(super) listen: Spanned<String>,
+    pub(super) realm: Option<Spanned<String>>,
+    pub(super) max_viewers: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Http {
+    pub(super) listen: Spanned<String>,
+    pub(super) token_file: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Camera {
+    pub(super) name: Spanned<String>,
+    pub(super) fingerprint: Option<Spanned<String>>,
+    pub(super) token_sha256: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Viewer {
+    pub(super) user: Spanned<String>,
+    pub(super) password_file: Option<Spanned<String>>,
+    pub(super) ha1_md5: Option<Spanned<String>>,
+    pub(super) ha1_sha256: Option<Spanned<String>>,
+    pub(super) cameras: Option<Vec<Spanned<String>>>,
+}

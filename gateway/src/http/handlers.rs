@@ -1,0 +1,196 @@
+//! What each route does.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use http::Method;
+use serde::{Deserialize, Serialize};
+
+use super::Api;
+use crate::metrics::SnapshotResult;
+use crate::uplink::link::Uplink;
+use crate::uplink::requests::{
+    AskError, MAX_SNAPSHOT_BYTES, MAX_TEXT_BYTES, SNAPSHOT_DEADLINE, TEXT_DEADLINE, ask,
+};
+
+/// Content type of OpenMetrics text.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Longest address that a camera may be moved to, in bytes.
+const MAX_TARGET_BYTES: usize = 2048;
+
+#[derive(Serialize)]
+struct CameraView {
+    name: String,
+    online: bool,
+    /// Seconds since 1970.
+    since: Option<u64>,
+    peer: Option<String>,
+    agent_version: Option<String>,
+    profiles: Vec<String>,
+}
+
+pub(super) async fn cameras(State(api): State<Api>) -> Response {
+    let registry = &api.shared.registry;
+    let view = |camera: usize| {
+        let uplink = registry.uplinks(camera).into_iter().next();
+        let info = uplink.as_ref().map(|uplink| uplink.info()).unwrap_or_default();
+        let since = |uplink: &Arc<Uplink>| uplink.since().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs());
+        CameraView {
+            name: registry.name(camera).to_owned(),
+            online: uplink.is_some(),
+            since: uplink.as_ref().and_then(since),
+            peer: uplink.as_ref().map(|uplink| uplink.peer().to_string()),
+            agent_version: info.version,
+            profiles: info.profiles,
+        }
+    };
+    Json((0..registry.len()).map(view).collect::<Vec<_>>()).into_response()
+}
+
+pub(super) async fn metrics(State(api): State<Api>) -> Response {
+    ([(header::CONTENT_TYPE, OPENMETRICS)], api.shared.metrics.encode()).into_response()
+}
+
+pub(super) async fn status(State(api): State<Api>, Path(camera): Path<String>) -> Response {
+    match ask_camera(&api, &camera, Method::GET, "/status", None, MAX_TEXT_BYTES, TEXT_DEADLINE).await {
+        Ok(response) if response.status() == StatusCode::OK => {
+            ([(header::CONTENT_TYPE, "application/json")], response.into_body()).into_response()
+        }
+        Ok(response) => bad_gateway(response.status(), &response.into_body()),
+        Err(failure) => failure.into_response(),
+    }
+}
+
+pub(super) async fn snapshot(State(api): State<Api>, Path((camera, file)): Path<(String, String)>) -> Response {
+    let Some(profile) = file.strip_suffix(".jpg").filter(|profile| is_segment(profile)) else {
+        return text(StatusCode::NOT_FOUND, "no such page; snapshots are at /cameras/<camera>/<profile>.jpg");
+    };
+    let path = format!("/snapshot/{profile}");
+    let answer =
+        ask_camera(&api, &camera, Method::GET, &path, None, MAX_SNAPSHOT_BYTES, SNAPSHOT_DEADLINE).await;
+    let (result, response) = match answer {
+        Ok(response) => match response.status() {
+            StatusCode::OK => (SnapshotResult::Ok, image(response.into_body())),
+            StatusCode::NOT_FOUND => {
+                (SnapshotResult::NotFound, text(StatusCode::NOT_FOUND, "the camera has no snapshot of this profile"))
+            }
+            StatusCode::GATEWAY_TIMEOUT => {
+                (SnapshotResult::Timeout, text(StatusCode::GATEWAY_TIMEOUT, "the camera did not answer in time"))
+            }
+            other => (SnapshotResult::Error, bad_gateway(other, &response.into_body())),
+        },
+        Err(failure) => (failure.snapshot_result(), failure.into_response()),
+    };
+    api.shared.metrics.snapshot(result);
+    response
+}
+
+fn image(body: Bytes) -> Response {
+    // Whatever a camera sends under this name, a browser must not take it for a page.
+    let headers = [
+        (header::CONTENT_TYPE, "image/jpeg"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, body).into_response()
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Move {
+    target: Option<String>,
+}
+
+pub(super) async fn move_camera(State(api): State<Api>, Path(camera): Path<String>, body: Bytes) -> Response {
+    let request = if body.trim_ascii().is_empty() { Ok(Move::default()) } else { serde_json::from_slice(&body) };
+    let Ok(Move { target }) = request else {
+        return text(StatusCode::BAD_REQUEST, "the body must be empty or {\"target\": \"https://...\"}");
+    };
+    let plain = |target: &String| {
+        target.len() <= MAX_TARGET_BYTES
+            && target.bytes().all(|byte| byte.is_ascii_graphic())
+            && (target.starts_with("https://") || target.starts_with("wss://"))
+    };
+    if target.as_ref().is_some_and(|target| !plain(target)) {
+        return text(StatusCode::BAD_REQUEST, "the target must be an https: or wss: address");
+    }
+    let target = target.as_deref();
+    match ask_camera(&api, &camera, Method::POST, "/uplink/move", target, MAX_TEXT_BYTES, TEXT_DEADLINE).await {
+        Ok(response) => match response.status() {
+            StatusCode::ACCEPTED => text(StatusCode::ACCEPTED, "the camera moves"),
+            StatusCode::FORBIDDEN => text(StatusCode::FORBIDDEN, "the camera's redirect_to does not allow this target"),
+            StatusCode::BAD_REQUEST => text(StatusCode::BAD_REQUEST, "the camera does not understand this target"),
+            other => bad_gateway(other, &response.into_body()),
+        },
+        Err(failure) => failure.into_response(),
+    }
+}
+
+enum Failure {
+    UnknownCamera,
+    Offline,
+    Agent(AskError),
+}
+
+impl Failure {
+    fn snapshot_result(&self) -> SnapshotResult {
+        match self {
+            Self::UnknownCamera => SnapshotResult::NotFound,
+            Self::Offline => SnapshotResult::Offline,
+            Self::Agent(AskError::Timeout) => SnapshotResult::Timeout,
+            Self::Agent(_) => SnapshotResult::Error,
+        }
+    }
+
+    fn into_response(self) -> Response {
+        match self {
+            Self::UnknownCamera => text(StatusCode::NOT_FOUND, "no such camera"),
+            Self::Offline => text(StatusCode::SERVICE_UNAVAILABLE, "the camera is offline"),
+            Self::Agent(error @ AskError::Timeout) => text(StatusCode::GATEWAY_TIMEOUT, &error.to_string()),
+            Self::Agent(error) => text(StatusCode::BAD_GATEWAY, &error.to_string()),
+        }
+    }
+}
+
+/// Asks the newest uplink that takes the request.
+async fn ask_camera(
+    api: &Api,
+    camera: &str,
+    method: Method,
+    path: &str,
+    location: Option<&str>,
+    limit: usize,
+    deadline: Duration,
+) -> Result<http::Response<Bytes>, Failure> {
+    let registry = &api.shared.registry;
+    let camera = registry.index(camera).ok_or(Failure::UnknownCamera)?;
+    let mut failure = Failure::Offline;
+    for uplink in registry.uplinks(camera) {
+        match ask(&uplink, method.clone(), path, location, limit, deadline).await {
+            Ok(response) => return Ok(response),
+            Err(error) if error.is_gone() => failure = Failure::Agent(error),
+            Err(error) => return Err(Failure::Agent(error)),
+        }
+    }
+    Err(failure)
+}
+
+/// One path segment that needs no escaping.
+fn is_segment(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    !text.is_empty() && text.len() <= 64 && text.bytes().all(plain)
+}
+
+fn bad_gateway(status: StatusCode, body: &[u8]) -> Response {
+    let why: String = String::from_utf8_lossy(body).lines().next().unwrap_or_default().chars().take(200).collect();
+    text(StatusCode::BAD_GATEWAY, &format!("the agent answered {}: {why}", status.as_u16()))
+}
+
+fn text(status: StatusCode, why: &str) -> Response {
+    (status, format!("{why}\n")).into_response()
+}

@@ -1,0 +1,262 @@
+//! Judges every request of one viewer's connection: who asks, for which camera, and what goes on inside.
+//!
+//! No input or output: bytes in, a verdict out. It keeps no media state; the agent does that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::digest::{Authorization, DigestServer, Ha1, NonceState};
+use super::head::{Field, HeadError, Message, Request, reply};
+use super::uri::{ViewerUri, outward, outward_rtp_info};
+
+/// Methods that go through to the agent (design section 4), and what OPTIONS answers.
+const FORWARDED: [&str; 7] =
+    ["DESCRIBE", "SETUP", "PLAY", "PAUSE", "TEARDOWN", "GET_PARAMETER", "SET_PARAMETER"];
+const PUBLIC: &str = "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER";
+
+/// What one viewer may do.
+#[derive(Clone, Debug)]
+pub struct Viewer {
+    /// Hashes of the password.
+    pub ha1: Ha1,
+    /// The cameras it may see; `None` is all of them.
+    pub cameras: Option<BTreeSet<String>>,
+}
+
+/// What holds for all connections.
+#[derive(Debug)]
+pub struct Policy {
+    /// Challenges and their answers.
+    pub digest: DigestServer,
+    /// By user name.
+    pub viewers: BTreeMap<String, Viewer>,
+    /// Names of all cameras.
+    pub cameras: BTreeSet<String>,
+}
+
+/// What to do with a request. `Reply` bytes go to the viewer when the stream is between messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Answer it here; the body, if any, is skipped.
+    Reply {
+        /// The whole reply.
+        bytes: Vec<u8>,
+        /// Close the connection after it.
+        close: bool,
+        /// A wrong password or an unknown user: counts against the address.
+        failed_login: bool,
+    },
+    /// Send it to the camera's agent, with its body.
+    Forward {
+        /// The camera's name.
+        camera: String,
+        /// The rewritten head.
+        head: Vec<u8>,
+        /// Copied into a reply if the camera cannot be reached.
+        cseq: Vec<u8>,
+    },
+    /// Not a request of ours: a reply to something the camera asked. Pass it on as it is.
+    Pass(Vec<u8>),
+}
+
+/// The state of one connection.
+#[derive(Debug)]
+pub struct Guard {
+    policy: Arc<Policy>,
+    connection: u64,
+    /// The nonce that authenticated this connection, and whom.
+    established: Option<(String, String)>,
+    /// The camera that the connection is bound to.
+    camera: Option<String>,
+    public_base: String,
+}
+
+impl Guard {
+    /// `connection` is a random number of this connection's own.
+    #[must_use]
+    pub fn new(policy: Arc<Policy>, connection: u64) -> Self {
+        Self { policy, connection, established: None, camera: None, public_base: String::new() }
+    }
+
+    /// The user of the last request that was let through.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.established.as_ref().map(|(_, user)| user.as_str())
+    }
+
+    /// Judges one message head from the viewer. `blocked` is how long its address must wait after failed logins.
+    pub fn handle_viewer(&mut self, now: Duration, head: &[u8], blocked: Option<Duration>) -> Verdict {
+        match Message::parse(head) {
+            Ok(Message::Request(request)) => self.judge(now, request, blocked),
+            Ok(Message::Reply(_)) => Verdict::Pass(head.to_vec()),
+            Err(HeadError::Version) => refuse(505, "RTSP Version Not Supported", None, true),
+            Err(_) => refuse(400, "Bad Request", None, true),
+        }
+    }
+
+    fn judge(&mut self, now: Duration, request: Request, blocked: Option<Duration>) -> Verdict {
+        let cseq = request.fields.value("cseq").map(<[u8]>::to_vec);
+        let cseq_ref = cseq.as_deref();
+        if request.method == "OPTIONS" {
+            return answer(reply(200, "OK", cseq_ref, &[("Public", PUBLIC)]), false);
+        }
+        if !FORWARDED.contains(&request.method.as_str()) {
+            let bytes = reply(405, "Method Not Allowed", cseq_ref, &[("Allow", PUBLIC)]);
+            return answer(bytes, false);
+        }
+        if let Some(wait) = blocked {
+            let wait = (wait.as_secs() + 1).to_string();
+            let bytes = reply(503, "Too Many Failed Logins", cseq_ref, &[("Retry-After", &wait)]);
+            return answer(bytes, true);
+        }
+        let user = match self.authenticate(now, &request) {
+            Ok(user) => user,
+            Err(failure) => return self.challenge(now, failure, cseq_ref),
+        };
+        let Some(uri) = ViewerUri::parse(&request.uri) else {
+            return refuse(404, "Not Found: rtsp://HOST:PORT/<camera>/<profile>", cseq_ref, false);
+        };
+        if !self.may_see(&user, uri.camera) {
+            return refuse(404, "Not Found: unknown camera", cseq_ref, false);
+        }
+        if self.camera.as_deref().is_some_and(|camera| camera != uri.camera) {
+            return refuse(455, "One camera for each connection", cseq_ref, false);
+        }
+        self.public_base = uri.public_base();
+        let (camera, inner) = (uri.camera.to_owned(), uri.inner());
+        forward(request, camera, inner, cseq.unwrap_or_default())
+    }
+
+    /// From now on this connection is for one camera; called once its agent was reached.
+    pub fn handle_bound(&mut self, camera: &str) {
+        self.camera = Some(camera.to_owned());
+    }
+
+    /// A camera that a viewer may not see does not exist for it.
+    fn may_see(&self, user: &str, camera: &str) -> bool {
+        let allowed = match self.policy.viewers.get(user).map(|viewer| &viewer.cameras) {
+            None => false,
+            Some(None) => true,
+            Some(Some(cameras)) => cameras.contains(camera),
+        };
+        allowed && self.policy.cameras.contains(camera)
+    }
+
+    fn authenticate(&mut self, now: Duration, request: &Request) -> Result<String, AuthFailure> {
+        let value = request.fields.text("authorization").ok_or(AuthFailure::Missing)?;
+        let auth = Authorization::parse(value).ok_or(AuthFailure::Wrong)?;
+        let ours = self.established.as_ref().is_some_and(|(nonce, _)| *nonce == auth.nonce)
+            || self.policy.digest.nonce_state(now, self.connection, &auth.nonce) == NonceState::Fresh;
+        if !ours {
+            return Err(AuthFailure::Stale);
+        }
+        let ha1 = self.policy.viewers.get(&auth.username).map(|viewer| &viewer.ha1);
+        if !self.policy.digest.verify(&auth, &request.method, ha1) || !same_target(&auth.uri, &request.uri) {
+            return Err(AuthFailure::Wrong);
+        }
+        self.established = Some((auth.nonce, auth.username.clone()));
+        Ok(auth.username)
+    }
+
+    fn challenge(&self, now: Duration, failure: AuthFailure, cseq: Option<&[u8]>) -> Verdict {
+        let nonce = self.policy.digest.nonce(now, self.connection);
+        let lines = self.policy.digest.challenges(&nonce, failure == AuthFailure::Stale);
+        let fields: Vec<(&str, &str)> = lines.iter().map(|line| ("WWW-Authenticate", line.as_str())).collect();
+        Verdict::Reply {
+            bytes: reply(401, "Unauthorized", cseq, &fields),
+            close: false,
+            failed_login: failure == AuthFailure::Wrong,
+        }
+    }
+
+    /// Rewrites one message head from the agent for the viewer.
+    ///
+    /// # Errors
+    /// The agent sent something that is no RTSP head.
+    pub fn handle_agent(&self, head: &[u8]) -> Result<Vec<u8>, HeadError> {
+        match Message::parse(head)? {
+            Message::Request(mut request) => {
+                let uri = outward(request.uri.as_bytes(), &self.public_base);
+                request.uri = String::from_utf8_lossy(&uri).into_owned();
+                Ok(request.encode())
+            }
+            Message::Reply(mut reply) => {
+                // The camera's own challenge is the agent's business; a viewer would answer it with its password.
+                reply.fields.remove("WWW-Authenticate");
+                if reply.status == 401 {
+                    reply.status = 502;
+                    reply.reason = b"Camera Refused The Agent".to_vec();
+                }
+                for field in &mut reply.fields.0 {
+                    self.rewrite_field(field);
+                }
+                Ok(reply.encode())
+            }
+        }
+    }
+
+    fn rewrite_field(&self, field: &mut Field) {
+        let name = field.name.to_ascii_lowercase();
+        match name.as_str() {
+            "content-base" | "content-location" | "location" => {
+                field.value = outward(&field.value, &self.public_base);
+            }
+            "rtp-info" => field.value = outward_rtp_info(&field.value, &self.public_base),
+            _ => {}
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AuthFailure {
+    Missing,
+    Stale,
+    Wrong,
+}
+
+/// Some clients sign the base URI for SETUP; camera and profile must be those that are asked for.
+fn same_target(signed: &str, asked: &str) -> bool {
+    match (ViewerUri::parse(signed), ViewerUri::parse(asked)) {
+        (Some(a), Some(b)) => a.camera == b.camera && a.profile == b.profile,
+        _ => signed == asked,
+    }
+}
+
+fn forward(mut request: Request, camera: String, inner: String, cseq: Vec<u8>) -> Verdict {
+    request.fields.remove("Authorization");
+    request.fields.remove("Proxy-Authorization");
+    if request.method == "SETUP"
+        && let Some(transport) = request.fields.0.iter_mut().find(|f| f.name.eq_ignore_ascii_case("transport"))
+    {
+        transport.value = interleaved_only(&transport.value);
+        if transport.value.is_empty() {
+            return refuse(461, "Unsupported Transport: use RTP/AVP/TCP", Some(&cseq), false);
+        }
+    }
+    request.uri = inner;
+    Verdict::Forward { camera, head: request.encode(), cseq }
+}
+
+/// The transports over this connection, out of all that a client offers.
+fn interleaved_only(value: &[u8]) -> Vec<u8> {
+    let tcp = |spec: &&[u8]| {
+        let spec = spec.trim_ascii();
+        let protocol = spec.split(|byte| *byte == b';').next().unwrap_or_default();
+        protocol.trim_ascii().to_ascii_uppercase().ends_with(b"/TCP")
+    };
+    let kept: Vec<&[u8]> = value.split(|byte| *byte == b',').filter(tcp).map(<[u8]>::trim_ascii).collect();
+    kept.join(&b","[..])
+}
+
+fn answer(bytes: Vec<u8>, close: bool) -> Verdict {
+    Verdict::Reply { bytes, close, failed_login: false }
+}
+
+fn refuse(status: u16, reason: &str, cseq: Option<&[u8]>, close: bool) -> Verdict {
+    answer(reply(status, reason, cseq, &[]), close)
+}
+
+#[cfg(test)]
+#[path = "guard_tests.rs"]
+mod tests;

@@ -1,0 +1,310 @@
+//! One uplink after its 101: HTTP/2 with the gateway as client, and its liveness.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use h2::client::{Builder, Connection, SendRequest};
+use h2::{Ping, PingPong};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use super::meter::{Liveness, Metered};
+use crate::metrics::Refused;
+use crate::server::Shared;
+
+/// Window of one stream: 2 MiB is 160 Mbit/s at 100 ms.
+pub const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+/// Window of the connection with at most one stream; each further stream adds its own, so that a slow viewer
+/// cannot stall the others.
+pub const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// Silence after which the gateway asks with a PING (design section 3.5).
+pub const PING_AFTER: Duration = Duration::from_secs(17);
+/// Silence after which the uplink is given up.
+pub const CLOSE_AFTER: Duration = Duration::from_secs(30);
+/// Time for the agent's SETTINGS.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+/// Time for the GOAWAY to leave at the end.
+const END_DEADLINE: Duration = Duration::from_secs(1);
+/// Largest header list that an agent may answer with.
+const MAX_HEADER_LIST_BYTES: u32 = 16 * 1024;
+/// Streams assumed before the agent's SETTINGS tell its limit.
+const INITIAL_STREAMS: usize = 8;
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// What is known of an agent from its own words.
+#[derive(Clone, Debug, Default)]
+pub struct AgentInfo {
+    /// Its version.
+    pub version: Option<String>,
+    /// The profiles it offers.
+    pub profiles: Vec<String>,
+}
+
+/// An uplink that is up.
+pub struct Uplink {
+    id: u64,
+    camera: usize,
+    peer: SocketAddr,
+    since: SystemTime,
+    sender: SendRequest<Bytes>,
+    info: Mutex<AgentInfo>,
+    streams: AtomicUsize,
+    streams_changed: Notify,
+}
+
+impl fmt::Debug for Uplink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Uplink").field("id", &self.id).field("camera", &self.camera).finish_non_exhaustive()
+    }
+}
+
+impl Uplink {
+    /// A number of its own in this process.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Index of the camera.
+    #[must_use]
+    pub fn camera(&self) -> usize {
+        self.camera
+    }
+
+    /// Where it comes from.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// When it came up.
+    #[must_use]
+    pub fn since(&self) -> SystemTime {
+        self.since
+    }
+
+    /// A handle to send requests with.
+    #[must_use]
+    pub fn sender(&self) -> SendRequest<Bytes> {
+        self.sender.clone()
+    }
+
+    /// What the agent said of itself.
+    #[must_use]
+    pub fn info(&self) -> AgentInfo {
+        self.info.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Remembers what the agent said of itself.
+    pub fn set_info(&self, change: impl FnOnce(&mut AgentInfo)) {
+        change(&mut self.info.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Counts a media stream for as long as the lease lives, so that the connection's window follows.
+    #[must_use]
+    pub fn lease(self: &Arc<Self>) -> Lease {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        self.streams_changed.notify_one();
+        Lease(Arc::clone(self))
+    }
+}
+
+/// See [`Uplink::lease`].
+#[derive(Debug)]
+pub struct Lease(Arc<Uplink>);
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+        self.0.streams_changed.notify_one();
+    }
+}
+
+/// Who is at the other end of a new uplink.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Index of the camera.
+    pub camera: usize,
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// From its User-Agent.
+    pub version: Option<String>,
+}
+
+#[derive(Debug)]
+enum End {
+    Closed,
+    Failed(h2::Error),
+    Silent,
+    NoSettings,
+    NoWebSocket,
+    TooMany,
+    Stopped,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("closed by the agent"),
+            Self::Failed(error) => write!(f, "{error}"),
+            Self::Silent => write!(f, "nothing received for {} s", CLOSE_AFTER.as_secs()),
+            Self::NoSettings => f.write_str("no HTTP/2 SETTINGS from the agent in time"),
+            Self::NoWebSocket => f.write_str("the agent did not enable extended CONNECT (RFC 8441)"),
+            Self::TooMany => f.write_str("the camera has too many uplinks at a time"),
+            Self::Stopped => f.write_str("the gateway stops"),
+        }
+    }
+}
+
+/// Runs one uplink to its end.
+pub async fn run<S>(stream: S, peer: Peer, shared: Arc<Shared>, stop: watch::Receiver<bool>, _alive: mpsc::Sender<()>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let liveness = Liveness::new();
+    let io = Metered::new(stream, Arc::clone(&liveness));
+    let camera = shared.registry.name(peer.camera).to_owned();
+    let handshake = builder().handshake(io);
+    let (sender, mut connection) = match timeout(START_DEADLINE, handshake).await {
+        Ok(Ok(parts)) => parts,
+        Ok(Err(error)) => return refuse(&shared, &camera, &End::Failed(error)),
+        Err(_) => return refuse(&shared, &camera, &End::NoSettings),
+    };
+    let Some(mut pings) = connection.ping_pong() else { return };
+    if let Err(end) = start(&mut connection, &mut pings, &sender).await {
+        return refuse(&shared, &camera, &end);
+    }
+    let uplink = Arc::new(Uplink {
+        id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+        camera: peer.camera,
+        peer: peer.address,
+        since: SystemTime::now(),
+        sender,
+        info: Mutex::new(AgentInfo { version: peer.version, profiles: Vec::new() }),
+        streams: AtomicUsize::new(0),
+        streams_changed: Notify::new(),
+    });
+    if !shared.registry.attach(peer.camera, Arc::clone(&uplink)) {
+        return refuse(&shared, &camera, &End::TooMany);
+    }
+    shared.metrics.uplinks.inc();
+    shared.metrics.uplinks_accepted.inc();
+    info!(camera, "uplink up");
+    debug!(camera, peer = %peer.address, "uplink peer");
+    tokio::spawn(super::requests::learn(Arc::clone(&uplink)));
+    let end = drive(&mut connection, pings, &uplink, &liveness, stop).await;
+    shared.registry.detach(peer.camera, uplink.id);
+    shared.metrics.uplinks.dec();
+    info!(camera, reason = %end, "uplink down");
+    // Without senders h2 says GOAWAY by itself.
+    drop(uplink);
+    if matches!(end, End::Stopped) {
+        let _ = timeout(END_DEADLINE, connection).await;
+    }
+}
+
+fn refuse(shared: &Shared, camera: &str, end: &End) {
+    let reason = if matches!(end, End::TooMany) { Refused::Limit } else { Refused::Http2 };
+    shared.metrics.refused(reason);
+    warn!(camera, reason = %end, "uplink did not start");
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_header_list_size(MAX_HEADER_LIST_BYTES)
+        .initial_max_send_streams(INITIAL_STREAMS)
+        .enable_push(false);
+    builder
+}
+
+/// Waits for the agent's SETTINGS: they are its first frame, so they have arrived when it answers a PING.
+async fn start<S>(
+    connection: &mut Connection<S, Bytes>,
+    pings: &mut PingPong,
+    sender: &SendRequest<Bytes>,
+) -> Result<(), End>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let outcome = timeout(START_DEADLINE, async {
+        tokio::select! {
+            end = &mut *connection => Err(end.map_or_else(End::Failed, |()| End::Closed)),
+            pong = pings.ping(Ping::opaque()) => pong.map(drop).map_err(End::Failed),
+        }
+    });
+    outcome.await.unwrap_or(Err(End::NoSettings))?;
+    if sender.is_extended_connect_protocol_enabled() { Ok(()) } else { Err(End::NoWebSocket) }
+}
+
+async fn drive<S>(
+    connection: &mut Connection<S, Bytes>,
+    mut pings: PingPong,
+    uplink: &Uplink,
+    liveness: &Liveness,
+    mut stop: watch::Receiver<bool>,
+) -> End
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut timer = pin!(sleep_until(Instant::now() + PING_AFTER));
+    let mut asked = false;
+    loop {
+        tokio::select! {
+            end = &mut *connection => return end.map_or_else(End::Failed, |()| End::Closed),
+            _ = stop.wait_for(|stop| *stop) => return End::Stopped,
+            () = uplink.streams_changed.notified() => {
+                connection.set_target_window_size(window_for(uplink.streams.load(Ordering::Relaxed)));
+            }
+            pong = poll_fn(|cx| pings.poll_pong(cx)), if asked => match pong {
+                Ok(_) => asked = false,
+                Err(error) => return End::Failed(error),
+            },
+            () = timer.as_mut() => {
+                let last = liveness.last_received();
+                let silence = last.elapsed();
+                if silence >= CLOSE_AFTER {
+                    return End::Silent;
+                }
+                if silence >= PING_AFTER && !asked {
+                    if let Err(error) = pings.send_ping(Ping::opaque()) {
+                        return End::Failed(error);
+                    }
+                    asked = true;
+                }
+                let next = if silence >= PING_AFTER { CLOSE_AFTER } else { PING_AFTER };
+                timer.as_mut().reset(last + next);
+            }
+        }
+    }
+}
+
+fn window_for(streams: usize) -> u32 {
+    let more = u32::try_from(streams.saturating_sub(1)).unwrap_or(u32::MAX);
+    let limit = i32::MAX.unsigned_abs();
+    CONNECTION_WINDOW_BYTES.saturating_add(more.saturating_mul(STREAM_WINDOW_BYTES)).min(limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_follows_the_streams() {
+        assert_eq!(window_for(0), 4 << 20);
+        assert_eq!(window_for(1), 4 << 20);
+        assert_eq!(window_for(3), 8 << 20);
+        assert_eq!(window_for(usize::MAX), i32::MAX.unsigned_abs());
+    }
+}

@@ -1,0 +1,64 @@
+//! The HTTP API.
+
+mod support;
+
+use support::*;
+
+#[tokio::test]
+async fn cameras_status_and_snapshots() {
+    let gateway = TestGateway::start().await;
+    assert_eq!(gateway.http("GET", "/healthz", "", b"").await, (200, b"ok\n".to_vec()));
+    assert_eq!(gateway.http("GET", "/cameras/front/main.jpg", "", b"").await.0, 503);
+    let _agent = gateway.front(Play::Silent).await;
+    let list = gateway.wait_for(|list| list.contains("\"profiles\":[\"main\",\"sub\"]")).await;
+    assert!(list.contains("\"agent_version\":\"1.2.3\"") && list.contains("\"peer\":\"127.0.0.1:"), "{list}");
+    assert!(list.contains("{\"name\":\"back\",\"online\":false,\"since\":null,\"peer\":null"), "{list}");
+    let (status, body) = gateway.http("GET", "/cameras/front/status", "", b"").await;
+    assert_eq!(status, 200);
+    assert!(body.starts_with(b"{\"version\":\"1.2.3\""));
+    let (status, body) = gateway.http("GET", "/cameras/front/main.jpg", "", b"").await;
+    assert_eq!((status, body), (200, vec![0xFF; 300_000]));
+    for (path, status) in [
+        ("/cameras/front/other.jpg", 404),
+        ("/cameras/front/broken.jpg", 502),
+        ("/cameras/front/slow.jpg", 504),
+        ("/cameras/front/huge.jpg", 502),
+        ("/cameras/front/a%2Fb.jpg", 404),
+        ("/cameras/front/main.png", 404),
+        ("/cameras/nothere/main.jpg", 404),
+        ("/cameras/back/status", 503),
+        ("/nothere", 404),
+    ] {
+        assert_eq!(gateway.http("GET", path, "", b"").await.0, status, "{path}");
+    }
+    let (_, body) = gateway.http("GET", "/metrics", "", b"").await;
+    let metrics = String::from_utf8(body).unwrap();
+    for line in [
+        "lenscap_gateway_uplinks 1",
+        "lenscap_gateway_snapshots_total{result=\"Ok\"} 1",
+        "lenscap_gateway_snapshots_total{result=\"Timeout\"} 1",
+        "lenscap_gateway_snapshots_total{result=\"Offline\"} 1",
+        "lenscap_gateway_snapshots_total{result=\"Error\"} 2",
+        "# EOF",
+    ] {
+        assert!(metrics.lines().any(|l| l == line), "no {line:?} in\n{metrics}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn moves_are_passed_on() {
+    let gateway = TestGateway::start().await;
+    let mut agent = gateway.front(Play::Silent).await;
+    assert_eq!(gateway.http("POST", "/cameras/front/move", "", b"").await.0, 202);
+    assert_eq!(agent.next().await, Seen::Moved(None));
+    let body = br#"{"target":"https://next.example/onvif/uplink"}"#;
+    assert_eq!(gateway.http("POST", "/cameras/front/move", "", body).await.0, 202);
+    assert_eq!(agent.next().await, Seen::Moved(Some("https://next.example/onvif/uplink".to_owned())));
+    let body = br#"{"target":"https://elsewhere.example/"}"#;
+    assert_eq!(gateway.http("POST", "/cameras/front/move", "", body).await.0, 403);
+    for bad in [&br#"{"target":"http://plain.example/"}"#[..], b"{", br#"{"other":1}"#] {
+        assert_eq!(gateway.http("POST", "/cameras/front/move", "", bad).await.0, 400);
+    }
+    assert_eq!(gateway.http("POST", "/cameras/back/move", "", b"").await.0, 503);
+}
