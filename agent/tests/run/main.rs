@@ -161,10 +161,16 @@ async fn play(rtsp: &mut gateway::Rtsp) {
     let described = rtsp.ask("DESCRIBE", "rtsp://any/main", "").await;
     assert!(described.starts_with("RTSP/1.0 200"), "{described}");
     assert!(!described.contains("192.168.1.10"), "{described}");
+    let control = described
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("a=control:"))
+        .unwrap();
+    let uri = format!("rtsp://any/main/{control}");
     let setup = rtsp
         .ask(
             "SETUP",
-            "rtsp://any/main/track1",
+            &uri,
             "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n",
         )
         .await;

@@ -118,10 +118,7 @@ impl fmt::Display for DialFailure {
                 )
             }
             Self::Early => f.write_str("what answers is no gateway: it spoke first; check option endpoint"),
-            Self::Upgrade(error) => write!(
-                f,
-                "the gateway's reply is no HTTP upgrade: {error}; check option endpoint"
-            ),
+            Self::Upgrade(error) => error.fmt(f),
         }
     }
 }

@@ -20,6 +20,8 @@ use crate::run::snapshot::{Fetch, SnapshotError};
 use crate::run::tls_io::{ReadState, TlsFailure, TlsIo};
 use crate::sys;
 
+/// How long a gateway may keep its half of a session open after the agent has ended its own.
+const LINGER: Duration = Duration::from_secs(2);
 /// Pulls in one pass; what is left waits for the next turn.
 const PULLS_PER_PASS: usize = 4;
 
@@ -90,7 +92,13 @@ impl Link {
             since: now,
             io,
             carrier,
-            h2: Connection::new(h2::Config::default(), now),
+            h2: Connection::new(
+                h2::Config {
+                    linger: LINGER,
+                    ..h2::Config::default()
+                },
+                now,
+            ),
             exchanges: Exchanges::default(),
             sessions,
             pace: Pace::new(),

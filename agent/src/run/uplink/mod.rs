@@ -45,6 +45,7 @@ pub(super) struct Uplink {
     client: tls::Client,
     dialer: Dialer,
     dialling: Option<Dialling>,
+    /// When the dialler is to be asked again, if time alone decides that.
     wait_until: Option<Duration>,
     live: Option<Link>,
     draining: Vec<Draining>,
@@ -169,7 +170,7 @@ impl Uplink {
     ) -> Result<(), RedirectError> {
         self.dialer.retarget(now, target)?;
         shared.totals.borrow_mut().moves += 1;
-        self.wait_until = None;
+        self.wait_until = Some(now);
         log::info!(
             "uplink {}: the gateway asks for a move; the old connection stays until the new one is up",
             self.config.name
@@ -333,7 +334,7 @@ impl Uplink {
     }
 
     fn report(&mut self, now: Duration, shared: &Shared, outcome: Outcome) {
-        self.wait_until = None;
+        self.wait_until = Some(now);
         self.dialer.handle_outcome(now, outcome);
         while let Some(event) = self.dialer.poll_event() {
             let name = &self.config.name;
