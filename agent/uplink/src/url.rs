@@ -290,3 +290,107 @@ pub(crate) fn canonical_host(host: &str) -> String {
     }
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::string::ToString;
+
+    #[test]
+    fn parts() {
+        let url = Url::parse("HTTPS://GW.Example.net:8443/up/link?t=1#x").unwrap();
+        assert_eq!(
+            (url.host(), url.port(), url.carrier()),
+            ("gw.example.net", 8443, Carrier::H2cReverse)
+        );
+        assert_eq!(
+            (url.path_and_query(), url.authority().as_str()),
+            ("/up/link?t=1", "gw.example.net:8443")
+        );
+        assert_eq!(url.as_str(), "https://gw.example.net:8443/up/link?t=1");
+        assert_eq!(url.to_string(), "https://gw.example.net:8443/up/link?...");
+        assert!(!alloc::format!("{url:?}").contains("t=1"));
+        let url = Url::parse("wss://[2001:DB8::1]?q").unwrap();
+        assert_eq!(
+            (url.host(), url.port(), url.carrier()),
+            ("2001:db8::1", 443, Carrier::WebSocket)
+        );
+        assert_eq!(
+            (url.path_and_query(), url.authority().as_str()),
+            ("/?q", "[2001:db8::1]")
+        );
+        assert_eq!(Url::parse("https://10.0.0.1").unwrap().path_and_query(), "/");
+    }
+
+    #[test]
+    fn refusals() {
+        for (text, error) in [
+            ("http://a/", ParseError::Scheme),
+            ("a/b", ParseError::Scheme),
+            ("", ParseError::Scheme),
+            ("https://u:p@a/", ParseError::UserInfo),
+            ("https:///x", ParseError::Host),
+            ("https://a..b/", ParseError::Host),
+            ("https://-a/", ParseError::Host),
+            ("https://[::1/", ParseError::Host),
+            ("https://[nonsense]/", ParseError::Host),
+            ("https://[::1]x/", ParseError::Host),
+            ("https://a:0/", ParseError::Port),
+            ("https://a:65536/", ParseError::Port),
+            ("https://a:+1/", ParseError::Port),
+            ("https://a/b c", ParseError::Character),
+            ("https://a/\r\nX: y", ParseError::Character),
+            ("https://ä/", ParseError::Character),
+        ] {
+            assert_eq!(Url::parse(text), Err(error), "{text}");
+        }
+        assert_eq!(
+            Url::parse(&alloc::format!("https://a/{}", "x".repeat(MAX_URL))),
+            Err(ParseError::TooLong)
+        );
+    }
+
+    #[test]
+    fn references() {
+        let base = Url::parse("wss://a.net:99/x?y").unwrap();
+        assert_eq!(base.join("/z?1").unwrap().as_str(), "wss://a.net:99/z?1");
+        assert_eq!(base.join("//b.net/z").unwrap().as_str(), "wss://b.net/z");
+        assert_eq!(base.join("https://c.net").unwrap().as_str(), "https://c.net/");
+        assert_eq!(base.join("z"), Err(ParseError::Scheme));
+    }
+
+    #[test]
+    fn patterns() {
+        let wild = HostPattern::parse("*.Example.net").unwrap();
+        assert!(wild.matches("a.example.net") && wild.matches("A.B.example.NET."));
+        assert!(!wild.matches("example.net") && !wild.matches(".example.net"));
+        assert!(!wild.matches("badexample.net") && !wild.matches("a.example.net.evil"));
+        let exact = HostPattern::parse("gw.example.net").unwrap();
+        assert!(exact.matches("GW.example.net") && !exact.matches("x.gw.example.net"));
+        assert!(
+            HostPattern::parse("[2001:db8::1]")
+                .unwrap()
+                .matches("2001:DB8:0::1")
+        );
+        for bad in ["", "*", "*.", "a.*.b", "**.a", "a b", "https://a"] {
+            assert!(HostPattern::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(wild.to_string(), "*.example.net");
+    }
+
+    proptest! {
+        #[test]
+        fn what_parses_parses_again(text in "(https|wss)://[a-z0-9.:@\\[\\]-]{0,20}[/?#]?[ -~]{0,20}") {
+            if let Ok(url) = Url::parse(&text) {
+                prop_assert_eq!(Url::parse(url.as_str()), Ok(url));
+            }
+        }
+
+        #[test]
+        fn any_text_is_survived(text in "\\PC{0,60}") {
+            let _ = Url::parse(&text).is_ok();
+            let _ = HostPattern::parse(&text).is_ok();
+        }
+    }
+}

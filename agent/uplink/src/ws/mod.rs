@@ -7,6 +7,8 @@
 mod carrier;
 mod decoder;
 mod encoder;
+#[cfg(test)]
+mod tests;
 
 pub use carrier::Carrier;
 pub use decoder::{Decoder, Event, Limits};

@@ -2,13 +2,18 @@ use super::*;
 
 fn tunnel(peer: &mut Peer, stream: u32, body: usize) {
     peer.send(&connect(stream));
-    peer.connection.respond(StreamId(stream), 200, &[], Body::Streaming).unwrap();
+    peer.connection
+        .respond(StreamId(stream), 200, &[], Body::Streaming)
+        .unwrap();
     peer.bodies.0.insert(stream, body);
     peer.connection.set_body_ready(StreamId(stream));
 }
 
 fn data_of(sent: &[Sent], stream: u32) -> usize {
-    sent.iter().filter(|f| f.kind == kind::DATA && f.stream == stream).map(|f| f.payload.len()).sum()
+    sent.iter()
+        .filter(|f| f.kind == kind::DATA && f.stream == stream)
+        .map(|f| f.payload.len())
+        .sum()
 }
 
 #[test]
@@ -52,7 +57,9 @@ fn streams_take_turns_and_control_goes_first() {
         tunnel(&mut peer, stream, 100_000);
     }
     let mut out = Vec::new();
-    let taken = peer.connection.poll_output(ZERO, &mut out, 100_000, &mut peer.bodies);
+    let taken = peer
+        .connection
+        .poll_output(ZERO, &mut out, 100_000, &mut peer.bodies);
     assert!(taken == out.len() && taken <= 100_000);
     let sent = frames(&out);
     let first_data = sent.iter().position(|f| f.kind == kind::DATA).unwrap();
@@ -61,9 +68,13 @@ fn streams_take_turns_and_control_goes_first() {
     assert_eq!(order[..6], [1, 3, 5, 1, 3, 5]);
     peer.send(&frame(kind::PING, 0, 0, b"01234567"));
     let mut out = Vec::new();
-    peer.connection.poll_output(ZERO, &mut out, 1000, &mut peer.bodies);
+    peer.connection
+        .poll_output(ZERO, &mut out, 1000, &mut peer.bodies);
     let sent = frames(&out);
-    assert_eq!((sent[0].kind, sent[0].payload.as_slice()), (kind::PING, &b"01234567"[..]));
+    assert_eq!(
+        (sent[0].kind, sent[0].payload.as_slice()),
+        (kind::PING, &b"01234567"[..])
+    );
 }
 
 #[test]
@@ -74,7 +85,9 @@ fn every_budget_is_kept() {
         peer.send(&frame(kind::PING, 0, 0, b"01234567"));
         let mut all = Vec::new();
         loop {
-            let taken = peer.connection.poll_output(ZERO, &mut all, budget, &mut peer.bodies);
+            let taken = peer
+                .connection
+                .poll_output(ZERO, &mut all, budget, &mut peer.bodies);
             assert!(taken <= budget);
             if taken == 0 {
                 break;
@@ -91,7 +104,8 @@ fn a_full_data_frame_is_one_tls_record() {
     let mut peer = Peer::new(Config::default());
     tunnel(&mut peer, 1, 50_000);
     let mut out = Vec::new();
-    peer.connection.poll_output(ZERO, &mut out, usize::MAX, &mut peer.bodies);
+    peer.connection
+        .poll_output(ZERO, &mut out, usize::MAX, &mut peer.bodies);
     let longest = frames(&out).iter().map(|f| f.payload.len()).max();
     assert_eq!(longest, Some(16_375));
 }
@@ -103,19 +117,39 @@ fn credit_returns_on_receipt() {
     peer.sent();
     let (mut stream, mut connection) = (32_768i64, 65_535i64);
     let mut received = 0;
-    for len in [1usize, 8000, 16_000, 100, 16_384, 16_384, 9_000].into_iter().cycle().take(200) {
-        assert!(stream >= len as i64 && connection >= len as i64, "a sender would be blocked");
+    for len in [1usize, 8000, 16_000, 100, 16_384, 16_384, 9_000]
+        .into_iter()
+        .cycle()
+        .take(200)
+    {
+        assert!(
+            stream >= len as i64 && connection >= len as i64,
+            "a sender would be blocked"
+        );
         peer.send(&data(1, len, false));
         stream -= len as i64;
         connection -= len as i64;
         received += len;
         for frame in peer.sent().iter().filter(|f| f.kind == kind::WINDOW_UPDATE) {
             let credit = i64::from(frame::be_u32(&frame.payload).unwrap());
-            *(if frame.stream == 0 { &mut connection } else { &mut stream }) += credit;
+            *(if frame.stream == 0 {
+                &mut connection
+            } else {
+                &mut stream
+            }) += credit;
         }
     }
     let events = peer.events();
-    let total: usize = events.iter().map(|e| if let Event::Data { data, .. } = e { data.len() } else { 0 }).sum();
+    let total: usize = events
+        .iter()
+        .map(|e| {
+            if let Event::Data { data, .. } = e {
+                data.len()
+            } else {
+                0
+            }
+        })
+        .sum();
     assert_eq!(total, received);
 }
 
@@ -134,9 +168,15 @@ fn before_the_acknowledgement_the_default_window_holds() {
 
 #[test]
 fn a_larger_connection_window_is_announced() {
-    let mut peer = Peer::raw(Config { connection_window: 100_000, ..Config::default() });
+    let mut peer = Peer::raw(Config {
+        connection_window: 100_000,
+        ..Config::default()
+    });
     let sent = peer.sent();
-    assert_eq!((sent[1].kind, sent[1].payload.as_slice()), (kind::WINDOW_UPDATE, &34_465u32.to_be_bytes()[..]));
+    assert_eq!(
+        (sent[1].kind, sent[1].payload.as_slice()),
+        (kind::WINDOW_UPDATE, &34_465u32.to_be_bytes()[..])
+    );
 }
 
 struct Rude;

