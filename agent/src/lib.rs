@@ -2,6 +2,8 @@
 //!
 //! This crate is the only one on the camera that touches the operating system.
 
+pub mod check;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dns;

@@ -1,11 +1,293 @@
-//! Where log lines go: standard error, or the system's log.
+//! Where log lines go: standard error with a time, or the system's log (`/dev/log`, RFC 3164), which adds its own.
+//!
+//! Logging never fails and never waits: a line that cannot be taken is dropped, and the next one says how many were.
 
-use log::LevelFilter;
+use std::io::{self, Write};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
+
+use crate::clock::timestamp;
 use crate::config::LogTarget;
+use crate::sys;
 
-/// Starts logging. Call it once; later calls change the level alone.
+/// The socket of the system's log.
+const DEV_LOG: &str = "/dev/log";
+/// The longest line, in bytes: RFC 3164, section 4.1, and BusyBox' syslogd takes no more.
+const MAX_SYSLOG_BYTES: usize = 1024;
+/// `LOG_DAEMON` of syslog(3).
+const FACILITY: u8 = 3;
+
+/// Starts logging. Call it once: the target stays as it is for the life of the process, and later calls change the
+/// level alone.
 pub fn init(target: LogTarget, level: LevelFilter) {
-    let _ = (target, level);
-    unimplemented!()
+    let logger: Box<dyn Log> = match target {
+        LogTarget::Stderr => stderr_logger(),
+        LogTarget::Syslog => Box::new(Syslog::new(PathBuf::from(DEV_LOG))),
+    };
+    // A second call fails here, and that is right.
+    let _ = log::set_boxed_logger(logger);
+    log::set_max_level(level);
+}
+
+/// simplelog formats; the time comes from our own 64-bit clock.
+fn stderr_logger() -> Box<dyn Log> {
+    let mut config = ConfigBuilder::new();
+    config
+        .set_time_level(LevelFilter::Off)
+        .set_thread_level(LevelFilter::Off)
+        .set_location_level(LevelFilter::Off)
+        .set_target_level(LevelFilter::Debug)
+        .set_level_padding(LevelPadding::Right);
+    WriteLogger::new(LevelFilter::Trace, config.build(), Lines::new(io::stderr()))
+}
+
+/// Puts a time before each line, and writes each line at once.
+struct Lines<W> {
+    out: W,
+    line: Vec<u8>,
+}
+
+impl<W: Write> Lines<W> {
+    fn new(out: W) -> Self {
+        Self {
+            out,
+            line: Vec::new(),
+        }
+    }
+}
+
+impl<W: Write> Write for Lines<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for byte in bytes {
+            if self.line.is_empty() {
+                self.line.extend(timestamp(sys::realtime()).as_bytes());
+                self.line.push(b' ');
+            }
+            self.line.push(*byte);
+            if *byte == b'\n' {
+                let _ = self.out.write_all(&self.line);
+                self.line.clear();
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Sends each line as one datagram.
+struct Syslog {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    socket: Option<UnixDatagram>,
+    dropped: u32,
+}
+
+impl Syslog {
+    fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            state: Mutex::new(State::default()),
+        }
+    }
+}
+
+impl Log for Syslog {
+    fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.dropped > 0 {
+            let note = format!(
+                "{} lines were lost, as the system's log did not take them",
+                state.dropped
+            );
+            if send(&self.path, &mut state.socket, Level::Warn, &note) {
+                state.dropped = 0;
+            }
+        }
+        if !send(
+            &self.path,
+            &mut state.socket,
+            record.level(),
+            &record.args().to_string(),
+        ) {
+            state.dropped = state.dropped.saturating_add(1);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Sends a line, over a new socket if the old one is dead (the log's program was started again).
+fn send(path: &Path, socket: &mut Option<UnixDatagram>, level: Level, text: &str) -> bool {
+    let line = syslog_line(level, text);
+    if let Some(open) = socket {
+        match open.send(&line) {
+            Ok(_) => return true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            Err(_) => *socket = None,
+        }
+    }
+    let Ok(fresh) = connect(path) else {
+        return false;
+    };
+    let sent = fresh.send(&line).is_ok();
+    *socket = Some(fresh);
+    sent
+}
+
+fn connect(path: &Path) -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.connect(path)?;
+    Ok(socket)
+}
+
+/// `<PRI>lenscap[PID]: TEXT`. Without a time, as the log's program adds its own on reception.
+fn syslog_line(level: Level, text: &str) -> Vec<u8> {
+    let severity = match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    };
+    let head = format!("<{}>lenscap[{}]: ", FACILITY * 8 + severity, std::process::id());
+    let mut line = head.into_bytes();
+    for c in text.chars().map(|c| if c.is_control() { ' ' } else { c }) {
+        if line.len() + c.len_utf8() > MAX_SYSLOG_BYTES {
+            break;
+        }
+        line.extend(c.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn log(logger: &dyn Log, level: Level, text: &str) {
+        logger.log(
+            &Record::builder()
+                .level(level)
+                .target("test")
+                .args(format_args!("{text}"))
+                .build(),
+        );
+    }
+
+    fn received(socket: &UnixDatagram) -> Option<String> {
+        let mut bytes = [0; 2048];
+        let length = socket.recv(&mut bytes).ok()?;
+        Some(String::from_utf8(bytes[..length].to_vec()).unwrap())
+    }
+
+    fn listen(path: &Path) -> UnixDatagram {
+        let _ = std::fs::remove_file(path);
+        let socket = UnixDatagram::bind(path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    }
+
+    #[test]
+    fn lines_reach_the_system_log_with_their_priority() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let server = listen(&path);
+        let logger = Syslog::new(path);
+        for (level, priority) in [
+            (Level::Error, 27),
+            (Level::Warn, 28),
+            (Level::Info, 30),
+            (Level::Debug, 31),
+        ] {
+            log(&logger, level, "two\nlines");
+            let expected = format!("<{priority}>lenscap[{}]: two lines", std::process::id());
+            assert_eq!(received(&server), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_log_that_comes_and_goes_is_found_again_and_told_of_lost_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let logger = Syslog::new(path.clone());
+        log(&logger, Level::Info, "nobody");
+        let server = listen(&path);
+        log(&logger, Level::Info, "first");
+        assert!(received(&server).unwrap().contains("1 lines were lost"));
+        assert!(received(&server).unwrap().ends_with("first"));
+        drop(server);
+        log(&logger, Level::Info, "lost");
+        let server = listen(&path);
+        log(&logger, Level::Info, "second");
+        assert!(received(&server).unwrap().contains("1 lines were lost"));
+        assert!(received(&server).unwrap().ends_with("second"));
+    }
+
+    #[test]
+    fn a_log_that_takes_nothing_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let server = listen(&path);
+        let logger = Syslog::new(path);
+        for _ in 0..5000 {
+            log(&logger, Level::Info, &"x".repeat(900));
+        }
+        while received(&server).is_some() {}
+        log(&logger, Level::Info, "again");
+        assert!(received(&server).unwrap().contains("lines were lost"));
+        assert!(received(&server).unwrap().ends_with("again"));
+    }
+
+    #[test]
+    fn lines_on_standard_error_have_a_time_and_are_written_at_once() {
+        #[derive(Default)]
+        struct Writes(Vec<Vec<u8>>);
+        impl Write for Writes {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.push(bytes.to_vec());
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut lines = Lines::new(Writes::default());
+        for piece in ["[INFO ] ", "a", "\n[", "WARN ] b\n"] {
+            lines.write_all(piece.as_bytes()).unwrap();
+        }
+        let written: Vec<String> = lines
+            .out
+            .0
+            .iter()
+            .map(|line| String::from_utf8_lossy(line).into_owned())
+            .collect();
+        assert_eq!(written.len(), 2);
+        for (line, end) in written.iter().zip(["Z [INFO ] a\n", "Z [WARN ] b\n"]) {
+            assert!(line.starts_with("20") && line.ends_with(end), "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_one_line_of_bounded_length(text in "\\PC{0,50}|[\\n\\x00-\\x1fé]{0,900}") {
+            let line = String::from_utf8(syslog_line(Level::Info, &text)).unwrap();
+            prop_assert!(line.len() <= MAX_SYSLOG_BYTES && !line.chars().any(char::is_control));
+        }
+    }
 }

@@ -28,15 +28,20 @@ pub(super) struct ResolvConf {
 }
 
 pub(super) fn resolv_conf(text: &str) -> ResolvConf {
-    let mut conf =
-        ResolvConf { servers: Vec::new(), search: Vec::new(), timeout: Duration::from_secs(5), attempts: 2 };
+    let mut conf = ResolvConf {
+        servers: Vec::new(),
+        search: Vec::new(),
+        timeout: Duration::from_secs(5),
+        attempts: 2,
+    };
     for line in text.lines().take(MAX_LINES) {
         let line = line.split(['#', ';']).next().unwrap_or("");
         let mut words = line.split_ascii_whitespace();
         match words.next() {
             Some("nameserver") => {
                 let server = words.next().and_then(server);
-                conf.servers.extend(server.filter(|_| conf.servers.len() < MAX_SERVERS));
+                conf.servers
+                    .extend(server.filter(|_| conf.servers.len() < MAX_SERVERS));
             }
             // The last of these lines counts.
             Some("search" | "domain") => {
@@ -48,7 +53,8 @@ pub(super) fn resolv_conf(text: &str) -> ResolvConf {
         }
     }
     if conf.servers.is_empty() {
-        conf.servers.push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT));
+        conf.servers
+            .push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT));
     }
     conf
 }
@@ -122,9 +128,18 @@ mod tests {
 
     #[test]
     fn a_hosts_file() {
-        let hosts = hosts("127.0.0.1 localhost\n10.0.0.5\tGW.example gw # x\n# 10.0.0.6 no\nbad gw\n::1 localhost\n");
-        let expected = [("localhost", "127.0.0.1"), ("gw.example", "10.0.0.5"), ("gw", "10.0.0.5"), ("localhost", "::1")];
-        assert_eq!(hosts, expected.map(|(name, ip)| (name.to_owned(), ip.parse().unwrap())));
+        let hosts =
+            hosts("127.0.0.1 localhost\n10.0.0.5\tGW.example gw # x\n# 10.0.0.6 no\nbad gw\n::1 localhost\n");
+        let expected = [
+            ("localhost", "127.0.0.1"),
+            ("gw.example", "10.0.0.5"),
+            ("gw", "10.0.0.5"),
+            ("localhost", "::1"),
+        ];
+        assert_eq!(
+            hosts,
+            expected.map(|(name, ip)| (name.to_owned(), ip.parse().unwrap()))
+        );
     }
 
     proptest! {

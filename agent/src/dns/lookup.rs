@@ -65,7 +65,13 @@ struct Query {
 
 impl Half {
     fn new(kind: Kind) -> Self {
-        Self { kind, state: State::NoData, outgoing: None, tries: 0, failed: false }
+        Self {
+            kind,
+            state: State::NoData,
+            outgoing: None,
+            tries: 0,
+            failed: false,
+        }
     }
 
     fn query(&self) -> Option<&Query> {
@@ -125,7 +131,11 @@ impl Lookup {
     /// When to call [`handle_timeout`](Self::handle_timeout).
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Now> {
-        let queries = self.halves.iter().filter_map(Half::query).map(|query| query.deadline);
+        let queries = self
+            .halves
+            .iter()
+            .filter_map(Half::query)
+            .map(|query| query.deadline);
         queries.chain([self.deadline]).min().filter(|_| !self.finished)
     }
 
@@ -145,7 +155,10 @@ impl Lookup {
         let Some(index) = self.index_of(query) else {
             return;
         };
-        let State::Asking(Query { stream: Some(stream), .. }) = &mut self.halves[index].state else {
+        let State::Asking(Query {
+            stream: Some(stream), ..
+        }) = &mut self.halves[index].state
+        else {
             return;
         };
         let room = MAX_STREAM_BYTES - stream.len().min(MAX_STREAM_BYTES);
@@ -153,7 +166,10 @@ impl Lookup {
         let Some((prefix, rest)) = stream.split_first_chunk::<2>() else {
             return;
         };
-        let Some(message) = rest.get(..usize::from(u16::from_be_bytes(*prefix))).map(<[u8]>::to_vec) else {
+        let Some(message) = rest
+            .get(..usize::from(u16::from_be_bytes(*prefix)))
+            .map(<[u8]>::to_vec)
+        else {
             return;
         };
         self.handle_message(now, index, &message);
@@ -193,7 +209,9 @@ impl Lookup {
     }
 
     fn index_of(&self, query: QueryId) -> Option<usize> {
-        self.halves.iter().position(|half| half.query().is_some_and(|asked| asked.query == query))
+        self.halves
+            .iter()
+            .position(|half| half.query().is_some_and(|asked| asked.query == query))
     }
 
     fn handle_message(&mut self, now: Now, index: usize, bytes: &[u8]) {
@@ -243,8 +261,11 @@ impl Lookup {
         };
         let servers = &self.conf.servers;
         if half.tries >= servers.len() * self.conf.attempts {
-            half.state =
-                State::Failed(if half.failed { DnsError::ServerFailure } else { DnsError::Timeout });
+            half.state = State::Failed(if half.failed {
+                DnsError::ServerFailure
+            } else {
+                DnsError::Timeout
+            });
             return;
         }
         let server = servers[half.tries % servers.len()];
@@ -269,8 +290,20 @@ impl Lookup {
             }
         };
         let deadline = now + self.conf.timeout;
-        half.outgoing = Some(Transmit { query, protocol, server, payload });
-        half.state = State::Asking(Query { name, id, query, server, deadline, stream });
+        half.outgoing = Some(Transmit {
+            query,
+            protocol,
+            server,
+            payload,
+        });
+        half.state = State::Asking(Query {
+            name,
+            id,
+            query,
+            server,
+            deadline,
+            stream,
+        });
     }
 
     /// A number for the caller, and an id that only who knows the seed can foretell (RFC 5452, section 9.2).

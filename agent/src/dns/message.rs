@@ -150,7 +150,11 @@ fn addresses(reader: &mut Reader<'_>, count: u16, name: &Name, kind: Kind) -> Op
             addresses.push(*address);
         }
     }
-    Some(if addresses.is_empty() { Answer::NoData } else { Answer::Addresses(addresses) })
+    Some(if addresses.is_empty() {
+        Answer::NoData
+    } else {
+        Answer::Addresses(addresses)
+    })
 }
 
 fn address(data: &[u8], kind: Kind) -> Option<IpAddr> {
@@ -239,7 +243,11 @@ pub(super) mod tests {
     }
 
     /// A reply to a question, with records given as (owner, type, data) and compression for the question's name.
-    pub(in super::super) fn reply(question: &[u8], flags: u16, records: &[(Option<&str>, u16, Vec<u8>)]) -> Vec<u8> {
+    pub(in super::super) fn reply(
+        question: &[u8],
+        flags: u16,
+        records: &[(Option<&str>, u16, Vec<u8>)],
+    ) -> Vec<u8> {
         let mut message = question.to_vec();
         message[2..4].copy_from_slice(&(0x8180 | flags).to_be_bytes());
         message[6..8].copy_from_slice(&(records.len() as u16).to_be_bytes());
@@ -270,7 +278,10 @@ pub(super) mod tests {
 
     #[test]
     fn a_question_on_the_wire() {
-        assert_eq!(ask(), b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x02gw\x07example\0\0\x01\0\x01");
+        assert_eq!(
+            ask(),
+            b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x02gw\x07example\0\0\x01\0\x01"
+        );
     }
 
     #[test]
@@ -280,7 +291,16 @@ pub(super) mod tests {
         for good in ["a", "a.b.", "a_b.c-d", longest.as_str()] {
             assert!(Name::parse(good).is_some(), "{good}");
         }
-        for bad in ["", ".", "a..b", "a b", "é.example", "a.b..", &format!("{longest}a"), &"a".repeat(64)] {
+        for bad in [
+            "",
+            ".",
+            "a..b",
+            "a b",
+            "é.example",
+            "a.b..",
+            &format!("{longest}a"),
+            &"a".repeat(64),
+        ] {
             assert!(Name::parse(bad).is_none(), "{bad}");
         }
     }
@@ -315,7 +335,10 @@ pub(super) mod tests {
         assert_eq!(read(&reply(&ask(), 0, &records)), expected);
         records.reverse();
         assert_eq!(read(&reply(&ask(), 0, &records)), expected);
-        let looped = [(None, 5, cname("b.example")), (Some("b.example"), 5, cname("gw.example"))];
+        let looped = [
+            (None, 5, cname("b.example")),
+            (Some("b.example"), 5, cname("gw.example")),
+        ];
         assert_eq!(read(&reply(&ask(), 0, &looped)), Some(Answer::NoData));
     }
 
@@ -327,7 +350,10 @@ pub(super) mod tests {
         assert_eq!(read(&reply(&ask(), 5, &[])), Some(Answer::Failure));
         assert_eq!(read(&reply(&ask(), 0x0200, &[])), Some(Answer::Truncated));
         assert_eq!(read(b"\0\x07\x81\x81\0\0\0\0\0\0\0\0"), Some(Answer::Failure));
-        assert_eq!(read(&reply(&ask(), 0, &[(None, 1, vec![1, 2, 3])])), Some(Answer::Failure));
+        assert_eq!(
+            read(&reply(&ask(), 0, &[(None, 1, vec![1, 2, 3])])),
+            Some(Answer::Failure)
+        );
     }
 
     #[test]

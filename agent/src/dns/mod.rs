@@ -89,7 +89,10 @@ impl Resolver {
     /// server in it the one on this machine is asked, as resolv.conf(5) says.
     #[must_use]
     pub fn new(resolv_conf: &str, hosts: &str) -> Self {
-        Self { conf: Arc::new(conf::resolv_conf(resolv_conf)), hosts: conf::hosts(hosts) }
+        Self {
+            conf: Arc::new(conf::resolv_conf(resolv_conf)),
+            hosts: conf::hosts(hosts),
+        }
     }
 
     /// Starts a lookup. `seed` must be random: the ids of the queries come from it. Addresses, names of the hosts

@@ -42,7 +42,11 @@ fn answer(lookup: &mut Lookup, to: &Transmit, flags: u16, records: &[(Option<&st
 fn shown(result: Option<Result<Vec<IpAddr>, DnsError>>) -> String {
     match result {
         None => "none".into(),
-        Some(Ok(addresses)) => addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        Some(Ok(addresses)) => addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" "),
         Some(Err(error)) => format!("{error:?}"),
     }
 }
@@ -72,12 +76,19 @@ fn both_families_are_asked_and_take_turns() {
     assert_eq!(queries.len(), 2);
     assert!(!is_aaaa(&queries[0]) && is_aaaa(&queries[1]));
     assert_ne!(queries[0].payload[..2], queries[1].payload[..2]);
-    assert!(queries.iter().all(|query| query.server.to_string() == "10.0.0.53:53" && query.protocol == Protocol::Udp));
+    assert!(
+        queries
+            .iter()
+            .all(|query| query.server.to_string() == "10.0.0.53:53" && query.protocol == Protocol::Udp)
+    );
     answer(&mut lookup, &queries[1], 0, &[aaaa(1), aaaa(2), aaaa(3)]);
     assert_eq!(lookup.poll_result(), None);
     assert!(!lookup.wants(queries[1].query) && lookup.wants(queries[0].query));
     answer(&mut lookup, &queries[0], 0, &[a(1), a(2)]);
-    assert_eq!(shown(lookup.poll_result()), "10.0.0.1 2001::1 10.0.0.2 2001::2 2001::3");
+    assert_eq!(
+        shown(lookup.poll_result()),
+        "10.0.0.1 2001::1 10.0.0.2 2001::2 2001::3"
+    );
     assert_eq!(lookup.poll_timeout(), None);
     assert!(!lookup.wants(queries[0].query));
 }
@@ -117,13 +128,24 @@ fn names_that_do_not_exist_or_have_no_address() {
     let mut lookup = start("", "gw.example");
     let queries = sent(&mut lookup);
     answer(&mut lookup, &queries[1], 3, &[]);
-    answer(&mut lookup, &queries[0], 0, &[(None, 5, cname("b.example")), (Some("b.example"), 1, vec![10, 0, 0, 9])]);
+    answer(
+        &mut lookup,
+        &queries[0],
+        0,
+        &[
+            (None, 5, cname("b.example")),
+            (Some("b.example"), 1, vec![10, 0, 0, 9]),
+        ],
+    );
     assert_eq!(shown(lookup.poll_result()), "10.0.0.9");
 }
 
 #[test]
 fn a_server_that_fails_is_followed_by_the_next() {
-    let mut lookup = start("nameserver 10.0.0.1\nnameserver 2001:db8::2\noptions attempts:1", "gw.example");
+    let mut lookup = start(
+        "nameserver 10.0.0.1\nnameserver 2001:db8::2\noptions attempts:1",
+        "gw.example",
+    );
     for query in sent(&mut lookup) {
         answer(&mut lookup, &query, 2, &[]);
     }
@@ -138,7 +160,10 @@ fn a_server_that_fails_is_followed_by_the_next() {
 
 #[test]
 fn silence_is_waited_out_server_by_server_and_round_by_round() {
-    let mut lookup = start("nameserver 10.0.0.1\nnameserver 10.0.0.2\noptions timeout:2 attempts:2", "gw.example");
+    let mut lookup = start(
+        "nameserver 10.0.0.1\nnameserver 10.0.0.2\noptions timeout:2 attempts:2",
+        "gw.example",
+    );
     let mut now = T0;
     let mut servers = Vec::new();
     for _ in 0..4 {
@@ -158,7 +183,10 @@ fn silence_is_waited_out_server_by_server_and_round_by_round() {
 
 #[test]
 fn a_lookup_ends_within_thirty_seconds() {
-    let mut lookup = start("nameserver 10.0.0.1\nnameserver 10.0.0.2\noptions timeout:99 attempts:99", "gw.example");
+    let mut lookup = start(
+        "nameserver 10.0.0.1\nnameserver 10.0.0.2\noptions timeout:99 attempts:99",
+        "gw.example",
+    );
     for _ in 0..100 {
         sent(&mut lookup);
         let Some(at) = lookup.poll_timeout() else {
@@ -195,7 +223,10 @@ fn an_answer_too_long_for_a_datagram_is_asked_for_by_tcp() {
             panic!("one query by TCP");
         };
         assert_eq!((tcp.protocol, tcp.server), (Protocol::Tcp, queries[0].server));
-        assert_eq!(usize::from(u16::from_be_bytes([tcp.payload[0], tcp.payload[1]])), tcp.payload.len() - 2);
+        assert_eq!(
+            usize::from(u16::from_be_bytes([tcp.payload[0], tcp.payload[1]])),
+            tcp.payload.len() - 2
+        );
         let message = reply(&tcp.payload[2..], 0, &many);
         let stream = [&(message.len() as u16).to_be_bytes()[..], &message[..]].concat();
         // A datagram to the socket of a connection counts for nothing.
@@ -247,7 +278,11 @@ fn search_domains_are_for_names_without_dots() {
     let conf = "search a.example b.example";
     assert_eq!(sent(&mut start(conf, "gw.x")).len(), 2);
     let mut lookup = start(conf, "gw");
-    for expected in [&b"\x02gw\x01a\x07example\0"[..], b"\x02gw\x01b\x07example\0", b"\x02gw\0"] {
+    for expected in [
+        &b"\x02gw\x01a\x07example\0"[..],
+        b"\x02gw\x01b\x07example\0",
+        b"\x02gw\0",
+    ] {
         let queries = sent(&mut lookup);
         assert_eq!(queries.len(), 2);
         assert!(queries[0].payload[12..].starts_with(expected));

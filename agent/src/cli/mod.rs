@@ -1,0 +1,215 @@
+//! The command line.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use argh::FromArgs;
+
+use crate::config::{self, DEFAULT_PATH, LogTarget};
+use crate::identity::{self, Identity, Source};
+use crate::json::Writer;
+use crate::{check, logging, run};
+
+/// Everything went well.
+pub const EXIT_OK: u8 = 0;
+/// The program could not do its work.
+pub const EXIT_FAILURE: u8 = 1;
+/// The command line is wrong (`EX_USAGE` of sysexits(3)).
+pub const EXIT_USAGE: u8 = 64;
+/// The configuration is wrong (`EX_CONFIG` of sysexits(3)).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// Keeps this camera out of botnets and its video reachable: dials a gateway over TLS and carries the video that the
+/// gateway asks for. Nothing listens on the camera.
+#[derive(FromArgs, Debug)]
+#[argh(
+    example = "lenscap check\nlenscap identity\nlenscap run --config /etc/config/lenscap",
+    note = "The configuration is /etc/config/lenscap, see lenscap(5).",
+    error_code(0, "all is well"),
+    error_code(1, "the program could not do its work"),
+    error_code(64, "the command line is wrong"),
+    error_code(78, "the configuration is wrong")
+)]
+struct Lenscap {
+    /// print the version
+    #[argh(switch)]
+    version: bool,
+
+    #[argh(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+enum Command {
+    Run(Run),
+    Check(Check),
+    Identity(ShowIdentity),
+}
+
+/// Runs the agent in the foreground: dials the gateways and serves them. SIGTERM ends it orderly, SIGHUP reads the
+/// configuration again, SIGUSR1 logs the counters.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "run")]
+struct Run {
+    /// configuration file (/etc/config/lenscap)
+    #[argh(option, default = "PathBuf::from(DEFAULT_PATH)", arg_name = "file")]
+    config: PathBuf,
+}
+
+/// Says what is wrong with a configuration: file, line, column, and what to do. Names that this version does not know
+/// are errors. Exits with 78 if anything must be corrected.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "check")]
+struct Check {
+    /// configuration file (/etc/config/lenscap)
+    #[argh(option, default = "PathBuf::from(DEFAULT_PATH)", arg_name = "file")]
+    config: PathBuf,
+
+    /// print one JSON object
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Shows who this camera is: the fingerprint of its key, for the gateway's configuration. Makes the key and its
+/// certificate if there are none yet.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "identity")]
+struct ShowIdentity {
+    /// configuration file (/etc/config/lenscap)
+    #[argh(option, default = "PathBuf::from(DEFAULT_PATH)", arg_name = "file")]
+    config: PathBuf,
+
+    /// print one JSON object
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Runs the program with the process' arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let mut args = Vec::new();
+    for arg in std::env::args_os().skip(1) {
+        match arg.into_string() {
+            Ok(arg) => args.push(arg),
+            Err(_) => return usage("an argument is not UTF-8\n"),
+        }
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let parsed = match Lenscap::from_args(&["lenscap"], &args) {
+        Ok(parsed) => parsed,
+        Err(early) if early.status.is_ok() => return out(&early.output, EXIT_OK),
+        Err(early) => return usage(&early.output),
+    };
+    match parsed.command {
+        _ if parsed.version => out(&version(), EXIT_OK),
+        None => usage("a command is missing: run, check or identity\n"),
+        Some(Command::Run(Run { config })) => run_agent(&config),
+        Some(Command::Check(Check { config, json })) => check_config(&config, json),
+        Some(Command::Identity(ShowIdentity { config, json })) => show_identity(&config, json),
+    }
+}
+
+fn version() -> String {
+    format!("lenscap {}\n", env!("CARGO_PKG_VERSION"))
+}
+
+fn run_agent(path: &Path) -> ExitCode {
+    let loaded = match config::load(path) {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            return fail(
+                &format!("{errors}\nlenscap: the configuration cannot be used\n"),
+                EXIT_CONFIG,
+            );
+        }
+    };
+    let log_target = loaded.config.agent.log;
+    logging::init(log_target, loaded.config.agent.log_level);
+    match run::run(path, loaded) {
+        Ok(()) => ExitCode::from(EXIT_OK),
+        Err(error) => {
+            log::error!("{error}");
+            match log_target {
+                LogTarget::Stderr => ExitCode::from(EXIT_FAILURE),
+                LogTarget::Syslog => fail(&format!("lenscap: {error}\n"), EXIT_FAILURE),
+            }
+        }
+    }
+}
+
+fn check_config(path: &Path, json: bool) -> ExitCode {
+    let report = check::check(path);
+    let status = if report.is_good() { EXIT_OK } else { EXIT_CONFIG };
+    let text = if json {
+        format!("{}\n", report.to_json())
+    } else {
+        report.to_text()
+    };
+    out(&text, status)
+}
+
+fn show_identity(path: &Path, json: bool) -> ExitCode {
+    let agent = match config::load_agent(path) {
+        Ok(agent) => agent,
+        Err(errors) => return fail(&format!("{errors}\n"), EXIT_CONFIG),
+    };
+    let identity = match identity::load_or_create(&agent) {
+        Ok(identity) => identity,
+        Err(error) => return fail(&format!("lenscap: {error}\n"), EXIT_FAILURE),
+    };
+    let file = identity::path(&agent).display().to_string();
+    let text = if json {
+        identity_json(&identity, &file)
+    } else {
+        identity_text(&identity, &file)
+    };
+    out(&text, EXIT_OK)
+}
+
+fn identity_text(identity: &Identity, file: &str) -> String {
+    let Identity {
+        fingerprint,
+        certificate_fingerprint,
+        ..
+    } = identity;
+    let origin = match identity.source {
+        Source::Configured => "given by the configuration",
+        Source::Stored => "made at an earlier start",
+        Source::Created => "made just now",
+    };
+    format!(
+        "fingerprint  {fingerprint}\ncertificate  {certificate_fingerprint}\nfile         {file}\norigin       {origin}\n"
+    )
+}
+
+fn identity_json(identity: &Identity, file: &str) -> String {
+    let mut json = Writer::new();
+    json.object(|o| {
+        o.key("fingerprint").string(&identity.fingerprint);
+        o.key("certificate_fingerprint")
+            .string(&identity.certificate_fingerprint);
+        o.key("file").string(file);
+        o.key("created").bool(identity.source == Source::Created);
+    });
+    json.finish() + "\n"
+}
+
+/// Writes to standard output. A reader that is gone (`lenscap check | head -1`) is no failure.
+fn out(text: &str, status: u8) -> ExitCode {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::from(status)
+}
+
+fn fail(text: &str, status: u8) -> ExitCode {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    ExitCode::from(status)
+}
+
+fn usage(text: &str) -> ExitCode {
+    fail(
+        &format!("{}\nlenscap --help lists the commands.\n", text.trim_end()),
+        EXIT_USAGE,
+    )
+}
