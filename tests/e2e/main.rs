@@ -7,6 +7,7 @@ mod bad_input;
 mod direct;
 mod lifecycle;
 mod play;
+mod pygateway;
 mod quirks;
 mod redirects;
 mod same_bytes;
