@@ -98,6 +98,7 @@ struct Synthetic {
     ages_us: Vec<u64>,
 }
 
+#[derive(Default)]
 struct Sink {
     tracks: Vec<TrackSink>,
     synthetic: Synthetic,
@@ -131,9 +132,9 @@ fn main() -> std::process::ExitCode {
 
 fn play(args: &Args, sink: &mut Sink, started: Instant) -> Result<Value> {
     let credentials = match (&args.user, &args.password_file) {
-        (Some(user), Some(file)) => {
-            Some(Credentials::from_file(user, file).with_context(|| format!("cannot read {}", file.display()))?)
-        }
+        (Some(user), Some(file)) => Some(
+            Credentials::from_file(user, file).with_context(|| format!("cannot read {}", file.display()))?,
+        ),
         _ => None,
     };
     sink.skip_torn = args.skip_torn;
@@ -159,8 +160,14 @@ fn play(args: &Args, sink: &mut Sink, started: Instant) -> Result<Value> {
         && args.bytes.is_none_or(|limit| sink.bytes < limit)
         && args.packets.is_none_or(|limit| sink.packets < limit)
     {
-        let deadline = if sink.packets == 0 { end.min(played + timeout) } else { end };
-        let Some(frame) = client.next_frame(deadline)? else { break };
+        let deadline = if sink.packets == 0 {
+            end.min(played + timeout)
+        } else {
+            end
+        };
+        let Some(frame) = client.next_frame(deadline)? else {
+            break;
+        };
         sink.handle_frame(&client, &frame, started)?;
         if let Some(control) = credit.as_mut().filter(|_| sink.bytes >= credited + CREDIT_STEP) {
             credited = sink.bytes;
@@ -182,30 +189,21 @@ fn play(args: &Args, sink: &mut Sink, started: Instant) -> Result<Value> {
 
 fn create(path: Option<&PathBuf>) -> Result<Option<BufWriter<File>>> {
     path.map(|path| {
-        File::create(path).map(BufWriter::new).with_context(|| format!("cannot create {}", path.display()))
+        File::create(path)
+            .map(BufWriter::new)
+            .with_context(|| format!("cannot create {}", path.display()))
     })
     .transpose()
 }
 
-impl Default for Sink {
-    fn default() -> Self {
-        Self {
-            tracks: Vec::new(),
-            synthetic: Synthetic::default(),
-            packets_file: None,
-            record: None,
-            skip_torn: false,
-            packets: 0,
-            bytes: 0,
-            first_packet: None,
-            invalid: 0,
-        }
-    }
-}
-
 impl Sink {
     fn begin(&mut self, tracks: &[Track]) -> Result<()> {
-        self.tracks = tracks.iter().cloned().enumerate().map(|(index, track)| TrackSink::new(index, track)).collect();
+        self.tracks = tracks
+            .iter()
+            .cloned()
+            .enumerate()
+            .map(|(index, track)| TrackSink::new(index, track))
+            .collect();
         let video = tracks.iter().find(|track| track.codec().is_some());
         if let (Some(record), Some(video)) = (&mut self.record, video) {
             for set in sprop_sets(&video.fmtp) {
@@ -216,9 +214,12 @@ impl Sink {
     }
 
     fn handle_frame(&mut self, client: &Client, frame: &Frame, started: Instant) -> Result<()> {
-        let Some(index) = client.track_of(frame.channel) else { return Ok(()) };
+        let Some(index) = client.track_of(frame.channel) else {
+            return Ok(());
+        };
         self.bytes += frame.data.len() as u64 + 4;
-        let (Some(track), Some((header, payload))) = (self.tracks.get_mut(index), Header::parse(&frame.data)) else {
+        let (Some(track), Some((header, payload))) = (self.tracks.get_mut(index), Header::parse(&frame.data))
+        else {
             self.invalid += 1;
             return Ok(());
         };
@@ -227,7 +228,11 @@ impl Sink {
         let (extended, units) = track.handle_packet(&header, payload);
         if let Some(file) = &mut self.packets_file {
             let hash = hex(&Sha256::digest(payload));
-            writeln!(file, "{index} {:08x} {extended} {} {hash}", header.ssrc, header.timestamp)?;
+            writeln!(
+                file,
+                "{index} {:08x} {extended} {} {hash}",
+                header.ssrc, header.timestamp
+            )?;
         }
         let codec = track.track.codec();
         for unit in units {
@@ -245,7 +250,8 @@ impl Sink {
             }
         }
         for stamp in unit.nals.iter().filter_map(|nal| read_stamp(codec, nal)) {
-            self.synthetic.handle_stamp(stamp.counter, stamp.time_us, stamp.intact && !unit.torn);
+            self.synthetic
+                .handle_stamp(stamp.counter, stamp.time_us, stamp.intact && !unit.torn);
         }
         Ok(())
     }
@@ -259,7 +265,9 @@ impl Sink {
 
     fn report(&self, elapsed: Duration, outcome: std::result::Result<&Value, &anyhow::Error>) -> Value {
         let seconds = outcome.ok().and_then(|v| v["play_seconds"].as_f64());
-        let rate = seconds.filter(|s| *s > 0.0).map(|s| self.bytes as f64 / s / f64::from(1 << 20));
+        let rate = seconds
+            .filter(|s| *s > 0.0)
+            .map(|s| self.bytes as f64 / s / f64::from(1 << 20));
         json!({
             "ok": outcome.is_ok(),
             "error": outcome.err().map(|error| format!("{error:#}")),
@@ -303,16 +311,25 @@ impl TrackSink {
         self.last = extended;
         self.bytes += payload.len() as u64;
         self.payloads.update(payload);
-        let Some(depacketizer) = &mut self.depacketizer else { return (extended, Vec::new()) };
-        let units: Vec<Unit> =
-            depacketizer.handle_payload(header.timestamp, header.marker, lost_before, payload).collect();
+        let Some(depacketizer) = &mut self.depacketizer else {
+            return (extended, Vec::new());
+        };
+        let units: Vec<Unit> = depacketizer
+            .handle_payload(header.timestamp, header.marker, lost_before, payload)
+            .collect();
         let codec = self.track.codec();
         for unit in &units {
             self.units += 1;
             self.torn += u64::from(unit.torn);
             let key = |nal: &Vec<u8>| {
                 let kind = codec.map(|codec| nal_kind(codec, nal));
-                matches!(kind, Some(NalKind::Slice { random_access: true, .. }))
+                matches!(
+                    kind,
+                    Some(NalKind::Slice {
+                        random_access: true,
+                        ..
+                    })
+                )
             };
             self.key_units += u64::from(unit.nals.iter().any(key));
         }

@@ -140,7 +140,10 @@ impl Connection {
     }
 
     fn wait(&self, now: Instant) -> io::Result<()> {
-        let deadline = self.next_deadline(now).saturating_duration_since(now).min(MAX_WAIT);
+        let deadline = self
+            .next_deadline(now)
+            .saturating_duration_since(now)
+            .min(MAX_WAIT);
         // Rounded up, so that a turn never comes too early and spins.
         let ms = deadline.as_micros().div_ceil(1000);
         let timeout = PollTimeout::try_from(ms as i32).unwrap_or(PollTimeout::MAX);
@@ -176,7 +179,11 @@ impl Connection {
             deadline = deadline.min(self.last_request + self.session_timeout());
             if let Some(playing) = &session.playing {
                 let quirks = &self.shared.quirks;
-                deadline = deadline.min(quirks.close_midstream.map_or(deadline, |after| playing.since + after));
+                deadline = deadline.min(
+                    quirks
+                        .close_midstream
+                        .map_or(deadline, |after| playing.since + after),
+                );
                 if !self.shared.options.bulk && !self.is_stalled(now) {
                     let due = session.next_due();
                     deadline = deadline.min(due.map_or(deadline, |due| playing.origin + due));
@@ -192,7 +199,9 @@ impl Connection {
 
     fn is_stalled(&self, now: Instant) -> bool {
         let stall = self.shared.quirks.stall;
-        self.playing().zip(stall).is_some_and(|(playing, after)| now >= playing.since + after)
+        self.playing()
+            .zip(stall)
+            .is_some_and(|(playing, after)| now >= playing.since + after)
     }
 
     fn run_timers(&mut self, now: Instant) {
@@ -212,7 +221,9 @@ impl Connection {
             return Ok(());
         }
         // Taken out for the turn, so that its tracks and the output can be used together.
-        let Some(mut session) = self.session.take() else { return Ok(()) };
+        let Some(mut session) = self.session.take() else {
+            return Ok(());
+        };
         let sent = if self.shared.options.bulk {
             self.send_bulk(&mut session, now)
         } else {
@@ -223,11 +234,15 @@ impl Connection {
     }
 
     fn send_live(&mut self, session: &mut Session, now: Instant) -> io::Result<()> {
-        let Some(origin) = session.playing.as_ref().map(|playing| playing.origin) else { return Ok(()) };
+        let Some(origin) = session.playing.as_ref().map(|playing| playing.origin) else {
+            return Ok(());
+        };
         let since = now.saturating_duration_since(origin);
         let profile = Arc::clone(&session.profile);
         for player in &mut session.tracks {
-            let Some(track) = profile.tracks.get(player.index) else { continue };
+            let Some(track) = profile.tracks.get(player.index) else {
+                continue;
+            };
             if let Some(report) = player.poll_report(track, now, since) {
                 self.send_packet(&player.transport, true, &report)?;
             }
@@ -258,7 +273,13 @@ impl Connection {
 
     fn send_packet(&mut self, transport: &Transport, rtcp: bool, packet: &[u8]) -> io::Result<()> {
         let channel = match transport {
-            Transport::Interleaved(rtp, rtcp_channel) => if rtcp { *rtcp_channel } else { *rtp },
+            Transport::Interleaved(rtp, rtcp_channel) => {
+                if rtcp {
+                    *rtcp_channel
+                } else {
+                    *rtp
+                }
+            }
             Transport::Udp(pair) => {
                 if !pair.send(rtcp, packet) {
                     self.output.counters.dropped += 1;
@@ -267,30 +288,41 @@ impl Connection {
             }
         };
         self.totals.frames += 1;
-        if self.shared.quirks.text_between_frames && self.totals.frames % TEXT_EVERY == 0 {
+        if self.shared.quirks.text_between_frames && self.totals.frames.is_multiple_of(TEXT_EVERY) {
             self.totals.texts += 1;
             self.output.send_reply(&mut &self.socket, TEXT.to_vec())?;
         }
-        self.output.send_media(&mut &self.socket, frame(channel, packet))?;
+        self.output
+            .send_media(&mut &self.socket, frame(channel, packet))?;
         Ok(())
     }
 
     fn send_bulk(&mut self, session: &mut Session, now: Instant) -> io::Result<()> {
         let window = self.shared.options.bulk_window << 10;
         let profile = Arc::clone(&session.profile);
-        let Some(playing) = session.playing.as_mut() else { return Ok(()) };
+        let Some(playing) = session.playing.as_mut() else {
+            return Ok(());
+        };
         let received = self.shared.credit.received();
         if received != playing.credit_seen {
             playing.credit_seen = received;
             playing.credit_at = now;
-        } else if now >= playing.credit_at + CREDIT_TIMEOUT && playing.bulk_sent > received + playing.credit_lost {
+        } else if now >= playing.credit_at + CREDIT_TIMEOUT
+            && playing.bulk_sent > received + playing.credit_lost
+        {
             playing.credit_lost = playing.bulk_sent - received;
             playing.credit_at = now;
             self.totals.credit_resets += 1;
         }
-        let Some(player) = session.tracks.first_mut() else { return Ok(()) };
-        let Some(track) = profile.tracks.get(player.index) else { return Ok(()) };
-        let Transport::Interleaved(channel, _) = player.transport else { return Ok(()) };
+        let Some(player) = session.tracks.first_mut() else {
+            return Ok(());
+        };
+        let Some(track) = profile.tracks.get(player.index) else {
+            return Ok(());
+        };
+        let Transport::Interleaved(channel, _) = player.transport else {
+            return Ok(());
+        };
         for _ in 0..MAX_UNITS {
             let in_flight = playing.bulk_sent.saturating_sub(received + playing.credit_lost);
             if in_flight >= window || self.output.is_blocked() {

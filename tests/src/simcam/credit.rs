@@ -22,7 +22,10 @@ impl Credit {
     /// No credit yet.
     pub fn new() -> std::io::Result<Self> {
         let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
-        Ok(Self { received: AtomicU64::new(0), news: EventFd::from_flags(flags)? })
+        Ok(Self {
+            received: AtomicU64::new(0),
+            news: EventFd::from_flags(flags)?,
+        })
     }
 
     /// Bytes the receiver has.

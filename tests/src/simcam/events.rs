@@ -19,7 +19,10 @@ impl Events {
     /// Creates or truncates the log file.
     pub fn new(path: Option<&Path>) -> std::io::Result<Self> {
         let file = path.map(File::create).transpose()?.map(Mutex::new);
-        Ok(Self { file, start: Instant::now() })
+        Ok(Self {
+            file,
+            start: Instant::now(),
+        })
     }
 
     /// Appends one event; `fields` is an object. `t` is seconds since start.

@@ -75,7 +75,9 @@ impl Guard {
         if self.kind == AuthKind::None {
             return Verdict::Ok;
         }
-        let Some(value) = request.header("authorization") else { return Verdict::Missing };
+        let Some(value) = request.header("authorization") else {
+            return Verdict::Missing;
+        };
         if self.refuses {
             return Verdict::Bad;
         }
@@ -88,7 +90,9 @@ impl Guard {
 
     /// The value of `WWW-Authenticate` after a verdict that is not [`Verdict::Ok`].
     pub fn challenge(&self, verdict: Verdict) -> String {
-        let Some(algorithm) = self.algorithm() else { return format!("Basic realm=\"{}\"", self.realm) };
+        let Some(algorithm) = self.algorithm() else {
+            return format!("Basic realm=\"{}\"", self.realm);
+        };
         let nonce = format!("{:032x}", rand::random::<u128>());
         let mut value = format!("Digest realm=\"{}\", nonce=\"{nonce}\"", self.realm);
         if algorithm == Algorithm::Sha256 {
@@ -104,7 +108,11 @@ impl Guard {
         if nonces.len() == MAX_NONCES {
             nonces.pop_front();
         }
-        nonces.push_back(Nonce { text: nonce, uses: 0, revoked: false });
+        nonces.push_back(Nonce {
+            text: nonce,
+            uses: 0,
+            revoked: false,
+        });
         value
     }
 
@@ -119,7 +127,8 @@ impl Guard {
     fn check_digest(&self, algorithm: Algorithm, request: &Request, value: &str) -> Verdict {
         let (scheme, params) = parse_header(value);
         let get = |name| param(&params, name).unwrap_or_default();
-        let named = param(&params, "algorithm").is_none_or(|name| name.eq_ignore_ascii_case(algorithm.name()));
+        let named =
+            param(&params, "algorithm").is_none_or(|name| name.eq_ignore_ascii_case(algorithm.name()));
         let algorithm_named = named && (algorithm == Algorithm::Md5 || param(&params, "algorithm").is_some());
         let qop_auth = param(&params, "qop").map(|_| (get("nc"), get("cnonce")));
         let input = DigestInput {
@@ -145,7 +154,9 @@ impl Guard {
 
     fn use_nonce(&self, text: &str) -> Verdict {
         let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(nonce) = nonces.iter_mut().find(|nonce| nonce.text == text) else { return Verdict::Stale };
+        let Some(nonce) = nonces.iter_mut().find(|nonce| nonce.text == text) else {
+            return Verdict::Stale;
+        };
         nonce.revoked |= self.change.is_some() && nonce.uses >= NONCE_USES;
         if nonce.revoked {
             return Verdict::Stale;
@@ -163,7 +174,10 @@ mod tests {
         Request {
             method: "DESCRIBE".into(),
             uri: uri.into(),
-            headers: authorization.map(|value| ("authorization".to_owned(), value)).into_iter().collect(),
+            headers: authorization
+                .map(|value| ("authorization".to_owned(), value))
+                .into_iter()
+                .collect(),
         }
     }
 
@@ -188,16 +202,28 @@ mod tests {
 
     #[test]
     fn digest_binds_the_uri_and_nonces_wear_out() {
-        let credentials = Credentials { user: "u".into(), password: "p".into() };
-        let quirks = Quirks { nonce_change: Some(NonceChange::Stale), ..Quirks::default() };
+        let credentials = Credentials {
+            user: "u".into(),
+            password: "p".into(),
+        };
+        let quirks = Quirks {
+            nonce_change: Some(NonceChange::Stale),
+            ..Quirks::default()
+        };
         for kind in [AuthKind::DigestMd5, AuthKind::DigestSha256] {
             let guard = Guard::new(kind, "cam", false, credentials.clone(), &quirks);
             assert_eq!(guard.check(&request("rtsp://a/b", None)), Verdict::Missing);
             let challenge = guard.challenge(Verdict::Missing);
             let good = answer(&guard, &challenge, "rtsp://a/b");
-            assert_eq!(guard.check(&request("rtsp://a/b/", Some(good.clone()))), Verdict::Bad);
+            assert_eq!(
+                guard.check(&request("rtsp://a/b/", Some(good.clone()))),
+                Verdict::Bad
+            );
             for _ in 0..NONCE_USES {
-                assert_eq!(guard.check(&request("rtsp://a/b", Some(good.clone()))), Verdict::Ok);
+                assert_eq!(
+                    guard.check(&request("rtsp://a/b", Some(good.clone()))),
+                    Verdict::Ok
+                );
             }
             assert_eq!(guard.check(&request("rtsp://a/b", Some(good))), Verdict::Stale);
             assert!(guard.challenge(Verdict::Stale).contains("stale=true"));
@@ -206,12 +232,27 @@ mod tests {
 
     #[test]
     fn basic_and_refusal() {
-        let credentials = Credentials { user: "u".into(), password: "p".into() };
+        let credentials = Credentials {
+            user: "u".into(),
+            password: "p".into(),
+        };
         let basic = credentials.basic();
-        let guard = Guard::new(AuthKind::Basic, "cam", false, credentials.clone(), &Quirks::default());
+        let guard = Guard::new(
+            AuthKind::Basic,
+            "cam",
+            false,
+            credentials.clone(),
+            &Quirks::default(),
+        );
         assert_eq!(guard.check(&request("/", Some(basic.clone()))), Verdict::Ok);
-        assert_eq!(guard.check(&request("/", Some("Basic dTpx".into()))), Verdict::Bad);
-        let quirks = Quirks { refuses_password: true, ..Quirks::default() };
+        assert_eq!(
+            guard.check(&request("/", Some("Basic dTpx".into()))),
+            Verdict::Bad
+        );
+        let quirks = Quirks {
+            refuses_password: true,
+            ..Quirks::default()
+        };
         let guard = Guard::new(AuthKind::Basic, "cam", false, credentials, &quirks);
         assert_eq!(guard.check(&request("/", Some(basic))), Verdict::Bad);
     }

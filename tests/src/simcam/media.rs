@@ -50,8 +50,15 @@ pub struct Video {
 
 #[derive(Debug)]
 enum Source {
-    File { bytes: Vec<u8>, units: Vec<Vec<Range<usize>>> },
-    Synthetic { key_len: usize, other_len: usize, gop: u64 },
+    File {
+        bytes: Vec<u8>,
+        units: Vec<Vec<Range<usize>>>,
+    },
+    Synthetic {
+        key_len: usize,
+        other_len: usize,
+        gop: u64,
+    },
 }
 
 impl Profile {
@@ -64,7 +71,10 @@ impl Profile {
         if spec.audio == Audio::Pcmu {
             tracks.push(Track::Tone);
         }
-        Ok(Self { path: spec.path.clone(), tracks })
+        Ok(Self {
+            path: spec.path.clone(),
+            tracks,
+        })
     }
 
     /// The session description; `control` gives the control URL of a track.
@@ -149,8 +159,16 @@ impl Video {
                     other_len: usize::try_from(other_len)?,
                     gop,
                 };
-                let sets = synthetic::parameter_sets(*codec).iter().map(|set| set.to_vec()).collect();
-                Ok(Self { codec: *codec, fps, sets, source })
+                let sets = synthetic::parameter_sets(*codec)
+                    .iter()
+                    .map(|set| set.to_vec())
+                    .collect();
+                Ok(Self {
+                    codec: *codec,
+                    fps,
+                    sets,
+                    source,
+                })
             }
         }
     }
@@ -158,26 +176,47 @@ impl Video {
     fn from_stream(bytes: Vec<u8>, codec: Codec, fps: FrameRate) -> Result<Self> {
         let units = access_units(codec, &bytes);
         let mut sets: Vec<Vec<u8>> = Vec::new();
-        for nal in split_nals(&bytes).into_iter().filter_map(|range| bytes.get(range)) {
+        for nal in split_nals(&bytes)
+            .into_iter()
+            .filter_map(|range| bytes.get(range))
+        {
             if nal_kind(codec, nal) == NalKind::ParameterSet && !sets.iter().any(|set| set == nal) {
                 sets.push(nal.to_vec());
             }
         }
-        ensure!(!sets.is_empty(), "no parameter sets: not an Annex B stream of {}", codec.rtp_name());
+        ensure!(
+            !sets.is_empty(),
+            "no parameter sets: not an Annex B stream of {}",
+            codec.rtp_name()
+        );
         ensure!(units.len() > 1, "fewer than two pictures");
-        Ok(Self { codec, fps, sets, source: Source::File { bytes, units } })
+        Ok(Self {
+            codec,
+            fps,
+            sets,
+            source: Source::File { bytes, units },
+        })
     }
 
     fn payloads(&self, index: u64, mtu: usize) -> Vec<Vec<u8>> {
         match &self.source {
             Source::File { bytes, units } => {
-                let unit = units.get((index % units.len() as u64) as usize).map(Vec::as_slice);
-                let nals: Vec<&[u8]> =
-                    unit.unwrap_or_default().iter().filter_map(|nal| bytes.get(nal.clone())).collect();
+                let unit = units
+                    .get((index % units.len() as u64) as usize)
+                    .map(Vec::as_slice);
+                let nals: Vec<&[u8]> = unit
+                    .unwrap_or_default()
+                    .iter()
+                    .filter_map(|nal| bytes.get(nal.clone()))
+                    .collect();
                 packetize(self.codec, &nals, mtu)
             }
-            Source::Synthetic { key_len, other_len, gop } => {
-                let key = index % gop == 0;
+            Source::Synthetic {
+                key_len,
+                other_len,
+                gop,
+            } => {
+                let key = index.is_multiple_of(*gop);
                 let len = if key { *key_len } else { *other_len };
                 let slice = synthetic::slice(self.codec, key, index as u32, synthetic::now_us(), len);
                 let sets: &[Vec<u8>] = if key { &self.sets } else { &[] };
@@ -217,7 +256,11 @@ impl Video {
             Codec::H264 => set.first().map(|b| b & 0x1f),
             Codec::H265 => set.first().map(|b| (b >> 1) & 0x3f),
         };
-        self.sets.iter().map(Vec::as_slice).filter(|set| kind(set) == Some(wanted)).collect()
+        self.sets
+            .iter()
+            .map(Vec::as_slice)
+            .filter(|set| kind(set) == Some(wanted))
+            .collect()
     }
 }
 
@@ -230,7 +273,10 @@ pub fn clock_rate(track: &Track) -> u64 {
 }
 
 fn base64_list(sets: &[&[u8]]) -> String {
-    sets.iter().map(|set| Base64::encode_string(set)).collect::<Vec<_>>().join(",")
+    sets.iter()
+        .map(|set| Base64::encode_string(set))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 fn tone(index: u64) -> Vec<u8> {
@@ -258,14 +304,21 @@ mod tests {
     use crate::synthetic::read_stamp;
 
     fn synthetic_video(bitrate: u64) -> Video {
-        let spec = VideoSpec::Synthetic { codec: Codec::H264, bitrate, gop: 50 };
+        let spec = VideoSpec::Synthetic {
+            codec: Codec::H264,
+            bitrate,
+            gop: 50,
+        };
         Video::load(&spec, FrameRate { num: 25, den: 1 }).unwrap()
     }
 
     #[test]
     fn synthetic_bit_rate_is_as_asked() {
         let video = synthetic_video(4_000_000);
-        let bytes: usize = (0..50).flat_map(|index| video.payloads(index, 1400)).map(|p| p.len()).sum();
+        let bytes: usize = (0..50)
+            .flat_map(|index| video.payloads(index, 1400))
+            .map(|p| p.len())
+            .sum();
         let bitrate = bytes as f64 * 8.0 / 2.0;
         assert!((bitrate / 4_000_000.0 - 1.0).abs() < 0.02, "{bitrate}");
     }
@@ -281,8 +334,15 @@ mod tests {
 
     #[test]
     fn timestamps_and_due_times_do_not_drift() {
-        let fps = FrameRate { num: 30_000, den: 1001 };
-        let spec = VideoSpec::Synthetic { codec: Codec::H265, bitrate: 1_000_000, gop: 30 };
+        let fps = FrameRate {
+            num: 30_000,
+            den: 1001,
+        };
+        let spec = VideoSpec::Synthetic {
+            codec: Codec::H265,
+            bitrate: 1_000_000,
+            gop: 30,
+        };
         let track = Track::Video(Video::load(&spec, fps).unwrap());
         assert_eq!(track.timestamp(30_000), 1001 * 90_000);
         assert_eq!(track.due(30_000), Duration::from_secs(1001));

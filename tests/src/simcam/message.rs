@@ -19,7 +19,10 @@ pub struct Request {
 impl Request {
     /// The first header of that (lower-case) name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 }
 
@@ -41,16 +44,29 @@ pub fn parse(input: &[u8]) -> Parsed {
     match input {
         [b'$', _, high, low, ..] => {
             let total = 4 + usize::from(u16::from_be_bytes([*high, *low]));
-            return if input.len() < total { Parsed::Incomplete } else { Parsed::Interleaved(total) };
+            return if input.len() < total {
+                Parsed::Incomplete
+            } else {
+                Parsed::Interleaved(total)
+            };
         }
         [] | [b'$', ..] => return Parsed::Incomplete,
         _ => {}
     }
     let Some(head_len) = input.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 4) else {
-        return if input.len() > MAX_REQUEST { Parsed::Invalid } else { Parsed::Incomplete };
+        return if input.len() > MAX_REQUEST {
+            Parsed::Invalid
+        } else {
+            Parsed::Incomplete
+        };
     };
-    let Some(request) = input.get(..head_len).and_then(parse_head) else { return Parsed::Invalid };
-    let body_len = request.header("content-length").and_then(|v| v.parse::<usize>().ok()).unwrap_or(0);
+    let Some(request) = input.get(..head_len).and_then(parse_head) else {
+        return Parsed::Invalid;
+    };
+    let body_len = request
+        .header("content-length")
+        .and_then(|v| v.parse::<usize>().ok())
+        .unwrap_or(0);
     if body_len > MAX_REQUEST {
         return Parsed::Invalid;
     }
@@ -72,7 +88,11 @@ fn parse_head(head: &[u8]) -> Option<Request> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    Some(Request { method: method.to_owned(), uri: uri.to_owned(), headers })
+    Some(Request {
+        method: method.to_owned(),
+        uri: uri.to_owned(),
+        headers,
+    })
 }
 
 /// A reply.
@@ -89,7 +109,10 @@ pub struct Response {
 impl Response {
     /// A reply without headers.
     pub fn new(status: u16) -> Self {
-        Self { status, ..Self::default() }
+        Self {
+            status,
+            ..Self::default()
+        }
     }
 
     /// Adds a header.
@@ -162,8 +185,13 @@ mod tests {
         for cut in 0..bytes.len() {
             assert_eq!(parse(&bytes[..cut]), Parsed::Incomplete, "{cut}");
         }
-        let Parsed::Request(request, used) = parse(bytes) else { panic!("no request") };
-        assert_eq!((request.method.as_str(), request.uri.as_str(), used), ("SETUP", "rtsp://a/b", bytes.len()));
+        let Parsed::Request(request, used) = parse(bytes) else {
+            panic!("no request")
+        };
+        assert_eq!(
+            (request.method.as_str(), request.uri.as_str(), used),
+            ("SETUP", "rtsp://a/b", bytes.len())
+        );
         assert_eq!(request.header("cseq"), Some("3"));
         assert_eq!(parse(b"$\x01\x00\x02ab"), Parsed::Interleaved(6));
         assert_eq!(parse(b"$\x01\x00\x02a"), Parsed::Incomplete);
@@ -173,7 +201,12 @@ mod tests {
     #[test]
     fn quirks_of_the_head() {
         let response = Response::new(200).with("Public", "OPTIONS, PLAY");
-        let quirks = Quirks { bare_lf: true, no_reason: true, folded_header: true, ..Quirks::default() };
+        let quirks = Quirks {
+            bare_lf: true,
+            no_reason: true,
+            folded_header: true,
+            ..Quirks::default()
+        };
         assert_eq!(
             String::from_utf8(response.encode(Some("1"), &quirks)).unwrap(),
             "RTSP/1.0 200\nCSeq: 1\nServer: simcam\nPublic: OPTIONS,\n\tPLAY\nX-Note: folded\n \n\n"

@@ -83,7 +83,10 @@ impl Shared {
         let credentials = match (&options.password_file, options.auth) {
             (Some(file), _) => Credentials::from_file(&options.user, file)
                 .with_context(|| format!("cannot read {}", file.display()))?,
-            (None, AuthKind::None) => Credentials { user: options.user.clone(), password: String::new() },
+            (None, AuthKind::None) => Credentials {
+                user: options.user.clone(),
+                password: String::new(),
+            },
             (None, _) => anyhow::bail!("--auth needs --password-file"),
         };
         let jpeg = match &options.snapshot {
@@ -121,7 +124,10 @@ impl Shared {
             path.strip_prefix(profile.path.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '&']))
         };
-        self.profiles.iter().filter(below).max_by_key(|profile| profile.path.len())
+        self.profiles
+            .iter()
+            .filter(below)
+            .max_by_key(|profile| profile.path.len())
     }
 
     fn acquire_session(&self) -> bool {
@@ -136,7 +142,9 @@ impl Shared {
     fn release_session(&self, stale: Option<Duration>) {
         let mut places = lock(&self.sessions);
         places.active -= 1;
-        places.stale_until.extend(stale.map(|for_so_long| Instant::now() + for_so_long));
+        places
+            .stale_until
+            .extend(stale.map(|for_so_long| Instant::now() + for_so_long));
     }
 }
 
@@ -150,7 +158,11 @@ pub fn run(options: Options) -> Result<()> {
 
     let rtsp = listen(options.listen)?;
     let http = listen(options.http_listen)?;
-    let bulk = if options.bulk { Some(listen(options.bulk_listen)?) } else { None };
+    let bulk = if options.bulk {
+        Some(listen(options.bulk_listen)?)
+    } else {
+        None
+    };
     let shared = Arc::new(Shared::new(options)?);
     announce(&rtsp, &http, bulk.as_ref())?;
 
@@ -175,7 +187,9 @@ pub fn run(options: Options) -> Result<()> {
     }
     // HTTP and credit connections may be idle; only RTSP has something to say at its end.
     let open = lock(&shared.rtsp_open);
-    let _ = shared.rtsp_closed.wait_timeout_while(open, STOP_TIMEOUT, |open| *open > 0);
+    let _ = shared
+        .rtsp_closed
+        .wait_timeout_while(open, STOP_TIMEOUT, |open| *open > 0);
     Ok(())
 }
 

@@ -123,24 +123,48 @@ pub enum AuthKind {
 
 /// Names of quirks with what each does.
 pub const QUIRKS: &[(&str, &str)] = &[
-    ("absolute-control", "absolute control URLs, Content-Base and RTP-Info with a LAN address and a query"),
+    (
+        "absolute-control",
+        "absolute control URLs, Content-Base and RTP-Info with a LAN address and a query",
+    ),
     ("no-session-timeout", "Session header without timeout"),
-    ("nonce-change", "every third authorised request invalidates the nonce, stale=true; =fresh sends no stale"),
+    (
+        "nonce-change",
+        "every third authorised request invalidates the nonce, stale=true; =fresh sends no stale",
+    ),
     ("text-between-frames", "a line of text between interleaved frames"),
-    ("partial-write-corruption", "when its socket blocks in mid-frame, the rest of the frame is dropped"),
+    (
+        "partial-write-corruption",
+        "when its socket blocks in mid-frame, the rest of the frame is dropped",
+    ),
     ("no-interleaved", "Transport reply without interleaved="),
     ("other-channels", "answers channels four above those asked for"),
-    ("close-midstream", "=SECONDS: closes the connection that long after PLAY"),
-    ("stall", "=SECONDS: stops sending that long after PLAY, without closing"),
+    (
+        "close-midstream",
+        "=SECONDS: closes the connection that long after PLAY",
+    ),
+    (
+        "stall",
+        "=SECONDS: stops sending that long after PLAY, without closing",
+    ),
     ("bare-lf", "lines end in LF alone"),
-    ("folded-header", "headers continued on a second line, one of them empty"),
+    (
+        "folded-header",
+        "headers continued on a second line, one of them empty",
+    ),
     ("udp-only", "461 to interleaved transport"),
     ("get-parameter-closes", "GET_PARAMETER closes the connection"),
-    ("public-without-get-parameter", "GET_PARAMETER neither offered nor known"),
+    (
+        "public-without-get-parameter",
+        "GET_PARAMETER neither offered nor known",
+    ),
     ("refuses-password", "every password is wrong"),
     ("garbage", "answers requests with bytes that are no RTSP"),
     ("no-reason", "status lines without a reason"),
-    ("stale-sessions", "=SECONDS (65): a session without TEARDOWN keeps its place that long"),
+    (
+        "stale-sessions",
+        "=SECONDS (65): a session without TEARDOWN keeps its place that long",
+    ),
     ("snapshot-chunked", "snapshot in chunked transfer coding"),
     ("snapshot-oversize", "a snapshot that never ends"),
     ("snapshot-stall", "the snapshot request is never answered"),
@@ -187,7 +211,9 @@ impl Quirks {
     pub fn parse(specs: &[String]) -> Result<Self> {
         let mut quirks = Self::default();
         for spec in specs {
-            let (name, arg) = spec.split_once('=').map_or((spec.as_str(), None), |(n, a)| (n, Some(a)));
+            let (name, arg) = spec
+                .split_once('=')
+                .map_or((spec.as_str(), None), |(n, a)| (n, Some(a)));
             quirks.set(name, arg)?;
         }
         Ok(quirks)
@@ -229,12 +255,18 @@ impl Quirks {
 }
 
 fn quirk_names() -> String {
-    QUIRKS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    QUIRKS
+        .iter()
+        .map(|(name, _)| *name)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn seconds(name: &str, arg: Option<&str>, default: Option<f64>) -> Result<Duration> {
     let value = match (arg, default) {
-        (Some(text), _) => text.parse::<f64>().with_context(|| format!("--quirk {name}={text}"))?,
+        (Some(text), _) => text
+            .parse::<f64>()
+            .with_context(|| format!("--quirk {name}={text}"))?,
         (None, Some(value)) => value,
         (None, None) => bail!("--quirk {name} needs =SECONDS"),
     };
@@ -343,13 +375,20 @@ fn parse_profile(text: &str) -> Result<ProfileSpec> {
 impl Raw {
     fn resolve(self, path: &str) -> Result<ProfileSpec> {
         let named = match &self.codec {
-            Some(name) => Some(Codec::from_name(name).with_context(|| format!("codec {name}: h264 or h265"))?),
+            Some(name) => {
+                Some(Codec::from_name(name).with_context(|| format!("codec {name}: h264 or h265"))?)
+            }
             None => None,
         };
         let video = match self.video {
             Some(file) => {
-                let by_name = file.extension().and_then(|e| e.to_str()).and_then(Codec::from_name);
-                let codec = by_name.or(named).context("name the file .h264 or .h265, or give --codec")?;
+                let by_name = file
+                    .extension()
+                    .and_then(|e| e.to_str())
+                    .and_then(Codec::from_name);
+                let codec = by_name
+                    .or(named)
+                    .context("name the file .h264 or .h265, or give --codec")?;
                 Some(VideoSpec::File { path: file, codec })
             }
             None if self.synthetic => Some(VideoSpec::Synthetic {
@@ -361,7 +400,12 @@ impl Raw {
         };
         let fps = parse_fps(self.fps.as_deref().unwrap_or("25"))?;
         let path = format!("/{}", path.trim_start_matches('/'));
-        Ok(ProfileSpec { path, fps, video, audio: self.audio.unwrap_or(Audio::None) })
+        Ok(ProfileSpec {
+            path,
+            fps,
+            video,
+            audio: self.audio.unwrap_or(Audio::None),
+        })
     }
 }
 
@@ -371,13 +415,19 @@ fn parse_bitrate(text: &str) -> Result<u64> {
         Some((at, 'M' | 'm')) => (text.get(..at), 1_000_000.0),
         _ => (Some(text), 1.0),
     };
-    let value: f64 = digits.unwrap_or_default().parse().with_context(|| format!("bit rate {text}"))?;
+    let value: f64 = digits
+        .unwrap_or_default()
+        .parse()
+        .with_context(|| format!("bit rate {text}"))?;
     Ok((value * factor) as u64)
 }
 
 fn parse_fps(text: &str) -> Result<FrameRate> {
     let (num, den) = text.split_once('/').unwrap_or((text, "1"));
-    let rate = FrameRate { num: num.parse()?, den: den.parse()? };
+    let rate = FrameRate {
+        num: num.parse()?,
+        den: den.parse()?,
+    };
     if rate.num == 0 || rate.den == 0 || rate.num / rate.den > 1000 {
         bail!("frames per second {text}: more than 0, at most 1000");
     }
@@ -406,10 +456,20 @@ mod tests {
     fn profiles_parse() {
         let spec = parse_profile("sub:synthetic,codec=h265,bitrate=500k,fps=30000/1001,audio=pcmu").unwrap();
         assert_eq!(spec.path, "/sub");
-        assert_eq!(spec.fps, FrameRate { num: 30_000, den: 1001 });
+        assert_eq!(
+            spec.fps,
+            FrameRate {
+                num: 30_000,
+                den: 1001
+            }
+        );
         assert_eq!(
             spec.video,
-            Some(VideoSpec::Synthetic { codec: Codec::H265, bitrate: 500_000, gop: 50 })
+            Some(VideoSpec::Synthetic {
+                codec: Codec::H265,
+                bitrate: 500_000,
+                gop: 50
+            })
         );
         assert_eq!(spec.audio, Audio::Pcmu);
         assert!(parse_profile("x:video=a.mp4").is_err());

@@ -32,7 +32,10 @@ pub struct Output {
 impl Output {
     /// `corrupting`: when the socket blocks in mid-frame, the rest of the frame is dropped.
     pub fn new(corrupting: bool) -> Self {
-        Self { corrupting, ..Self::default() }
+        Self {
+            corrupting,
+            ..Self::default()
+        }
     }
 
     /// Whether bytes wait for the socket.
@@ -147,7 +150,10 @@ mod tests {
 
     #[test]
     fn a_blocked_socket_is_counted_and_nothing_is_lost() {
-        let mut socket = Socket { room: 6, got: Vec::new() };
+        let mut socket = Socket {
+            room: 6,
+            got: Vec::new(),
+        };
         let mut output = Output::new(false);
         assert!(output.send_media(&mut socket, b"abcd".to_vec()).unwrap());
         assert_eq!(output.counters.eagain, 0);
@@ -163,7 +169,10 @@ mod tests {
 
     #[test]
     fn the_quirk_tears_frames_and_goes_on() {
-        let mut socket = Socket { room: 6, got: Vec::new() };
+        let mut socket = Socket {
+            room: 6,
+            got: Vec::new(),
+        };
         let mut output = Output::new(true);
         assert!(output.send_media(&mut socket, b"abcd".to_vec()).unwrap());
         assert!(!output.send_media(&mut socket, b"efgh".to_vec()).unwrap());

@@ -45,7 +45,12 @@ impl UdpPair {
                 rtp.set_nonblocking(true)?;
                 rtcp.set_nonblocking(true)?;
                 let (rtp_peer, rtcp_peer) = ((peer, ports.0).into(), (peer, ports.1).into());
-                return Ok(Self { rtp, rtcp, rtp_peer, rtcp_peer });
+                return Ok(Self {
+                    rtp,
+                    rtcp,
+                    rtp_peer,
+                    rtcp_peer,
+                });
             }
         }
         Err(std::io::ErrorKind::AddrInUse.into())
@@ -90,7 +95,10 @@ impl TrackPlayer {
     /// A track at its beginning. The first sequence number is near the end of its range, so that
     /// every client meets the wrap soon.
     pub fn new(profile: &Profile, index: usize, transport: Transport, seed: u32) -> Self {
-        let path = profile.path.bytes().fold(u64::from(seed), |hash, b| mix(hash ^ u64::from(b)));
+        let path = profile
+            .path
+            .bytes()
+            .fold(u64::from(seed), |hash, b| mix(hash ^ u64::from(b)));
         let random = mix(path ^ (index as u64 + 1));
         Self {
             index,
@@ -107,7 +115,11 @@ impl TrackPlayer {
 
     /// Sequence number and timestamp of the next packet, for `RTP-Info`.
     pub fn next_numbers(&self, track: &Track) -> (u16, u32) {
-        (self.sequence, self.timestamp_base.wrapping_add(track.timestamp(self.next_unit) as u32))
+        (
+            self.sequence,
+            self.timestamp_base
+                .wrapping_add(track.timestamp(self.next_unit) as u32),
+        )
     }
 
     /// Time of the next unit on the session's own time line.
@@ -199,7 +211,9 @@ mod tests {
         let track = &profile.tracks[0];
         let run = || {
             let mut player = TrackPlayer::new(&profile, 0, Transport::Interleaved(0, 1), 7);
-            (0..2000).flat_map(|_| player.next_packets(track, 1400)).collect::<Vec<_>>()
+            (0..2000)
+                .flat_map(|_| player.next_packets(track, 1400))
+                .collect::<Vec<_>>()
         };
         let packets = run();
         assert_eq!(packets, run());
@@ -221,9 +235,15 @@ mod tests {
         let profile = Profile::load(&spec).unwrap();
         let mut player = TrackPlayer::new(&profile, 0, Transport::Interleaved(0, 1), 7);
         let now = Instant::now();
-        let report = player.poll_report(&profile.tracks[0], now, Duration::ZERO).unwrap();
+        let report = player
+            .poll_report(&profile.tracks[0], now, Duration::ZERO)
+            .unwrap();
         assert_eq!(report.len(), 28 + 20);
         assert_eq!(player.poll_report(&profile.tracks[0], now, Duration::ZERO), None);
-        assert!(player.poll_report(&profile.tracks[0], now + REPORT_INTERVAL, Duration::ZERO).is_some());
+        assert!(
+            player
+                .poll_report(&profile.tracks[0], now + REPORT_INTERVAL, Duration::ZERO)
+                .is_some()
+        );
     }
 }

@@ -60,7 +60,9 @@ fn track_of(path: &str) -> Option<usize> {
 }
 
 fn port_pair(transport: &str, name: &str) -> Option<(u16, u16)> {
-    let value = transport.split(';').find_map(|part| part.trim().strip_prefix(name))?;
+    let value = transport
+        .split(';')
+        .find_map(|part| part.trim().strip_prefix(name))?;
     let (first, second) = value.split_once('-').unwrap_or((value, value));
     Some((first.trim().parse().ok()?, second.trim().parse().ok()?))
 }
@@ -71,15 +73,25 @@ impl Connection {
         let quirks = &self.shared.quirks;
         if quirks.garbage {
             self.log_request(request, "none", 0);
-            return (0..GARBAGE_LEN).map(|i| (i.wrapping_mul(7919) >> 3) as u8).collect();
+            return (0..GARBAGE_LEN)
+                .map(|i| (i.wrapping_mul(7919) >> 3) as u8)
+                .collect();
         }
         let open = request.method == "OPTIONS";
-        let verdict = if open { Verdict::Ok } else { self.shared.guard.check(request) };
+        let verdict = if open {
+            Verdict::Ok
+        } else {
+            self.shared.guard.check(request)
+        };
         let response = match verdict {
             Verdict::Ok => self.dispatch(request),
             refused => Response::new(401).with("WWW-Authenticate", self.shared.guard.challenge(refused)),
         };
-        self.log_request(request, if open { "open" } else { verdict.name() }, response.status);
+        self.log_request(
+            request,
+            if open { "open" } else { verdict.name() },
+            response.status,
+        );
         response.encode(request.header("cseq"), &self.shared.quirks)
     }
 
@@ -101,12 +113,19 @@ impl Connection {
             return Response::new(551).with("Unsupported", required);
         }
         let in_session = matches!(request.method.as_str(), "PLAY" | "PAUSE" | "TEARDOWN");
-        let id = request.header("session").map(|value| value.split(';').next().unwrap_or(value).trim());
+        let id = request
+            .header("session")
+            .map(|value| value.split(';').next().unwrap_or(value).trim());
         let known = self.session.as_ref().map(|session| session.id.as_str());
         if (in_session || id.is_some()) && (id.is_none() || id != known) {
             return Response::new(454);
         }
-        if id.is_some() && matches!(request.method.as_str(), "OPTIONS" | "GET_PARAMETER" | "SET_PARAMETER") {
+        if id.is_some()
+            && matches!(
+                request.method.as_str(),
+                "OPTIONS" | "GET_PARAMETER" | "SET_PARAMETER"
+            )
+        {
             self.event("keepalive", json!({"method": request.method}));
         }
         match request.method.as_str() {
@@ -135,7 +154,9 @@ impl Connection {
     }
 
     fn with_session(&self, response: Response) -> Response {
-        let Some(session) = &self.session else { return response };
+        let Some(session) = &self.session else {
+            return response;
+        };
         let value = if self.shared.quirks.no_session_timeout {
             session.id.clone()
         } else {
@@ -163,25 +184,35 @@ impl Connection {
     }
 
     fn describe(&self, request: &Request) -> Response {
-        let Some(profile) = self.shared.find_profile(path_of(&request.uri)) else { return Response::new(404) };
+        let Some(profile) = self.shared.find_profile(path_of(&request.uri)) else {
+            return Response::new(404);
+        };
         let base = self.aggregate_url(profile, &request.uri);
-        let (host, aggregate) =
-            if self.shared.quirks.absolute_control { (LAN_HOST, base.as_str()) } else { ("127.0.0.1", "*") };
+        let (host, aggregate) = if self.shared.quirks.absolute_control {
+            (LAN_HOST, base.as_str())
+        } else {
+            ("127.0.0.1", "*")
+        };
         let sdp = profile.sdp(host, aggregate, |track| self.control_url(profile, track));
-        let mut response =
-            Response::new(200).with("Content-Type", "application/sdp").with("Content-Base", base.clone());
+        let mut response = Response::new(200)
+            .with("Content-Type", "application/sdp")
+            .with("Content-Base", base.clone());
         response.body = sdp.into_bytes();
         response
     }
 
     fn setup(&mut self, request: &Request) -> Response {
         let path = path_of(&request.uri);
-        let Some(profile) = self.shared.find_profile(path).cloned() else { return Response::new(404) };
+        let Some(profile) = self.shared.find_profile(path).cloned() else {
+            return Response::new(404);
+        };
         let Some(track) = track_of(path).filter(|&track| track < profile.tracks.len()) else {
             return Response::new(404);
         };
         let asked = request.header("transport").unwrap_or_default();
-        let Some((transport, reply)) = self.choose_transport(asked, track) else { return Response::new(461) };
+        let Some((transport, reply)) = self.choose_transport(asked, track) else {
+            return Response::new(461);
+        };
         if self.session.is_none() {
             if !self.shared.acquire_session() {
                 return Response::new(453);
@@ -204,7 +235,10 @@ impl Connection {
             session.tracks.retain(|other| other.index != track);
             session.tracks.push(player);
         }
-        self.event("setup", json!({"path": profile.path, "track": track, "transport": reply}));
+        self.event(
+            "setup",
+            json!({"path": profile.path, "track": track, "transport": reply}),
+        );
         self.with_session(Response::new(200).with("Transport", reply))
     }
 
@@ -251,14 +285,21 @@ impl Connection {
 
     fn play(&mut self) -> Response {
         let now = Instant::now();
-        let Some(session) = &mut self.session else { return Response::new(454) };
+        let Some(session) = &mut self.session else {
+            return Response::new(454);
+        };
         let mut infos = Vec::new();
         let absolute = self.shared.quirks.absolute_control;
         for player in &session.tracks {
-            let Some(track) = session.profile.tracks.get(player.index) else { continue };
+            let Some(track) = session.profile.tracks.get(player.index) else {
+                continue;
+            };
             let (seq, rtptime) = player.next_numbers(track);
             let url = if absolute {
-                format!("rtsp://{LAN_HOST}:554{}/trackID={}{LAN_QUERY}", session.profile.path, player.index)
+                format!(
+                    "rtsp://{LAN_HOST}:554{}/trackID={}{LAN_QUERY}",
+                    session.profile.path, player.index
+                )
             } else {
                 format!("{}trackID={}", session.aggregate, player.index)
             };
@@ -277,7 +318,9 @@ impl Connection {
             });
         }
         self.event("play", json!({}));
-        let response = Response::new(200).with("Range", "npt=now-").with("RTP-Info", infos.join(","));
+        let response = Response::new(200)
+            .with("Range", "npt=now-")
+            .with("RTP-Info", infos.join(","));
         self.with_session(response)
     }
 
@@ -292,7 +335,11 @@ impl Connection {
     }
 
     fn teardown(&mut self) -> Response {
-        let id = self.session.as_ref().map(|session| session.id.clone()).unwrap_or_default();
+        let id = self
+            .session
+            .as_ref()
+            .map(|session| session.id.clone())
+            .unwrap_or_default();
         self.release_session(true);
         self.totals.torn_down = true;
         self.event("teardown", json!({"session": id}));
@@ -302,7 +349,11 @@ impl Connection {
     /// Gives the session's place back; without TEARDOWN it may stay taken for a while.
     pub(super) fn release_session(&mut self, torn_down: bool) {
         if self.session.take().is_some() {
-            let stale = if torn_down { None } else { self.shared.quirks.stale_sessions };
+            let stale = if torn_down {
+                None
+            } else {
+                self.shared.quirks.stale_sessions
+            };
             self.shared.release_session(stale);
         }
     }
@@ -318,8 +369,14 @@ mod tests {
         assert_eq!(path_of("rtsp://h:1"), "/");
         assert_eq!(track_of("/a/trackID=12?x"), Some(12));
         assert_eq!(track_of("/a"), None);
-        assert_eq!(port_pair("RTP/AVP/TCP;unicast;interleaved=2-3", "interleaved="), Some((2, 3)));
-        assert_eq!(port_pair("RTP/AVP;client_port=5000", "client_port="), Some((5000, 5000)));
+        assert_eq!(
+            port_pair("RTP/AVP/TCP;unicast;interleaved=2-3", "interleaved="),
+            Some((2, 3))
+        );
+        assert_eq!(
+            port_pair("RTP/AVP;client_port=5000", "client_port="),
+            Some((5000, 5000))
+        );
         assert_eq!(port_pair("RTP/AVP;client_port=x", "client_port="), None);
     }
 }

@@ -27,7 +27,9 @@ pub(super) fn serve(shared: &Shared, mut stream: TcpStream) -> io::Result<()> {
         match parse(&input) {
             Parsed::Request(request, len) => {
                 input.drain(..len);
-                let close = request.header("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
+                let close = request
+                    .header("connection")
+                    .is_some_and(|v| v.eq_ignore_ascii_case("close"));
                 answer(shared, &mut stream, &request)?;
                 if close {
                     return Ok(());
@@ -47,20 +49,27 @@ pub(super) fn serve(shared: &Shared, mut stream: TcpStream) -> io::Result<()> {
 
 fn answer(shared: &Shared, stream: &mut TcpStream, request: &Request) -> io::Result<()> {
     let verdict = shared.guard.check(request);
-    let path = request.uri.split_once("://").map_or(request.uri.as_str(), |(_, rest)| {
-        rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/")
-    });
+    let path = request
+        .uri
+        .split_once("://")
+        .map_or(request.uri.as_str(), |(_, rest)| {
+            rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/")
+        });
     let status = match (&shared.jpeg, verdict) {
         _ if request.method != "GET" => 405,
         (_, Verdict::Missing | Verdict::Bad | Verdict::Stale) => 401,
         (Some(_), Verdict::Ok) if path == shared.options.snapshot_path => 200,
         (_, Verdict::Ok) => 404,
     };
-    let fields = json!({"method": request.method, "uri": request.uri, "auth": verdict.name(), "status": status});
+    let fields =
+        json!({"method": request.method, "uri": request.uri, "auth": verdict.name(), "status": status});
     shared.events.write("snapshot", fields);
     let mut head = format!("HTTP/1.1 {status} {}\r\nServer: simcam\r\n", reason(status));
     if status == 401 {
-        head.push_str(&format!("WWW-Authenticate: {}\r\n", shared.guard.challenge(verdict)));
+        head.push_str(&format!(
+            "WWW-Authenticate: {}\r\n",
+            shared.guard.challenge(verdict)
+        ));
     }
     match (&shared.jpeg, status) {
         (Some(jpeg), 200) => send_picture(shared, stream, head, jpeg),
