@@ -219,7 +219,17 @@ async def _overlap(server, old, stream, ask):
     """Asks the agent to go elsewhere and waits for make-before-break: the new uplink, then the old one's end."""
     args = server.args
     playing = asyncio.create_task(stream.play(args.seconds)) if stream else None
-    await ask()
+    try:
+        await ask()
+        await _break_after_make(server, old, stream, playing)
+    finally:
+        if playing:
+            playing.cancel()
+            await asyncio.gather(playing, return_exceptions=True)
+
+
+async def _break_after_make(server, old, stream, playing):
+    args = server.args
     start = time.monotonic()
     new = None
     if not args.location:

@@ -11,6 +11,7 @@ import h2.exceptions
 import h2.settings
 from h2.settings import SettingCodes
 
+from .frames import GOAWAY
 from .report import Failure, emit
 
 STREAM_WINDOW = 2 << 20
@@ -41,6 +42,7 @@ class Uplink:
         self.window = asyncio.Event()
         self.agent_pings = 0
         self.goaways = []
+        self.unread = b""
         self.pongs = 0
         self.closed = asyncio.get_running_loop().create_future()
         self.reader = None
@@ -68,7 +70,7 @@ class Uplink:
                 data = await self.carrier.receive()
                 if not data:
                     break
-                for event in self.h2.receive_data(data):
+                for event in self.h2.receive_data(self._take_goaways(data)):
                     self._handle(event)
                 await self.flush()
             self._end(None)
@@ -76,6 +78,21 @@ class Uplink:
             self._end(Failure(f"HTTP/2: {type(error).__name__}: {error}"))
         except Exception as error:  # noqa: BLE001 - ends up in the report
             self._end(Failure(f"{type(error).__name__}: {error}"))
+
+    def _take_goaways(self, data):
+        """Whole frames without GOAWAY: h2 closes its state machine at the first, an orderly one too, and could
+        not finish the streams that RFC 9113 section 6.8 lets finish."""
+        self.unread += data
+        kept = b""
+        while len(self.unread) >= 9 and len(self.unread) >= (size := 9 + int.from_bytes(self.unread[:3], "big")):
+            frame, self.unread = self.unread[:size], self.unread[size:]
+            if frame[3] == GOAWAY:
+                last, code = (int.from_bytes(frame[at : at + 4], "big") for at in (9, 13))
+                self.goaways.append({"code": code, "last_stream": last & 0x7FFFFFFF})
+                emit("goaway", **self.goaways[-1])
+            else:
+                kept += frame
+        return kept
 
     def _end(self, error):
         if not self.closed.done():
@@ -91,9 +108,6 @@ class Uplink:
             self.agent_pings += 1
         elif isinstance(event, h2.events.PingAckReceived):
             self.pongs += 1
-        elif isinstance(event, h2.events.ConnectionTerminated):
-            self.goaways.append({"code": int(event.error_code), "last_stream": event.last_stream_id})
-            emit("goaway", code=int(event.error_code), last_stream=event.last_stream_id)
         elif isinstance(event, h2.events.WindowUpdated):
             self.window.set()
         elif isinstance(event, h2.events.ResponseReceived):
