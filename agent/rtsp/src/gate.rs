@@ -8,6 +8,8 @@ use crate::{Counters, Dropped, Limits, Now};
 
 /// Patience for a random access point while the distance between them is not known.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Least patience, however close together random access points have been.
+const MIN_PATIENCE: Duration = Duration::from_secs(1);
 /// Longest distance between random access points that is believed.
 const MAX_GOP: Duration = Duration::from_secs(10);
 /// Parameter sets and SEI kept while it is not known what picture they belong to.
@@ -200,7 +202,7 @@ impl Gate {
                 }
             };
         };
-        let patience = self.gop.map_or(PATIENCE, |gop| gop * 2);
+        let patience = self.gop.map_or(PATIENCE, |gop| (gop * 2).max(MIN_PATIENCE));
         let in_time = outlet.now.saturating_sub(since) < patience;
         if contents.random_access.is_none() && in_time {
             return Fate::Drop(Reason::Waiting);

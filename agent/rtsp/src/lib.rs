@@ -2,8 +2,8 @@
 //! media queue, without sockets, clock or randomness.
 //!
 //! A [`Session`] takes bytes from the viewer's side and from the camera's TCP connection, and gives bytes
-//! for both; the caller owns the sockets. After each `handle_*` call, drain [`Session::poll_event`],
-//! [`Session::poll_camera`] and [`Session::poll_udp`] to their ends; pull [`Session::poll_viewer`] as late
+//! for both; the caller owns the sockets. After each `handle_*` call, and after [`Session::poll_viewer`], drain
+//! [`Session::poll_event`], [`Session::poll_camera`] and [`Session::poll_udp`] to their ends; pull [`Session::poll_viewer`] as late
 //! as the uplink allows, since that is where slow links show.
 //!
 //! Not here: RTSP over TLS, recording (ANNOUNCE/RECORD), multicast, RTP reordering.

@@ -203,6 +203,7 @@ impl Writer {
 
 fn usual_reason(status: u16) -> String {
     match status {
+        200 => String::from("OK"),
         // Not in RFC 2326; sent by cameras out of sessions.
         429..=450 | 466..=499 | 506..=550 => String::from("Error"),
         _ => StatusCode::from(status).to_string(),

@@ -111,11 +111,9 @@ fn rewrite_attribute(out: &mut Description, value: &[u8]) {
         return;
     }
     if let Some(media) = out.media.last_mut() {
-        if name.eq_ignore_ascii_case(b"rtpmap") && matches!(media.kind, Kind::Video(_)) {
-            if let Some(codec) = codec_of(argument) {
-                media.kind = Kind::Video(codec);
-            }
-        }
+        let is_video = matches!(media.kind, Kind::Video(_));
+        let codec = codec_of(argument).filter(|_| is_video && name.eq_ignore_ascii_case(b"rtpmap"));
+        media.kind = codec.map_or(media.kind, Kind::Video);
         if name.eq_ignore_ascii_case(b"sendonly") {
             media.from_camera = false;
         }

@@ -27,13 +27,14 @@ pub(super) fn choose<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Option<S
     let mut best: Option<Scheme> = None;
     for value in values {
         for offer in split(value) {
-            if let Some(scheme) = understand(&offer) {
-                if best
-                    .as_ref()
-                    .is_none_or(|best| best.strength() < scheme.strength())
-                {
-                    best = Some(scheme);
-                }
+            let Some(scheme) = understand(&offer) else {
+                continue;
+            };
+            if best
+                .as_ref()
+                .is_none_or(|best| best.strength() < scheme.strength())
+            {
+                best = Some(scheme);
             }
         }
     }

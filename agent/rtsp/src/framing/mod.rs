@@ -6,6 +6,8 @@
 //! SSRC; from there the stream goes on. The look beyond a frame's end uses what has arrived and never waits.
 
 mod splitter;
+#[cfg(test)]
+mod tests;
 
 pub use splitter::Splitter;
 

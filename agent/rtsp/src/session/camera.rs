@@ -91,8 +91,8 @@ impl Core {
                 self.exchange_done(now);
             }
             Origin::KeepAlive => self.keep_alive_done(now, status, &exchange.method),
-            Origin::Viewer { cseq, base, track } => {
-                self.deliver(now, status, reply, &exchange, cseq.as_deref(), base, *track);
+            Origin::Viewer { .. } => {
+                self.deliver(now, status, reply, &exchange);
                 self.exchange_done(now);
             }
         }
@@ -242,17 +242,11 @@ impl Core {
     }
 
     /// Takes note of a final answer and passes it on.
-    #[allow(clippy::too_many_arguments)]
-    fn deliver(
-        &mut self,
-        now: Now,
-        status: u16,
-        reply: &Message,
-        exchange: &Exchange,
-        cseq: Option<&[u8]>,
-        base: &[u8],
-        track: Option<usize>,
-    ) {
+    fn deliver(&mut self, now: Now, status: u16, reply: &Message, exchange: &Exchange) {
+        let Origin::Viewer { cseq, base, track } = &exchange.origin else {
+            return;
+        };
+        let cseq = cseq.as_deref();
         let mut headers = rewrite::response_headers(reply);
         let mut body: Vec<u8> = Vec::new();
         let good = (200..300).contains(&status);
@@ -261,7 +255,7 @@ impl Core {
             Method::Describe if good => match self.describe(exchange, reply) {
                 Some(text) => {
                     headers.push(("Content-Type", b"application/sdp".to_vec()));
-                    headers.push(("Content-Base", [base, b"/"].concat()));
+                    headers.push(("Content-Base", [base, &b"/"[..]].concat()));
                     body = text;
                 }
                 None => return self.answer(cseq, 502, "Camera Sent No Session Description", &[], b""),
@@ -297,7 +291,7 @@ impl Core {
             headers.push(("Session", session));
         }
         if exchange.method == Method::Teardown && (good || status == 454) {
-            self.torn_down(track);
+            self.torn_down(*track);
         }
         let reason = match &reply.start {
             Start::Response { reason, .. } if !sdp::shows_address(reason) => {

@@ -312,11 +312,11 @@ impl Core {
 
     /// Answers the viewer for an exchange that cannot be brought to its end.
     pub(super) fn fail_exchange(&mut self, status: u16, reason: &str) {
-        if let Some(Exchange {
-            origin: Origin::Viewer { cseq, .. },
-            ..
-        }) = self.exchange.take()
-        {
+        let Some(exchange) = self.exchange.take() else {
+            return;
+        };
+        self.release_pair(&exchange);
+        if let Origin::Viewer { cseq, .. } = exchange.origin {
             self.answer(cseq.as_deref(), status, reason, &[], b"");
         }
     }

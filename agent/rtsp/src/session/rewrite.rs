@@ -129,6 +129,8 @@ fn entries(value: &[u8]) -> Vec<&[u8]> {
 
 /// The URL, and the parameters after it. A URL may hold semicolons, so the known parameters end it.
 fn split_url(entry: &[u8]) -> (&[u8], &[u8]) {
+    let entry = entry.trim_ascii_end();
+    let entry = entry.strip_suffix(b",").unwrap_or(entry);
     let is_param = |at: usize| {
         let param = entry.get(at + 1..).unwrap_or_default().trim_ascii_start();
         param.starts_with(b"seq=") || param.starts_with(b"rtptime=")
@@ -137,13 +139,7 @@ fn split_url(entry: &[u8]) -> (&[u8], &[u8]) {
         .find(|&at| entry.get(at) == Some(&b';') && is_param(at))
         .unwrap_or(entry.len());
     let (url, rest) = entry.split_at(end);
-    (
-        url.trim_ascii_end()
-            .strip_suffix(b",")
-            .unwrap_or(url)
-            .trim_ascii(),
-        rest.strip_suffix(b",").unwrap_or(rest),
-    )
+    (url.trim_ascii(), rest)
 }
 
 fn same_control(control: &[u8], url: &[u8]) -> bool {

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::rc::Rc;
 
-use proptest::prelude::*;
+mod properties;
 
 use crate::message::{Message, Start};
 use crate::{
@@ -186,6 +186,12 @@ fn rtp(sequence: u16, timestamp: u32, payload: &[u8]) -> Vec<u8> {
 fn frame(channel: u8, packet: &[u8]) -> Vec<u8> {
     let len = u16::try_from(packet.len()).unwrap().to_be_bytes();
     [&[b'$', channel, len[0], len[1]], packet].concat()
+}
+
+/// A frame of the video track as the viewer gets it after `play`.
+fn on_viewer(mut frame: Vec<u8>) -> Vec<u8> {
+    frame[1] = 4;
+    frame
 }
 
 #[test]
@@ -679,7 +685,7 @@ fn text_and_garbage_between_frames_are_skipped_and_counted() {
     let (a, b) = (frame(0, &rtp(1, 1, &[0x65, 1])), frame(0, &rtp(2, 2, &[0x41, 2])));
     let text = b"[warn] encoder $\x00 restarted\n";
     rig.camera(&[&a[..], text, &b[..]].concat());
-    assert_eq!(rig.viewer(), [a, b].concat());
+    assert!(rig.viewer() == [on_viewer(a), on_viewer(b)].concat());
     let counters = rig.session.counters();
     assert_eq!(
         (counters.camera_resyncs, counters.camera_skipped_bytes),
@@ -704,8 +710,11 @@ fn frame_cut_by_a_blocked_socket_costs_only_itself() {
     ]
     .concat();
     rig.camera(&stream);
-    let expected = [&frames[0][..], &frames[2], &frames[3], &frames[4], &frames[5]].concat();
-    assert_eq!(rig.viewer(), expected);
+    let expected: Vec<u8> = [0, 2, 3, 4, 5]
+        .into_iter()
+        .flat_map(|n: usize| on_viewer(frames[n].clone()))
+        .collect();
+    assert!(rig.viewer() == expected);
     assert_eq!(rig.session.counters().camera_cut_frames, 1);
 }
 
@@ -750,57 +759,4 @@ fn oversize_messages_end_the_session() {
         &[b"OPTIONS * RTSP/1.0\r\n".to_vec(), b"A: b\r\n".repeat(4000)].concat(),
     );
     assert!(rig.session.is_finished());
-}
-
-#[test]
-fn every_split_of_both_streams_gives_the_same() {
-    let reply = format!("RTSP/1.0 200\nCSeq: 1\nContent-Length: {}\n\n{SDP}", SDP.len());
-    let request = b"DESCRIBE rtsp://gw/main RTSP/1.0\r\nCSeq: 1\r\n\r\nOPTIONS * RTSP/1.0\r\nCSeq: 2\r\n\r\n";
-    let run = |cut_request: usize, cut_reply: usize| {
-        let mut rig = Rig::new();
-        rig.session.handle_viewer(rig.now, &request[..cut_request]);
-        rig.session.handle_viewer(rig.now, &request[cut_request..]);
-        rig.session.handle_camera_connected(rig.now);
-        rig.camera(&reply.as_bytes()[..cut_reply]);
-        rig.camera(&reply.as_bytes()[cut_reply..]);
-        rig.viewer()
-    };
-    let whole = run(0, 0);
-    assert!(text(&whole).contains("track1") && text(&whole).contains("Public"));
-    (0..request.len()).for_each(|cut| assert_eq!(run(cut, 0), whole));
-    (0..reply.len()).for_each(|cut| assert_eq!(run(0, cut), whole));
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-
-    #[test]
-    fn any_bytes_from_either_side_keep_the_bounds(
-        steps in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..300), 0u8..6), 1..60),
-    ) {
-        let mut rig = Rig::new();
-        rig.play();
-        for (camera, bytes, extra) in steps {
-            let mut bytes = bytes;
-            match extra {
-                0 => bytes = frame(0, &rtp(1, 1, &bytes)),
-                1 => bytes.splice(0..0, *b"RTSP/1.0 200 OK\r\nCSeq: 5\r\n").for_each(drop),
-                2 => bytes.splice(0..0, *b"SETUP rtsp://gw/main/track0 RTSP/1.0\r\nCSeq: 5\r\n\r\n").for_each(drop),
-                3 => bytes.splice(0..0, *b"$\x00\x00\x20\x80").for_each(drop),
-                _ => {}
-            }
-            if camera { rig.camera(&bytes) } else { rig.session.handle_viewer(rig.now, &bytes) }
-            rig.now += Duration::from_millis(100);
-            if rig.session.poll_timeout().is_some_and(|at| at <= rig.now) {
-                rig.session.handle_timeout(rig.now);
-            }
-            prop_assert!(rig.session.poll_camera().len() <= Limits::default().camera_queue_bytes + 20_000);
-            prop_assert!(rig.session.viewer_pending() <= Limits::default().queue_hard_bytes);
-            rig.events();
-        }
-        rig.session.close(rig.now);
-        rig.now += 3 * SECOND;
-        rig.session.handle_timeout(rig.now);
-        prop_assert!(rig.session.is_finished());
-    }
 }

@@ -152,10 +152,8 @@ impl Core {
                 exchange.headers.push(("Transport", value));
                 exchange.setup = Some(setup);
             }
-            Method::Describe => {
-                if !exchange.headers.iter().any(|(name, _)| *name == "Accept") {
-                    exchange.headers.push(("Accept", b"application/sdp".to_vec()));
-                }
+            Method::Describe if request.header("Accept").is_none() => {
+                exchange.headers.push(("Accept", b"application/sdp".to_vec()));
             }
             Method::GetParameter | Method::SetParameter => exchange.body.clone_from(&request.body),
             _ => {}
