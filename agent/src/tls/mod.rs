@@ -73,8 +73,10 @@ impl Client {
             .map_err(|error| TlsError(format!("the CA certificates cannot be used: {error}")))?;
         let verifier = Arc::new(Verifier::new(ca, Arc::clone(&clock)));
         for endpoint in &uplink.endpoints {
+            // In the form in which the handshake will name it, or the pin would not be found and a CA be asked.
+            let name = server_name(endpoint.host())?;
             for pin in &uplink.trust.pins {
-                verifier.pin_host(endpoint.host(), *pin);
+                verifier.pin_host(&name.to_str(), *pin);
             }
         }
         let builder = ClientConfig::builder_with_details(provider, Arc::new(RustlsClock(clock)))

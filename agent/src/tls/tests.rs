@@ -260,6 +260,47 @@ fn what_a_ca_does_not_vouch_for_is_refused() {
 }
 
 #[test]
+fn a_self_signed_ca_certificate_is_self_signed_to_the_user() {
+    let mut params = leaf_params(-10, 10);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let leaf = Leaf {
+        chain: vec![params.self_signed(&key).unwrap().der().clone()],
+        key,
+    };
+    let ca = Ca::new();
+    refused(&client(&ca, Vec::new(), &good_clock(1)), &leaf, "self-signed");
+    assert!(
+        shake(
+            &client(&ca, vec![leaf.pin()], &good_clock(1)),
+            HOST,
+            &leaf.server()
+        )
+        .is_ok()
+    );
+}
+
+#[test]
+fn a_pin_holds_however_its_host_is_written() {
+    let ca = Ca::new();
+    let vouched = ca.issue_with(-10, 10, |params| {
+        params
+            .subject_alt_names
+            .push(rcgen::SanType::IpAddress("2001:db8::1".parse().unwrap()));
+    });
+    for (written, host) in [
+        ("GW.example.net.", HOST),
+        ("gw.example.net", "gw.example.net."),
+        ("[2001:DB8:0::1]", "2001:db8::1"),
+    ] {
+        let uplink = uplink(written, Some(ca.file()), vec![Pin([1; 32])]);
+        let client = Client::new(&uplink, None, good_clock(1)).unwrap();
+        let error = shake(&client, host, &vouched.server()).map(|_| ()).unwrap_err();
+        assert!(error.contains("not the pinned one"), "{written} {host}: {error}");
+    }
+}
+
+#[test]
 fn the_built_in_roots_do_not_know_a_private_ca() {
     let client = Client::new(&uplink(HOST, None, Vec::new()), None, good_clock(1)).unwrap();
     refused(&client, &Ca::new().issue(-10, 10), "no known CA");

@@ -43,7 +43,7 @@ impl fmt::Display for Refused {
             ),
             Self::SelfSigned(seen) => write!(
                 f,
-                "the gateway's certificate is self-signed, and nothing vouches for it; if its key {seen} is known to be right, add it with `list pin`, or give its CA with `option ca_file`"
+                "the gateway's certificate is self-signed; if its key {seen} is known to be right, add it with `list pin`, otherwise give the gateway a certificate from a CA"
             ),
         }
     }
@@ -152,7 +152,11 @@ impl ServerCertVerifier for Verifier {
         }
         let facts = der::facts(leaf);
         if let Err(error) = self.verify_chain(leaf, intermediates, name) {
-            let unknown = matches!(error, Error::InvalidCertificate(CertificateError::UnknownIssuer));
+            // The second case: webpki takes no CA certificate for a server's, which self-signed ones often are.
+            let unknown = matches!(
+                error,
+                Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_))
+            );
             if unknown && facts.is_some_and(|facts| facts.self_issued) {
                 return Err(Refused::SelfSigned(pin_of(&ParsedCertificate::try_from(leaf)?)).into());
             }
