@@ -447,3 +447,53 @@ fn address_and_port(text: &str) -> Result<String, String> {
         Err(EXPECTED.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_is_in_the_manual_and_in_the_shipped_file() {
+        let manual = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/man/lenscap.5"));
+        let shipped = include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../packaging/config/lenscap"
+        ));
+        for (section, options) in [
+            ("agent", AGENT),
+            ("uplink", UPLINK),
+            ("profile", PROFILE),
+            ("harden", HARDEN),
+        ] {
+            assert!(manual.contains(&format!("config {section}")));
+            for option in options {
+                let is_in = |text: &str| {
+                    text.contains(&format!("option {option} ")) || text.contains(&format!("list {option} "))
+                };
+                assert!(is_in(manual), "{option} is not in the manual");
+                // A password belongs into a file of its own.
+                assert!(
+                    is_in(shipped) || *option == "password",
+                    "{option} is not in the shipped file"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_manuals_example_is_right() {
+        let manual = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/man/lenscap.5"));
+        let start = manual.find("config uplink 'main'\n").unwrap();
+        let example = manual[start..].split("\n.Ed").next().unwrap();
+        let mut sink = Sink::new("example".into());
+        let config = config(
+            &example.replace("/etc/lenscap/camera-password", "/dev/null"),
+            &mut sink,
+        )
+        .unwrap();
+        assert_eq!(config.uplinks.len(), 1);
+        // /dev/null is readable, by everyone, and empty.
+        assert_eq!(sink.errors.len(), 1, "{:?}", sink.errors);
+        assert!(sink.errors[0].message.contains("is empty"));
+    }
+}
