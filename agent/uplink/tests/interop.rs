@@ -1,5 +1,7 @@
 //! Drives the connection with the `h2` crate's client, an implementation that shares no code with it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use bytes::Bytes;
 use h2::client::{self, SendRequest};
 use h2::ext::Protocol;

@@ -4,6 +4,8 @@ use alloc::vec;
 use proptest::prelude::*;
 
 type Fields = Vec<(String, String)>;
+/// A block in hexadecimal, its fields, and the dynamic table's size behind it.
+type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], usize);
 
 pub(crate) fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
@@ -25,7 +27,7 @@ fn decode(decoder: &mut Decoder, block: &[u8]) -> Result<Fields, Error> {
 }
 
 /// Decodes blocks in order and compares fields and the dynamic table's size behind each.
-fn check(max_table: usize, blocks: &[(&str, &[(&str, &str)], usize)]) {
+fn check(max_table: usize, blocks: &[Row<'_>]) {
     let mut decoder = Decoder::new(max_table);
     for (block, expected, size) in blocks {
         let fields = decode(&mut decoder, &unhex(block)).unwrap();

@@ -365,10 +365,7 @@ fn silence_is_probed_and_then_ends_the_connection() {
 fn settings_must_be_acknowledged() {
     let mut peer = Peer::raw(Config::default());
     for at in 1..30 {
-        peer.send_at(
-            Duration::from_secs(at),
-            &PREFACE[at as usize - 1..at as usize].to_vec(),
-        );
+        peer.send_at(Duration::from_secs(at), &PREFACE[at as usize - 1..at as usize]);
         if at as usize == PREFACE.len() {
             break;
         }
