@@ -25,7 +25,11 @@ enum Command {
     /// Serve cameras and viewers until SIGTERM; SIGHUP reloads the certificate.
     Run {
         /// Configuration file (TOML).
-        #[arg(long, value_name = "FILE", default_value = "/etc/lenscap-gateway/gateway.toml")]
+        #[arg(
+            long,
+            value_name = "FILE",
+            default_value = "/etc/lenscap-gateway/gateway.toml"
+        )]
         config: PathBuf,
         /// How log lines on stderr look.
         #[arg(long, value_enum, default_value_t)]
@@ -37,7 +41,11 @@ enum Command {
     /// Check a configuration and every file it names, and exit.
     Check {
         /// Configuration file (TOML).
-        #[arg(long, value_name = "FILE", default_value = "/etc/lenscap-gateway/gateway.toml")]
+        #[arg(
+            long,
+            value_name = "FILE",
+            default_value = "/etc/lenscap-gateway/gateway.toml"
+        )]
         config: PathBuf,
     },
 }
@@ -53,7 +61,11 @@ struct Listening {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check { config } => check(&config),
-        Command::Run { config, log_format, log_level } => {
+        Command::Run {
+            config,
+            log_format,
+            log_level,
+        } => {
             logging::init(log_format, &log_level);
             run(&config)
         }
@@ -66,7 +78,12 @@ fn check(path: &Path) -> ExitCode {
             for warning in warnings {
                 eprintln!("warning: {warning}");
             }
-            println!("{}: ok, {} cameras, {} viewers", path.display(), config.cameras.len(), config.viewers.len());
+            println!(
+                "{}: ok, {} cameras, {} viewers",
+                path.display(),
+                config.cameras.len(),
+                config.viewers.len()
+            );
             ExitCode::SUCCESS
         }
         Err(errors) => {
@@ -107,7 +124,10 @@ async fn serve(config: config::Config) -> Result<(), Box<dyn std::error::Error>>
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let gateway = Gateway::bind(config).await?;
-    let line = Listening { event: "listening", addresses: gateway.addresses() };
+    let line = Listening {
+        event: "listening",
+        addresses: gateway.addresses(),
+    };
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{}", serde_json::to_string(&line)?)?;
     stdout.flush()?;

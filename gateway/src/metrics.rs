@@ -111,11 +111,27 @@ impl Metrics {
         };
         let registry = &mut metrics.registry;
         registry.register("uplinks", "Uplinks that are up", metrics.uplinks.clone());
-        registry.register("uplinks_accepted", "Uplinks that came up", metrics.uplinks_accepted.clone());
-        registry.register("uplinks_refused", "Uplinks refused", metrics.uplinks_refused.clone());
+        registry.register(
+            "uplinks_accepted",
+            "Uplinks that came up",
+            metrics.uplinks_accepted.clone(),
+        );
+        registry.register(
+            "uplinks_refused",
+            "Uplinks refused",
+            metrics.uplinks_refused.clone(),
+        );
         registry.register("viewers", "RTSP connections of viewers", metrics.viewers.clone());
-        registry.register("sessions", "RTSP sessions through uplinks", metrics.sessions.clone());
-        registry.register("sessions_opened", "RTSP sessions opened", metrics.sessions_opened.clone());
+        registry.register(
+            "sessions",
+            "RTSP sessions through uplinks",
+            metrics.sessions.clone(),
+        );
+        registry.register(
+            "sessions_opened",
+            "RTSP sessions opened",
+            metrics.sessions_opened.clone(),
+        );
         registry.register("auth_failures", "Failed logins", metrics.auth_failures.clone());
         registry.register("bytes", "Bytes of RTSP and media", metrics.bytes.clone());
         registry.register("snapshots", "Snapshots", metrics.snapshots.clone());
@@ -124,7 +140,9 @@ impl Metrics {
 
     /// Counts a refused uplink.
     pub fn refused(&self, reason: Refused) {
-        self.uplinks_refused.get_or_create(&RefusedLabels { reason }).inc();
+        self.uplinks_refused
+            .get_or_create(&RefusedLabels { reason })
+            .inc();
     }
 
     /// Counts a snapshot.

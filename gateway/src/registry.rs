@@ -30,9 +30,19 @@ impl Registry {
     /// A registry of cameras without uplinks; a camera is known by its index in `names`.
     #[must_use]
     pub fn new(names: &[String]) -> Self {
-        let entry = |name: &String| Entry { name: name.clone(), uplinks: Mutex::default() };
-        let by_name = names.iter().enumerate().map(|(index, name)| (name.clone(), index)).collect();
-        Self { entries: names.iter().map(entry).collect(), by_name }
+        let entry = |name: &String| Entry {
+            name: name.clone(),
+            uplinks: Mutex::default(),
+        };
+        let by_name = names
+            .iter()
+            .enumerate()
+            .map(|(index, name)| (name.clone(), index))
+            .collect();
+        Self {
+            entries: names.iter().map(entry).collect(),
+            by_name,
+        }
     }
 
     /// The index of a camera.
@@ -62,7 +72,8 @@ impl Registry {
     /// The uplinks of a camera, the newest first.
     #[must_use]
     pub fn uplinks(&self, camera: usize) -> Vec<Arc<Uplink>> {
-        self.with(camera, |uplinks| uplinks.iter().rev().cloned().collect()).unwrap_or_default()
+        self.with(camera, |uplinks| uplinks.iter().rev().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// Adds an uplink; false if the camera has too many.
@@ -85,6 +96,9 @@ impl Registry {
 
     fn with<T>(&self, camera: usize, act: impl FnOnce(&mut Vec<Arc<Uplink>>) -> T) -> Option<T> {
         let entry = self.entries.get(camera)?;
-        Some(act(&mut entry.uplinks.lock().unwrap_or_else(PoisonError::into_inner)))
+        Some(act(&mut entry
+            .uplinks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)))
     }
 }

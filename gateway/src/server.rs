@@ -54,6 +54,27 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
+    /// Nothing is connected yet.
+    #[must_use]
+    pub fn new(
+        cameras: &[String],
+        policy: Policy,
+        uplink_path: String,
+        fingerprints: BTreeMap<Sha256Hash, usize>,
+        tokens: BTreeMap<Sha256Hash, usize>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            registry: Registry::new(cameras),
+            metrics: Metrics::new(),
+            policy: Arc::new(policy),
+            start: Instant::now(),
+            uplink_path,
+            fingerprints,
+            tokens,
+            throttle: Mutex::default(),
+        })
+    }
+
     /// The table of failed logins.
     pub fn throttle(&self) -> MutexGuard<'_, Throttle> {
         self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
@@ -129,26 +150,31 @@ impl Gateway {
     /// # Errors
     /// See [`StartError`].
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        let realm = config.rtsp.as_ref().map_or(DEFAULT_REALM, |rtsp| rtsp.realm.as_str());
+        let realm = config
+            .rtsp
+            .as_ref()
+            .map_or(DEFAULT_REALM, |rtsp| rtsp.realm.as_str());
         let policy = Policy {
             digest: DigestServer::new(&rand::random(), realm, &config.algorithms),
             viewers: config.viewers,
             cameras: config.cameras.iter().cloned().collect(),
         };
-        let shared = Arc::new(Shared {
-            registry: Registry::new(&config.cameras),
-            metrics: Metrics::new(),
-            policy: Arc::new(policy),
-            start: Instant::now(),
-            uplink_path: config.uplink.path,
-            fingerprints: config.fingerprints,
-            tokens: config.tokens,
-            throttle: Mutex::default(),
-        });
-        let identity = tls::Identity::new(config.uplink.identity);
+        let uplinks = config.uplink;
+        let shared = Shared::new(
+            &config.cameras,
+            policy,
+            uplinks.path,
+            config.fingerprints,
+            config.tokens,
+        );
+        let identity = tls::Identity::new(uplinks.identity);
         let tls = tls::server_config(Arc::clone(&identity))?;
-        let (uplink, uplink_address) = listen("[uplink]", config.uplink.listen).await?;
-        let mut addresses = Addresses { uplink: uplink_address, rtsp: None, http: None };
+        let (uplink, uplink_address) = listen("[uplink]", uplinks.listen).await?;
+        let mut addresses = Addresses {
+            uplink: uplink_address,
+            rtsp: None,
+            http: None,
+        };
         let rtsp = match config.rtsp {
             Some(rtsp) => {
                 let (socket, address) = listen("[rtsp]", rtsp.listen).await?;
@@ -165,9 +191,22 @@ impl Gateway {
             }
             None => None,
         };
-        let reloader = Reloader { cert: config.uplink.cert, key: config.uplink.key, identity };
-        let max_uplinks = config.uplink.max_uplinks;
-        Ok(Self { shared, tls, reloader, max_uplinks, uplink, rtsp, http, addresses })
+        let reloader = Reloader {
+            cert: uplinks.cert,
+            key: uplinks.key,
+            identity,
+        };
+        let max_uplinks = uplinks.max_uplinks;
+        Ok(Self {
+            shared,
+            tls,
+            reloader,
+            max_uplinks,
+            uplink,
+            rtsp,
+            http,
+            addresses,
+        })
     }
 
     /// What was bound.
@@ -199,11 +238,23 @@ impl Gateway {
         tokio::spawn(listener.run(self.uplink));
         if let Some((socket, max_viewers)) = self.rtsp {
             let shared = Arc::clone(&self.shared);
-            tokio::spawn(rtsp::server::run(socket, shared, max_viewers, viewers_stopping.clone(), viewer_alive.clone()));
+            tokio::spawn(rtsp::server::run(
+                socket,
+                shared,
+                max_viewers,
+                viewers_stopping.clone(),
+                viewer_alive.clone(),
+            ));
         }
         if let Some((socket, token)) = self.http {
             let shared = Arc::clone(&self.shared);
-            tokio::spawn(http::run(socket, shared, token, viewers_stopping, viewer_alive.clone()));
+            tokio::spawn(http::run(
+                socket,
+                shared,
+                token,
+                viewers_stopping,
+                viewer_alive.clone(),
+            ));
         }
         drop(viewer_alive);
         stop.await;
@@ -223,7 +274,11 @@ async fn end(stop: watch::Sender<bool>, mut done: mpsc::Receiver<()>) {
 }
 
 async fn listen(what: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let error = |source| StartError::Listen { what, address, source };
+    let error = |source| StartError::Listen {
+        what,
+        address,
+        source,
+    };
     let socket = TcpListener::bind(address).await.map_err(error)?;
     let bound = socket.local_addr().map_err(error)?;
     Ok((socket, bound))

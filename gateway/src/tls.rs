@@ -82,20 +82,31 @@ impl IdentityError {
 /// # Errors
 /// See [`IdentityError`].
 pub fn load_identity(cert: &Path, key: &Path) -> Result<Arc<CertifiedKey>, IdentityError> {
-    let cert_error = |source| IdentityError::Cert { path: cert.to_owned(), source };
-    let chain: Vec<_> =
-        CertificateDer::pem_file_iter(cert).map_err(cert_error)?.collect::<Result<_, _>>().map_err(cert_error)?;
+    let cert_error = |source| IdentityError::Cert {
+        path: cert.to_owned(),
+        source,
+    };
+    let chain: Vec<_> = CertificateDer::pem_file_iter(cert)
+        .map_err(cert_error)?
+        .collect::<Result<_, _>>()
+        .map_err(cert_error)?;
     if chain.is_empty() {
         return Err(cert_error(rustls::pki_types::pem::Error::NoItemsFound));
     }
-    let der = PrivateKeyDer::from_pem_file(key)
-        .map_err(|source| IdentityError::Key { path: key.to_owned(), source })?;
+    let der = PrivateKeyDer::from_pem_file(key).map_err(|source| IdentityError::Key {
+        path: key.to_owned(),
+        source,
+    })?;
     match CertifiedKey::from_der(chain, der, &ring::default_provider()) {
         Ok(identity) => Ok(Arc::new(identity)),
-        Err(Error::InconsistentKeys(_)) => {
-            Err(IdentityError::Mismatch { key: key.to_owned(), cert: cert.to_owned() })
-        }
-        Err(source) => Err(IdentityError::Unusable { path: key.to_owned(), source }),
+        Err(Error::InconsistentKeys(_)) => Err(IdentityError::Mismatch {
+            key: key.to_owned(),
+            cert: cert.to_owned(),
+        }),
+        Err(source) => Err(IdentityError::Unusable {
+            path: key.to_owned(),
+            source,
+        }),
     }
 }
 
@@ -128,7 +139,9 @@ impl ResolvesServerCert for Identity {
 /// The ticket key could not be made.
 pub fn server_config(identity: Arc<Identity>) -> Result<Arc<ServerConfig>, Error> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = Arc::new(AnyProvenKey { provider: Arc::clone(&provider) });
+    let verifier = Arc::new(AnyProvenKey {
+        provider: Arc::clone(&provider),
+    });
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_client_cert_verifier(verifier)
@@ -176,7 +189,12 @@ impl ClientCertVerifier for AnyProvenKey {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -185,10 +203,17 @@ impl ClientCertVerifier for AnyProvenKey {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -1,4 +1,5 @@
 //! The configuration: the shipped example, and every kind of mistake with its place.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod support;
 
@@ -14,7 +15,10 @@ fn folder() -> tempfile::TempDir {
     let pair = self_signed("localhost");
     std::fs::write(folder.path().join("gw.pem"), pair.cert.pem()).unwrap();
     write_private(&folder.path().join("gw.key"), &pair.signing_key.serialize_pem());
-    write_private(&folder.path().join("other.key"), &self_signed("x").signing_key.serialize_pem());
+    write_private(
+        &folder.path().join("other.key"),
+        &self_signed("x").signing_key.serialize_pem(),
+    );
     write_private(&folder.path().join("pw"), "secret\n");
     write_private(&folder.path().join("token"), "0123456789abcdefghij\n");
     write_private(&folder.path().join("empty"), "\n");
@@ -25,7 +29,9 @@ fn folder() -> tempfile::TempDir {
 const UPLINK: &str = "[uplink]\nlisten = \"127.0.0.1:0\"\ncert = \"gw.pem\"\nkey = \"gw.key\"\n";
 
 fn errors(folder: &Path, text: &str) -> String {
-    config::parse(&folder.join("gateway.toml"), text).expect_err(text).to_string()
+    config::parse(&folder.join("gateway.toml"), text)
+        .expect_err(text)
+        .to_string()
 }
 
 #[test]
@@ -33,31 +39,82 @@ fn every_mistake_has_its_place() {
     let folder = folder();
     let camera = format!("[[camera]]\nname = \"a\"\ntoken_sha256 = \"{HASH}\"\n");
     for (text, expected) in [
-        (format!("{UPLINK}[rtsp]\nlisten = \"127.0.0.1:0\"\nrelm = \"x\"\n"), "gateway.toml:7:1: unknown field `relm`, expected one of `listen`, `realm`, `max_viewers` (did you mean `realm`?)"),
+        (
+            format!("{UPLINK}[rtsp]\nlisten = \"127.0.0.1:0\"\nrelm = \"x\"\n"),
+            "gateway.toml:7:1: unknown field `relm`, expected one of `listen`, `realm`, `max_viewers` (did you mean `realm`?)",
+        ),
         ("[uplink\n".to_owned(), "gateway.toml:1:"),
         (UPLINK.replace("listen", "lisen"), "(did you mean `listen`?)"),
-        (UPLINK.replace("127.0.0.1:0", "localhost"), ":2:10: must be IP:PORT"),
+        (
+            UPLINK.replace("127.0.0.1:0", "localhost"),
+            ":2:10: must be IP:PORT",
+        ),
         (UPLINK.replace("gw.pem", "none.pem"), ":3:8: "),
-        (UPLINK.replace("gw.key", "other.key"), "other.key is not the private key of "),
+        (
+            UPLINK.replace("gw.key", "other.key"),
+            "other.key is not the private key of ",
+        ),
         (UPLINK.replace("gw.key", "pw"), "no usable PEM private key"),
         (UPLINK.replace("gw.key", "open"), ":4:7: "),
         (format!("{UPLINK}path = \"uplink\"\n"), "must begin with `/`"),
-        (format!("{UPLINK}[http]\nlisten = \"0.0.0.0:0\"\n"), "would be open to everyone: add `token_file`"),
-        (format!("{UPLINK}[http]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"pw\"\n"), "shorter than 16"),
-        (format!("{UPLINK}[[camera]]\nname = \"a\"\n"), "needs `fingerprint`"),
-        (format!("{UPLINK}[[camera]]\nname = \"a/b\"\ntoken_sha256 = \"{HASH}\"\n"), ":6:8: must have 1 to 64"),
-        (format!("{UPLINK}[[camera]]\nname = \"a\"\nfingerprint = \"{HASH}\"\n"), "must be `sha256:` and 64 hex digits"),
-        (format!("{UPLINK}{camera}{camera}"), "there is a camera of this name already"),
-        (format!("{UPLINK}{camera}{}", camera.replace("\"a\"", "\"b\"")), "belongs to another camera already"),
-        (format!("{UPLINK}[[viewer]]\nuser = \"u\"\n"), "needs `password_file`"),
-        (format!("{UPLINK}[[viewer]]\nuser = \"u\"\npassword_file = \"none\"\n"), "cannot be read"),
-        (format!("{UPLINK}[[viewer]]\nuser = \"u\"\npassword_file = \"empty\"\n"), "empty first line"),
-        (format!("{UPLINK}[[viewer]]\nuser = \"u\"\npassword_file = \"open\"\n"), "chmod 600"),
-        (format!("{UPLINK}[[viewer]]\nuser = \"u\"\nha1_md5 = \"abc\"\n"), "must be 32 hex digits"),
-        (format!("{UPLINK}[[viewer]]\nuser = \"u\"\npassword_file = \"pw\"\ncameras = [\"b\"]\n"), ":8:12: there is no camera \"b\""),
+        (
+            format!("{UPLINK}[http]\nlisten = \"0.0.0.0:0\"\n"),
+            "would be open to everyone: add `token_file`",
+        ),
+        (
+            format!("{UPLINK}[http]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"pw\"\n"),
+            "shorter than 16",
+        ),
+        (
+            format!("{UPLINK}[[camera]]\nname = \"a\"\n"),
+            "needs `fingerprint`",
+        ),
+        (
+            format!("{UPLINK}[[camera]]\nname = \"a/b\"\ntoken_sha256 = \"{HASH}\"\n"),
+            ":6:8: must have 1 to 64",
+        ),
+        (
+            format!("{UPLINK}[[camera]]\nname = \"a\"\nfingerprint = \"{HASH}\"\n"),
+            "must be `sha256:` and 64 hex digits",
+        ),
+        (
+            format!("{UPLINK}{camera}{camera}"),
+            "there is a camera of this name already",
+        ),
+        (
+            format!("{UPLINK}{camera}{}", camera.replace("\"a\"", "\"b\"")),
+            "belongs to another camera already",
+        ),
+        (
+            format!("{UPLINK}[[viewer]]\nuser = \"u\"\n"),
+            "needs `password_file`",
+        ),
+        (
+            format!("{UPLINK}[[viewer]]\nuser = \"u\"\npassword_file = \"none\"\n"),
+            "cannot be read",
+        ),
+        (
+            format!("{UPLINK}[[viewer]]\nuser = \"u\"\npassword_file = \"empty\"\n"),
+            "empty first line",
+        ),
+        (
+            format!("{UPLINK}[[viewer]]\nuser = \"u\"\npassword_file = \"open\"\n"),
+            "chmod 600",
+        ),
+        (
+            format!("{UPLINK}[[viewer]]\nuser = \"u\"\nha1_md5 = \"abc\"\n"),
+            "must be 32 hex digits",
+        ),
+        (
+            format!("{UPLINK}[[viewer]]\nuser = \"u\"\npassword_file = \"pw\"\ncameras = [\"b\"]\n"),
+            ":8:12: there is no camera \"b\"",
+        ),
     ] {
         let shown = errors(folder.path(), &text);
-        assert!(shown.contains(expected), "{text}\ngave: {shown}\nexpected: {expected}");
+        assert!(
+            shown.contains(expected),
+            "{text}\ngave: {shown}\nexpected: {expected}"
+        );
         assert!(!shown.contains("secret"));
     }
 }
@@ -65,7 +122,9 @@ fn every_mistake_has_its_place() {
 #[test]
 fn several_mistakes_are_told_at_once_and_hashes_are_not_quoted() {
     let folder = folder();
-    let text = format!("{UPLINK}path = \"x\"\n[[viewer]]\nuser = \"u\"\nha1_md5 = \"deadbeef\"\ncameras = [\"b\"]\n");
+    let text = format!(
+        "{UPLINK}path = \"x\"\n[[viewer]]\nuser = \"u\"\nha1_md5 = \"deadbeef\"\ncameras = [\"b\"]\n"
+    );
     let shown = errors(folder.path(), &text);
     assert_eq!(shown.lines().count(), 3, "{shown}");
     assert!(!shown.contains("deadbeef"));
@@ -76,9 +135,12 @@ fn the_shipped_example_is_valid() {
     let folder = folder();
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/gateway/gateway.toml");
     let text = std::fs::read_to_string(example).unwrap();
-    for (name, from) in
-        [("gateway.pem", "gw.pem"), ("gateway.key", "gw.key"), ("alice.password", "pw"), ("http.token", "token")]
-    {
+    for (name, from) in [
+        ("gateway.pem", "gw.pem"),
+        ("gateway.key", "gw.key"),
+        ("alice.password", "pw"),
+        ("http.token", "token"),
+    ] {
         std::fs::copy(folder.path().join(from), folder.path().join(name)).unwrap();
     }
     let loaded = config::parse(&folder.path().join("gateway.toml"), &text).unwrap();

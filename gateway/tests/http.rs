@@ -1,4 +1,5 @@
 //! The HTTP API.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod support;
 
@@ -7,12 +8,26 @@ use support::*;
 #[tokio::test]
 async fn cameras_status_and_snapshots() {
     let gateway = TestGateway::start().await;
-    assert_eq!(gateway.http("GET", "/healthz", "", b"").await, (200, b"ok\n".to_vec()));
-    assert_eq!(gateway.http("GET", "/cameras/front/main.jpg", "", b"").await.0, 503);
+    assert_eq!(
+        gateway.http("GET", "/healthz", "", b"").await,
+        (200, b"ok\n".to_vec())
+    );
+    assert_eq!(
+        gateway.http("GET", "/cameras/front/main.jpg", "", b"").await.0,
+        503
+    );
     let _agent = gateway.front(Play::Silent).await;
-    let list = gateway.wait_for(|list| list.contains("\"profiles\":[\"main\",\"sub\"]")).await;
-    assert!(list.contains("\"agent_version\":\"1.2.3\"") && list.contains("\"peer\":\"127.0.0.1:"), "{list}");
-    assert!(list.contains("{\"name\":\"back\",\"online\":false,\"since\":null,\"peer\":null"), "{list}");
+    let list = gateway
+        .wait_for(|list| list.contains("\"profiles\":[\"main\",\"sub\"]"))
+        .await;
+    assert!(
+        list.contains("\"agent_version\":\"1.2.3\"") && list.contains("\"peer\":\"127.0.0.1:"),
+        "{list}"
+    );
+    assert!(
+        list.contains("{\"name\":\"back\",\"online\":false,\"since\":null,\"peer\":null"),
+        "{list}"
+    );
     let (status, body) = gateway.http("GET", "/cameras/front/status", "", b"").await;
     assert_eq!(status, 200);
     assert!(body.starts_with(b"{\"version\":\"1.2.3\""));
@@ -54,10 +69,17 @@ async fn moves_are_passed_on() {
     assert_eq!(agent.next().await, Seen::Moved(None));
     let body = br#"{"target":"https://next.example/onvif/uplink"}"#;
     assert_eq!(gateway.http("POST", "/cameras/front/move", "", body).await.0, 202);
-    assert_eq!(agent.next().await, Seen::Moved(Some("https://next.example/onvif/uplink".to_owned())));
+    assert_eq!(
+        agent.next().await,
+        Seen::Moved(Some("https://next.example/onvif/uplink".to_owned()))
+    );
     let body = br#"{"target":"https://elsewhere.example/"}"#;
     assert_eq!(gateway.http("POST", "/cameras/front/move", "", body).await.0, 403);
-    for bad in [&br#"{"target":"http://plain.example/"}"#[..], b"{", br#"{"other":1}"#] {
+    for bad in [
+        &br#"{"target":"http://plain.example/"}"#[..],
+        b"{",
+        br#"{"other":1}"#,
+    ] {
         assert_eq!(gateway.http("POST", "/cameras/front/move", "", bad).await.0, 400);
     }
     assert_eq!(gateway.http("POST", "/cameras/back/move", "", b"").await.0, 503);

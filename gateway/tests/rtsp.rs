@@ -1,4 +1,5 @@
 //! Viewers: logins, rewriting, media, back-pressure and losses.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod support;
 
@@ -10,12 +11,23 @@ use tokio::io::AsyncWriteExt as _;
 async fn plays(gateway: &TestGateway, agent: &mut Agent, path: &str, count: usize, size: usize) {
     let mut viewer = Viewer::connect(gateway, "alice", "secret", path).await;
     assert_eq!(viewer.request("OPTIONS", "", "").await.status(), 200);
-    let reply = viewer.request("DESCRIBE", "?x=1", "Accept: application/sdp\r\n").await;
+    let reply = viewer
+        .request("DESCRIBE", "?x=1", "Accept: application/sdp\r\n")
+        .await;
     assert_eq!(reply.status(), 200);
-    assert!(reply.head.contains(&format!("Content-Base: {}?x=1/\r\n", viewer.base())), "{}", reply.head);
+    assert!(
+        reply
+            .head
+            .contains(&format!("Content-Base: {}?x=1/\r\n", viewer.base())),
+        "{}",
+        reply.head
+    );
     assert_eq!(reply.body, SDP.as_bytes());
     let seen = agent.next_request().await;
-    assert_eq!(seen, "DESCRIBE rtsp://lenscap/main?x=1 RTSP/1.0\r\nCSeq: 3\r\nAccept: application/sdp\r\n\r\n");
+    assert_eq!(
+        seen,
+        "DESCRIBE rtsp://lenscap/main?x=1 RTSP/1.0\r\nCSeq: 3\r\nAccept: application/sdp\r\n\r\n"
+    );
     viewer.play().await;
     viewer.read_frames(count * (size + 4)).await;
     let expected: Vec<u8> = (0..count).flat_map(|n| frame(n, size)).collect();
@@ -24,8 +36,14 @@ async fn plays(gateway: &TestGateway, agent: &mut Agent, path: &str, count: usiz
         assert!(agent.next_request().await.starts_with(method));
     }
     viewer.stream.write_all(b"$\x01\x00\x04abcd").await.unwrap();
-    assert_eq!(viewer.request("TEARDOWN", "", "Session: 77\r\n").await.status(), 200);
-    assert_eq!(agent.next_request().await, "$\u{1}\0\u{4}abcdTEARDOWN rtsp://lenscap/main RTSP/1.0\r\nCSeq: 7\r\nSession: 77\r\n\r\n");
+    assert_eq!(
+        viewer.request("TEARDOWN", "", "Session: 77\r\n").await.status(),
+        200
+    );
+    assert_eq!(
+        agent.next_request().await,
+        "$\u{1}\0\u{4}abcdTEARDOWN rtsp://lenscap/main RTSP/1.0\r\nCSeq: 7\r\nSession: 77\r\n\r\n"
+    );
     drop(viewer);
     assert_eq!(agent.next().await, Seen::Closed(1000));
 }
@@ -146,9 +164,17 @@ async fn a_lost_uplink_ends_its_viewers_at_once() {
     let start = std::time::Instant::now();
     viewer.closed().await;
     assert!(start.elapsed() < Duration::from_secs(5));
-    gateway.wait_for(|list| list.contains("\"name\":\"front\",\"online\":false")).await;
+    gateway
+        .wait_for(|list| list.contains("\"name\":\"front\",\"online\":false"))
+        .await;
     let mut next = Viewer::connect(&gateway, "alice", "secret", "front/main").await;
     let reply = next.request("DESCRIBE", "", "").await;
-    assert!(reply.head.starts_with("RTSP/1.0 503 Camera Offline\r\nCSeq: 2\r\n"), "{}", reply.head);
+    assert!(
+        reply
+            .head
+            .starts_with("RTSP/1.0 503 Camera Offline\r\nCSeq: 2\r\n"),
+        "{}",
+        reply.head
+    );
     assert_eq!(gateway.metric("sessions").await, 0.0);
 }

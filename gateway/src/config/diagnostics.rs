@@ -22,7 +22,11 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     pub(super) fn file(path: &Path, message: String) -> Self {
-        Self { file: path.to_owned(), place: None, message }
+        Self {
+            file: path.to_owned(),
+            place: None,
+            message,
+        }
     }
 }
 
@@ -70,7 +74,12 @@ pub(super) struct Collector<'a> {
 
 impl<'a> Collector<'a> {
     pub(super) fn new(path: &'a Path, text: &'a str) -> Self {
-        Self { path, text, errors: Vec::new(), warnings: Vec::new() }
+        Self {
+            path,
+            text,
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
     pub(super) fn error(&mut self, span: Range<usize>, message: impl fmt::Display) {
@@ -81,11 +90,16 @@ impl<'a> Collector<'a> {
     }
 
     pub(super) fn warn_file(&mut self, message: &str) {
-        self.warnings.push(Diagnostic::file(self.path, message.to_owned()));
+        self.warnings
+            .push(Diagnostic::file(self.path, message.to_owned()));
     }
 
     pub(super) fn finish(self) -> Result<Vec<Diagnostic>, Errors> {
-        if self.errors.is_empty() { Ok(self.warnings) } else { Err(Errors(self.errors)) }
+        if self.errors.is_empty() {
+            Ok(self.warnings)
+        } else {
+            Err(Errors(self.errors))
+        }
     }
 
     /// An error of the TOML parser. Its own rendering quotes the line, which may hold a hash: only message and place
@@ -105,7 +119,11 @@ impl<'a> Collector<'a> {
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
             (line, column)
         });
-        Diagnostic { file: self.path.to_owned(), place, message }
+        Diagnostic {
+            file: self.path.to_owned(),
+            place,
+            message,
+        }
     }
 }
 
@@ -115,7 +133,9 @@ fn nearest_key(message: &str) -> Option<&str> {
     let mut quoted = rest.split('`').skip(1).step_by(2);
     let given = quoted.next()?;
     let distance = |key: &str| edits(given, key);
-    quoted.filter(|key| distance(key) <= MAX_EDITS).min_by_key(|key| distance(key))
+    quoted
+        .filter(|key| distance(key) <= MAX_EDITS)
+        .min_by_key(|key| distance(key))
 }
 
 /// Levenshtein distance.

@@ -10,10 +10,15 @@ const OTHERS: u32 = 0o007;
 
 /// Refuses a file that everyone on the machine may read or write.
 pub(super) fn private(path: &Path) -> Result<(), String> {
-    let Ok(meta) = fs::metadata(path) else { return Ok(()) };
+    let Ok(meta) = fs::metadata(path) else {
+        return Ok(());
+    };
     let mode = meta.permissions().mode() & 0o777;
     if mode & OTHERS != 0 {
-        return Err(format!("{} is open to everyone (mode {mode:04o}): chmod 600 it", path.display()));
+        return Err(format!(
+            "{} is open to everyone (mode {mode:04o}): chmod 600 it",
+            path.display()
+        ));
     }
     Ok(())
 }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use rustls::sign::CertifiedKey;
 use toml::Spanned;
 
-pub use diagnostics::{Diagnostic, Errors};
 use diagnostics::Collector;
+pub use diagnostics::{Diagnostic, Errors};
 
 use crate::rtsp::digest::{Algorithm, Ha1};
 use crate::rtsp::guard::Viewer;
@@ -121,9 +121,15 @@ pub fn parse(path: &Path, text: &str) -> Result<Loaded, Errors> {
     };
     let folder = path.parent().unwrap_or(Path::new("."));
     let rtsp = file.rtsp.as_ref().map(|raw| check_rtsp(&mut collect, raw));
-    let realm = rtsp.as_ref().map_or(DEFAULT_REALM, |rtsp| rtsp.realm.as_str()).to_owned();
+    let realm = rtsp
+        .as_ref()
+        .map_or(DEFAULT_REALM, |rtsp| rtsp.realm.as_str())
+        .to_owned();
     let uplink = check_uplink(&mut collect, folder, &file.uplink);
-    let http = file.http.as_ref().map(|raw| check_http(&mut collect, folder, raw));
+    let http = file
+        .http
+        .as_ref()
+        .map(|raw| check_http(&mut collect, folder, raw));
     let mut cameras = Cameras::default();
     for camera in &file.camera {
         check_camera(&mut collect, camera, &mut cameras);
@@ -134,7 +140,9 @@ pub fn parse(path: &Path, text: &str) -> Result<Loaded, Errors> {
     }
     let algorithms = common_algorithms(&viewers);
     if algorithms.is_empty() {
-        collect.warn_file("no Digest algorithm serves every viewer: give each ha1_sha256 and ha1_md5, or a password_file");
+        collect.warn_file(
+            "no Digest algorithm serves every viewer: give each ha1_sha256 and ha1_md5, or a password_file",
+        );
     }
     if cameras.names.is_empty() {
         collect.warn_file("no [[camera]]: every uplink will be refused");
@@ -143,9 +151,24 @@ pub fn parse(path: &Path, text: &str) -> Result<Loaded, Errors> {
         collect.warn_file("no [[viewer]]: nobody can watch over RTSP");
     }
     let warnings = collect.finish()?;
-    let Some(uplink) = uplink else { return Err(Errors::default()) };
-    let Cameras { names, fingerprints, tokens } = cameras;
-    let config = Config { uplink, rtsp, http, cameras: names, fingerprints, tokens, viewers, algorithms };
+    let Some(uplink) = uplink else {
+        return Err(Errors::default());
+    };
+    let Cameras {
+        names,
+        fingerprints,
+        tokens,
+    } = cameras;
+    let config = Config {
+        uplink,
+        rtsp,
+        http,
+        cameras: names,
+        fingerprints,
+        tokens,
+        viewers,
+        algorithms,
+    };
     Ok(Loaded { config, warnings })
 }
 
@@ -167,10 +190,21 @@ fn check_uplink(collect: &mut Collector, folder: &Path, raw: &raw::Uplink) -> Op
     match tls::load_identity(&cert, &key) {
         Ok(identity) => {
             let max_uplinks = raw.max_uplinks.unwrap_or(DEFAULT_MAX_UPLINKS);
-            Some(UplinkConfig { listen, cert, key, path, max_uplinks, identity })
+            Some(UplinkConfig {
+                listen,
+                cert,
+                key,
+                path,
+                max_uplinks,
+                identity,
+            })
         }
         Err(error) => {
-            let span = if error.is_about_key() { raw.key.span() } else { raw.cert.span() };
+            let span = if error.is_about_key() {
+                raw.key.span()
+            } else {
+                raw.cert.span()
+            };
             collect.error(span, error);
             None
         }
@@ -178,11 +212,17 @@ fn check_uplink(collect: &mut Collector, folder: &Path, raw: &raw::Uplink) -> Op
 }
 
 fn check_rtsp(collect: &mut Collector, raw: &raw::Rtsp) -> RtspConfig {
-    let realm = raw.realm.as_ref().map_or(DEFAULT_REALM, |realm| realm.get_ref().as_str());
+    let realm = raw
+        .realm
+        .as_ref()
+        .map_or(DEFAULT_REALM, |realm| realm.get_ref().as_str());
     if let Some(spanned) = &raw.realm
         && (realm.is_empty() || realm.contains(['"', '\\']) || realm.chars().any(char::is_control))
     {
-        collect.error(spanned.span(), "must not be empty, nor have quotes, backslashes or control characters");
+        collect.error(
+            spanned.span(),
+            "must not be empty, nor have quotes, backslashes or control characters",
+        );
     }
     RtspConfig {
         listen: address(collect, &raw.listen),
@@ -193,19 +233,20 @@ fn check_rtsp(collect: &mut Collector, raw: &raw::Rtsp) -> RtspConfig {
 
 fn check_http(collect: &mut Collector, folder: &Path, raw: &raw::Http) -> HttpConfig {
     let listen = address(collect, &raw.listen);
-    let token = raw.token_file.as_ref().and_then(|file| {
-        match files::secret_line(&folder.join(file.get_ref())) {
-            Ok(token) if token.len() < 16 => {
-                collect.error(file.span(), "the token is shorter than 16 characters");
-                None
-            }
-            Ok(token) => Some(tls::sha256(token.as_bytes())),
-            Err(why) => {
-                collect.error(file.span(), why);
-                None
-            }
-        }
-    });
+    let token =
+        raw.token_file
+            .as_ref()
+            .and_then(|file| match files::secret_line(&folder.join(file.get_ref())) {
+                Ok(token) if token.len() < 16 => {
+                    collect.error(file.span(), "the token is shorter than 16 characters");
+                    None
+                }
+                Ok(token) => Some(tls::sha256(token.as_bytes())),
+                Err(why) => {
+                    collect.error(file.span(), why);
+                    None
+                }
+            });
     if raw.token_file.is_none() && !listen.ip().is_loopback() {
         collect.error(
             raw.listen.span(),
@@ -231,15 +272,32 @@ fn check_camera(collect: &mut Collector, raw: &Spanned<raw::Camera>, cameras: &m
     let index = cameras.names.len();
     cameras.names.push(camera.name.get_ref().clone());
     if camera.fingerprint.is_none() && camera.token_sha256.is_none() {
-        collect.error(raw.span(), "needs `fingerprint` (of its key) or `token_sha256`, or it can never connect");
+        collect.error(
+            raw.span(),
+            "needs `fingerprint` (of its key) or `token_sha256`, or it can never connect",
+        );
     }
     if let Some(text) = &camera.fingerprint {
         let hex = text.get_ref().strip_prefix("sha256:").and_then(parse_hash);
-        claim(collect, text, hex, &mut cameras.fingerprints, index, "must be `sha256:` and 64 hex digits");
+        claim(
+            collect,
+            text,
+            hex,
+            &mut cameras.fingerprints,
+            index,
+            "must be `sha256:` and 64 hex digits",
+        );
     }
     if let Some(text) = &camera.token_sha256 {
         let hash = parse_hash(text.get_ref());
-        claim(collect, text, hash, &mut cameras.tokens, index, "must be 64 hex digits (printf %s TOKEN | sha256sum)");
+        claim(
+            collect,
+            text,
+            hash,
+            &mut cameras.tokens,
+            index,
+            "must be 64 hex digits (printf %s TOKEN | sha256sum)",
+        );
     }
 }
 
@@ -273,7 +331,10 @@ fn check_viewer(
     let viewer = raw.get_ref();
     let user = viewer.user.get_ref();
     if user.is_empty() || user.len() > MAX_NAME_BYTES || user.contains(['"', ':', '\\']) {
-        collect.error(viewer.user.span(), "must have 1 to 64 bytes, without quotes, colons and backslashes");
+        collect.error(
+            viewer.user.span(),
+            "must have 1 to 64 bytes, without quotes, colons and backslashes",
+        );
     }
     for name in viewer.cameras.iter().flatten() {
         if !cameras.contains(name.get_ref()) {
@@ -281,8 +342,16 @@ fn check_viewer(
         }
     }
     let ha1 = check_password(collect, folder, realm, raw);
-    let names = |names: &Vec<Spanned<String>>| names.iter().map(|name| name.get_ref().clone()).collect::<BTreeSet<_>>();
-    let entry = Viewer { ha1, cameras: viewer.cameras.as_ref().map(names) };
+    let names = |names: &Vec<Spanned<String>>| {
+        names
+            .iter()
+            .map(|name| name.get_ref().clone())
+            .collect::<BTreeSet<_>>()
+    };
+    let entry = Viewer {
+        ha1,
+        cameras: viewer.cameras.as_ref().map(names),
+    };
     if viewers.insert(user.clone(), entry).is_some() {
         collect.error(viewer.user.span(), "there is a viewer of this name already");
     }
@@ -292,7 +361,9 @@ fn check_password(collect: &mut Collector, folder: &Path, realm: &str, raw: &Spa
     let viewer = raw.get_ref();
     let hashed = viewer.ha1_md5.is_some() || viewer.ha1_sha256.is_some();
     match (&viewer.password_file, hashed) {
-        (Some(file), true) => collect.error(file.span(), "give either `password_file` or `ha1_...`, not both"),
+        (Some(file), true) => {
+            collect.error(file.span(), "give either `password_file` or `ha1_...`, not both")
+        }
         (None, false) => collect.error(raw.span(), "needs `password_file`, or `ha1_sha256` and `ha1_md5`"),
         (Some(file), false) => match files::secret_line(&folder.join(file.get_ref())) {
             Ok(password) => return Ha1::from_password(viewer.user.get_ref(), realm, &password),
@@ -308,7 +379,10 @@ fn check_password(collect: &mut Collector, folder: &Path, realm: &str, raw: &Spa
         }
         Some(hex.to_ascii_lowercase())
     };
-    Ha1 { md5: hash(&viewer.ha1_md5, 32), sha256: hash(&viewer.ha1_sha256, 64) }
+    Ha1 {
+        md5: hash(&viewer.ha1_md5, 32),
+        sha256: hash(&viewer.ha1_sha256, 64),
+    }
 }
 
 fn common_algorithms(viewers: &BTreeMap<String, Viewer>) -> Vec<Algorithm> {
@@ -326,13 +400,19 @@ fn check_name(collect: &mut Collector, name: &Spanned<String>) {
     let text = name.get_ref();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if text.is_empty() || text.len() > MAX_NAME_BYTES || text.starts_with('.') || !text.bytes().all(plain) {
-        collect.error(name.span(), "must have 1 to 64 of the letters a-z, A-Z, 0-9, `-`, `_` and `.`");
+        collect.error(
+            name.span(),
+            "must have 1 to 64 of the letters a-z, A-Z, 0-9, `-`, `_` and `.`",
+        );
     }
 }
 
 fn address(collect: &mut Collector, text: &Spanned<String>) -> SocketAddr {
     text.get_ref().parse().unwrap_or_else(|_| {
-        collect.error(text.span(), "must be IP:PORT, as in \"0.0.0.0:8554\" or \"[::]:8554\"");
+        collect.error(
+            text.span(),
+            "must be IP:PORT, as in \"0.0.0.0:8554\" or \"[::]:8554\"",
+        );
         SocketAddr::from(([127, 0, 0, 1], 0))
     })
 }

@@ -39,7 +39,13 @@ pub(super) async fn cameras(State(api): State<Api>) -> Response {
     let view = |camera: usize| {
         let uplink = registry.uplinks(camera).into_iter().next();
         let info = uplink.as_ref().map(|uplink| uplink.info()).unwrap_or_default();
-        let since = |uplink: &Arc<Uplink>| uplink.since().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs());
+        let since = |uplink: &Arc<Uplink>| {
+            uplink
+                .since()
+                .duration_since(UNIX_EPOCH)
+                .ok()
+                .map(|since| since.as_secs())
+        };
         CameraView {
             name: registry.name(camera).to_owned(),
             online: uplink.is_some(),
@@ -57,7 +63,17 @@ pub(super) async fn metrics(State(api): State<Api>) -> Response {
 }
 
 pub(super) async fn status(State(api): State<Api>, Path(camera): Path<String>) -> Response {
-    match ask_camera(&api, &camera, Method::GET, "/status", None, MAX_TEXT_BYTES, TEXT_DEADLINE).await {
+    match ask_camera(
+        &api,
+        &camera,
+        Method::GET,
+        "/status",
+        None,
+        MAX_TEXT_BYTES,
+        TEXT_DEADLINE,
+    )
+    .await
+    {
         Ok(response) if response.status() == StatusCode::OK => {
             ([(header::CONTENT_TYPE, "application/json")], response.into_body()).into_response()
         }
@@ -66,22 +82,41 @@ pub(super) async fn status(State(api): State<Api>, Path(camera): Path<String>) -
     }
 }
 
-pub(super) async fn snapshot(State(api): State<Api>, Path((camera, file)): Path<(String, String)>) -> Response {
+pub(super) async fn snapshot(
+    State(api): State<Api>,
+    Path((camera, file)): Path<(String, String)>,
+) -> Response {
     let Some(profile) = file.strip_suffix(".jpg").filter(|profile| is_segment(profile)) else {
-        return text(StatusCode::NOT_FOUND, "no such page; snapshots are at /cameras/<camera>/<profile>.jpg");
+        return text(
+            StatusCode::NOT_FOUND,
+            "no such page; snapshots are at /cameras/<camera>/<profile>.jpg",
+        );
     };
     let path = format!("/snapshot/{profile}");
-    let answer =
-        ask_camera(&api, &camera, Method::GET, &path, None, MAX_SNAPSHOT_BYTES, SNAPSHOT_DEADLINE).await;
+    let answer = ask_camera(
+        &api,
+        &camera,
+        Method::GET,
+        &path,
+        None,
+        MAX_SNAPSHOT_BYTES,
+        SNAPSHOT_DEADLINE,
+    )
+    .await;
     let (result, response) = match answer {
         Ok(response) => match response.status() {
             StatusCode::OK => (SnapshotResult::Ok, image(response.into_body())),
-            StatusCode::NOT_FOUND => {
-                (SnapshotResult::NotFound, text(StatusCode::NOT_FOUND, "the camera has no snapshot of this profile"))
-            }
-            StatusCode::GATEWAY_TIMEOUT => {
-                (SnapshotResult::Timeout, text(StatusCode::GATEWAY_TIMEOUT, "the camera did not answer in time"))
-            }
+            StatusCode::NOT_FOUND => (
+                SnapshotResult::NotFound,
+                text(
+                    StatusCode::NOT_FOUND,
+                    "the camera has no snapshot of this profile",
+                ),
+            ),
+            StatusCode::GATEWAY_TIMEOUT => (
+                SnapshotResult::Timeout,
+                text(StatusCode::GATEWAY_TIMEOUT, "the camera did not answer in time"),
+            ),
             other => (SnapshotResult::Error, bad_gateway(other, &response.into_body())),
         },
         Err(failure) => (failure.snapshot_result(), failure.into_response()),
@@ -107,9 +142,16 @@ struct Move {
 }
 
 pub(super) async fn move_camera(State(api): State<Api>, Path(camera): Path<String>, body: Bytes) -> Response {
-    let request = if body.trim_ascii().is_empty() { Ok(Move::default()) } else { serde_json::from_slice(&body) };
+    let request = if body.trim_ascii().is_empty() {
+        Ok(Move::default())
+    } else {
+        serde_json::from_slice(&body)
+    };
     let Ok(Move { target }) = request else {
-        return text(StatusCode::BAD_REQUEST, "the body must be empty or {\"target\": \"https://...\"}");
+        return text(
+            StatusCode::BAD_REQUEST,
+            "the body must be empty or {\"target\": \"https://...\"}",
+        );
     };
     let plain = |target: &String| {
         target.len() <= MAX_TARGET_BYTES
@@ -117,14 +159,33 @@ pub(super) async fn move_camera(State(api): State<Api>, Path(camera): Path<Strin
             && (target.starts_with("https://") || target.starts_with("wss://"))
     };
     if target.as_ref().is_some_and(|target| !plain(target)) {
-        return text(StatusCode::BAD_REQUEST, "the target must be an https: or wss: address");
+        return text(
+            StatusCode::BAD_REQUEST,
+            "the target must be an https: or wss: address",
+        );
     }
     let target = target.as_deref();
-    match ask_camera(&api, &camera, Method::POST, "/uplink/move", target, MAX_TEXT_BYTES, TEXT_DEADLINE).await {
+    match ask_camera(
+        &api,
+        &camera,
+        Method::POST,
+        "/uplink/move",
+        target,
+        MAX_TEXT_BYTES,
+        TEXT_DEADLINE,
+    )
+    .await
+    {
         Ok(response) => match response.status() {
             StatusCode::ACCEPTED => text(StatusCode::ACCEPTED, "the camera moves"),
-            StatusCode::FORBIDDEN => text(StatusCode::FORBIDDEN, "the camera's redirect_to does not allow this target"),
-            StatusCode::BAD_REQUEST => text(StatusCode::BAD_REQUEST, "the camera does not understand this target"),
+            StatusCode::FORBIDDEN => text(
+                StatusCode::FORBIDDEN,
+                "the camera's redirect_to does not allow this target",
+            ),
+            StatusCode::BAD_REQUEST => text(
+                StatusCode::BAD_REQUEST,
+                "the camera does not understand this target",
+            ),
             other => bad_gateway(other, &response.into_body()),
         },
         Err(failure) => failure.into_response(),
@@ -187,8 +248,17 @@ fn is_segment(text: &str) -> bool {
 }
 
 fn bad_gateway(status: StatusCode, body: &[u8]) -> Response {
-    let why: String = String::from_utf8_lossy(body).lines().next().unwrap_or_default().chars().take(200).collect();
-    text(StatusCode::BAD_GATEWAY, &format!("the agent answered {}: {why}", status.as_u16()))
+    let why: String = String::from_utf8_lossy(body)
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(200)
+        .collect();
+    text(
+        StatusCode::BAD_GATEWAY,
+        &format!("the agent answered {}: {why}", status.as_u16()),
+    )
 }
 
 fn text(status: StatusCode, why: &str) -> Response {

@@ -284,7 +284,11 @@ impl Bridge {
     async fn handle_viewer(&mut self) -> Result<(), End> {
         self.up_counter.inc_by(self.inbox.len() as u64);
         let mut input = self.inbox.split().freeze();
-        while let Some(piece) = self.from_viewer.poll_piece(&mut input).map_err(End::ViewerSplit)? {
+        while let Some(piece) = self
+            .from_viewer
+            .poll_piece(&mut input)
+            .map_err(End::ViewerSplit)?
+        {
             match piece {
                 Piece::Frames(frames) => self.push_up(&frames),
                 Piece::Body(body) => {
@@ -305,7 +309,11 @@ impl Bridge {
         let known = self.guard.user().is_some();
         self.forward_body = false;
         match self.guard.handle_viewer(now, head, blocked) {
-            Verdict::Reply { bytes, close, failed_login } => {
+            Verdict::Reply {
+                bytes,
+                close,
+                failed_login,
+            } => {
                 if failed_login {
                     self.shared.metrics.auth_failures.inc();
                     self.shared.throttle().handle_failure(now, self.address);
@@ -332,7 +340,11 @@ impl Bridge {
 
     /// Opens the session over the camera's newest uplink that takes one; false if the viewer was told why not.
     async fn open(&mut self, camera: &str, cseq: &[u8]) -> bool {
-        let uplinks = self.shared.registry.index(camera).map(|index| self.shared.registry.uplinks(index));
+        let uplinks = self
+            .shared
+            .registry
+            .index(camera)
+            .map(|index| self.shared.registry.uplinks(index));
         let mut refused = (503, "Camera Offline", None);
         for uplink in uplinks.unwrap_or_default() {
             match open_rtsp(&uplink).await {
@@ -341,7 +353,10 @@ impl Bridge {
                     self.shared.metrics.sessions_opened.inc();
                     self.shared.metrics.sessions.inc();
                     self.guard.handle_bound(camera);
-                    self.link = Some(Link { stream, uncredited: 0 });
+                    self.link = Some(Link {
+                        stream,
+                        uncredited: 0,
+                    });
                     self.last_progress = Instant::now();
                     return true;
                 }
@@ -394,7 +409,8 @@ impl Bridge {
                 None => return Ok(()),
                 Some(Piece::Frames(part) | Piece::Body(part)) => self.down.push(part),
                 Some(Piece::Head(head)) => {
-                    self.down.push(self.guard.handle_agent(&head).map_err(End::AgentHead)?.into());
+                    self.down
+                        .push(self.guard.handle_agent(&head).map_err(End::AgentHead)?.into());
                 }
             }
         }
@@ -431,7 +447,11 @@ impl Bridge {
         let taken = link.uncredited.saturating_sub(self.down.bytes);
         if taken >= CREDIT_STEP_BYTES || (taken > 0 && self.down.bytes == 0) {
             link.uncredited -= taken;
-            link.stream.recv.flow_control().release_capacity(taken).map_err(End::Uplink)?;
+            link.stream
+                .recv
+                .flow_control()
+                .release_capacity(taken)
+                .map_err(End::Uplink)?;
         }
         Ok(())
     }
@@ -455,7 +475,9 @@ impl Bridge {
             return;
         }
         ws::encode_close(&mut self.up, end.close_code(), rand::random());
-        let RtspStream { mut send, mut recv, .. } = link.stream;
+        let RtspStream {
+            mut send, mut recv, ..
+        } = link.stream;
         if send.send_data(self.up.freeze(), true).is_ok() {
             // Read to the end, so that the agent's TEARDOWN is not cut short by a reset.
             let _ = timeout(END_DEADLINE, async {

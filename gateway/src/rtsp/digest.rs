@@ -52,10 +52,12 @@ impl Algorithm {
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
 }
 
 /// What is kept of a viewer's password: the hashes of `user:realm:password`, in hex.
@@ -72,7 +74,10 @@ impl Ha1 {
     #[must_use]
     pub fn from_password(user: &str, realm: &str, password: &str) -> Self {
         let text = format!("{user}:{realm}:{password}");
-        Self { md5: Some(Algorithm::Md5.hex(text.as_bytes())), sha256: Some(Algorithm::Sha256.hex(text.as_bytes())) }
+        Self {
+            md5: Some(Algorithm::Md5.hex(text.as_bytes())),
+            sha256: Some(Algorithm::Sha256.hex(text.as_bytes())),
+        }
     }
 
     fn value(&self, algorithm: Algorithm) -> Option<&str> {
@@ -107,7 +112,9 @@ pub struct Authorization {
 
 impl fmt::Debug for Authorization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authorization").field("username", &self.username).finish_non_exhaustive()
+        f.debug_struct("Authorization")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
     }
 }
 
@@ -123,7 +130,12 @@ impl Authorization {
             return None;
         }
         let params = parse_params(rest);
-        let param = |name: &str| params.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        let param = |name: &str| {
+            params
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.clone())
+        };
         let algorithm = match param("algorithm") {
             None => Algorithm::Md5,
             Some(name) if name.eq_ignore_ascii_case("MD5") => Algorithm::Md5,
@@ -210,7 +222,9 @@ pub struct DigestServer {
 
 impl fmt::Debug for DigestServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DigestServer").field("realm", &self.realm).finish_non_exhaustive()
+        f.debug_struct("DigestServer")
+            .field("realm", &self.realm)
+            .finish_non_exhaustive()
     }
 }
 
@@ -219,7 +233,11 @@ impl DigestServer {
     #[must_use]
     pub fn new(key: &[u8; 32], realm: &str, algorithms: &[Algorithm]) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-        Self { key, realm: realm.to_owned(), algorithms: algorithms.to_vec() }
+        Self {
+            key,
+            realm: realm.to_owned(),
+            algorithms: algorithms.to_vec(),
+        }
     }
 
     /// A nonce for one connection. `connection` is a random number of the connection's own.
@@ -243,7 +261,9 @@ impl DigestServer {
     /// Judges a nonce that has not authenticated anything yet.
     #[must_use]
     pub fn nonce_state(&self, now: Duration, connection: u64, nonce: &str) -> NonceState {
-        let Some((head, tag)) = decode_nonce(nonce) else { return NonceState::Stale };
+        let Some((head, tag)) = decode_nonce(nonce) else {
+            return NonceState::Stale;
+        };
         let mut secs = [0; 8];
         secs.copy_from_slice(&head[..8]);
         let age = now.as_secs().checked_sub(u64::from_be_bytes(secs));
@@ -297,7 +317,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn server() -> DigestServer {
-        DigestServer::new(&[7; 32], "http-auth@example.org", &[Algorithm::Sha256, Algorithm::Md5])
+        DigestServer::new(
+            &[7; 32],
+            "http-auth@example.org",
+            &[Algorithm::Sha256, Algorithm::Md5],
+        )
     }
 
     /// RFC 7616 section 3.9.1.
@@ -315,7 +339,10 @@ mod tests {
     fn verifies_the_examples_of_rfc_7616() {
         let ha1 = Ha1::from_password("Mufasa", "http-auth@example.org", "Circle of Life");
         let md5 = rfc7616("MD5", "8ca523f5e9506fed4657c9700eebdbec");
-        let sha = rfc7616("SHA-256", "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1");
+        let sha = rfc7616(
+            "SHA-256",
+            "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1",
+        );
         for answer in [&md5, &sha] {
             assert!(server().verify(answer, "GET", Some(&ha1)));
             assert!(!server().verify(answer, "PUT", Some(&ha1)));
@@ -324,7 +351,10 @@ mod tests {
             assert!(!server().verify(answer, "GET", Some(&other)));
         }
         let only_sha = DigestServer::new(&[7; 32], "http-auth@example.org", &[Algorithm::Sha256]);
-        assert!(!only_sha.verify(&md5, "GET", Some(&ha1)), "an algorithm that was not offered");
+        assert!(
+            !only_sha.verify(&md5, "GET", Some(&ha1)),
+            "an algorithm that was not offered"
+        );
     }
 
     #[test]
@@ -344,8 +374,14 @@ mod tests {
         let (server, at) = (server(), Duration::from_secs(1000));
         let nonce = server.nonce(at, 42);
         assert_eq!(server.nonce_state(at, 42, &nonce), NonceState::Fresh);
-        assert_eq!(server.nonce_state(at + NONCE_LIFETIME, 42, &nonce), NonceState::Fresh);
-        assert_eq!(server.nonce_state(at + NONCE_LIFETIME * 2, 42, &nonce), NonceState::Stale);
+        assert_eq!(
+            server.nonce_state(at + NONCE_LIFETIME, 42, &nonce),
+            NonceState::Fresh
+        );
+        assert_eq!(
+            server.nonce_state(at + NONCE_LIFETIME * 2, 42, &nonce),
+            NonceState::Stale
+        );
         assert_eq!(server.nonce_state(at, 43, &nonce), NonceState::Stale);
         assert_eq!(server.nonce_state(Duration::ZERO, 42, &nonce), NonceState::Stale);
         let forged = DigestServer::new(&[8; 32], "http-auth@example.org", &[]).nonce(at, 42);

@@ -11,8 +11,15 @@ use super::head::{Field, HeadError, Message, Request, reply};
 use super::uri::{ViewerUri, outward, outward_rtp_info};
 
 /// Methods that go through to the agent (design section 4), and what OPTIONS answers.
-const FORWARDED: [&str; 7] =
-    ["DESCRIBE", "SETUP", "PLAY", "PAUSE", "TEARDOWN", "GET_PARAMETER", "SET_PARAMETER"];
+const FORWARDED: [&str; 7] = [
+    "DESCRIBE",
+    "SETUP",
+    "PLAY",
+    "PAUSE",
+    "TEARDOWN",
+    "GET_PARAMETER",
+    "SET_PARAMETER",
+];
 const PUBLIC: &str = "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER";
 
 /// What one viewer may do.
@@ -76,7 +83,13 @@ impl Guard {
     /// `connection` is a random number of this connection's own.
     #[must_use]
     pub fn new(policy: Arc<Policy>, connection: u64) -> Self {
-        Self { policy, connection, established: None, camera: None, public_base: String::new() }
+        Self {
+            policy,
+            connection,
+            established: None,
+            camera: None,
+            public_base: String::new(),
+        }
     }
 
     /// The user of the last request that was let through.
@@ -115,7 +128,12 @@ impl Guard {
             Err(failure) => return self.challenge(now, failure, cseq_ref),
         };
         let Some(uri) = ViewerUri::parse(&request.uri) else {
-            return refuse(404, "Not Found: rtsp://HOST:PORT/<camera>/<profile>", cseq_ref, false);
+            return refuse(
+                404,
+                "Not Found: rtsp://HOST:PORT/<camera>/<profile>",
+                cseq_ref,
+                false,
+            );
         };
         if !self.may_see(&user, uri.camera) {
             return refuse(404, "Not Found: unknown camera", cseq_ref, false);
@@ -146,7 +164,10 @@ impl Guard {
     fn authenticate(&mut self, now: Duration, request: &Request) -> Result<String, AuthFailure> {
         let value = request.fields.text("authorization").ok_or(AuthFailure::Missing)?;
         let auth = Authorization::parse(value).ok_or(AuthFailure::Wrong)?;
-        let ours = self.established.as_ref().is_some_and(|(nonce, _)| *nonce == auth.nonce)
+        let ours = self
+            .established
+            .as_ref()
+            .is_some_and(|(nonce, _)| *nonce == auth.nonce)
             || self.policy.digest.nonce_state(now, self.connection, &auth.nonce) == NonceState::Fresh;
         if !ours {
             return Err(AuthFailure::Stale);
@@ -161,8 +182,14 @@ impl Guard {
 
     fn challenge(&self, now: Duration, failure: AuthFailure, cseq: Option<&[u8]>) -> Verdict {
         let nonce = self.policy.digest.nonce(now, self.connection);
-        let lines = self.policy.digest.challenges(&nonce, failure == AuthFailure::Stale);
-        let fields: Vec<(&str, &str)> = lines.iter().map(|line| ("WWW-Authenticate", line.as_str())).collect();
+        let lines = self
+            .policy
+            .digest
+            .challenges(&nonce, failure == AuthFailure::Stale);
+        let fields: Vec<(&str, &str)> = lines
+            .iter()
+            .map(|line| ("WWW-Authenticate", line.as_str()))
+            .collect();
         Verdict::Reply {
             bytes: reply(401, "Unauthorized", cseq, &fields),
             close: false,
@@ -227,7 +254,11 @@ fn forward(mut request: Request, camera: String, inner: String, cseq: Vec<u8>) -
     request.fields.remove("Authorization");
     request.fields.remove("Proxy-Authorization");
     if request.method == "SETUP"
-        && let Some(transport) = request.fields.0.iter_mut().find(|f| f.name.eq_ignore_ascii_case("transport"))
+        && let Some(transport) = request
+            .fields
+            .0
+            .iter_mut()
+            .find(|f| f.name.eq_ignore_ascii_case("transport"))
     {
         transport.value = interleaved_only(&transport.value);
         if transport.value.is_empty() {
@@ -235,7 +266,11 @@ fn forward(mut request: Request, camera: String, inner: String, cseq: Vec<u8>) -
         }
     }
     request.uri = inner;
-    Verdict::Forward { camera, head: request.encode(), cseq }
+    Verdict::Forward {
+        camera,
+        head: request.encode(),
+        cseq,
+    }
 }
 
 /// The transports over this connection, out of all that a client offers.
@@ -245,12 +280,20 @@ fn interleaved_only(value: &[u8]) -> Vec<u8> {
         let protocol = spec.split(|byte| *byte == b';').next().unwrap_or_default();
         protocol.trim_ascii().to_ascii_uppercase().ends_with(b"/TCP")
     };
-    let kept: Vec<&[u8]> = value.split(|byte| *byte == b',').filter(tcp).map(<[u8]>::trim_ascii).collect();
+    let kept: Vec<&[u8]> = value
+        .split(|byte| *byte == b',')
+        .filter(tcp)
+        .map(<[u8]>::trim_ascii)
+        .collect();
     kept.join(&b","[..])
 }
 
 fn answer(bytes: Vec<u8>, close: bool) -> Verdict {
-    Verdict::Reply { bytes, close, failed_login: false }
+    Verdict::Reply {
+        bytes,
+        close,
+        failed_login: false,
+    }
 }
 
 fn refuse(status: u16, reason: &str, cseq: Option<&[u8]>, close: bool) -> Verdict {

@@ -6,7 +6,13 @@ const NOW: Duration = Duration::from_secs(1000);
 fn policy() -> Arc<Policy> {
     let viewer = |user: &str, cameras: Option<&[&str]>| {
         let cameras = cameras.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
-        (user.to_owned(), Viewer { ha1: Ha1::from_password(user, "lenscap", "pw"), cameras })
+        (
+            user.to_owned(),
+            Viewer {
+                ha1: Ha1::from_password(user, "lenscap", "pw"),
+                cameras,
+            },
+        )
     };
     Arc::new(Policy {
         digest: DigestServer::new(&[1; 32], "lenscap", &[Algorithm::Sha256, Algorithm::Md5]),
@@ -24,10 +30,25 @@ fn text(verdict: &Verdict) -> String {
 }
 
 fn nonce_of(verdict: &Verdict) -> String {
-    text(verdict).split("nonce=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+    text(verdict)
+        .split("nonce=\"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap()
+        .to_owned()
 }
 
-fn signed(method: &str, uri: &str, signed_uri: &str, user: &str, password: &str, nonce: &str, more: &str) -> Vec<u8> {
+fn signed(
+    method: &str,
+    uri: &str,
+    signed_uri: &str,
+    user: &str,
+    password: &str,
+    nonce: &str,
+    more: &str,
+) -> Vec<u8> {
     let ha1 = Ha1::from_password(user, "lenscap", password).sha256.unwrap();
     let ha2 = Algorithm::Sha256.hex(format!("{method}:{signed_uri}").as_bytes());
     let response = Algorithm::Sha256.hex(format!("{ha1}:{nonce}:{ha2}").as_bytes());
@@ -41,7 +62,11 @@ fn signed(method: &str, uri: &str, signed_uri: &str, user: &str, password: &str,
 fn describe(guard: &mut Guard, user: &str, password: &str, uri: &str) -> Verdict {
     let plain = format!("DESCRIBE {uri} RTSP/1.0\r\nCSeq: 1\r\n\r\n");
     let nonce = nonce_of(&guard.handle_viewer(NOW, plain.as_bytes(), None));
-    guard.handle_viewer(NOW, &signed("DESCRIBE", uri, uri, user, password, &nonce, ""), None)
+    guard.handle_viewer(
+        NOW,
+        &signed("DESCRIBE", uri, uri, user, password, &nonce, ""),
+        None,
+    )
 }
 
 #[test]
@@ -71,7 +96,17 @@ fn wrong_passwords_and_unknown_users_look_the_same() {
     let mut guard = Guard::new(policy(), 1);
     for (user, password) in [("alice", "no"), ("mallory", "pw")] {
         let verdict = describe(&mut guard, user, password, "rtsp://gw/front/main");
-        assert!(matches!(&verdict, Verdict::Reply { failed_login: true, close: false, .. }), "{verdict:?}");
+        assert!(
+            matches!(
+                &verdict,
+                Verdict::Reply {
+                    failed_login: true,
+                    close: false,
+                    ..
+                }
+            ),
+            "{verdict:?}"
+        );
         assert!(text(&verdict).starts_with("RTSP/1.0 401"));
     }
 }
@@ -93,7 +128,13 @@ fn without_login_every_camera_looks_the_same() {
         let mut guard = Guard::new(policy(), 1);
         let verdict = guard.handle_viewer(NOW, format!("DESCRIBE {uri} RTSP/1.0\r\n\r\n").as_bytes(), None);
         assert!(text(&verdict).starts_with("RTSP/1.0 401"), "{uri}");
-        assert!(matches!(verdict, Verdict::Reply { failed_login: false, .. }));
+        assert!(matches!(
+            verdict,
+            Verdict::Reply {
+                failed_login: false,
+                ..
+            }
+        ));
     }
 }
 
@@ -103,13 +144,25 @@ fn an_established_nonce_outlives_its_time_and_a_foreign_one_is_stale() {
     let uri = "rtsp://gw/front/main";
     let nonce = guard.policy.digest.nonce(NOW, 1);
     let request = signed("PLAY", uri, uri, "alice", "pw", &nonce, "");
-    assert!(matches!(guard.handle_viewer(NOW, &request, None), Verdict::Forward { .. }));
+    assert!(matches!(
+        guard.handle_viewer(NOW, &request, None),
+        Verdict::Forward { .. }
+    ));
     let later = NOW + Duration::from_secs(86_400);
-    assert!(matches!(guard.handle_viewer(later, &request, None), Verdict::Forward { .. }));
+    assert!(matches!(
+        guard.handle_viewer(later, &request, None),
+        Verdict::Forward { .. }
+    ));
     let mut other = Guard::new(policy(), 2);
     let verdict = other.handle_viewer(NOW, &request, None);
     assert!(text(&verdict).contains("stale=true"));
-    assert!(matches!(verdict, Verdict::Reply { failed_login: false, .. }));
+    assert!(matches!(
+        verdict,
+        Verdict::Reply {
+            failed_login: false,
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -119,9 +172,26 @@ fn the_signed_uri_must_be_for_the_same_profile() {
     let (uri, base) = ("rtsp://gw/front/main/track=1", "rtsp://gw/front/main/");
     let transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n";
     let good = signed("SETUP", uri, base, "alice", "pw", &nonce, transport);
-    assert!(matches!(guard.handle_viewer(NOW, &good, None), Verdict::Forward { .. }));
-    let bad = signed("SETUP", uri, "rtsp://gw/back/main/", "alice", "pw", &nonce, transport);
-    assert!(matches!(guard.handle_viewer(NOW, &bad, None), Verdict::Reply { failed_login: true, .. }));
+    assert!(matches!(
+        guard.handle_viewer(NOW, &good, None),
+        Verdict::Forward { .. }
+    ));
+    let bad = signed(
+        "SETUP",
+        uri,
+        "rtsp://gw/back/main/",
+        "alice",
+        "pw",
+        &nonce,
+        transport,
+    );
+    assert!(matches!(
+        guard.handle_viewer(NOW, &bad, None),
+        Verdict::Reply {
+            failed_login: true,
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -129,12 +199,23 @@ fn only_interleaved_transports_pass() {
     let mut guard = Guard::new(policy(), 1);
     let nonce = guard.policy.digest.nonce(NOW, 1);
     let uri = "rtsp://gw/front/main/t";
-    let udp = signed("SETUP", uri, uri, "alice", "pw", &nonce, "Transport: RTP/AVP;unicast;client_port=1-2\r\n");
+    let udp = signed(
+        "SETUP",
+        uri,
+        uri,
+        "alice",
+        "pw",
+        &nonce,
+        "Transport: RTP/AVP;unicast;client_port=1-2\r\n",
+    );
     assert!(text(&guard.handle_viewer(NOW, &udp, None)).starts_with("RTSP/1.0 461"));
     let both = "Transport: RTP/AVP/UDP;unicast;client_port=1-2, RTP/AVP/TCP;interleaved=0-1\r\n";
     let both = signed("SETUP", uri, uri, "alice", "pw", &nonce, both);
     let forwarded = text(&guard.handle_viewer(NOW, &both, None));
-    assert!(forwarded.contains("Transport: RTP/AVP/TCP;interleaved=0-1\r\n"), "{forwarded}");
+    assert!(
+        forwarded.contains("Transport: RTP/AVP/TCP;interleaved=0-1\r\n"),
+        "{forwarded}"
+    );
 }
 
 #[test]
@@ -148,8 +229,11 @@ fn one_connection_is_for_one_camera() {
 #[test]
 fn a_blocked_address_is_cut() {
     let mut guard = Guard::new(policy(), 1);
-    let verdict =
-        guard.handle_viewer(NOW, b"DESCRIBE rtsp://gw/front/main RTSP/1.0\r\n\r\n", Some(Duration::from_secs(9)));
+    let verdict = guard.handle_viewer(
+        NOW,
+        b"DESCRIBE rtsp://gw/front/main RTSP/1.0\r\n\r\n",
+        Some(Duration::from_secs(9)),
+    );
     assert!(text(&verdict).contains("Retry-After: 10\r\n"));
     assert!(matches!(verdict, Verdict::Reply { close: true, .. }));
 }
@@ -159,21 +243,31 @@ fn replies_get_the_public_address_and_no_challenge() {
     let mut guard = Guard::new(policy(), 1);
     describe(&mut guard, "alice", "pw", "rtsp://gw:8554/front/main");
     let out = guard
-        .handle_agent(b"RTSP/1.0 200 OK\r\nCSeq: 7\r\nContent-Base: rtsp://lenscap/main/\r\nContent-Length: 2\r\n\r\n")
+        .handle_agent(
+            b"RTSP/1.0 200 OK\r\nCSeq: 7\r\nContent-Base: rtsp://lenscap/main/\r\nContent-Length: 2\r\n\r\n",
+        )
         .unwrap();
     assert_eq!(
         String::from_utf8(out).unwrap(),
         "RTSP/1.0 200 OK\r\nCSeq: 7\r\nContent-Base: rtsp://gw:8554/front/main/\r\nContent-Length: 2\r\n\r\n"
     );
-    let out = guard.handle_agent(b"RTSP/1.0 401 No\r\nCSeq: 7\r\nWWW-Authenticate: Basic realm=\"x\"\r\n\r\n").unwrap();
-    assert_eq!(String::from_utf8(out).unwrap(), "RTSP/1.0 502 Camera Refused The Agent\r\nCSeq: 7\r\n\r\n");
+    let out = guard
+        .handle_agent(b"RTSP/1.0 401 No\r\nCSeq: 7\r\nWWW-Authenticate: Basic realm=\"x\"\r\n\r\n")
+        .unwrap();
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "RTSP/1.0 502 Camera Refused The Agent\r\nCSeq: 7\r\n\r\n"
+    );
     assert!(guard.handle_agent(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
 }
 
 #[test]
 fn unknown_methods_and_garbage() {
     let mut guard = Guard::new(policy(), 1);
-    assert!(text(&guard.handle_viewer(NOW, b"RECORD rtsp://h/a/b RTSP/1.0\r\nCSeq: 2\r\n\r\n", None)).contains("405"));
+    assert!(
+        text(&guard.handle_viewer(NOW, b"RECORD rtsp://h/a/b RTSP/1.0\r\nCSeq: 2\r\n\r\n", None))
+            .contains("405")
+    );
     assert!(matches!(
         guard.handle_viewer(NOW, b"GET / HTTP/1.1\r\n\r\n", None),
         Verdict::Reply { close: true, .. }

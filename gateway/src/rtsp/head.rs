@@ -41,7 +41,10 @@ impl Fields {
     /// The first value of `name`, compared without case.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&[u8]> {
-        self.0.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value.as_slice())
+        self.0
+            .iter()
+            .find(|field| field.name.eq_ignore_ascii_case(name))
+            .map(|field| field.value.as_slice())
     }
 
     /// The first value of `name`, if it is UTF-8.
@@ -60,13 +63,19 @@ impl Fields {
             return Err(HeadError::TooMany);
         }
         let fields = lines.iter().map(|line| {
-            let colon = line.iter().position(|byte| *byte == b':').ok_or(HeadError::Field)?;
+            let colon = line
+                .iter()
+                .position(|byte| *byte == b':')
+                .ok_or(HeadError::Field)?;
             let (name, value) = line.split_at(colon);
             let name = std::str::from_utf8(name.trim_ascii()).map_err(|_| HeadError::Field)?;
             if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
                 return Err(HeadError::Field);
             }
-            Ok(Field { name: name.to_owned(), value: value[1..].trim_ascii().to_vec() })
+            Ok(Field {
+                name: name.to_owned(),
+                value: value[1..].trim_ascii().to_vec(),
+            })
         });
         Ok(Self(fields.collect::<Result<_, _>>()?))
     }
@@ -154,7 +163,9 @@ impl Message {
         else {
             return Err(HeadError::FirstLine);
         };
-        if !method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+        if !method
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
             || !uri.bytes().all(|byte| byte.is_ascii_graphic())
         {
             return Err(HeadError::FirstLine);
@@ -162,7 +173,11 @@ impl Message {
         if version != "RTSP/1.0" {
             return Err(HeadError::Version);
         }
-        Ok(Message::Request(Request { method: method.to_owned(), uri: uri.to_owned(), fields }))
+        Ok(Message::Request(Request {
+            method: method.to_owned(),
+            uri: uri.to_owned(),
+            fields,
+        }))
     }
 }
 
@@ -175,7 +190,11 @@ fn parse_status(line: &[u8], fields: Fields) -> Result<Reply, HeadError> {
         .and_then(|word| word.trim().parse::<u16>().ok())
         .filter(|status| (100..600).contains(status))
         .ok_or(HeadError::FirstLine)?;
-    Ok(Reply { status, reason: words.next().unwrap_or_default().trim_ascii().to_vec(), fields })
+    Ok(Reply {
+        status,
+        reason: words.next().unwrap_or_default().trim_ascii().to_vec(),
+        fields,
+    })
 }
 
 /// Lines without their ends; a line that begins with a blank continues the one before.
@@ -201,7 +220,9 @@ fn unfold(head: &[u8]) -> Vec<Vec<u8>> {
 /// The Content-Length of a raw head, 0 when it has none.
 pub(super) fn content_length(head: &[u8]) -> Result<u64, ()> {
     for line in head.split(|byte| *byte == b'\n').skip(1) {
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            continue;
+        };
         let (name, value) = line.split_at(colon);
         if name.trim_ascii().eq_ignore_ascii_case(b"content-length") {
             let value = std::str::from_utf8(value[1..].trim_ascii()).map_err(|_| ())?;
@@ -237,10 +258,15 @@ mod tests {
     #[test]
     fn parses_what_clients_send() {
         let head = b"SETUP rtsp://h/cam/main/track=1 RTSP/1.0\r\nCSeq:3\r\nTransport: RTP/AVP/TCP;\r\n interleaved=0-1\r\n\r\n";
-        let Ok(Message::Request(request)) = Message::parse(head) else { panic!("no request") };
+        let Ok(Message::Request(request)) = Message::parse(head) else {
+            panic!("no request")
+        };
         assert_eq!(request.method, "SETUP");
         assert_eq!(request.fields.text("cseq"), Some("3"));
-        assert_eq!(request.fields.text("transport"), Some("RTP/AVP/TCP; interleaved=0-1"));
+        assert_eq!(
+            request.fields.text("transport"),
+            Some("RTP/AVP/TCP; interleaved=0-1")
+        );
         assert_eq!(
             request.encode(),
             b"SETUP rtsp://h/cam/main/track=1 RTSP/1.0\r\nCSeq: 3\r\nTransport: RTP/AVP/TCP; interleaved=0-1\r\n\r\n"
@@ -268,7 +294,12 @@ mod tests {
             (b"OPTIONS * RTSP/1.0\r\nno colon\r\n\r\n", HeadError::Field),
             (b"OPTIONS * RTSP/1.0\r\n: x\r\n\r\n", HeadError::Field),
         ] {
-            assert_eq!(Message::parse(head), Err(error), "{}", String::from_utf8_lossy(head));
+            assert_eq!(
+                Message::parse(head),
+                Err(error),
+                "{}",
+                String::from_utf8_lossy(head)
+            );
         }
         let many = format!("OPTIONS * RTSP/1.0\r\n{}\r\n", "A: b\r\n".repeat(MAX_FIELDS + 1));
         assert_eq!(Message::parse(many.as_bytes()), Err(HeadError::TooMany));

@@ -58,7 +58,11 @@ pub struct Splitter {
 
 impl Default for Splitter {
     fn default() -> Self {
-        Self { state: State::Boundary, head: Vec::new(), line_start: 0 }
+        Self {
+            state: State::Boundary,
+            head: Vec::new(),
+            line_start: 0,
+        }
     }
 }
 
@@ -104,7 +108,11 @@ impl Splitter {
                 State::Body { remaining } => {
                     let take = input.len().min(usize::try_from(remaining).unwrap_or(usize::MAX));
                     let left = remaining - take as u64;
-                    self.state = if left == 0 { State::Boundary } else { State::Body { remaining: left } };
+                    self.state = if left == 0 {
+                        State::Boundary
+                    } else {
+                        State::Body { remaining: left }
+                    };
                     return Ok(Some(Piece::Body(input.split_to(take))));
                 }
             }
@@ -119,7 +127,9 @@ impl Splitter {
                 [b'$', _, high, low, ..] => {
                     let length = usize::from(u16::from_be_bytes([high, low]));
                     if rest.len() - 4 < length {
-                        self.state = State::Frame { remaining: length - (rest.len() - 4) };
+                        self.state = State::Frame {
+                            remaining: length - (rest.len() - 4),
+                        };
                         return input.split_to(input.len());
                     }
                     at += 4 + length;
@@ -127,7 +137,10 @@ impl Splitter {
                 [b'$', ..] => {
                     let mut bytes = [0; 4];
                     bytes[..rest.len()].copy_from_slice(rest);
-                    self.state = State::FrameHeader { bytes, have: rest.len() };
+                    self.state = State::FrameHeader {
+                        bytes,
+                        have: rest.len(),
+                    };
                     return input.split_to(input.len());
                 }
                 _ => break,
@@ -146,7 +159,9 @@ impl Splitter {
             self.state = if have < 4 {
                 State::FrameHeader { bytes, have }
             } else {
-                State::Frame { remaining: usize::from(u16::from_be_bytes([bytes[2], bytes[3]])) }
+                State::Frame {
+                    remaining: usize::from(u16::from_be_bytes([bytes[2], bytes[3]])),
+                }
             };
         }
         if let State::Frame { remaining } = self.state {
@@ -180,7 +195,11 @@ impl Splitter {
                 if remaining > MAX_BODY_BYTES {
                     return Err(SplitError::BadLength);
                 }
-                self.state = if remaining == 0 { State::Boundary } else { State::Body { remaining } };
+                self.state = if remaining == 0 {
+                    State::Boundary
+                } else {
+                    State::Body { remaining }
+                };
                 return Ok(Some(head));
             }
             self.line_start = self.head.len();
@@ -210,18 +229,26 @@ mod tests {
         Ok(out)
     }
 
-    const WIRE: &[u8] = b"$\x00\x00\x03abc$\x01\x00\x00RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-length: 4\r\n\r\nv=0\n\
+    const WIRE: &[u8] =
+        b"$\x00\x00\x03abc$\x01\x00\x00RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-length: 4\r\n\r\nv=0\n\
         \r\n$\x00\x00\x02hiRTSP/1.0 200 OK\nCSeq: 2\n\n$\x02\x00\x01z";
 
     #[test]
     fn the_same_at_every_split() {
         let whole = split(&[WIRE]).unwrap();
         assert_eq!(whole.len(), 6);
-        assert_eq!(whole[0], Piece::Frames(Bytes::from_static(b"$\x00\x00\x03abc$\x01\x00\x00")));
+        assert_eq!(
+            whole[0],
+            Piece::Frames(Bytes::from_static(b"$\x00\x00\x03abc$\x01\x00\x00"))
+        );
         assert_eq!(whole[2], Piece::Body(Bytes::from_static(b"v=0\n")));
         assert_eq!(whole[4], Piece::Head(b"RTSP/1.0 200 OK\nCSeq: 2\n\n".to_vec()));
         for at in 0..=WIRE.len() {
-            assert_eq!(split(&[&WIRE[..at], &WIRE[at..]]).unwrap(), whole, "split at {at}");
+            assert_eq!(
+                split(&[&WIRE[..at], &WIRE[at..]]).unwrap(),
+                whole,
+                "split at {at}"
+            );
         }
         let bytewise: Vec<&[u8]> = WIRE.chunks(1).collect();
         assert_eq!(split(&bytewise).unwrap(), whole);
@@ -234,14 +261,20 @@ mod tests {
         assert!(splitter.poll_piece(&mut input).unwrap().is_some());
         assert!(!splitter.at_boundary());
         let mut input = Bytes::from_static(b"cd$\x00\x00\x01x");
-        assert_eq!(splitter.poll_piece(&mut input).unwrap(), Some(Piece::Frames(Bytes::from_static(b"cd"))));
+        assert_eq!(
+            splitter.poll_piece(&mut input).unwrap(),
+            Some(Piece::Frames(Bytes::from_static(b"cd")))
+        );
         assert!(splitter.at_boundary());
     }
 
     #[test]
     fn bad_streams_are_refused() {
         assert_eq!(split(&[b"\x00\x01"]), Err(SplitError::Garbage));
-        assert_eq!(split(&[&[b'A'; MAX_HEAD_BYTES + 1]]), Err(SplitError::HeadTooLong));
+        assert_eq!(
+            split(&[&[b'A'; MAX_HEAD_BYTES + 1]]),
+            Err(SplitError::HeadTooLong)
+        );
         for length in ["99999999999", "-1", "x", "18446744073709551616"] {
             let head = format!("OPTIONS * RTSP/1.0\r\nContent-Length: {length}\r\n\r\n");
             assert_eq!(split(&[head.as_bytes()]), Err(SplitError::BadLength), "{length}");

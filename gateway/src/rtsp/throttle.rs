@@ -28,7 +28,9 @@ impl Throttle {
     #[must_use]
     pub fn blocked(&self, now: Duration, address: IpAddr) -> Option<Duration> {
         let entry = self.entries.get(&network(address))?;
-        let left = (entry.since + WINDOW).checked_sub(now).filter(|left| !left.is_zero())?;
+        let left = (entry.since + WINDOW)
+            .checked_sub(now)
+            .filter(|left| !left.is_zero())?;
         (entry.failures >= MAX_FAILURES).then_some(left)
     }
 
@@ -38,9 +40,15 @@ impl Throttle {
         if !self.entries.contains_key(&key) && self.entries.len() >= MAX_ADDRESSES {
             self.forget(now);
         }
-        let entry = self.entries.entry(key).or_insert(Entry { since: now, failures: 0 });
+        let entry = self.entries.entry(key).or_insert(Entry {
+            since: now,
+            failures: 0,
+        });
         if now.saturating_sub(entry.since) >= WINDOW {
-            *entry = Entry { since: now, failures: 0 };
+            *entry = Entry {
+                since: now,
+                failures: 0,
+            };
         }
         entry.failures = entry.failures.saturating_add(1);
         if entry.failures == MAX_FAILURES {
@@ -54,9 +62,15 @@ impl Throttle {
     }
 
     fn forget(&mut self, now: Duration) {
-        self.entries.retain(|_, entry| now.saturating_sub(entry.since) < WINDOW);
+        self.entries
+            .retain(|_, entry| now.saturating_sub(entry.since) < WINDOW);
         while self.entries.len() >= MAX_ADDRESSES {
-            let Some(oldest) = self.entries.iter().min_by_key(|(_, entry)| entry.since).map(|(key, _)| *key) else {
+            let Some(oldest) = self
+                .entries
+                .iter()
+                .min_by_key(|(_, entry)| entry.since)
+                .map(|(key, _)| *key)
+            else {
                 return;
             };
             self.entries.remove(&oldest);

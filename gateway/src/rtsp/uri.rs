@@ -33,8 +33,15 @@ impl<'a> ViewerUri<'a> {
         let (camera, after) = path[1..].split_once('/')?;
         let end = after.find(['/', '?']).unwrap_or(after.len());
         let (profile, rest) = after.split_at(end);
-        let named = !authority.is_empty() && !camera.is_empty() && !profile.is_empty() && !camera.contains('?');
-        named.then_some(Self { scheme, authority, camera, profile, rest })
+        let named =
+            !authority.is_empty() && !camera.is_empty() && !profile.is_empty() && !camera.contains('?');
+        named.then_some(Self {
+            scheme,
+            authority,
+            camera,
+            profile,
+            rest,
+        })
     }
 
     /// The URI that the agent gets.
@@ -61,7 +68,10 @@ fn origin_len(url: &[u8]) -> Option<usize> {
         .into_iter()
         .find(|scheme| url.len() >= scheme.len() && url[..scheme.len()].eq_ignore_ascii_case(scheme))?;
     let authority = &url[scheme.len()..];
-    let end = authority.iter().position(|byte| b"/?;,\" ".contains(byte)).unwrap_or(authority.len());
+    let end = authority
+        .iter()
+        .position(|byte| b"/?;,\" ".contains(byte))
+        .unwrap_or(authority.len());
     Some(scheme.len() + end)
 }
 
@@ -93,7 +103,10 @@ pub fn outward_rtp_info(value: &[u8], public_base: &str) -> Vec<u8> {
 
 /// Where the next URL after `url=` begins.
 fn find_url(value: &[u8]) -> Option<usize> {
-    let at = value.windows(4).position(|window| window.eq_ignore_ascii_case(b"url="))? + 4;
+    let at = value
+        .windows(4)
+        .position(|window| window.eq_ignore_ascii_case(b"url="))?
+        + 4;
     Some(if value.get(at) == Some(&b'"') { at + 1 } else { at })
 }
 
@@ -105,12 +118,25 @@ mod tests {
     #[test]
     fn cuts_and_joins() {
         let uri = ViewerUri::parse("rtsp://a:b@gw.example:8554/front/main/trackID=1?x=/y").unwrap();
-        assert_eq!((uri.authority, uri.camera, uri.profile), ("gw.example:8554", "front", "main"));
+        assert_eq!(
+            (uri.authority, uri.camera, uri.profile),
+            ("gw.example:8554", "front", "main")
+        );
         assert_eq!(uri.inner(), "rtsp://lenscap/main/trackID=1?x=/y");
         assert_eq!(uri.public_base(), "rtsp://gw.example:8554/front");
         let uri = ViewerUri::parse("RTSP://[::1]:8554/front/main?sub=1").unwrap();
         assert_eq!(uri.inner(), "rtsp://lenscap/main?sub=1");
-        for bad in ["*", "/front/main", "rtsp://h", "rtsp://h/", "rtsp://h/front", "rtsp://h/front/", "http://h/a/b", "rtsp:///a/b", "rtsp://h//b"] {
+        for bad in [
+            "*",
+            "/front/main",
+            "rtsp://h",
+            "rtsp://h/",
+            "rtsp://h/front",
+            "rtsp://h/front/",
+            "http://h/a/b",
+            "rtsp:///a/b",
+            "rtsp://h//b",
+        ] {
             assert_eq!(ViewerUri::parse(bad), None, "{bad}");
         }
     }
@@ -121,7 +147,10 @@ mod tests {
         assert_eq!(outward(b"rtsp://lenscap/main/", base), b"rtsp://gw:1/front/main/");
         assert_eq!(outward(b"trackID=1", base), b"trackID=1");
         assert_eq!(
-            outward_rtp_info(b"url=rtsp://lenscap/main/a;seq=1;rtptime=2, URL=\"rtsp://lenscap/main/b\",url=c;seq=3", base),
+            outward_rtp_info(
+                b"url=rtsp://lenscap/main/a;seq=1;rtptime=2, URL=\"rtsp://lenscap/main/b\",url=c;seq=3",
+                base
+            ),
             b"url=rtsp://gw:1/front/main/a;seq=1;rtptime=2, URL=\"rtsp://gw:1/front/main/b\",url=c;seq=3"
         );
     }

@@ -63,7 +63,10 @@ pub struct Uplink {
 
 impl fmt::Debug for Uplink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Uplink").field("id", &self.id).field("camera", &self.camera).finish_non_exhaustive()
+        f.debug_struct("Uplink")
+            .field("id", &self.id)
+            .field("camera", &self.camera)
+            .finish_non_exhaustive()
     }
 }
 
@@ -166,8 +169,13 @@ impl fmt::Display for End {
 }
 
 /// Runs one uplink to its end.
-pub async fn run<S>(stream: S, peer: Peer, shared: Arc<Shared>, stop: watch::Receiver<bool>, _alive: mpsc::Sender<()>)
-where
+pub async fn run<S>(
+    stream: S,
+    peer: Peer,
+    shared: Arc<Shared>,
+    stop: watch::Receiver<bool>,
+    _alive: mpsc::Sender<()>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let liveness = Liveness::new();
@@ -179,7 +187,9 @@ where
         Ok(Err(error)) => return refuse(&shared, &camera, &End::Failed(error)),
         Err(_) => return refuse(&shared, &camera, &End::NoSettings),
     };
-    let Some(mut pings) = connection.ping_pong() else { return };
+    let Some(mut pings) = connection.ping_pong() else {
+        return;
+    };
     if let Err(end) = start(&mut connection, &mut pings, &sender).await {
         return refuse(&shared, &camera, &end);
     }
@@ -189,7 +199,10 @@ where
         peer: peer.address,
         since: SystemTime::now(),
         sender,
-        info: Mutex::new(AgentInfo { version: peer.version, profiles: Vec::new() }),
+        info: Mutex::new(AgentInfo {
+            version: peer.version,
+            profiles: Vec::new(),
+        }),
         streams: AtomicUsize::new(0),
         streams_changed: Notify::new(),
     });
@@ -213,7 +226,11 @@ where
 }
 
 fn refuse(shared: &Shared, camera: &str, end: &End) {
-    let reason = if matches!(end, End::TooMany) { Refused::Limit } else { Refused::Http2 };
+    let reason = if matches!(end, End::TooMany) {
+        Refused::Limit
+    } else {
+        Refused::Http2
+    };
     shared.metrics.refused(reason);
     warn!(camera, reason = %end, "uplink did not start");
 }
@@ -245,7 +262,11 @@ where
         }
     });
     outcome.await.unwrap_or(Err(End::NoSettings))?;
-    if sender.is_extended_connect_protocol_enabled() { Ok(()) } else { Err(End::NoWebSocket) }
+    if sender.is_extended_connect_protocol_enabled() {
+        Ok(())
+    } else {
+        Err(End::NoWebSocket)
+    }
 }
 
 async fn drive<S>(
@@ -293,7 +314,9 @@ where
 fn window_for(streams: usize) -> u32 {
     let more = u32::try_from(streams.saturating_sub(1)).unwrap_or(u32::MAX);
     let limit = i32::MAX.unsigned_abs();
-    CONNECTION_WINDOW_BYTES.saturating_add(more.saturating_mul(STREAM_WINDOW_BYTES)).min(limit)
+    CONNECTION_WINDOW_BYTES
+        .saturating_add(more.saturating_mul(STREAM_WINDOW_BYTES))
+        .min(limit)
 }
 
 #[cfg(test)]
@@ -306,5 +329,85 @@ mod tests {
         assert_eq!(window_for(1), 4 << 20);
         assert_eq!(window_for(3), 8 << 20);
         assert_eq!(window_for(usize::MAX), i32::MAX.unsigned_abs());
+    }
+
+    /// One camera, one uplink over a pipe; the agent's end and the running link.
+    fn start_link() -> (
+        tokio::io::DuplexStream,
+        Arc<Shared>,
+        tokio::task::JoinHandle<()>,
+        watch::Sender<bool>,
+    ) {
+        use crate::rtsp::digest::DigestServer;
+        use crate::rtsp::guard::Policy;
+        let digest = DigestServer::new(&[0; 32], "x", &[]);
+        let policy = Policy {
+            digest,
+            viewers: Default::default(),
+            cameras: Default::default(),
+        };
+        let names = ["front".to_owned()];
+        let shared = Shared::new(
+            &names,
+            policy,
+            String::new(),
+            Default::default(),
+            Default::default(),
+        );
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let (stop, stopped) = watch::channel(false);
+        let peer = Peer {
+            camera: 0,
+            address: ([127, 0, 0, 1], 1).into(),
+            version: None,
+        };
+        let link = tokio::spawn(run(ours, peer, Arc::clone(&shared), stopped, mpsc::channel(1).0));
+        (theirs, shared, link, stop)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_living_agent_is_kept_and_a_silent_one_is_given_up() {
+        let (stream, shared, link, _stop) = start_link();
+        let mut server = h2::server::Builder::new();
+        let mut agent = server
+            .enable_connect_protocol()
+            .handshake::<_, Bytes>(stream)
+            .await
+            .unwrap();
+        // Answers `GET /status` with a reset, and PINGs by itself.
+        let alive = timeout(Duration::from_secs(600), async {
+            while agent.accept().await.is_some() {}
+        });
+        assert!(
+            alive.await.is_err(),
+            "the link must live as long as the agent answers"
+        );
+        assert_eq!(shared.registry.uplinks(0).len(), 1);
+        let silent = Instant::now();
+        timeout(Duration::from_secs(60), link).await.unwrap().unwrap();
+        let after = silent.elapsed();
+        assert!(
+            after >= CLOSE_AFTER - PING_AFTER && after <= CLOSE_AFTER + Duration::from_secs(1),
+            "{after:?}"
+        );
+        assert!(shared.registry.uplinks(0).is_empty());
+        drop(agent);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_without_settings_or_extended_connect_is_refused() {
+        let (_mute, shared, link, _stop) = start_link();
+        timeout(START_DEADLINE * 2, link).await.unwrap().unwrap();
+        assert!(shared.registry.uplinks(0).is_empty());
+        let (stream, shared, link, _stop) = start_link();
+        let mut agent = h2::server::handshake(stream).await.unwrap();
+        while agent.accept().await.is_some() {}
+        timeout(START_DEADLINE * 2, link).await.unwrap().unwrap();
+        assert!(
+            shared
+                .metrics
+                .encode()
+                .contains("uplinks_refused_total{reason=\"Http2\"} 1")
+        );
     }
 }

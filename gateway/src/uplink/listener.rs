@@ -89,7 +89,9 @@ impl Listener {
     pub async fn run(self: Arc<Self>, socket: TcpListener) {
         let mut stop = self.stop.clone();
         loop {
-            let Ok(permit) = Arc::clone(&self.handshakes).acquire_owned().await else { return };
+            let Ok(permit) = Arc::clone(&self.handshakes).acquire_owned().await else {
+                return;
+            };
             let accepted = tokio::select! {
                 accepted = socket.accept() => accepted,
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -125,9 +127,19 @@ impl Listener {
         let Ok(room) = Arc::clone(&self.uplinks).try_acquire_owned() else {
             return self.refuse(Refusal::Full, stream, address).await;
         };
-        let peer = Peer { camera, address, version: upgrade.agent_version };
+        let peer = Peer {
+            camera,
+            address,
+            version: upgrade.agent_version,
+        };
         if let Some(stream) = switch(stream, &upgrade.carrier).await {
-            let run = link::run(stream, peer, Arc::clone(&self.shared), self.stop.clone(), self.alive.clone());
+            let run = link::run(
+                stream,
+                peer,
+                Arc::clone(&self.shared),
+                self.stop.clone(),
+                self.alive.clone(),
+            );
             // A task of its own: this one's state is as large as its largest step, and uplinks are many.
             tokio::spawn(hold(room, Box::pin(run)));
         }
@@ -159,7 +171,10 @@ impl Listener {
     fn identify(&self, stream: &Stream, upgrade: &Upgrade) -> Option<usize> {
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let fingerprint = certificate.and_then(tls::spki_fingerprint);
-        let by_key = fingerprint.as_ref().and_then(|key| self.shared.fingerprints.get(key)).copied();
+        let by_key = fingerprint
+            .as_ref()
+            .and_then(|key| self.shared.fingerprints.get(key))
+            .copied();
         let Some(bearer) = &upgrade.bearer else {
             if by_key.is_none() {
                 self.name_stranger(fingerprint);
@@ -175,7 +190,9 @@ impl Listener {
                 None
             }
             (None, _) => {
-                warn!("uplink refused: unknown token; set token_sha256 of a [[camera]] to the token's SHA-256");
+                warn!(
+                    "uplink refused: unknown token; set token_sha256 of a [[camera]] to the token's SHA-256"
+                );
                 None
             }
         }

@@ -81,7 +81,9 @@ pub async fn open_rtsp(uplink: &Arc<Uplink>) -> Result<RtspStream, AskError> {
         .header("sec-websocket-protocol", RTSP_SUBPROTOCOL)
         .header("sec-websocket-version", "13")
         .body(())?;
-    request.extensions_mut().insert(Protocol::from_static("websocket"));
+    request
+        .extensions_mut()
+        .insert(Protocol::from_static("websocket"));
     let opened = timeout(OPEN_DEADLINE, async {
         let mut sender = uplink.sender().ready().await?;
         let (response, send) = sender.send_request(request, false)?;
@@ -93,7 +95,11 @@ pub async fn open_rtsp(uplink: &Arc<Uplink>) -> Result<RtspStream, AskError> {
         send.send_reset(h2::Reason::CANCEL);
         return Err(AskError::Refused(response.status()));
     }
-    Ok(RtspStream { send, recv: response.into_body(), _lease: uplink.lease() })
+    Ok(RtspStream {
+        send,
+        recv: response.into_body(),
+        _lease: uplink.lease(),
+    })
 }
 
 /// Sends a request without a body and collects its answer.
@@ -108,7 +114,9 @@ pub async fn ask(
     limit: usize,
     deadline: Duration,
 ) -> Result<Response<Bytes>, AskError> {
-    let mut request = Request::builder().method(method).uri(format!("https://{AUTHORITY}{path}"));
+    let mut request = Request::builder()
+        .method(method)
+        .uri(format!("https://{AUTHORITY}{path}"));
     if let Some(location) = location {
         request = request.header("location", location);
     }
@@ -144,7 +152,15 @@ struct Status {
 
 /// Asks a new uplink for version and profiles, for the list of cameras.
 pub async fn learn(uplink: Arc<Uplink>) {
-    let answer = ask(&uplink, Method::GET, "/status", None, MAX_TEXT_BYTES, TEXT_DEADLINE).await;
+    let answer = ask(
+        &uplink,
+        Method::GET,
+        "/status",
+        None,
+        MAX_TEXT_BYTES,
+        TEXT_DEADLINE,
+    )
+    .await;
     let body = match answer {
         Ok(response) if response.status() == StatusCode::OK => response.into_body(),
         Ok(response) => return debug!(status = %response.status(), "agent has no status"),

@@ -89,7 +89,10 @@ impl Refusal {
             Self::Method => ("405 Method Not Allowed", "Allow: GET\r\n"),
             Self::Path => ("404 Not Found", ""),
             Self::NoUpgrade => ("426 Upgrade Required", "Upgrade: h2c-reverse, websocket\r\n"),
-            Self::WebSocket => ("426 Upgrade Required", "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"),
+            Self::WebSocket => (
+                "426 Upgrade Required",
+                "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+            ),
             Self::Unauthorized => ("401 Unauthorized", "WWW-Authenticate: Bearer\r\n"),
             Self::Full => ("503 Service Unavailable", "Retry-After: 30\r\n"),
         }
@@ -99,7 +102,11 @@ impl Refusal {
     #[must_use]
     pub fn response(self) -> Vec<u8> {
         let (status, fields) = self.status();
-        let connection = if fields.contains("Upgrade:") { "close, Upgrade" } else { "close" };
+        let connection = if fields.contains("Upgrade:") {
+            "close, Upgrade"
+        } else {
+            "close"
+        };
         let body = format!("{self}\n");
         format!(
             "HTTP/1.1 {status}\r\n{fields}Connection: {connection}\r\nContent-Type: text/plain\r\n\
@@ -115,7 +122,8 @@ impl Refusal {
 pub fn switching(carrier: &Carrier) -> Vec<u8> {
     match carrier {
         Carrier::H2cReverse => {
-            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c-reverse\r\n\r\n".to_vec()
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c-reverse\r\n\r\n"
+                .to_vec()
         }
         Carrier::WebSocket { accept } => format!(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -164,7 +172,10 @@ struct Head<'a>(&'a [httparse::Header<'a>]);
 
 impl<'a> Head<'a> {
     fn values(&self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.0.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+        self.0
+            .iter()
+            .filter(move |field| field.name.eq_ignore_ascii_case(name))
+            .map(|field| field.value)
     }
 
     /// True if a comma-separated list has `token`, without case.
@@ -191,7 +202,9 @@ impl<'a> Head<'a> {
                     && self.lists("sec-websocket-version", "13")
                     && self.lists("sec-websocket-protocol", H2C_REVERSE) =>
             {
-                Ok(Carrier::WebSocket { accept: derive_accept_key(key) })
+                Ok(Carrier::WebSocket {
+                    accept: derive_accept_key(key),
+                })
             }
             _ => Err(Refusal::WebSocket),
         }
@@ -199,7 +212,9 @@ impl<'a> Head<'a> {
 
     fn bearer(&self) -> Result<Option<Bearer>, Refusal> {
         let mut values = self.values("authorization");
-        let Some(value) = values.next() else { return Ok(None) };
+        let Some(value) = values.next() else {
+            return Ok(None);
+        };
         let text = std::str::from_utf8(value).map_err(|_| Refusal::Malformed)?;
         match text.trim().split_once(' ') {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && values.next().is_none() => {
@@ -246,7 +261,12 @@ mod tests {
         )
         .unwrap()
         .unwrap();
-        assert_eq!(websocket.carrier, Carrier::WebSocket { accept: "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".into() });
+        assert_eq!(
+            websocket.carrier,
+            Carrier::WebSocket {
+                accept: "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".into()
+            }
+        );
     }
 
     #[test]
@@ -257,13 +277,31 @@ mod tests {
             (format!("POST {PATH} HTTP/1.1\n{up}"), Refusal::Method),
             (format!("GET {PATH} HTTP/1.0\n{up}"), Refusal::Malformed),
             (format!("GET {PATH} HTTP/1.1\n{up}x"), Refusal::Malformed),
-            (format!("GET {PATH} HTTP/1.1\nConnection: Upgrade\nUpgrade: h2c-reverse\n\n"), Refusal::Malformed),
+            (
+                format!("GET {PATH} HTTP/1.1\nConnection: Upgrade\nUpgrade: h2c-reverse\n\n"),
+                Refusal::Malformed,
+            ),
             (format!("GET {PATH} HTTP/1.1\nHost: h\n\n"), Refusal::NoUpgrade),
-            (format!("GET {PATH} HTTP/1.1\nHost: h\nUpgrade: h2c-reverse\n\n"), Refusal::NoUpgrade),
-            (format!("GET {PATH} HTTP/1.1\nHost: h\nConnection: upgrade\nUpgrade: h2c\n\n"), Refusal::NoUpgrade),
-            (format!("GET {PATH} HTTP/1.1\nHost: h\nConnection: upgrade\nUpgrade: websocket\n\n"), Refusal::WebSocket),
-            (format!("GET {PATH} HTTP/1.1\nAuthorization: Basic x\n{up}"), Refusal::Unauthorized),
-            (format!("GET {PATH} HTTP/1.1\n{}{up}", "A: b\n".repeat(70)), Refusal::TooLarge),
+            (
+                format!("GET {PATH} HTTP/1.1\nHost: h\nUpgrade: h2c-reverse\n\n"),
+                Refusal::NoUpgrade,
+            ),
+            (
+                format!("GET {PATH} HTTP/1.1\nHost: h\nConnection: upgrade\nUpgrade: h2c\n\n"),
+                Refusal::NoUpgrade,
+            ),
+            (
+                format!("GET {PATH} HTTP/1.1\nHost: h\nConnection: upgrade\nUpgrade: websocket\n\n"),
+                Refusal::WebSocket,
+            ),
+            (
+                format!("GET {PATH} HTTP/1.1\nAuthorization: Basic x\n{up}"),
+                Refusal::Unauthorized,
+            ),
+            (
+                format!("GET {PATH} HTTP/1.1\n{}{up}", "A: b\n".repeat(70)),
+                Refusal::TooLarge,
+            ),
             ("\x16\x03\x01 \n\n".to_owned(), Refusal::Malformed),
         ] {
             assert_eq!(judge(&head), Err(refusal), "{head}");

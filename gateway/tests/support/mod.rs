@@ -1,5 +1,11 @@
 //! A gateway in this process, an agent made of the `h2` crate's server, and a raw RTSP client.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper that fails fails the test"
+)]
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,7 +19,7 @@ use h2::{RecvStream, SendStream};
 use http::{Method, Response, StatusCode};
 use lenscap_gateway::config;
 use lenscap_gateway::rtsp::digest::{Algorithm, Ha1, hex};
-use lenscap_gateway::server::{Addresses, Gateway};
+use lenscap_gateway::server::{Addresses, Gateway, Reloader};
 use lenscap_gateway::tls::{sha256, spki_fingerprint};
 use lenscap_gateway::uplink::carrier::CarrierStream;
 use rcgen::{CertifiedKey, KeyPair};
@@ -34,7 +40,9 @@ pub const SDP: &str = "v=0\r\nm=video 0 RTP/AVP 96\r\na=control:trackID=1\r\n";
 
 /// Fails the test instead of hanging.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("timed out: {what}"))
+    timeout(DEADLINE, future)
+        .await
+        .unwrap_or_else(|_| panic!("timed out: {what}"))
 }
 
 pub struct Keys {
@@ -59,6 +67,7 @@ pub struct TestGateway {
     pub addresses: Addresses,
     pub keys: Keys,
     pub folder: tempfile::TempDir,
+    pub reloader: Reloader,
     stop: Option<oneshot::Sender<()>>,
     served: tokio::task::JoinHandle<()>,
 }
@@ -67,9 +76,15 @@ impl TestGateway {
     /// Cameras `front` (by key) and `back` (by token); viewers `alice` (all) and `bob` (back only).
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let keys = Keys { server: self_signed("localhost"), camera: self_signed("camera") };
+        let keys = Keys {
+            server: self_signed("localhost"),
+            camera: self_signed("camera"),
+        };
         std::fs::write(folder.path().join("gw.pem"), keys.server.cert.pem()).unwrap();
-        write_private(&folder.path().join("gw.key"), &keys.server.signing_key.serialize_pem());
+        write_private(
+            &folder.path().join("gw.key"),
+            &keys.server.signing_key.serialize_pem(),
+        );
         write_private(&folder.path().join("pw"), "secret\n");
         let text = format!(
             "[uplink]\nlisten = \"127.0.0.1:0\"\ncert = \"gw.pem\"\nkey = \"gw.key\"\n\
@@ -86,12 +101,19 @@ impl TestGateway {
         let loaded = config::load(&path).unwrap();
         assert_eq!(loaded.warnings, []);
         let gateway = Gateway::bind(loaded.config).await.unwrap();
-        let addresses = gateway.addresses();
+        let (addresses, reloader) = (gateway.addresses(), gateway.reloader());
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(gateway.serve(async {
             let _ = stopped.await;
         }));
-        Self { addresses, keys, folder, stop: Some(stop), served }
+        Self {
+            addresses,
+            keys,
+            folder,
+            reloader,
+            stop: Some(stop),
+            served,
+        }
     }
 
     pub async fn stop(mut self) {
@@ -108,8 +130,10 @@ impl TestGateway {
         let mut roots = RootCertStore::empty();
         roots.add(self.keys.server.cert.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder =
-            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
         let mut config = match certificate {
             None => builder.with_no_client_auth(),
             Some(pair) => {
@@ -121,7 +145,10 @@ impl TestGateway {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let tcp = TcpStream::connect(self.addresses.uplink).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+        let stream = TlsConnector::from(Arc::new(config))
+            .connect(name, tcp)
+            .await
+            .unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
         stream
     }
@@ -132,7 +159,8 @@ impl TestGateway {
         let reply = upgrade(&mut stream, "/onvif/uplink", "Upgrade: h2c-reverse\r\n").await;
         assert!(reply.starts_with("HTTP/1.1 101 "), "{reply}");
         let agent = Agent::start(CarrierStream::Direct(stream), play);
-        self.wait_for(|list| list.contains("\"name\":\"front\",\"online\":true")).await;
+        self.wait_for(|list| list.contains("\"name\":\"front\",\"online\":true"))
+            .await;
         agent
     }
 
@@ -144,12 +172,16 @@ impl TestGateway {
              Sec-WebSocket-Protocol: h2c-reverse\r\nAuthorization: Bearer {TOKEN}\r\n"
         );
         let reply = upgrade(&mut stream, "/onvif/uplink", &fields).await;
-        assert!(reply.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "{reply}");
+        assert!(
+            reply.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"),
+            "{reply}"
+        );
         let socket = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         tokio::spawn(pipe(socket, theirs));
         let agent = Agent::start(ours, play);
-        self.wait_for(|list| list.contains("\"name\":\"back\",\"online\":true")).await;
+        self.wait_for(|list| list.contains("\"name\":\"back\",\"online\":true"))
+            .await;
         agent
     }
 
@@ -176,7 +208,9 @@ impl TestGateway {
         );
         stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
         let mut reply = Vec::new();
-        within("an HTTP reply", stream.read_to_end(&mut reply)).await.unwrap();
+        within("an HTTP reply", stream.read_to_end(&mut reply))
+            .await
+            .unwrap();
         let end = reply.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
         let status = std::str::from_utf8(&reply[9..12]).unwrap().parse().unwrap();
         (status, reply[end + 4..].to_vec())
@@ -185,7 +219,9 @@ impl TestGateway {
     pub async fn metric(&self, name: &str) -> f64 {
         let (_, body) = self.http("GET", "/metrics", "", b"").await;
         let text = String::from_utf8(body).unwrap();
-        let line = text.lines().find(|line| line.starts_with(&format!("lenscap_gateway_{name} ")));
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&format!("lenscap_gateway_{name} ")));
         line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     }
 }
@@ -278,7 +314,9 @@ impl Agent {
     }
 
     pub async fn next(&mut self) -> Seen {
-        within("something seen by the agent", self.seen.recv()).await.unwrap()
+        within("something seen by the agent", self.seen.recv())
+            .await
+            .unwrap()
     }
 
     pub async fn next_request(&mut self) -> String {
@@ -297,35 +335,56 @@ async fn answer(
 ) {
     let path = request.uri().path().to_owned();
     if request.method() == Method::CONNECT {
-        assert_eq!(request.extensions().get::<h2::ext::Protocol>().unwrap().as_str(), "websocket");
+        assert_eq!(
+            request.extensions().get::<h2::ext::Protocol>().unwrap().as_str(),
+            "websocket"
+        );
         assert_eq!(request.headers()["sec-websocket-protocol"], "rtsp.onvif.org");
         assert_eq!(path, "/rtsp");
-        let reply = Response::builder().header("sec-websocket-protocol", "rtsp.onvif.org").body(()).unwrap();
+        let reply = Response::builder()
+            .header("sec-websocket-protocol", "rtsp.onvif.org")
+            .body(())
+            .unwrap();
         let send = respond.send_response(reply, false).unwrap();
         return session(request.into_body(), send, play, events).await;
     }
     let (status, body): (u16, Bytes) = match (request.method().as_str(), path.as_str()) {
-        ("GET", "/status") => (200, r#"{"version":"1.2.3","profiles":["main","sub"],"sessions":0}"#.into()),
+        ("GET", "/status") => (
+            200,
+            r#"{"version":"1.2.3","profiles":["main","sub"],"sessions":0}"#.into(),
+        ),
         ("GET", "/snapshot/main") => (200, vec![0xFF; 300_000].into()),
         ("GET", "/snapshot/broken") => (502, "camera closed the connection\n".into()),
         ("GET", "/snapshot/slow") => (504, "camera timeout\n".into()),
         ("GET", "/snapshot/huge") => (200, vec![0; 9 << 20].into()),
         ("POST", "/uplink/move") => {
-            let location = request.headers().get("location").map(|value| value.to_str().unwrap().to_owned());
+            let location = request
+                .headers()
+                .get("location")
+                .map(|value| value.to_str().unwrap().to_owned());
             let allowed = location.as_deref() != Some("https://elsewhere.example/");
             let _ = events.send(Seen::Moved(location));
             (if allowed { 202 } else { 403 }, Bytes::new())
         }
         _ => (404, "not here\n".into()),
     };
-    let reply = Response::builder().status(StatusCode::from_u16(status).unwrap()).body(()).unwrap();
-    let Ok(mut send) = respond.send_response(reply, false) else { return };
+    let reply = Response::builder()
+        .status(StatusCode::from_u16(status).unwrap())
+        .body(())
+        .unwrap();
+    let Ok(mut send) = respond.send_response(reply, false) else {
+        return;
+    };
     let _ = write(&mut send, body, None).await;
     let _ = send.send_data(Bytes::new(), true);
 }
 
 /// Writes as credit allows; `Err` when the stream is gone.
-async fn write(send: &mut SendStream<Bytes>, mut data: Bytes, blocked: Option<&mut (dyn FnMut() + Send)>) -> Result<(), ()> {
+async fn write(
+    send: &mut SendStream<Bytes>,
+    mut data: Bytes,
+    blocked: Option<&mut (dyn FnMut() + Send)>,
+) -> Result<(), ()> {
     let mut blocked = blocked;
     while !data.is_empty() {
         send.reserve_capacity(data.len());
@@ -340,7 +399,8 @@ async fn write(send: &mut SendStream<Bytes>, mut data: Bytes, blocked: Option<&m
         });
         let count = granted.await.ok_or(())?.map_err(|_| ())?;
         if count > 0 {
-            send.send_data(data.split_to(count.min(data.len())), false).map_err(|_| ())?;
+            send.send_data(data.split_to(count.min(data.len())), false)
+                .map_err(|_| ())?;
         }
     }
     Ok(())
@@ -364,7 +424,10 @@ fn take_frame(buffer: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     let (&first, &second) = (buffer.first()?, buffer.get(1)?);
     assert!(second & 0x80 != 0, "the gateway must mask");
     let (length, at) = match second & 0x7F {
-        126 => (usize::from(u16::from_be_bytes([*buffer.get(2)?, *buffer.get(3)?])), 4),
+        126 => (
+            usize::from(u16::from_be_bytes([*buffer.get(2)?, *buffer.get(3)?])),
+            4,
+        ),
         127 => panic!("frame of the gateway too large"),
         short => (usize::from(short), 2),
     };
@@ -372,12 +435,21 @@ fn take_frame(buffer: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
         return None;
     }
     let mask: Vec<u8> = buffer[at..at + 4].to_vec();
-    let payload = buffer[at + 4..at + 4 + length].iter().zip(mask.iter().cycle()).map(|(a, b)| a ^ b).collect();
+    let payload = buffer[at + 4..at + 4 + length]
+        .iter()
+        .zip(mask.iter().cycle())
+        .map(|(a, b)| a ^ b)
+        .collect();
     buffer.drain(..at + 4 + length);
     Some((first & 0x0F, payload))
 }
 
-async fn session(mut recv: RecvStream, mut send: SendStream<Bytes>, play: Play, events: mpsc::UnboundedSender<Seen>) {
+async fn session(
+    mut recv: RecvStream,
+    mut send: SendStream<Bytes>,
+    play: Play,
+    events: mpsc::UnboundedSender<Seen>,
+) {
     let (mut wire, mut rtsp) = (Vec::new(), Vec::new());
     while let Some(Ok(data)) = recv.data().await {
         let _ = recv.flow_control().release_capacity(data.len());
@@ -398,7 +470,10 @@ async fn session(mut recv: RecvStream, mut send: SendStream<Bytes>, play: Play, 
             let method = head.split(' ').next().unwrap().to_owned();
             let reply = rtsp_reply(&head);
             let _ = events.send(Seen::Rtsp(head));
-            if write(&mut send, unmasked(0x82, reply.as_bytes()).into(), None).await.is_err() {
+            if write(&mut send, unmasked(0x82, reply.as_bytes()).into(), None)
+                .await
+                .is_err()
+            {
                 return;
             }
             if method == "PLAY" && media(&mut send, play, &events).await.is_err() {
@@ -409,7 +484,12 @@ async fn session(mut recv: RecvStream, mut send: SendStream<Bytes>, play: Play, 
 }
 
 fn rtsp_reply(head: &str) -> String {
-    let line = |name: &str| head.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    let line = |name: &str| {
+        head.lines()
+            .find(|line| line.starts_with(name))
+            .unwrap_or_default()
+            .to_owned()
+    };
     let (method, uri) = head.split_once(' ').unwrap();
     let uri = uri.split(' ').next().unwrap();
     let cseq = line("CSeq");
@@ -419,8 +499,13 @@ fn rtsp_reply(head: &str) -> String {
             "RTSP/1.0 200 OK\r\n{cseq}\r\nContent-Base: {uri}/\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{SDP}",
             SDP.len()
         ),
-        "SETUP" => format!("RTSP/1.0 200 OK\r\n{cseq}\r\n{}\r\nSession: 77;timeout=60\r\n\r\n", line("Transport")),
-        "PLAY" => format!("RTSP/1.0 200 OK\r\n{cseq}\r\nSession: 77\r\nRTP-Info: url={uri}/trackID=1;seq=0\r\n\r\n"),
+        "SETUP" => format!(
+            "RTSP/1.0 200 OK\r\n{cseq}\r\n{}\r\nSession: 77;timeout=60\r\n\r\n",
+            line("Transport")
+        ),
+        "PLAY" => {
+            format!("RTSP/1.0 200 OK\r\n{cseq}\r\nSession: 77\r\nRTP-Info: url={uri}/trackID=1;seq=0\r\n\r\n")
+        }
         _ => format!("RTSP/1.0 200 OK\r\n{cseq}\r\nSession: 77\r\n\r\n"),
     }
 }
@@ -433,7 +518,11 @@ pub fn frame(n: usize, size: usize) -> Vec<u8> {
     out
 }
 
-async fn media(send: &mut SendStream<Bytes>, play: Play, events: &mpsc::UnboundedSender<Seen>) -> Result<(), ()> {
+async fn media(
+    send: &mut SendStream<Bytes>,
+    play: Play,
+    events: &mpsc::UnboundedSender<Seen>,
+) -> Result<(), ()> {
     match play {
         Play::Silent => Ok(()),
         Play::Frames(count, size) => {
@@ -490,7 +579,16 @@ impl Viewer {
         let stream = TcpStream::connect(gateway.rtsp()).await.unwrap();
         let base = format!("rtsp://localhost:{}/{path}", gateway.rtsp().port());
         let (user, password) = (user.to_owned(), password.to_owned());
-        Self { stream, buffer: Vec::new(), frames: Vec::new(), base, user, password, nonce: None, cseq: 0 }
+        Self {
+            stream,
+            buffer: Vec::new(),
+            frames: Vec::new(),
+            base,
+            user,
+            password,
+            nonce: None,
+            cseq: 0,
+        }
     }
 
     pub fn base(&self) -> &str {
@@ -509,7 +607,10 @@ impl Viewer {
                 self.user
             )
         });
-        let head = format!("{method} {uri} RTSP/1.0\r\nCSeq: {}\r\n{auth}{fields}\r\n", self.cseq);
+        let head = format!(
+            "{method} {uri} RTSP/1.0\r\nCSeq: {}\r\n{auth}{fields}\r\n",
+            self.cseq
+        );
         self.stream.write_all(head.as_bytes()).await.unwrap();
     }
 
@@ -520,7 +621,14 @@ impl Viewer {
         if reply.status() != 401 || self.nonce.is_some() {
             return reply;
         }
-        let nonce = reply.head.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap();
+        let nonce = reply
+            .head
+            .split("nonce=\"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap();
         self.nonce = Some(nonce.to_owned());
         self.send(method, suffix, fields).await;
         self.reply().await.expect("a reply")
@@ -567,7 +675,11 @@ impl Viewer {
     pub async fn read_frames(&mut self, bytes: usize) {
         self.take_frames();
         while self.frames.len() < bytes {
-            assert!(self.fill().await, "the stream ended after {} of {bytes} bytes", self.frames.len());
+            assert!(
+                self.fill().await,
+                "the stream ended after {} of {bytes} bytes",
+                self.frames.len()
+            );
             self.take_frames();
         }
     }
@@ -578,7 +690,13 @@ impl Viewer {
         assert_eq!(self.request("SETUP", "/trackID=1", transport).await.status(), 200);
         let reply = self.request("PLAY", "", "Session: 77\r\n").await;
         assert_eq!(reply.status(), 200);
-        assert!(reply.head.contains(&format!("RTP-Info: url={}/trackID=1;seq=0\r\n", self.base)), "{}", reply.head);
+        assert!(
+            reply
+                .head
+                .contains(&format!("RTP-Info: url={}/trackID=1;seq=0\r\n", self.base)),
+            "{}",
+            reply.head
+        );
     }
 
     /// Reads until the gateway closes.
