@@ -53,6 +53,16 @@ pub fn load(path: &Path) -> Result<Loaded, Errors> {
     finish(config, sink).map(|(config, warnings)| Loaded { config, warnings })
 }
 
+/// Reads a configuration's text, which `file` names in messages. Files that the text names are opened.
+///
+/// # Errors
+/// Every mistake in it.
+pub fn parse(file: &str, text: &str) -> Result<Loaded, Errors> {
+    let mut sink = Sink::new(file.to_owned());
+    let config = read::config(text, &mut sink);
+    finish(config, sink).map(|(config, warnings)| Loaded { config, warnings })
+}
+
 /// Reads `config agent` alone: enough for the identity, before there is a gateway to configure.
 ///
 /// # Errors

@@ -214,7 +214,7 @@ fn a_damaged_identity_is_an_error_and_stays_as_it_is() {
         .unwrap();
     let mismatched = [
         &whole[..certificate_end],
-        other[other.find("-----BEGIN PRIVATE").unwrap()..].as_bytes(),
+        &other.as_bytes()[other.find("-----BEGIN PRIVATE").unwrap()..],
     ]
     .concat();
     for (bytes, part) in [
