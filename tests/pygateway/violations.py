@@ -24,6 +24,8 @@ CONNECT = [
 ]
 OPEN = f.headers(1, CONNECT, end_stream=False)
 FLOOD = 20_000
+CHUNK = 16 << 10
+PACE = 0.001
 MARK = b"violate!"
 
 
@@ -117,7 +119,7 @@ VIOLATIONS = {
     "rst-on-idle": (f.frame(f.RST_STREAM, 0, 9, b"\0\0\0\x08"), {P}),
     "rst-on-stream-zero": (f.frame(f.RST_STREAM, 0, 0, b"\0\0\0\x08"), {P}),
     "rst-length": (OPEN + f.frame(f.RST_STREAM, 0, 1, b"\0\0\x08"), {FS}),
-    "priority-length": (f.frame(f.PRIORITY, 0, 1, b"\0" * 4), {FS}),
+    "priority-length": (OPEN + f.frame(f.PRIORITY, 0, 1, b"\0" * 4), {FS}),
     "priority-on-stream-zero": (f.frame(f.PRIORITY, 0, 0, b"\0" * 5), {P}),
     "goaway-on-stream": (f.frame(f.GOAWAY, 0, 1, b"\0" * 8), {P}),
     "goaway-length": (f.frame(f.GOAWAY, 0, 0, b"\0" * 7), {FS}),
@@ -288,8 +290,10 @@ async def _send(carrier, name, payload):
         if name in OUTER:
             await carrier.send_raw(payload)
         else:
-            for at in range(0, len(payload), 16 << 10):
-                await carrier.send(payload[at : at + (16 << 10)])
+            for at in range(0, len(payload), CHUNK):
+                await carrier.send(payload[at : at + CHUNK])
+                # The reader gets its turn: after a reset by the agent asyncio throws away what was not yet read.
+                await asyncio.sleep(PACE)
         if not ALL[name][1]:
             await carrier.send(f.frame(f.PING, 0, 0, MARK))
     except ConnectionError:
@@ -331,4 +335,5 @@ def _judge(name, expected, watch, codes, closed, outer_close):
     if not codes:
         # 431 is an answer to a header list that is too large; None says that closing or ignoring will do.
         return (name == "headers-too-large" and watch.statuses > 0) or None in expected
-    return set(codes) <= expected | {f.CANCEL, f.REFUSED_STREAM} and any(code in expected for code in codes)
+    # Streams that were right may be answered, cancelled or refused meanwhile.
+    return set(codes) <= expected | {f.NO_ERROR, f.CANCEL, f.REFUSED_STREAM} and any(code in expected for code in codes)
