@@ -17,6 +17,10 @@ pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("h2_connection", h2_connection),
     ("ws", ws),
     ("upgrade", upgrade),
+    ("rtsp_framing", crate::fuzz_rtsp::rtsp_framing),
+    ("rtsp_session", crate::fuzz_rtsp::rtsp_session),
+    ("rtsp_sdp", crate::fuzz_rtsp::rtsp_sdp),
+    ("rtsp_auth", crate::fuzz_rtsp::rtsp_auth),
 ];
 
 const MAX_LIST: usize = 2000;

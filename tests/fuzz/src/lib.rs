@@ -4,4 +4,8 @@
 #[path = "../../src/fuzz.rs"]
 mod bodies;
 
+#[path = "../../src/fuzz_rtsp.rs"]
+pub mod fuzz_rtsp;
+
 pub use bodies::*;
+pub use fuzz_rtsp::*;
