@@ -105,7 +105,7 @@ const MISTAKES: &[Mistake] = &[
         replace: "\tlist redirect_to",
         with: "\tlst redirect_to",
         line: 6,
-        says: &["lst"],
+        says: &["list"],
     },
     Mistake {
         name: "option before any section",
@@ -119,7 +119,7 @@ const MISTAKES: &[Mistake] = &[
         replace: "'*.example.net'",
         with: "'uplink.*.net'",
         line: 6,
-        says: &["*"],
+        says: &["redirect_to", "DNS name"],
     },
     Mistake {
         name: "pin that is none",
@@ -133,14 +133,14 @@ const MISTAKES: &[Mistake] = &[
         replace: "option state_dir '/tmp'",
         with: "option log_level 'loud'",
         line: 2,
-        says: &["loud", "debug"],
+        says: &["log_level", "debug"],
     },
     Mistake {
         name: "level of an uplink",
         replace: "list redirect_to '*.example.net'",
         with: "option level 'boss'",
         line: 6,
-        says: &["boss", "operator"],
+        says: &["level", "operator"],
     },
     Mistake {
         name: "two profiles of one name",
@@ -161,7 +161,7 @@ const MISTAKES: &[Mistake] = &[
         replace: "config agent 'agent'\n\toption state_dir '/tmp'\n",
         with: "config harden\n\toption mode 'maybe'\n",
         line: 2,
-        says: &["maybe", "confirm"],
+        says: &["mode", "confirm"],
     },
 ];
 

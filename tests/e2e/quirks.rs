@@ -139,12 +139,25 @@ fn udp_only() {
 }
 
 #[test]
-fn get_parameter_closes() {
+fn get_parameter_closes_and_is_not_offered() {
+    // The keep-alive is what `Public` names, so this camera never sees the one it cannot bear.
+    let quirks = ["get-parameter-closes", "public-without-get-parameter"];
     plays(
         "quirks::get_parameter",
-        &["get-parameter-closes"],
+        &quirks,
         &["--session-timeout", SESSION_TIMEOUT],
     );
+}
+
+#[test]
+fn get_parameter_closes_though_it_is_offered() {
+    // The first session finds out; it ends with a word in the log, and the agent goes on.
+    let args = ["--session-timeout", SESSION_TIMEOUT];
+    let mut stand = start("quirks::get_parameter_offered", &["get-parameter-closes"], &args);
+    rtp_sink_report(&stand.dir, &stand.plain_url(), VIEWER, &["--seconds", "15"]);
+    agent_says(&mut stand.agent, &["camera closed the connection"]);
+    let again = rtp_sink_report(&stand.dir, &stand.plain_url(), VIEWER, &["--packets", "50"]);
+    assert_eq!(again["ok"], true, "{again}");
 }
 
 #[test]
@@ -233,7 +246,7 @@ fn stall_is_noticed() {
         begin.elapsed()
     );
     assert!(report["packets"].as_u64() > Some(20), "{report}");
-    agent_says(&mut stand.agent, &["no", "rtp"]);
+    agent_says(&mut stand.agent, &["stopped sending media"]);
     stand.camera.wait_teardowns(1);
     stand.agent.process.assert_running();
 }
