@@ -47,7 +47,10 @@ pub struct Reply {
 impl Reply {
     /// The first header of that (lower-case) name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 }
 
@@ -93,6 +96,8 @@ pub struct Client {
     input: Vec<u8>,
     consumed: usize,
     early: Vec<Frame>,
+    /// Channels in use, RTP and RTCP; a `$` in front of any other byte is no frame.
+    channels: Vec<u8>,
     cseq: u32,
     nonce_count: u32,
     challenge: Option<String>,
@@ -118,7 +123,10 @@ impl Client {
     /// Connects; sends nothing yet.
     pub fn connect(options: Options) -> Result<Self> {
         let authority = authority_of(&options.url)?;
-        let address = if authority.rsplit_once(':').is_some_and(|(_, p)| p.parse::<u16>().is_ok()) {
+        let address = if authority
+            .rsplit_once(':')
+            .is_some_and(|(_, p)| p.parse::<u16>().is_ok())
+        {
             authority.to_owned()
         } else {
             format!("{authority}:554")
@@ -131,6 +139,7 @@ impl Client {
             input: Vec::new(),
             consumed: 0,
             early: Vec::new(),
+            channels: Vec::new(),
             cseq: 0,
             nonce_count: 0,
             challenge: None,
@@ -176,7 +185,10 @@ impl Client {
         let session = reply.header("session").context("SETUP reply without Session")?;
         let (id, params) = session.split_once(';').unwrap_or((session, ""));
         self.session = Some(id.trim().to_owned());
-        let timeout = params.trim().strip_prefix("timeout=").and_then(|t| t.trim().parse::<u64>().ok());
+        let timeout = params
+            .trim()
+            .strip_prefix("timeout=")
+            .and_then(|t| t.trim().parse::<u64>().ok());
         self.keepalive = Duration::from_secs(timeout.unwrap_or(60)).max(Duration::from_secs(2)) / 2;
         let answered = reply.header("transport").unwrap_or_default();
         let channel = answered
@@ -185,6 +197,8 @@ impl Client {
             .and_then(|pair| pair.split('-').next()?.trim().parse().ok());
         if let Some(track) = self.tracks.get_mut(index) {
             track.channel = channel.unwrap_or(wanted);
+            self.channels
+                .extend([track.channel, track.channel.wrapping_add(1)]);
         }
         Ok(())
     }
@@ -253,14 +267,21 @@ impl Client {
     }
 
     fn send_keepalive(&mut self) -> Result<()> {
-        let method = if self.public.contains("GET_PARAMETER") { "GET_PARAMETER" } else { "OPTIONS" };
+        let method = if self.public.contains("GET_PARAMETER") {
+            "GET_PARAMETER"
+        } else {
+            "OPTIONS"
+        };
         let url = self.aggregate();
         self.send(method, &url, &[])
     }
 
     fn send(&mut self, method: &str, uri: &str, headers: &[(&str, &str)]) -> Result<()> {
         self.cseq += 1;
-        let mut text = format!("{method} {uri} RTSP/1.0\r\nCSeq: {}\r\nUser-Agent: rtp-sink\r\n", self.cseq);
+        let mut text = format!(
+            "{method} {uri} RTSP/1.0\r\nCSeq: {}\r\nUser-Agent: rtp-sink\r\n",
+            self.cseq
+        );
         if let Some(value) = self.authorization(method, uri) {
             text.push_str(&format!("Authorization: {value}\r\n"));
         }
@@ -272,7 +293,9 @@ impl Client {
         }
         text.push_str("\r\n");
         self.last_request = Instant::now();
-        self.stream.write_all(text.as_bytes()).with_context(|| format!("cannot send {method}"))
+        self.stream
+            .write_all(text.as_bytes())
+            .with_context(|| format!("cannot send {method}"))
     }
 
     fn authorization(&mut self, method: &str, uri: &str) -> Option<String> {
@@ -287,10 +310,21 @@ impl Client {
         };
         let (realm, nonce) = (param(&params, "realm")?, param(&params, "nonce")?);
         self.nonce_count += 1;
-        let (nc, cnonce) = (format!("{:08x}", self.nonce_count), format!("{:016x}", rand::random::<u64>()));
+        let (nc, cnonce) = (
+            format!("{:08x}", self.nonce_count),
+            format!("{:016x}", rand::random::<u64>()),
+        );
         let qop = param(&params, "qop").is_some_and(|qop| qop.split(',').any(|q| q.trim() == "auth"));
         let qop_auth = qop.then_some((nc.as_str(), cnonce.as_str()));
-        let response = DigestInput { algorithm, realm, nonce, method, uri, qop_auth }.response(credentials);
+        let response = DigestInput {
+            algorithm,
+            realm,
+            nonce,
+            method,
+            uri,
+            qop_auth,
+        }
+        .response(credentials);
         let mut value = format!(
             "Digest username=\"{}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", response=\"{response}\"",
             credentials.user
@@ -319,7 +353,10 @@ impl Client {
                     }
                 }
                 Some(Item::Frame(frame)) => {
-                    ensure!(self.early.len() < MAX_EARLY_FRAMES, "{method}: frames but no reply");
+                    ensure!(
+                        self.early.len() < MAX_EARLY_FRAMES,
+                        "{method}: frames but no reply"
+                    );
                     self.early.push(frame);
                 }
                 None => bail!("{method}: no reply in {:?}", self.options.timeout),
@@ -329,13 +366,19 @@ impl Client {
 
     fn next_item(&mut self, deadline: Instant) -> Result<Option<Item>> {
         loop {
-            match take_item(self.input.get(self.consumed..).unwrap_or_default())? {
+            match take_item(
+                self.input.get(self.consumed..).unwrap_or_default(),
+                &self.channels,
+            )? {
                 Taken::Item(item, len) => {
                     self.consumed += len;
                     return Ok(Some(item));
                 }
                 Taken::Garbage(len) => {
-                    ensure!(self.options.tolerate_garbage, "{len} bytes between frames that mean nothing");
+                    ensure!(
+                        self.options.tolerate_garbage,
+                        "{len} bytes between frames that mean nothing"
+                    );
                     self.consumed += len;
                     self.garbage_bytes += len as u64;
                 }
@@ -376,7 +419,8 @@ fn connect(address: &str, options: &Options) -> Result<TcpStream> {
     use std::net::ToSocketAddrs as _;
     let mut last = None;
     for address in address.to_socket_addrs()? {
-        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+        let socket =
+            socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
         if let Some(size) = options.receive_buffer {
             // Before connecting: the window scale is fixed with the SYN.
             socket.set_recv_buffer_size(size)?;
@@ -395,9 +439,14 @@ fn connect(address: &str, options: &Options) -> Result<TcpStream> {
 }
 
 fn authority_of(url: &str) -> Result<&str> {
-    let rest = url.strip_prefix("rtsp://").context("the URL must begin with rtsp://")?;
+    let rest = url
+        .strip_prefix("rtsp://")
+        .context("the URL must begin with rtsp://")?;
     let authority = rest.split(['/', '?']).next().unwrap_or(rest);
-    ensure!(!authority.contains('@'), "give the credentials apart from the URL");
+    ensure!(
+        !authority.contains('@'),
+        "give the credentials apart from the URL"
+    );
     Ok(authority)
 }
 
@@ -412,8 +461,15 @@ fn pick_challenge(reply: &Reply) -> Option<String> {
             _ => 0,
         }
     };
-    let challenges = reply.headers.iter().filter(|(name, _)| name == "www-authenticate").map(|(_, v)| v);
-    challenges.max_by_key(|value| strength(value)).filter(|value| strength(value) > 0).cloned()
+    let challenges = reply
+        .headers
+        .iter()
+        .filter(|(name, _)| name == "www-authenticate")
+        .map(|(_, v)| v);
+    challenges
+        .max_by_key(|value| strength(value))
+        .filter(|value| strength(value) > 0)
+        .cloned()
 }
 
 /// A control attribute as URL: absolute, `*`, or below the base (RFC 2326 appendix C.1.1, the way
@@ -425,7 +481,11 @@ fn resolve(base: &str, control: &str) -> String {
     if control.is_empty() || control == "*" {
         return base.to_owned();
     }
-    format!("{}/{}", base.trim_end_matches('/'), control.trim_start_matches('/'))
+    format!(
+        "{}/{}",
+        base.trim_end_matches('/'),
+        control.trim_start_matches('/')
+    )
 }
 
 /// The media descriptions of an SDP.
@@ -436,15 +496,25 @@ pub fn parse_sdp(sdp: &str) -> Vec<Track> {
         if let Some(media) = line.strip_prefix("m=") {
             let mut words = media.split(' ');
             let name = words.next().unwrap_or_default().to_owned();
-            let payload_type = words.nth(2).and_then(|word| word.parse().ok()).unwrap_or_default();
-            tracks.push(Track { media: name, payload_type, ..Track::default() });
+            let payload_type = words
+                .nth(2)
+                .and_then(|word| word.parse().ok())
+                .unwrap_or_default();
+            tracks.push(Track {
+                media: name,
+                payload_type,
+                ..Track::default()
+            });
             continue;
         }
         let Some(track) = tracks.last_mut() else { continue };
         if let Some(map) = line.strip_prefix("a=rtpmap:") {
             let mut encoding = map.split_once(' ').map_or("", |(_, rest)| rest).split('/');
             track.encoding = encoding.next().unwrap_or_default().to_ascii_uppercase();
-            track.clock = encoding.next().and_then(|clock| clock.parse().ok()).unwrap_or_default();
+            track.clock = encoding
+                .next()
+                .and_then(|clock| clock.parse().ok())
+                .unwrap_or_default();
         } else if let Some(fmtp) = line.strip_prefix("a=fmtp:") {
             track.fmtp = fmtp.split_once(' ').map_or("", |(_, rest)| rest).to_owned();
         } else if let Some(control) = line.strip_prefix("a=control:") {
@@ -460,30 +530,58 @@ enum Taken {
     NeedMore,
 }
 
-fn take_item(input: &[u8]) -> Result<Taken> {
-    if let [b'$', channel, high, low, rest @ ..] = input {
+fn take_item(input: &[u8], channels: &[u8]) -> Result<Taken> {
+    let known = |channel: u8| channels.is_empty() || channels.contains(&channel);
+    let is_frame = |at: &[u8]| at.first() == Some(&b'$') && at.get(1).is_none_or(|&channel| known(channel));
+    if let [b'$', channel, high, low, rest @ ..] = input
+        && known(*channel)
+    {
         let len = usize::from(u16::from_be_bytes([*high, *low]));
-        let Some(data) = rest.get(..len) else { return Ok(Taken::NeedMore) };
-        return Ok(Taken::Item(Item::Frame(Frame { channel: *channel, data: data.to_vec() }), len + 4));
+        let Some(data) = rest.get(..len) else {
+            return Ok(Taken::NeedMore);
+        };
+        return Ok(Taken::Item(
+            Item::Frame(Frame {
+                channel: *channel,
+                data: data.to_vec(),
+            }),
+            len + 4,
+        ));
     }
-    if input.first().is_none_or(|&b| b == b'$') || (input.len() < 5 && b"RTSP/".starts_with(input)) {
+    if input.is_empty() || is_frame(input) || (input.len() < 5 && b"RTSP/".starts_with(input)) {
         return Ok(Taken::NeedMore);
     }
     if !input.starts_with(b"RTSP/") {
-        let next = input.windows(5).position(|w| w == b"RTSP/").unwrap_or(input.len());
-        let frame = input.iter().position(|&b| b == b'$').unwrap_or(input.len());
+        let next = input
+            .windows(5)
+            .position(|w| w == b"RTSP/")
+            .unwrap_or(input.len());
+        let frame = (1..input.len())
+            .find(|&at| input.get(at..).is_some_and(is_frame))
+            .unwrap_or(input.len());
         return Ok(Taken::Garbage(next.min(frame).max(1)));
     }
-    let head_len = |end: &[u8]| input.windows(end.len()).position(|w| w == end).map(|at| at + end.len());
+    let head_len = |end: &[u8]| {
+        input
+            .windows(end.len())
+            .position(|w| w == end)
+            .map(|at| at + end.len())
+    };
     let (crlf, lf) = (head_len(b"\r\n\r\n"), head_len(b"\n\n"));
     let Some(head_len) = [crlf, lf].into_iter().flatten().min() else {
         ensure!(input.len() <= MAX_REPLY, "the head of a reply is too large");
         return Ok(Taken::NeedMore);
     };
-    let mut reply = parse_reply(&String::from_utf8_lossy(input.get(..head_len).unwrap_or_default()))?;
-    let body_len = reply.header("content-length").map_or(Ok(0), |v| v.trim().parse::<usize>())?;
+    let mut reply = parse_reply(&String::from_utf8_lossy(
+        input.get(..head_len).unwrap_or_default(),
+    ))?;
+    let body_len = reply
+        .header("content-length")
+        .map_or(Ok(0), |v| v.trim().parse::<usize>())?;
     ensure!(body_len <= MAX_REPLY, "the body of a reply is too large");
-    let Some(body) = input.get(head_len..head_len + body_len) else { return Ok(Taken::NeedMore) };
+    let Some(body) = input.get(head_len..head_len + body_len) else {
+        return Ok(Taken::NeedMore);
+    };
     reply.body = body.to_vec();
     Ok(Taken::Item(Item::Reply(reply), head_len + body_len))
 }
@@ -492,7 +590,10 @@ fn parse_reply(head: &str) -> Result<Reply> {
     let mut lines = head.lines();
     let first = lines.next().unwrap_or_default();
     let status = first.split(' ').nth(1).and_then(|s| s.trim().parse().ok());
-    let mut reply = Reply { status: status.with_context(|| format!("no status in {first:?}"))?, ..Reply::default() };
+    let mut reply = Reply {
+        status: status.with_context(|| format!("no status in {first:?}"))?,
+        ..Reply::default()
+    };
     for line in lines {
         if line.starts_with([' ', '\t']) {
             if let Some((_, value)) = reply.headers.last_mut() {
@@ -500,7 +601,9 @@ fn parse_reply(head: &str) -> Result<Reply> {
                 value.push_str(line.trim());
             }
         } else if let Some((name, value)) = line.split_once(':') {
-            reply.headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+            reply
+                .headers
+                .push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
         }
     }
     Ok(reply)
@@ -513,7 +616,7 @@ mod tests {
     fn items(input: &[u8]) -> Vec<String> {
         let (mut at, mut seen) = (0, Vec::new());
         loop {
-            match take_item(&input[at..]).unwrap() {
+            match take_item(&input[at..], &[0, 1]).unwrap() {
                 Taken::Item(Item::Frame(frame), len) => {
                     seen.push(format!("frame {} {}", frame.channel, frame.data.len()));
                     at += len;
@@ -533,8 +636,17 @@ mod tests {
 
     #[test]
     fn frames_replies_and_garbage() {
-        let input = b"$\x00\x00\x02abRTSP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nxyzhello$\x01\x00\x00RTSP/1.0 404\nA: b\n\n$\x00";
-        assert_eq!(items(input), ["frame 0 2", "reply 200 3", "garbage 5", "frame 1 0", "reply 404 0"]);
+        let input = b"$\x00\x00\x02abRTSP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nxyz$25 ok$\x01\x00\x00RTSP/1.0 404\nA: b\n\n$\x00";
+        assert_eq!(
+            items(input),
+            [
+                "frame 0 2",
+                "reply 200 3",
+                "garbage 6",
+                "frame 1 0",
+                "reply 404 0"
+            ]
+        );
         for cut in 0..input.len() {
             let _ = items(&input[..cut]);
         }
@@ -542,7 +654,8 @@ mod tests {
 
     #[test]
     fn folded_headers() {
-        let reply = parse_reply("RTSP/1.0 200 OK\r\nPublic: OPTIONS,\r\n PLAY\r\n \r\nCSeq: 1\r\n\r\n").unwrap();
+        let reply =
+            parse_reply("RTSP/1.0 200 OK\r\nPublic: OPTIONS,\r\n PLAY\r\n \r\nCSeq: 1\r\n\r\n").unwrap();
         assert_eq!(reply.header("public"), Some("OPTIONS, PLAY "));
         assert_eq!(reply.header("cseq"), Some("1"));
     }
@@ -556,7 +669,10 @@ mod tests {
         assert_eq!(tracks.len(), 2);
         assert_eq!(tracks[0].codec(), Some(Codec::H264));
         assert_eq!((tracks[0].clock, tracks[0].payload_type), (90_000, 96));
-        assert_eq!((tracks[1].media.as_str(), tracks[1].control.as_str()), ("audio", "trackID=1"));
+        assert_eq!(
+            (tracks[1].media.as_str(), tracks[1].control.as_str()),
+            ("audio", "trackID=1")
+        );
     }
 
     #[test]
@@ -569,8 +685,15 @@ mod tests {
 
     #[test]
     fn the_strongest_challenge_is_answered() {
-        let mut reply = Reply { status: 401, ..Reply::default() };
-        for value in ["Basic realm=\"a\"", "Digest realm=\"a\", nonce=\"m\"", "Negotiate"] {
+        let mut reply = Reply {
+            status: 401,
+            ..Reply::default()
+        };
+        for value in [
+            "Basic realm=\"a\"",
+            "Digest realm=\"a\", nonce=\"m\"",
+            "Negotiate",
+        ] {
             reply.headers.push(("www-authenticate".into(), value.into()));
         }
         assert!(pick_challenge(&reply).is_some_and(|c| c.contains("\"m\"")));

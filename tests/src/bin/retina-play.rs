@@ -69,9 +69,13 @@ async fn main() -> ExitCode {
 async fn run(args: &Args, report: &mut Report) -> Result<()> {
     let credentials = match (&args.user, &args.password_file) {
         (Some(user), Some(file)) => {
-            let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            let text =
+                std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
             let password = text.trim_end_matches(['\r', '\n']).to_owned();
-            Some(Credentials { username: user.clone(), password })
+            Some(Credentials {
+                username: user.clone(),
+                password,
+            })
         }
         _ => None,
     };
@@ -80,11 +84,16 @@ async fn run(args: &Args, report: &mut Report) -> Result<()> {
     // The session sends TEARDOWN from a task of its own once it is dropped.
     let teardown = tokio::time::timeout(Duration::from_secs(5), group.await_teardown()).await;
     played?;
-    teardown.context("no answer to TEARDOWN")?.context("TEARDOWN failed")?;
+    teardown
+        .context("no answer to TEARDOWN")?
+        .context("TEARDOWN failed")?;
     ensure!(report.first_frame.is_some(), "no frame arrived");
     let lost: u64 = report.streams.iter().map(|seen| seen.loss).sum();
     ensure!(lost == 0, "{lost} RTP packets are missing");
-    ensure!(report.streams.iter().all(|seen| seen.frames > 0), "a stream without any frame");
+    ensure!(
+        report.streams.iter().all(|seen| seen.frames > 0),
+        "a stream without any frame"
+    );
     Ok(())
 }
 
@@ -106,15 +115,23 @@ async fn play(
         let mut session = Session::describe(url, options).await?;
         for index in 0..session.streams().len() {
             let transport = Transport::Tcp(TcpTransportOptions::default());
-            session.setup(index, SetupOptions::default().transport(transport)).await?;
+            session
+                .setup(index, SetupOptions::default().transport(transport))
+                .await?;
         }
         session.play(PlayOptions::default()).await?.demuxed()
     };
-    let mut session = tokio::time::timeout(first, setup).await.context("no answer in time")??;
+    let mut session = tokio::time::timeout(first, setup)
+        .await
+        .context("no answer in time")??;
     report.streams = session
         .streams()
         .iter()
-        .map(|s| Seen { media: s.media().into(), encoding: s.encoding_name().into(), ..Seen::default() })
+        .map(|s| Seen {
+            media: s.media().into(),
+            encoding: s.encoding_name().into(),
+            ..Seen::default()
+        })
         .collect();
     let mut deadline = started + first;
     loop {
@@ -134,7 +151,12 @@ impl Report {
     /// Counts an item; `true` when it is a frame.
     fn handle_item(&mut self, item: &CodecItem) -> bool {
         let (stream, bytes, loss, key) = match item {
-            CodecItem::VideoFrame(f) => (f.stream_id(), f.data().len(), f.loss(), f.is_random_access_point()),
+            CodecItem::VideoFrame(f) => (
+                f.stream_id(),
+                f.data().len(),
+                f.loss(),
+                f.is_random_access_point(),
+            ),
             CodecItem::AudioFrame(f) => (f.stream_id(), f.data().len(), f.loss(), false),
             CodecItem::MessageFrame(f) => (f.stream_id(), f.data().len(), f.loss(), false),
             _ => return false,
