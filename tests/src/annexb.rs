@@ -55,12 +55,17 @@ pub enum NalKind {
 
 /// The kind of a NAL unit (without start code). Empty input is a [`NalKind::Suffix`].
 pub fn nal_kind(codec: Codec, nal: &[u8]) -> NalKind {
-    let Some(&head) = nal.first() else { return NalKind::Suffix };
+    let Some(&head) = nal.first() else {
+        return NalKind::Suffix;
+    };
     match codec {
         Codec::H264 => {
             let first = nal.get(1).is_some_and(|b| b & 0x80 != 0);
             match head & 0x1f {
-                1..=5 => NalKind::Slice { first, random_access: head & 0x1f == 5 },
+                1..=5 => NalKind::Slice {
+                    first,
+                    random_access: head & 0x1f == 5,
+                },
                 7 | 8 => NalKind::ParameterSet,
                 6 | 9 | 14..=18 => NalKind::Prefix,
                 _ => NalKind::Suffix,
@@ -69,7 +74,10 @@ pub fn nal_kind(codec: Codec, nal: &[u8]) -> NalKind {
         Codec::H265 => {
             let first = nal.get(2).is_some_and(|b| b & 0x80 != 0);
             match (head >> 1) & 0x3f {
-                kind @ 0..=31 => NalKind::Slice { first, random_access: (16..=23).contains(&kind) },
+                kind @ 0..=31 => NalKind::Slice {
+                    first,
+                    random_access: (16..=23).contains(&kind),
+                },
                 32..=34 => NalKind::ParameterSet,
                 35 | 39 | 41..=44 | 48..=55 => NalKind::Prefix,
                 _ => NalKind::Suffix,
@@ -147,8 +155,15 @@ mod tests {
         let mut stream = Vec::new();
         // SPS, PPS, IDR in two slices; P; P in two slices; SPS, IDR.
         for nal in [
-            &[0x67, 1][..], &[0x68, 1], &[0x65, 0x88], &[0x65, 0x40], &[0x41, 0x9a], &[0x41, 0x9a],
-            &[0x41, 0x40], &[0x67, 1], &[0x65, 0x88],
+            &[0x67, 1][..],
+            &[0x68, 1],
+            &[0x65, 0x88],
+            &[0x65, 0x40],
+            &[0x41, 0x9a],
+            &[0x41, 0x9a],
+            &[0x41, 0x40],
+            &[0x67, 1],
+            &[0x65, 0x88],
         ] {
             stream.extend_from_slice(&[0, 0, 1]);
             stream.extend_from_slice(nal);
@@ -162,11 +177,17 @@ mod tests {
         assert_eq!(nal_kind(Codec::H265, &[0x40, 1]), NalKind::ParameterSet);
         assert_eq!(
             nal_kind(Codec::H265, &[0x26, 1, 0xaf]),
-            NalKind::Slice { first: true, random_access: true }
+            NalKind::Slice {
+                first: true,
+                random_access: true
+            }
         );
         assert_eq!(
             nal_kind(Codec::H265, &[0x02, 1, 0x50]),
-            NalKind::Slice { first: false, random_access: false }
+            NalKind::Slice {
+                first: false,
+                random_access: false
+            }
         );
         assert_eq!(nal_kind(Codec::H265, &[]), NalKind::Suffix);
     }

@@ -29,7 +29,12 @@ pub struct Depacketizer {
 impl Depacketizer {
     /// A collector that waits for the first packet of an access unit.
     pub fn new(codec: Codec) -> Self {
-        Self { codec, unit: None, fragment: None, bytes: 0 }
+        Self {
+            codec,
+            unit: None,
+            fragment: None,
+            bytes: 0,
+        }
     }
 
     /// Takes the payload of one packet. `lost_before` says that sequence numbers are missing in
@@ -47,7 +52,10 @@ impl Depacketizer {
             Some(_) | None => None,
         };
         let fresh = self.unit.is_none();
-        let unit = self.unit.get_or_insert_with(|| Unit { timestamp, ..Unit::default() });
+        let unit = self.unit.get_or_insert_with(|| Unit {
+            timestamp,
+            ..Unit::default()
+        });
         // A loss in front of a unit's first packet is a gap between units unless a fragment shows it.
         unit.torn |= lost_before && !fresh;
         if !self.take(payload) {
@@ -73,7 +81,9 @@ impl Depacketizer {
 
     fn take(&mut self, payload: &[u8]) -> bool {
         self.bytes += payload.len();
-        let Some(&head) = payload.first() else { return false };
+        let Some(&head) = payload.first() else {
+            return false;
+        };
         if self.bytes > MAX_UNIT_BYTES {
             return false;
         }
@@ -120,7 +130,9 @@ impl Depacketizer {
         if start {
             whole = self.fragment.replace(head.to_vec()).is_none();
         }
-        let Some(fragment) = &mut self.fragment else { return false };
+        let Some(fragment) = &mut self.fragment else {
+            return false;
+        };
         fragment.extend_from_slice(body);
         if fu & 0x40 != 0
             && let Some(nal) = self.fragment.take()
@@ -152,15 +164,20 @@ mod tests {
     #[test]
     fn a_missing_fragment_tears_the_unit() {
         let mut h264 = Depacketizer::new(Codec::H264);
-        let packets: &[(u32, bool, bool, &[u8])] =
-            &[(1, false, false, &[0x7c, 0x85, 1]), (1, true, true, &[0x7c, 0x45, 3])];
+        let packets: &[(u32, bool, bool, &[u8])] = &[
+            (1, false, false, &[0x7c, 0x85, 1]),
+            (1, true, true, &[0x7c, 0x45, 3]),
+        ];
         assert_eq!(units(&mut h264, packets), [(true, 1)]);
     }
 
     #[test]
     fn a_missing_start_tears_the_unit() {
         let mut h265 = Depacketizer::new(Codec::H265);
-        assert_eq!(units(&mut h265, &[(1, true, true, &[0x62, 1, 0x40 | 19, 3])]), [(true, 0)]);
+        assert_eq!(
+            units(&mut h265, &[(1, true, true, &[0x62, 1, 0x40 | 19, 3])]),
+            [(true, 0)]
+        );
     }
 
     #[test]

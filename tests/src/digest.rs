@@ -49,18 +49,26 @@ impl Credentials {
     /// Reads the password from a file; a line end at its end does not count.
     pub fn from_file(user: &str, password_file: &std::path::Path) -> std::io::Result<Self> {
         let text = std::fs::read_to_string(password_file)?;
-        Ok(Self { user: user.to_owned(), password: text.trim_end_matches(['\r', '\n']).to_owned() })
+        Ok(Self {
+            user: user.to_owned(),
+            password: text.trim_end_matches(['\r', '\n']).to_owned(),
+        })
     }
 
     /// The value of an `Authorization: Basic` header.
     pub fn basic(&self) -> String {
-        format!("Basic {}", Base64::encode_string(format!("{}:{}", self.user, self.password).as_bytes()))
+        format!(
+            "Basic {}",
+            Base64::encode_string(format!("{}:{}", self.user, self.password).as_bytes())
+        )
     }
 }
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("Credentials")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }
 
@@ -87,7 +95,9 @@ impl DigestInput<'_> {
         let ha1 = self
             .algorithm
             .hex(format!("{}:{}:{}", credentials.user, self.realm, credentials.password).as_bytes());
-        let ha2 = self.algorithm.hex(format!("{}:{}", self.method, self.uri).as_bytes());
+        let ha2 = self
+            .algorithm
+            .hex(format!("{}:{}", self.method, self.uri).as_bytes());
         let joined = match self.qop_auth {
             Some((nc, cnonce)) => format!("{ha1}:{}:{nc}:{cnonce}:auth:{ha2}", self.nonce),
             None => format!("{ha1}:{}:{ha2}", self.nonce),
@@ -141,7 +151,10 @@ mod tests {
     /// RFC 7616 section 3.9.1.
     #[test]
     fn rfc7616_example() {
-        let credentials = Credentials { user: "Mufasa".into(), password: "Circle of Life".into() };
+        let credentials = Credentials {
+            user: "Mufasa".into(),
+            password: "Circle of Life".into(),
+        };
         let mut input = DigestInput {
             algorithm: Algorithm::Md5,
             realm: "http-auth@example.org",

@@ -90,7 +90,10 @@ mod tests {
 
     fn round_trip(codec: Codec, nals: &[&[u8]], mtu: usize) -> Vec<Vec<u8>> {
         let payloads = packetize(codec, nals, mtu);
-        assert!(payloads.iter().all(|p| p.len() <= mtu), "a payload over {mtu} bytes");
+        assert!(
+            payloads.iter().all(|p| p.len() <= mtu),
+            "a payload over {mtu} bytes"
+        );
         let mut depacketizer = Depacketizer::new(codec);
         let last = payloads.len() - 1;
         let mut units: Vec<_> = payloads
@@ -106,7 +109,10 @@ mod tests {
 
     #[test]
     fn h264_sets_are_aggregated_and_large_nals_fragmented() {
-        let slice: Vec<u8> = [0x65, 0x88].into_iter().chain((0..5000).map(|i| i as u8)).collect();
+        let slice: Vec<u8> = [0x65, 0x88]
+            .into_iter()
+            .chain((0..5000).map(|i| i as u8))
+            .collect();
         let nals: Vec<&[u8]> = vec![&[0x67, 1, 2], &[0x68, 3], &slice];
         let payloads = packetize(Codec::H264, &nals, 1400);
         assert_eq!(payloads[0], [0x78, 0, 3, 0x67, 1, 2, 0, 2, 0x68, 3]);
@@ -118,7 +124,10 @@ mod tests {
 
     #[test]
     fn h265_sets_are_aggregated_and_large_nals_fragmented() {
-        let slice: Vec<u8> = [0x26, 1, 0xaf].into_iter().chain((0..3000).map(|i| i as u8)).collect();
+        let slice: Vec<u8> = [0x26, 1, 0xaf]
+            .into_iter()
+            .chain((0..3000).map(|i| i as u8))
+            .collect();
         let nals: Vec<&[u8]> = vec![&[0x40, 1, 9], &[0x42, 1, 8], &[0x44, 1, 7], &slice];
         let payloads = packetize(Codec::H265, &nals, 1200);
         assert_eq!(payloads[0][..2], [0x60, 1]);
@@ -131,7 +140,11 @@ mod tests {
         for codec in [Codec::H264, Codec::H265] {
             let head: &[u8] = if codec == Codec::H264 { &[0x41] } else { &[0x02, 1] };
             for len in 1..400 {
-                let nal: Vec<u8> = head.iter().copied().chain((0..len).map(|i| (i % 251) as u8)).collect();
+                let nal: Vec<u8> = head
+                    .iter()
+                    .copied()
+                    .chain((0..len).map(|i| (i % 251) as u8))
+                    .collect();
                 assert_eq!(round_trip(codec, &[&nal], 100), [nal], "{codec:?} {len}");
             }
         }

@@ -106,7 +106,13 @@ mod tests {
 
     #[test]
     fn header_round_trip_with_csrc_extension_and_padding() {
-        let header = Header { marker: true, payload_type: 96, sequence: 65_535, timestamp: 7, ssrc: 9 };
+        let header = Header {
+            marker: true,
+            payload_type: 96,
+            sequence: 65_535,
+            timestamp: 7,
+            ssrc: 9,
+        };
         let mut plain = Vec::new();
         header.encode(&mut plain);
         plain.extend_from_slice(b"body");
@@ -125,9 +131,14 @@ mod tests {
     #[test]
     fn sequence_wrap_is_no_gap() {
         let mut tracker = SequenceTracker::default();
-        let extended: Vec<u64> =
-            [65_534, 65_535, 0, 1, 4, 2].iter().map(|&s| tracker.handle_sequence(s)).collect();
+        let extended: Vec<u64> = [65_534, 65_535, 0, 1, 4, 2]
+            .iter()
+            .map(|&s| tracker.handle_sequence(s))
+            .collect();
         assert_eq!(extended, [131_070, 131_071, 131_072, 131_073, 131_076, 131_074]);
-        assert_eq!((tracker.gaps, tracker.lost, tracker.reordered, tracker.packets), (1, 2, 1, 6));
+        assert_eq!(
+            (tracker.gaps, tracker.lost, tracker.reordered, tracker.packets),
+            (1, 2, 1, 6)
+        );
     }
 }

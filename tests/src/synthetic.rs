@@ -98,16 +98,23 @@ pub fn read_stamp(codec: Codec, nal: &[u8]) -> Option<Stamp> {
     let key = nal.starts_with(slice_head(codec, true));
     let head_len = slice_head(codec, key).len();
     let body = nal.get(head_len..)?.strip_prefix(MAGIC)?;
-    let field = |from: usize, to: usize| {
-        u64::from_str_radix(std::str::from_utf8(body.get(from..to)?).ok()?, 16).ok()
-    };
+    let field =
+        |from: usize, to: usize| u64::from_str_radix(std::str::from_utf8(body.get(from..to)?).ok()?, 16).ok();
     let counter = field(0, 8)? as u32;
     let time_us = field(8, 24)?;
     let len = field(24, 32)?;
     let tail = body.get(32..)?;
     let intact = len == nal.len() as u64
-        && tail.iter().enumerate().all(|(index, &byte)| byte == filler(counter, index));
-    Some(Stamp { counter, time_us, intact, key })
+        && tail
+            .iter()
+            .enumerate()
+            .all(|(index, &byte)| byte == filler(counter, index));
+    Some(Stamp {
+        counter,
+        time_us,
+        intact,
+        key,
+    })
 }
 
 #[cfg(test)]
@@ -122,8 +129,19 @@ mod tests {
                 let nal = slice(codec, key, 0xfffe, 1_234_567, 4000);
                 assert_eq!(nal.len(), 4000);
                 assert!(nal[2..].iter().all(|&b| b != 0));
-                assert_eq!(nal_kind(codec, &nal), NalKind::Slice { first: true, random_access: key });
-                let stamp = Stamp { counter: 0xfffe, time_us: 1_234_567, intact: true, key };
+                assert_eq!(
+                    nal_kind(codec, &nal),
+                    NalKind::Slice {
+                        first: true,
+                        random_access: key
+                    }
+                );
+                let stamp = Stamp {
+                    counter: 0xfffe,
+                    time_us: 1_234_567,
+                    intact: true,
+                    key,
+                };
                 assert_eq!(read_stamp(codec, &nal), Some(stamp));
                 assert_eq!(read_stamp(codec, &nal[..3999]).map(|s| s.intact), Some(false));
                 let mut damaged = nal.clone();
