@@ -121,7 +121,7 @@ impl Link {
     }
 
     pub(crate) fn relays(&self) -> impl Iterator<Item = &Relay> {
-        self.exchanges.relays()
+        self.exchanges.relays().chain(&self.orphans)
     }
 
     /// Sessions whose stream has gone but which still owe the camera a TEARDOWN.
@@ -324,15 +324,12 @@ impl Link {
     fn work_streams(&mut self, now: Duration, shared: &Shared, scratch: &mut Scratch) -> bool {
         let mut more = false;
         let mut fetched = Vec::new();
-        let mut over = Vec::new();
         for (&stream, exchange) in &mut self.exchanges.streams {
             match exchange {
                 Exchange::Relay(relay) => {
                     more |= work_relay(relay, now, shared, scratch);
                     if relay.wants_output() {
                         self.h2.set_body_ready(stream);
-                    } else if relay.is_over() {
-                        over.push(stream);
                     }
                 }
                 Exchange::Snapshot(fetch) => {
@@ -341,11 +338,6 @@ impl Link {
                     }
                 }
                 Exchange::Move { .. } | Exchange::Answer { .. } => {}
-            }
-        }
-        for stream in over {
-            if let Some(Exchange::Relay(relay)) = self.exchanges.streams.remove(&stream) {
-                self.orphans.push(*relay);
             }
         }
         for (stream, profile, result) in fetched {
@@ -391,11 +383,26 @@ impl Link {
 
     /// Takes bytes from the bodies as late as the connection allows, and writes them. True when there is more.
     pub(super) fn write(&mut self, now: Duration, scratch: &mut Scratch) -> bool {
-        match self.pump(now, scratch) {
-            Ok(more) => more,
-            Err(failure) => {
-                self.ended.get_or_insert(Ended::Failed(failure));
-                false
+        let more = self.pump(now, scratch).unwrap_or_else(|failure| {
+            self.ended.get_or_insert(Ended::Failed(failure));
+            false
+        });
+        self.sweep();
+        more
+    }
+
+    /// Takes out the sessions that are over, so that their memory is given back at once.
+    fn sweep(&mut self) {
+        let over = self
+            .exchanges
+            .streams
+            .extract_if(.., |_, exchange| match exchange {
+                Exchange::Relay(relay) => relay.is_over(),
+                Exchange::Snapshot(_) | Exchange::Move { .. } | Exchange::Answer { .. } => false,
+            });
+        for (_, exchange) in over {
+            if let Exchange::Relay(relay) = exchange {
+                self.orphans.push(*relay);
             }
         }
     }
