@@ -78,6 +78,7 @@ pub fn rewrite(sdp: &[u8], name: &str) -> Option<Description> {
 
 fn rewrite_line(out: &mut Description, kind: u8, value: &[u8], name: &str) {
     match kind {
+        b'v' => push_line(out, b"v=", b"0"),
         b'o' => push_line(out, b"o=", &neutral_origin(value)),
         b's' => push_line(out, b"s=", name.as_bytes()),
         b'c' => push_line(out, b"c=", neutral_connection(value)),
@@ -183,6 +184,9 @@ fn neutral_connection(value: &[u8]) -> &'static [u8] {
 }
 
 fn without_port(value: &[u8]) -> Vec<u8> {
+    if shows_address(value) {
+        return b"application 0 RTP/AVP 0".to_vec();
+    }
     let mut out = Vec::with_capacity(value.len());
     for (i, field) in value.split(|&b| b == b' ').enumerate() {
         if i > 0 {
