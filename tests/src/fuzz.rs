@@ -11,8 +11,11 @@ use lenscap_uplink::{hpack, ws};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// A target's name, and what it does with its input.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// Every target: its name, which is its folder in the corpus, and its function.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[Target] = &[
     ("hpack", hpack),
     ("h2_connection", h2_connection),
     ("ws", ws),
