@@ -32,8 +32,8 @@ pub(super) struct Dialling {
 }
 
 enum Phase {
-    Resolving(Resolving),
-    Connecting(Connecting),
+    Resolving(Box<Resolving>),
+    Connecting(Box<Connecting>),
     Handshaking {
         io: Box<TlsIo>,
         deadline: Duration,
@@ -148,7 +148,7 @@ impl Dialling {
         let lookup = resolver.start(now, target.url.host(), seed);
         Ok(Self {
             target,
-            phase: Phase::Resolving(Resolving::new(&shared.net, lookup)),
+            phase: Phase::Resolving(Box::new(Resolving::new(&shared.net, lookup))),
         })
     }
 
@@ -174,7 +174,7 @@ impl Dialling {
         let Self { target, phase } = self;
         match phase {
             Phase::Resolving(resolving) => resolve(target, resolving, cx),
-            Phase::Connecting(connecting) => connect(target, connecting, cx),
+            Phase::Connecting(connecting) => connect(target, *connecting, cx),
             Phase::Handshaking { io, deadline } => handshake(target, io, deadline, cx),
             Phase::Upgrading { io, expect, deadline } => upgrade(target, io, expect, deadline, cx),
         }
@@ -190,7 +190,7 @@ pub(super) struct Cx<'a> {
     pub(super) auth: &'a ClientAuth,
 }
 
-fn resolve(target: Target, mut resolving: Resolving, cx: &mut Cx<'_>) -> Attempt {
+fn resolve(target: Target, mut resolving: Box<Resolving>, cx: &mut Cx<'_>) -> Attempt {
     match resolving.advance(cx.now, &mut cx.scratch.read) {
         None => Attempt::Pending(Dialling {
             target,
@@ -209,7 +209,7 @@ fn connect(target: Target, connecting: Connecting, cx: &mut Cx<'_>) -> Attempt {
         Connect::Pending(connecting) => {
             return Attempt::Pending(Dialling {
                 target,
-                phase: Phase::Connecting(connecting),
+                phase: Phase::Connecting(Box::new(connecting)),
             });
         }
         Connect::Failed(error) => return Attempt::Failed(DialFailure::Connect(error)),

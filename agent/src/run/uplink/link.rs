@@ -393,15 +393,14 @@ impl Link {
 
     /// Takes out the sessions that are over, so that their memory is given back at once.
     fn sweep(&mut self) {
-        let over = self
+        let is_over = |exchange: &Exchange| matches!(exchange, Exchange::Relay(relay) if relay.is_over());
+        while let Some(stream) = self
             .exchanges
             .streams
-            .extract_if(.., |_, exchange| match exchange {
-                Exchange::Relay(relay) => relay.is_over(),
-                Exchange::Snapshot(_) | Exchange::Move { .. } | Exchange::Answer { .. } => false,
-            });
-        for (_, exchange) in over {
-            if let Exchange::Relay(relay) = exchange {
+            .iter()
+            .find_map(|(stream, exchange)| is_over(exchange).then_some(*stream))
+        {
+            if let Some(Exchange::Relay(relay)) = self.exchanges.streams.remove(&stream) {
                 self.orphans.push(*relay);
             }
         }
