@@ -1,6 +1,6 @@
 //! A scripted camera: RTSP with one H.264 track, and snapshots behind Digest, over std's blocking sockets.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
