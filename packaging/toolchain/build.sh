@@ -7,6 +7,7 @@
 # built from Debian's sources. The C compiler, linker and libc are zig's in either case.
 # LENSCAP_TOOLS: where zig and its cache are kept (default: the user's cache folder).
 # LENSCAP_STD=build: build the standard library even where rustup has it.
+# LENSCAP_BIN="package binary": build that program instead, a test tool say; it stays in target/cross/<target>/release.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -97,10 +98,13 @@ build() {
 	SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || stat -c %Y "$root/Cargo.lock")}
 	export SOURCE_DATE_EPOCH
 
-	echo "build: lenscap for $target ($("$cargo" --version))"
 	# shellcheck disable=SC2086 # words on purpose
-	(cd "$root" && "$cargo" build --locked --release -p lenscap --bin lenscap --target "$target" $build_std \
+	set -- ${LENSCAP_BIN:-lenscap lenscap}
+	echo "build: $2 for $target ($("$cargo" --version))"
+	# shellcheck disable=SC2086 # words on purpose
+	(cd "$root" && "$cargo" build --locked --release -p "$1" --bin "$2" --target "$target" $build_std \
 		--target-dir "$root/target/cross")
+	[ -z "${LENSCAP_BIN:-}" ] || return 0
 	mkdir -p "$root/dist/$target"
 	cp "$root/target/cross/$target/release/lenscap" "$root/dist/$target/lenscap"
 	echo "build: dist/$target/lenscap, $(stat -c %s "$root/dist/$target/lenscap") bytes"
