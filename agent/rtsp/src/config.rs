@@ -89,8 +89,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            queue_bytes: 512 << 10,
-            queue_hard_bytes: 2 << 20,
+            // 300 ms of 40 Mbit/s; a slower profile meets the bound on age first.
+            queue_bytes: 1536 << 10,
+            queue_hard_bytes: 3 << 20,
             queue_age: Duration::from_millis(300),
             side_queue_bytes: 64 << 10,
             camera_queue_bytes: 64 << 10,
