@@ -230,7 +230,7 @@ uplink_ms=$(first_packet "$url" viewer "$dir/viewer.password")
 done_with "$direct_ms ms, $uplink_ms ms"
 
 step "a frame as picture"
-ffmpeg -v error -nostdin -y -rtsp_transport tcp -i "$viewer_url" -map 0:v -frames:v 1 -update 1 "$out/frame.png" \
+ffmpeg -v error -nostdin -y -rtsp_transport tcp -i "$viewer_url" -map 0:v -t 2 -update 1 "$out/frame.png" \
 	2>"$dir/frame.log" || fail "ffmpeg: $(tail -n 2 "$dir/frame.log")"
 size=$(ffprobe -v error -show_entries stream=width,height -of csv=p=0:s=x "$out/frame.png") || fail "frame.png is no picture"
 [ "$size" = "${width}x$height" ] || fail "frame.png is $size"

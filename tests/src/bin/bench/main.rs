@@ -86,14 +86,14 @@ impl Plan {
         }
         Self {
             bulk_repeats: 5,
-            bulk_bytes: 256 * MIB,
+            bulk_bytes: 512 * MIB,
             paced_repeats: 2,
             paced_length: seconds(15),
             first_repeats: 5,
             long_repeats: 2,
             long_length: seconds(8),
-            loss_repeats: 4,
-            loss_length: seconds(25),
+            loss_repeats: 5,
+            loss_length: seconds(20),
         }
     }
 }

@@ -17,6 +17,10 @@ const BULK_WINDOW_KIB: u64 = 1024;
 const LOSS_WINDOW_KIB: u64 = 256;
 /// Before a measurement that is about the steady state.
 const WARM_UP: Duration = Duration::from_secs(3);
+/// Long enough on a line with loss that slow start is forgotten.
+const LOSS_WARM_UP: Duration = Duration::from_secs(8);
+/// Bytes before the bulk measurement: pages touched, windows open.
+const BULK_WARM_UP_BYTES: u64 = 32 << 20;
 /// Round trip of the long line.
 pub(crate) const LONG_RTT_MS: f64 = 100.0;
 /// Its loss, each way.
@@ -97,7 +101,13 @@ impl Bench {
             window_kib: BULK_WINDOW_KIB,
         };
         self.with_peer(peer, "bulk", Between::Cable, source, |rig, camera, running| {
-            cost(rig, camera, running, None, Until::Bytes(bytes))
+            cost(
+                rig,
+                camera,
+                running,
+                Until::Bytes(BULK_WARM_UP_BYTES),
+                Until::Bytes(bytes),
+            )
         })
     }
 
@@ -109,7 +119,7 @@ impl Bench {
                 rig,
                 camera,
                 running,
-                Some(Duration::from_secs(1)),
+                Until::Elapsed(Duration::from_secs(1)),
                 Until::Elapsed(length),
             )
         })
@@ -127,7 +137,7 @@ impl Bench {
 
     /// Live video of 50 Mbit/s over the long line without loss, after a warm-up.
     pub(crate) fn long_live(&self, peer: Peer, length: Duration) -> Result<Long> {
-        self.long(peer, Source::Paced { bitrate: "50M" }, 0.0, 1, length)
+        self.long(peer, Source::Smooth { bitrate: "50M" }, 0.0, 1, length)
     }
 
     fn long(&self, peer: Peer, source: Source, loss: f64, seed: u64, length: Duration) -> Result<Long> {
@@ -136,11 +146,12 @@ impl Bench {
             loss,
             seed,
         };
+        let warm_up = if loss > 0.0 { LOSS_WARM_UP } else { WARM_UP };
         self.with_peer(peer, "long", between, source, |rig, camera, running| {
             let pulled = rig.server.run(|| {
                 let mut sink = Sink::open(&running.viewer, camera)?;
                 sink.play()?;
-                sink.pull(Until::Elapsed(WARM_UP))?;
+                sink.pull(Until::Elapsed(warm_up))?;
                 sink.pull(Until::Elapsed(length))
             })?;
             Ok(Long {
@@ -197,19 +208,11 @@ impl Bench {
     }
 }
 
-fn cost(
-    rig: &Rig<'_>,
-    camera: &Camera,
-    running: &Running,
-    warm_up: Option<Duration>,
-    until: Until,
-) -> Result<Cost> {
+fn cost(rig: &Rig<'_>, camera: &Camera, running: &Running, warm_up: Until, until: Until) -> Result<Cost> {
     rig.server.run(|| {
         let mut sink = Sink::open(&running.viewer, camera)?;
         sink.play()?;
-        if let Some(length) = warm_up {
-            sink.pull(Until::Elapsed(length))?;
-        }
+        sink.pull(warm_up)?;
         let before = (cpu_ns(&running.camera)?, cpu_ns(&running.server)?);
         let pulled = sink.pull(until)?;
         let after = (cpu_ns(&running.camera)?, cpu_ns(&running.server)?);

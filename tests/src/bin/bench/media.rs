@@ -26,8 +26,10 @@ const INTERLEAVED: u64 = 4;
 pub(crate) enum Source {
     /// As fast as credit comes, with so many KiB between camera and sink.
     Bulk { window_kib: u64 },
-    /// Live video of this bit rate.
+    /// Live video of this bit rate, key pictures four times as large as the others.
     Paced { bitrate: &'static str },
+    /// Live video of this bit rate with 60 pictures a second, all of one size.
+    Smooth { bitrate: &'static str },
 }
 
 /// A simcam on the camera's host.
@@ -56,6 +58,7 @@ impl Camera {
                 ])
                 .arg(format!("--bulk-window={window_kib}")),
             Source::Paced { bitrate } => command.args(["--gop", "50", "--bitrate", bitrate]),
+            Source::Smooth { bitrate } => command.args(["--gop", "1", "--fps", "60", "--bitrate", bitrate]),
         };
         let mut process = Process::start(&rig.camera, &rig.dir, "simcam", &mut command)?;
         let event = process.wait_event("listening", START_LIMIT)?;

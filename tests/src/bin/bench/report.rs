@@ -38,6 +38,18 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
+/// The standard error of the mean of what chance gave.
+fn standard_error(runs: &[Long]) -> f64 {
+    let n = runs.len() as f64;
+    let mean = runs.iter().map(|run| run.mbit_per_s).sum::<f64>() / n;
+    let squares: f64 = runs.iter().map(|run| (run.mbit_per_s - mean).powi(2)).sum();
+    if n < 2.0 {
+        f64::NAN
+    } else {
+        (squares / (n - 1.0) / n).sqrt()
+    }
+}
+
 fn of<T>(items: &[T], field: impl Fn(&T) -> f64) -> f64 {
     median(items.iter().map(field))
 }
