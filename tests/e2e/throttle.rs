@@ -47,6 +47,8 @@ struct Seen {
     torn: usize,
     missing_packets: u64,
     ages: Vec<Duration>,
+    /// The oldest of each ten seconds.
+    oldest: Vec<Duration>,
     damaged: usize,
     rss_settled: u64,
     rss_end: u64,
@@ -77,7 +79,7 @@ fn arrange(dir: &TestDir, camera: &Simcam) -> Slow {
 /// Plays, throttles the link after a while, and looks at everything that arrives from then on. Every access unit of
 /// the whole time goes to `record`.
 fn watch(slow: &Slow, codec: Codec, record: &mut dyn FnMut(&Unit)) -> Seen {
-    let mut client = Client::connect(Options {
+    let options = Options {
         url: slow.gateway.plain_url("front", "main"),
         credentials: Some(Credentials {
             user: VIEWER.0.to_owned(),
@@ -86,8 +88,9 @@ fn watch(slow: &Slow, codec: Codec, record: &mut dyn FnMut(&Unit)) -> Seen {
         timeout: Duration::from_secs(20),
         tolerate_garbage: false,
         receive_buffer: None,
-    })
-    .expect("the gateway can be reached");
+    };
+    let connected = slow.cable.at_gateway(|| Client::connect(options));
+    let mut client = connected.expect("the gateway can be reached");
     client.describe().expect("DESCRIBE");
     client.setup_all().expect("SETUP");
     client.play().expect("PLAY");
@@ -125,7 +128,7 @@ fn watch(slow: &Slow, codec: Codec, record: &mut dyn FnMut(&Unit)) -> Seen {
             if throttled {
                 seen.units += 1;
                 seen.longest_pause = seen.longest_pause.max(last_unit.elapsed());
-                note_stamps(&mut seen, codec, &unit);
+                note_stamps(&mut seen, codec, &unit, throttle_at.elapsed());
             }
             last_unit = Instant::now();
         }
@@ -135,21 +138,24 @@ fn watch(slow: &Slow, codec: Codec, record: &mut dyn FnMut(&Unit)) -> Seen {
     seen
 }
 
-fn note_stamps(seen: &mut Seen, codec: Codec, unit: &Unit) {
+fn note_stamps(seen: &mut Seen, codec: Codec, unit: &Unit, since: Duration) {
     for stamp in unit.nals.iter().filter_map(|nal| read_stamp(codec, nal)) {
         seen.damaged += usize::from(!stamp.intact);
-        seen.ages
-            .push(Duration::from_micros(now_us().saturating_sub(stamp.time_us)));
+        let age = Duration::from_micros(now_us().saturating_sub(stamp.time_us));
+        seen.ages.push(age);
+        let ten = usize::try_from(since.as_secs() / 10).unwrap_or_default();
+        seen.oldest.resize(seen.oldest.len().max(ten + 1), Duration::ZERO);
+        seen.oldest[ten] = seen.oldest[ten].max(age);
     }
 }
 
-/// The sum of all numbers whose name has `drop` in it, wherever they are.
+/// The sum of all counts (not bytes) whose name has `drop` in it, wherever they are.
 fn drops(value: &Value) -> u64 {
     match value {
         Value::Object(object) => object
             .iter()
             .map(|(name, value)| match value.as_u64() {
-                Some(count) if name.contains("drop") => count,
+                Some(count) if name.contains("drop") && !name.contains("bytes") => count,
                 _ => drops(value),
             })
             .sum(),
@@ -172,7 +178,7 @@ fn assert_all_well(slow: &mut Slow, seen: &mut Seen) {
     };
     println!(
         "{} units arrived in {THROTTLED:?} of {} at half of {BITRATE} bit/s; dropped counter {dropped}, {} packets \
-         missing, {} torn; age median {:?}, 95 % {:?}, most {:?}; longest pause {:?}; agent RSS {} KiB after {SETTLED:?}, \
+         missing, {} torn; age median {:?}, 95 % {:?}, most {:?} ({:?} by tens of seconds); longest pause {:?}; agent RSS {} KiB after {SETTLED:?}, \
          {} KiB at the end",
         seen.units,
         THROTTLED.as_secs() * 25,
@@ -181,6 +187,7 @@ fn assert_all_well(slow: &mut Slow, seen: &mut Seen) {
         age(0.5),
         age(0.95),
         age(1.0),
+        seen.oldest,
         seen.longest_pause,
         seen.rss_settled,
         seen.rss_end

@@ -31,7 +31,7 @@ pub enum CameraKey {
 /// The gateway's configuration, with defaults that work.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
-    /// The address everything listens on.
+    /// The address uplinks are taken on; viewers and the API stay on loopback.
     pub host: String,
     /// The port uplinks are taken on; 0 for any.
     pub uplink_port: u16,
@@ -57,8 +57,8 @@ impl GatewayConfig {
         let host = &self.host;
         let password = dir.write_secret("viewer.password", VIEWER.1);
         let mut text = format!(
-            "[uplink]\nlisten = \"{host}:{}\"\ncert = {:?}\nkey = {:?}\n\n[rtsp]\nlisten = \"{host}:0\"\n\n\
-             [http]\nlisten = \"{host}:0\"\n\n[[viewer]]\nuser = \"{}\"\npassword_file = {:?}\n",
+            "[uplink]\nlisten = \"{host}:{}\"\ncert = {:?}\nkey = {:?}\n\n[rtsp]\nlisten = \"127.0.0.1:0\"\n\n\
+             [http]\nlisten = \"127.0.0.1:0\"\n\n[[viewer]]\nuser = \"{}\"\npassword_file = {:?}\n",
             self.uplink_port, self.server.cert, self.server.key, VIEWER.0, password
         );
         for (name, key) in &self.cameras {
