@@ -1,0 +1,96 @@
+"""What Cargo knows of the agent: the crates that are linked into it, with versions, licences and checksums."""
+
+import json
+import os
+import shutil
+import subprocess
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from .model import PackageError
+
+_LICENCE_NAMES = ("license", "licence", "copying", "copyright", "notice")
+
+
+@dataclass(frozen=True)
+class Crate:
+    """One crate. `checksum` is the SHA-256 of its archive as Cargo.lock has it; None for crates of this project."""
+
+    name: str
+    version: str
+    licence: str
+    checksum: str | None
+    folder: str
+    depends: tuple
+
+    @property
+    def purl(self):
+        """Its package URL."""
+        return f"pkg:cargo/{self.name}@{self.version}"
+
+
+def program():
+    """The cargo to run."""
+    found = shutil.which("cargo") or os.path.expanduser("~/.cargo/bin/cargo")
+    if not os.access(found, os.X_OK):
+        raise PackageError("no cargo: install Rust from https://rustup.rs")
+    return found
+
+
+def closure(root, target, package="lenscap"):
+    """All crates that `package` needs at run time on `target`, itself first, the others by name and version."""
+    command = [program(), "metadata", "--format-version=1", "--locked", "--filter-platform", target]
+    run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise PackageError(f"cargo metadata: {run.stderr.strip()}")
+    return _reach(json.loads(run.stdout), _checksums(root), package)
+
+
+def licence_texts(crate):
+    """The licence files in a crate's folder, in the order of their names."""
+    found = []
+    for path in sorted(Path(crate.folder).iterdir()):
+        if path.is_file() and path.name.lower().startswith(_LICENCE_NAMES):
+            found.append(path.read_text(errors="replace").replace("\r\n", "\n").strip())
+    return found
+
+
+def _reach(metadata, checksums, package):
+    packages = {one["id"]: one for one in metadata["packages"]}
+    nodes = {node["id"]: list(_linked(node, packages)) for node in metadata["resolve"]["nodes"]}
+    start = next(one["id"] for one in metadata["packages"] if one["name"] == package)
+    seen, waiting = {start}, [start]
+    while waiting:
+        for dependency in nodes[waiting.pop()]:
+            if dependency not in seen:
+                seen.add(dependency)
+                waiting.append(dependency)
+    crates = [_crate(packages[one], nodes[one], packages, checksums) for one in seen]
+    return sorted(crates, key=lambda crate: (crate.name != package, crate.name, crate.version))
+
+
+def _linked(node, packages):
+    """Dependencies that end in the program: not those of build scripts and tests, and no procedural macros."""
+    for dependency in node["deps"]:
+        kinds = [kind["kind"] for kind in dependency["dep_kinds"]]
+        targets = packages[dependency["pkg"]]["targets"]
+        macro = any("proc-macro" in target["kind"] for target in targets)
+        if None in kinds and not macro:
+            yield dependency["pkg"]
+
+
+def _crate(one, dependencies, packages, checksums):
+    return Crate(
+        name=one["name"],
+        version=one["version"],
+        licence=(one["license"] or "").replace("/", " OR "),
+        checksum=checksums.get((one["name"], one["version"])),
+        folder=str(Path(one["manifest_path"]).parent),
+        depends=tuple(sorted(f"pkg:cargo/{packages[d]['name']}@{packages[d]['version']}" for d in dependencies)),
+    )
+
+
+def _checksums(root):
+    lock = tomllib.loads((Path(root) / "Cargo.lock").read_text())
+    return {(one["name"], one["version"]): one.get("checksum") for one in lock["package"]}
