@@ -13,6 +13,9 @@ use core::time::Duration;
 
 /// Events that wait to be polled; older ones give way.
 const MAX_EVENTS: usize = 16;
+/// Moves within [`MOVE_WINDOW`] that need not back off.
+const QUICK_MOVES: usize = 4;
+const MOVE_WINDOW: Duration = Duration::from_secs(60);
 const DIGEST_LEN: usize = 32;
 
 /// Decides what to dial and when.
@@ -30,6 +33,8 @@ pub struct Dialer {
     moved: Option<(Url, Option<String>)>,
     /// The last round's start.
     round_at: Option<Now>,
+    /// When the last moves were asked for, the oldest first.
+    moves: VecDeque<Now>,
     events: VecDeque<Event>,
 }
 
@@ -59,6 +64,8 @@ struct Round {
     visited: Vec<String>,
     /// Every redirect so far was a 308 and the round began at an endpoint.
     permanent: bool,
+    /// It began at an endpoint, and so another round follows when it fails, even while an old uplink is up.
+    again: bool,
 }
 
 impl Dialer {
@@ -77,6 +84,7 @@ impl Dialer {
             next: 0,
             moved: None,
             round_at: None,
+            moves: VecDeque::new(),
             events: VecDeque::new(),
         }
     }
@@ -132,6 +140,8 @@ impl Dialer {
 
     /// Moves the uplink (make before break): to `target`, which `redirect_to` must allow, or from the endpoints anew
     /// when `None`. A relative target counts from the first endpoint. The old uplink stays until the new one is up.
+    /// A target is tried once; the endpoints are tried until one takes the uplink, for a gateway that said GOAWAY
+    /// cannot ask again. More than four moves in a minute back off.
     /// An attempt under way is to be abandoned without reporting its outcome.
     pub fn retarget(&mut self, now: Now, target: Option<&str>) -> Result<(), RedirectError> {
         let start = match target {
@@ -163,7 +173,18 @@ impl Dialer {
         self.moved = None;
         self.pace.reset();
         self.pace.reset_refusals();
+        self.moves.clear();
         self.start_move(now, Start::Endpoint);
+    }
+
+    /// Takes an address that an earlier process kept from [`Event::EndpointMoved`]; it is dialled first. False when
+    /// the configuration does not allow its host.
+    pub fn restore_endpoint(&mut self, url: Url, pin: Option<String>) -> bool {
+        let allowed = self.allows(&url);
+        if allowed {
+            self.moved = Some((url, pin));
+        }
+        allowed
     }
 
     /// The next thing to log or to keep.
@@ -175,6 +196,7 @@ impl Dialer {
         self.old_up |= matches!(self.phase, Phase::Connected);
         self.next = 0;
         let until = self.round_at.map_or(now, |at| now.max(at + MIN_DELAY));
+        let until = until.max(now + self.pace_move(now));
         self.phase = Phase::Waiting {
             until,
             why: Waiting::MovePaced,
@@ -182,28 +204,43 @@ impl Dialer {
         };
     }
 
+    /// How much longer a move must wait, so that gateways which send a camera to and fro do not hurry it.
+    fn pace_move(&mut self, now: Now) -> Duration {
+        let full = self.moves.len() >= QUICK_MOVES;
+        let oldest = if full { self.moves.pop_front() } else { None };
+        self.moves.push_back(now);
+        match oldest {
+            Some(oldest) if now.saturating_sub(oldest) < MOVE_WINDOW => self.pace.backoff().0,
+            _ => Duration::ZERO,
+        }
+    }
+
     fn handle_lost(&mut self, now: Now) {
         if self.old_up {
             self.old_up = false;
+            self.end_connection(now);
             return;
         }
         if !matches!(self.phase, Phase::Connected) {
             return;
         }
-        let lived = self
-            .connected_at
-            .take()
-            .map_or(Duration::ZERO, |at| now.saturating_sub(at));
-        if lived >= STABLE_AFTER {
-            self.pace.reset();
-        }
+        self.end_connection(now);
         self.next = 0;
         let delay = self.pace.backoff();
         self.wait(now, delay);
     }
 
+    /// A connection that lived makes the backoff start anew.
+    fn end_connection(&mut self, now: Now) {
+        let since = self.connected_at.take();
+        if since.is_some_and(|at| now.saturating_sub(at) >= STABLE_AFTER) {
+            self.pace.reset();
+        }
+    }
+
     fn handle_established(&mut self, now: Now) {
         if matches!(self.phase, Phase::Dialing(_)) {
+            self.end_connection(now);
             self.old_up = false;
             self.connected_at = Some(now);
             self.pace.reset_refusals();
@@ -224,12 +261,15 @@ impl Dialer {
                 return;
             }
         }
+        let again = round.again;
         if self.old_up {
-            // The uplink that is up serves on; whoever asked for the move can ask again.
-            self.old_up = false;
             self.push_event(Event::MoveFailed);
-            self.phase = Phase::Connected;
-            return;
+            if !again {
+                // The uplink that is up serves on; whoever asked for the move can ask again.
+                self.old_up = false;
+                self.phase = Phase::Connected;
+                return;
+            }
         }
         self.next = self.next.wrapping_add(1);
         let delay = delay(&mut self.pace);
@@ -319,6 +359,7 @@ impl Dialer {
             alternates: VecDeque::new(),
             visited,
             permanent: matches!(start, Start::Endpoint),
+            again: matches!(start, Start::Endpoint),
         })
     }
 

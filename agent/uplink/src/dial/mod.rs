@@ -119,7 +119,7 @@ pub enum Event {
     },
     /// A redirect was not followed.
     RedirectRefused(RedirectError),
-    /// A move did not succeed; the old uplink stays.
+    /// A round of a move did not succeed; the old uplink stays. A move without a target goes on after a delay.
     MoveFailed,
 }
 

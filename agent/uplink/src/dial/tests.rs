@@ -148,6 +148,21 @@ fn alternates_are_tried_in_order_then_the_round_ends() {
 }
 
 #[test]
+fn a_kept_endpoint_is_dialled_first_where_the_configuration_allows_it() {
+    let mut dialer = dialer(&[A]);
+    let url = |text| Url::parse(text).unwrap();
+    assert!(!dialer.restore_endpoint(url("https://elsewhere.example/up"), None));
+    assert!(dialer.restore_endpoint(url("https://e.stream.net/up"), Some(PIN.to_string())));
+    let target = dial(&mut dialer, ZERO);
+    assert_eq!(
+        (target.url.as_str(), target.pin.as_deref(), target.send_bearer),
+        ("https://e.stream.net/up", Some(PIN), false)
+    );
+    dialer.handle_outcome(ZERO, FAILED);
+    assert_eq!(dial(&mut dialer, Duration::from_secs(100)).url.as_str(), A);
+}
+
+#[test]
 fn a_308_moves_the_endpoint_with_its_pin() {
     let mut dialer = dialer(&[A]);
     dial(&mut dialer, ZERO);
@@ -419,4 +434,79 @@ proptest! {
             dialer.handle_outcome(now, outcome);
         }
     }
+}
+
+#[test]
+fn a_move_without_a_target_is_tried_until_it_succeeds() {
+    let mut dialer = dialer(&[A, B]);
+    dial(&mut dialer, ZERO);
+    dialer.handle_outcome(ZERO, Outcome::Established);
+    let mut now = Duration::from_secs(3600);
+    dialer.retarget(now, None).unwrap();
+    for url in [A, B, A] {
+        assert_eq!(dial(&mut dialer, now).url.as_str(), url);
+        dialer.handle_outcome(now, FAILED);
+        assert_eq!(dialer.poll_event(), Some(Event::MoveFailed));
+        let (delay, why) = wait(&mut dialer, now);
+        assert_eq!(why, Waiting::Backoff);
+        now += delay;
+    }
+    dial(&mut dialer, now);
+    dialer.handle_outcome(now, Outcome::Established);
+    assert_eq!(dialer.poll(now), Step::Connected);
+}
+
+/// How often a gateway that asks for a move as soon as it is connected is dialled in an hour.
+fn dials_per_hour(moved: impl Fn(&mut Dialer, Now), established: bool) -> u32 {
+    let mut dialer = dialer(&[A]);
+    dial(&mut dialer, ZERO);
+    dialer.handle_outcome(ZERO, Outcome::Established);
+    let (mut now, mut dials) = (Duration::from_secs(100), 0);
+    let end = now + Duration::from_secs(3600);
+    while now < end {
+        moved(&mut dialer, now);
+        match dialer.poll(now) {
+            Step::Wait { until, .. } => {
+                now = until;
+                dial(&mut dialer, now);
+            }
+            step => assert!(matches!(step, Step::Dial(_)), "{step:?}"),
+        }
+        dials += 1;
+        dialer.handle_outcome(now, if established { Outcome::Established } else { FAILED });
+        now += Duration::from_millis(1);
+    }
+    dials
+}
+
+#[test]
+fn gateways_that_move_the_camera_again_and_again_do_not_hurry_it() {
+    let home = |dialer: &mut Dialer, now| dialer.retarget(now, None).unwrap();
+    let away = |dialer: &mut Dialer, now| dialer.retarget(now, Some("https://s1.stream.net/")).unwrap();
+    for dials in [
+        dials_per_hour(home, true),
+        dials_per_hour(away, true),
+        dials_per_hour(away, false),
+    ] {
+        assert!((60..=600).contains(&dials), "{dials}");
+    }
+}
+
+#[test]
+fn a_moved_connection_that_lived_makes_the_backoff_start_anew() {
+    let mut dialer = dialer(&[A]);
+    let mut now = ZERO;
+    for _ in 0..8 {
+        dial(&mut dialer, now);
+        dialer.handle_outcome(now, FAILED);
+        now += wait(&mut dialer, now).0;
+    }
+    dial(&mut dialer, now);
+    dialer.handle_outcome(now, Outcome::Established);
+    now += Duration::from_secs(3600);
+    dialer.retarget(now, None).unwrap();
+    dial(&mut dialer, now);
+    dialer.handle_outcome(now, Outcome::Established);
+    dialer.handle_outcome(now, Outcome::Lost);
+    assert!(wait(&mut dialer, now).0 <= MIN_BACKOFF);
 }
