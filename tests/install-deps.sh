@@ -21,6 +21,8 @@ packages_demo='
 gcc                              links Rust programs
 libc6-dev                        links Rust programs
 ffmpeg                           ffmpeg and ffprobe, as viewers
+git                              the build time, and the list of what is checked
+openssl                          certificates, made on the spot
 python3                          runs the GStreamer camera
 python3-gi                       the GStreamer camera is a Python script
 gir1.2-gst-rtsp-server-1.0       the real RTSP server
@@ -34,7 +36,6 @@ gstreamer1.0-libav               decoders
 packages_test='
 iproute2                         network namespaces and a throttled link
 nginx-light                      a reverse proxy that ends TLS in front of the gateway
-openssl                          certificates, looked at from outside
 python3-venv                     .venv for the independent gateway
 shellcheck                       lint of the shell scripts
 util-linux                       setpriv, so that no test program outlives its test
@@ -44,7 +45,6 @@ dropbear-bin                     competitor: dropbear -R
 iproute2                         network namespaces
 openssh-client                   competitor: ssh -R
 openssh-server                   competitor: the far side of ssh -R
-openssl                          keys for the competitors
 openvpn                          competitor: OpenVPN over TCP
 stunnel4                         competitor: plain TLS forwarding
 util-linux                       setpriv
