@@ -1,0 +1,94 @@
+"""The emulated cameras: what differs between them."""
+
+from dataclasses import dataclass, field
+
+from .debs import Wanted
+
+BUSYBOX = Wanted("busybox-static", "1.35.")
+LIBC = (Wanted("libc6", "2.36"), Wanted("libgcc-s1", "12."))
+DROPBEAR = (
+    Wanted("dropbear-bin", "2022.83"), Wanted("libcrypt1", "4."), Wanted("libtomcrypt1", "1.18"),
+    Wanted("libtommath1", "1."), Wanted("zlib1g", "1.2"), Wanted("libgmp10", "6.2"),
+)
+IPTABLES = (Wanted("iptables", "1.8.9"), Wanted("libxtables12", "1.8.9"), Wanted("libip4tc2", "1.8.9"),
+            Wanted("libip6tc2", "1.8.9"))
+NFTABLES = (
+    Wanted("nftables", "1.0.6"), Wanted("libnftables1", "1.0.6"), Wanted("libnftnl11", "1.2"),
+    Wanted("libmnl0", "1.0"), Wanted("libxtables12", "1.8.9"), Wanted("libjansson4", "2."),
+    Wanted("libgmp10", "6.2"), Wanted("libedit2", "3.1"), Wanted("libbsd0", "0."), Wanted("libmd0", "1."),
+    Wanted("libtinfo6", "6.4"),
+)
+KERNEL_6_1 = Wanted("linux-image-6.1.0-*-armmp", "6.1.")
+KERNEL_6_12 = Wanted("linux-image-6.12.*-armmp", "6.12.")
+KERNEL_RPI = Wanted("linux-image-6.1.0-*-rpi", "6.1.")
+
+# Modules that the initramfs loads to find its disk. crc32c first: ext4 and nf_tables look for it.
+DISK_MODULES = ("crc32c_generic", "squashfs", "overlay", "ext4")
+VIRT_MODULES = ("virtio_mmio", "virtio_blk", "virtio_net", "virtio_rng")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One camera-like machine."""
+
+    name: str
+    what: str
+    kernel: Wanted
+    debian_arch: str = "armhf"
+    target: str = "armv7-unknown-linux-musleabihf"
+    boot_modules: tuple = DISK_MODULES + VIRT_MODULES
+    modules: tuple = ()
+    packages: tuple = LIBC + DROPBEAR
+    # Login at the serial console: None gives a shell without asking.
+    password: str | None = None
+    password_hash: str = "*"
+    telnet: bool = False
+    machine: tuple = ("-M", "virt", "-cpu", "cortex-a7", "-m", "64M")
+    disk: str = "vda"
+    append: str = "mem=48M"
+    dtb: str | None = None
+    raspi: bool = False
+    overlay_mib: int = 24
+    binaries: tuple = field(default=())
+
+
+VENDOR = Variant(
+    name="vendor",
+    what="Linux 6.1, BusyBox init, telnet, a password of Mirai's list, iptables' filter table alone, watchdog",
+    kernel=KERNEL_6_1,
+    modules=("softdog", "iptable_filter", "xt_tcpudp"),
+    packages=LIBC + DROPBEAR + IPTABLES,
+    # crypt("xc3511", "ab"): DES, of which 8 characters count. XiongMai's, and first in Mirai's list.
+    password="xc3511",
+    password_hash="absxcfbgXtb3o",
+    telnet=True,
+)
+MODERN = Variant(
+    name="modern",
+    what="Linux 6.12, nftables with connection tracking, no telnet",
+    kernel=KERNEL_6_12,
+    modules=("softdog", "nf_tables", "nf_conntrack", "nft_ct", "nft_limit", "nft_log", "nf_log_syslog", "nft_reject_inet"),
+    packages=LIBC + DROPBEAR + NFTABLES,
+)
+BARE = Variant(
+    name="bare",
+    what="Linux 6.1 without any packet filter",
+    kernel=KERNEL_6_1,
+    modules=("softdog",),
+)
+V6 = Variant(
+    name="v6",
+    what="Raspberry Pi Zero: ARMv6, Linux 6.1, no clock, network over USB",
+    kernel=KERNEL_RPI,
+    debian_arch="armel",
+    target="arm-unknown-linux-musleabi",
+    boot_modules=DISK_MODULES + ("cdc_ether",),
+    machine=("-M", "raspi0"),
+    disk="mmcblk0p",
+    # QEMU has no power domains of this board: their driver would wait for ever.
+    append="mem=48M initcall_blacklist=bcm2835_power_driver_init dwc_otg.fiq_enable=0",
+    dtb="bcm2835-rpi-zero.dtb",
+    raspi=True,
+)
+
+VARIANTS = {variant.name: variant for variant in (VENDOR, MODERN, BARE, V6)}
