@@ -160,11 +160,26 @@ fn inspect_h265(payload: &[u8]) -> Contents {
         48 => inspect_aggregate(payload.get(2..), 0, |nal| {
             Some(h265_nal((nal.first()? >> 1) & 0x3f, true))
         }),
-        49 => payload
-            .get(2)
-            .map_or_else(Contents::default, |fu| h265_nal(fu & 0x3f, fu & 0x80 != 0)),
+        49 => h265_fragment(payload.get(2)),
+        50 => inspect_paci(payload).unwrap_or_default(),
         kind => h265_nal(kind, true),
     }
+}
+
+fn h265_fragment(header: Option<&u8>) -> Contents {
+    header.map_or_else(Contents::default, |fu| h265_nal(fu & 0x3f, fu & 0x80 != 0))
+}
+
+/// A PACI packet (RFC 7798 section 4.4.4) carries a NAL unit or a fragment behind its extension.
+fn inspect_paci(payload: &[u8]) -> Option<Contents> {
+    let &[_, _, high, low, ref rest @ ..] = payload else {
+        return None;
+    };
+    let extension = usize::from(u16::from_be_bytes([high, low]) >> 4 & 0x1f);
+    Some(match (high >> 1) & 0x3f {
+        49 => h265_fragment(rest.get(extension)),
+        kind => h265_nal(kind, true),
+    })
 }
 
 /// Walks NAL units that are preceded by a 16-bit size and have `skip` bytes before their header.

@@ -43,6 +43,16 @@ struct Unit {
     /// Bytes given to the queue.
     queued: usize,
     slice_seen: bool,
+    /// The last packet so far had the marker.
+    marked: bool,
+}
+
+impl Unit {
+    /// Whether a packet with this timestamp belongs to another access unit. Some cameras mark every slice, so
+    /// the marker alone ends none; some clocks stand still, so beyond `bound` bytes it does.
+    fn ends_before(&self, timestamp: u32, bound: usize) -> bool {
+        self.timestamp != timestamp || (self.marked && self.bytes > bound)
+    }
 }
 
 /// What a gate works on besides itself.
@@ -100,7 +110,7 @@ impl Gate {
         if self
             .unit
             .as_ref()
-            .is_none_or(|unit| unit.timestamp != rtp.timestamp)
+            .is_none_or(|unit| unit.ends_before(rtp.timestamp, outlet.limits.queue_bytes))
         {
             self.end_unit(outlet);
             let fate = self.first_fate(len, outlet);
@@ -113,11 +123,13 @@ impl Gate {
                 bytes: 0,
                 queued: 0,
                 slice_seen: false,
+                marked: false,
             });
         }
         self.look(rtp, len, outlet);
         let Some(unit) = &mut self.unit else { return };
         unit.bytes += len;
+        unit.marked = rtp.marker;
         match unit.fate {
             Fate::Forward(_) => self.forward(head, packet, outlet),
             Fate::Drop(reason) => dropped(outlet.counters, reason).add_packet(len),

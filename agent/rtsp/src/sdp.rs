@@ -11,9 +11,7 @@ pub const MAX_MEDIA: usize = 16;
 pub enum Kind {
     /// Video in this coding.
     Video(Codec),
-    /// Audio.
-    Audio,
-    /// Metadata, or anything else that may be silent for long.
+    /// Audio, metadata, or anything else that may be silent for long.
     Other,
 }
 
@@ -82,8 +80,6 @@ fn rewrite_line(out: &mut Description, kind: u8, value: &[u8], name: &str) {
         b'o' => push_line(out, b"o=", &neutral_origin(value)),
         b's' => push_line(out, b"s=", name.as_bytes()),
         b'c' => push_line(out, b"c=", neutral_connection(value)),
-        // Free text and links of the camera: paths, stream names, addresses.
-        b'i' | b'u' | b'e' | b'p' => {}
         b'm' => {
             end_section(out);
             out.media.push(Media {
@@ -94,7 +90,8 @@ fn rewrite_line(out: &mut Description, kind: u8, value: &[u8], name: &str) {
             push_line(out, b"m=", &without_port(value));
         }
         b'a' => rewrite_attribute(out, value),
-        _ if !shows_address(value) => push_line(out, &[kind, b'='], value),
+        b'b' | b't' | b'r' | b'z' if !shows_address(value) => push_line(out, &[kind, b'='], value),
+        // Free text, links and keys of the camera: paths, stream names, addresses.
         _ => {}
     }
 }
@@ -119,7 +116,13 @@ fn rewrite_attribute(out: &mut Description, value: &[u8]) {
             media.from_camera = false;
         }
     }
-    if !shows_address(value) && !name.starts_with(b"x-qt-") && !name.eq_ignore_ascii_case(b"source-filter") {
+    // Parameter sets in Base64 may look like a path.
+    let shows = if name.eq_ignore_ascii_case(b"fmtp") {
+        shows_address
+    } else {
+        shows_place
+    };
+    if !shows(value) && !name.starts_with(b"x-qt-") && !name.eq_ignore_ascii_case(b"source-filter") {
         push_line(out, b"a=", value);
     }
 }
@@ -205,6 +208,12 @@ pub(crate) fn shows_address(text: &[u8]) -> bool {
     let is_number = |part: &[u8]| (1..=3).contains(&part.len()) && part.iter().all(u8::is_ascii_digit);
     text.split(|b| !b.is_ascii_digit() && *b != b'.')
         .any(|run| run.split(|&b| b == b'.').filter(|part| is_number(part)).count() >= 4)
+}
+
+/// An address, or an absolute path: a word that begins with a slash.
+pub(crate) fn shows_place(text: &[u8]) -> bool {
+    let is_path = |pair: &[u8]| matches!(pair, [before, b'/'] if !before.is_ascii_alphanumeric());
+    text.first() == Some(&b'/') || text.windows(2).any(is_path) || shows_address(text)
 }
 
 #[cfg(test)]

@@ -237,6 +237,56 @@ fn other_video_resumes_at_any_unit() {
     assert_eq!(rig.units(), [(3, 2)]);
 }
 
+#[test]
+fn a_clock_that_stands_still_does_not_stop_the_video_for_ever() {
+    let mut rig = Rig::new(Codec::H264);
+    rig.limits.queue_bytes = 50_000;
+    rig.limits.queue_hard_bytes = 200_000;
+    let mut arrived = 0;
+    for n in 0..1000_u32 {
+        let nal = if n.is_multiple_of(10) { IDR } else { P };
+        rig.packet(7, false, nal);
+        rig.packet(7, true, &[nal[0], nal[1] & 0x7f].repeat(500));
+        rig.now += Duration::from_millis(40);
+        // Nobody reads for a while.
+        if !(100..400).contains(&n) {
+            let read = rig.read(usize::MAX).len();
+            arrived += if n >= 600 { read } else { 0 };
+        }
+    }
+    assert!(arrived > 300_000, "{arrived} {:?}", rig.counters);
+    assert_eq!(rig.counters.torn_units, 0);
+}
+
+/// A picture of 400 KiB every second and small ones between them, over an uplink of twice the bit rate.
+#[test]
+fn a_large_picture_does_not_cost_the_small_ones_after_it() {
+    let mut rig = Rig::new(Codec::H264);
+    for n in 1..=100 {
+        match n % 25 {
+            1 => rig.picture(n, IDR, 300, 1300),
+            _ => rig.picture(n, P, 10, 1300),
+        }
+        rig.now += Duration::from_millis(40);
+        rig.read(56_000);
+    }
+    assert_eq!(rig.counters.dropped_full.units, 0, "{:?}", rig.counters);
+}
+
+#[test]
+fn pictures_within_paci_packets_are_seen() {
+    let mut rig = Rig::new(Codec::H265);
+    // Payload header 50, cType 19 or 1, PHSsize 3.
+    let paci = |kind: u8| [50 << 1, 1, kind << 1, 3 << 4, 0, 0, 0];
+    rig.picture(1, &paci(19), 1, 9000);
+    rig.now += Duration::from_secs(1);
+    rig.picture(2, &paci(1), 1, 9000);
+    rig.units();
+    rig.picture(3, &paci(1), 1, 9000);
+    rig.picture(4, &paci(19), 2, 9000);
+    assert_eq!(rig.units(), [(4, 2)]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

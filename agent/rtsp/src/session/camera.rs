@@ -23,6 +23,8 @@ const MAX_REDIRECTS: u8 = 1;
 const MAX_SESSION_ID: usize = 256;
 /// Longest URI taken from the camera.
 const MAX_URI: usize = 4096;
+/// The option tag of ONVIF's audio backchannel (ONVIF Streaming Specification).
+const BACKCHANNEL: &[u8] = b"www.onvif.org/ver20/backchannel";
 
 impl Core {
     pub(super) fn handle_camera_message(&mut self, now: Now, head: &[u8], body: &[u8]) {
@@ -71,14 +73,22 @@ impl Core {
         };
         let Some(exchange) = self.exchange.as_mut().filter(ours) else {
             self.counters.stray_replies += 1;
-            return;
+            return self.handle_stray(now, status, cseq, reply);
         };
+        let wants_tcp = exchange.setup.as_ref().is_some_and(|setup| setup.pair.is_none());
         match status {
             401 => return self.handle_challenge(now, reply),
             300..=399 if exchange.is_viewers() => return self.handle_redirect(now, reply),
-            461 | 406 if exchange.setup.as_ref().is_some_and(|setup| setup.pair.is_none()) => {
+            461 | 406 if wants_tcp => return self.fall_back_to_udp(now),
+            200..=299 if wants_tcp && is_udp(reply) => {
+                // The session stands; its transport is changed (RFC 2326 section 10.4).
+                if self.rtsp.is_none() {
+                    self.rtsp = session_of(reply);
+                    self.keep_alive_from(now);
+                }
                 return self.fall_back_to_udp(now);
             }
+            551 if self.ask_without_backchannel(now) => return,
             _ => {}
         }
         let Some(exchange) = self.exchange.take() else {
@@ -96,6 +106,35 @@ impl Core {
                 self.exchange_done(now);
             }
         }
+    }
+
+    /// A SETUP answered too late has made a session all the same.
+    fn handle_stray(&mut self, now: Now, status: u16, cseq: Option<u32>, reply: &Message) {
+        if cseq.is_none() || cseq != self.late_setup {
+            return;
+        }
+        self.late_setup = None;
+        if let Some(late) = session_of(reply).filter(|_| (200..300).contains(&status)) {
+            self.tear_down_late(now, &late.id);
+        }
+    }
+
+    /// Sends the request at hand again without its `Require: ...backchannel`; false when it had none. Cameras
+    /// that know no backchannel refuse such a request, or leave it unanswered.
+    pub(super) fn ask_without_backchannel(&mut self, now: Now) -> bool {
+        let Some(exchange) = &mut self.exchange else {
+            return false;
+        };
+        let before = exchange.headers.len();
+        exchange
+            .headers
+            .retain(|(name, value)| *name != "Require" || !value.eq_ignore_ascii_case(BACKCHANNEL));
+        if exchange.headers.len() == before {
+            return false;
+        }
+        exchange.deadline = now + self.config.limits.response_timeout;
+        self.send_exchange(now);
+        true
     }
 
     fn handle_challenge(&mut self, now: Now, reply: &Message) {
@@ -294,7 +333,7 @@ impl Core {
             self.torn_down(*track);
         }
         let reason = match &reply.start {
-            Start::Response { reason, .. } if !sdp::shows_address(reason) => {
+            Start::Response { reason, .. } if !sdp::shows_place(reason) => {
                 String::from_utf8_lossy(reason).into_owned()
             }
             _ => String::new(),
@@ -345,7 +384,11 @@ impl Core {
                 server_ports: transport.server_port,
             },
             None => {
-                let (rtp, rtcp) = transport.interleaved.unwrap_or(setup.camera_channels);
+                // An answer that would mix two tracks up is not believed.
+                let (rtp, rtcp) = transport
+                    .interleaved
+                    .filter(|&channels| self.is_free_at_camera(setup.media, channels))
+                    .unwrap_or(setup.camera_channels);
                 Path::Interleaved(rtp, rtcp)
             }
         };
@@ -356,7 +399,7 @@ impl Core {
             expects_media: from_camera && kind != sdp::Kind::Other,
             gate: match kind {
                 sdp::Kind::Video(codec) => Some(Gate::new(codec)),
-                sdp::Kind::Audio | sdp::Kind::Other => None,
+                sdp::Kind::Other => None,
             },
             ssrc: None,
         });
@@ -403,6 +446,14 @@ impl Core {
             self.events.push_back(Event::CloseUdp { pair });
         }
     }
+}
+
+/// The answer to an interleaved SETUP speaks of UDP.
+fn is_udp(reply: &Message) -> bool {
+    let transports = Transport::parse(reply.header("Transport").unwrap_or_default());
+    transports
+        .first()
+        .is_some_and(|transport| !transport.tcp && transport.server_port.is_some())
 }
 
 fn session_of(reply: &Message) -> Option<RtspSession> {

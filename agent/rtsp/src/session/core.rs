@@ -87,6 +87,8 @@ pub(super) struct Core {
     pub(super) auth: Option<Authenticator>,
     pending: VecDeque<Message>,
     pub(super) exchange: Option<Exchange>,
+    /// The CSeq of a first SETUP whose answer did not come in time.
+    pub(super) late_setup: Option<u32>,
     cseq: u32,
     pub(super) abilities: Abilities,
     pub(super) rtsp: Option<RtspSession>,
@@ -121,6 +123,7 @@ impl Core {
             auth: None,
             pending: VecDeque::new(),
             exchange: None,
+            late_setup: None,
             cseq: 0,
             abilities: Abilities::default(),
             rtsp: None,
@@ -167,6 +170,7 @@ impl Core {
             return false;
         }
         self.drop_link();
+        self.late_setup = None;
         self.profile = Some(index);
         self.described = None;
         self.redirected = None;
@@ -184,6 +188,14 @@ impl Core {
                 .profile()
                 .map(|p| p.rtsp.request_uri().as_bytes().to_vec())
                 .unwrap_or_default(),
+        }
+    }
+
+    /// The URI of everything that was described.
+    fn aggregate_uri(&self) -> Vec<u8> {
+        match &self.described {
+            Some(described) => described.aggregate.clone(),
+            None => self.camera_uri(),
         }
     }
 
@@ -228,8 +240,28 @@ impl Core {
             Link::Up if exchange.setup.as_ref().is_some_and(Setup::lacks_ports) => return,
             Link::Up => {}
         }
+        let Some(exchange) = self.exchange.take() else {
+            return;
+        };
+        let session = self.rtsp.as_ref().map(|rtsp| rtsp.id.clone());
+        if session.is_some() {
+            self.asked_at = now;
+        }
+        let (cseq, bytes) = self.encode(&exchange, session.as_deref());
+        self.exchange = Some(Exchange {
+            cseq: Some(cseq),
+            ..exchange
+        });
+        if self.outbox.len() + bytes.len() > self.config.limits.camera_queue_bytes {
+            self.fail_exchange(504, "Camera Takes No Requests");
+            return self.finish(FinishReason::CameraUnreachable(CameraError::TimedOut));
+        }
+        self.outbox.push(&bytes);
+    }
+
+    /// A request with the agent's own headers and its CSeq.
+    fn encode(&mut self, exchange: &Exchange, session: Option<&[u8]>) -> (u32, Vec<u8>) {
         self.cseq = self.cseq.wrapping_add(1) % 1_000_000_000;
-        exchange.cseq = Some(self.cseq);
         let cseq = self.cseq.to_string();
         let authorization = self
             .auth
@@ -242,12 +274,19 @@ impl Core {
         if let Some(authorization) = &authorization {
             own.push(("Authorization", authorization));
         }
-        if let Some(rtsp) = &self.rtsp {
-            own.push(("Session", &rtsp.id));
-            self.asked_at = now;
+        if let Some(session) = session {
+            own.push(("Session", session));
         }
-        let bytes = exchange.encode(&own);
-        self.outbox.push(&bytes);
+        (self.cseq, exchange.encode(&own))
+    }
+
+    /// Ends a session that nobody waits for any more; its answer is not waited for either.
+    pub(super) fn tear_down_late(&mut self, now: Now, session: &[u8]) {
+        let exchange = Exchange::new(Origin::Teardown, Method::Teardown, self.aggregate_uri(), now);
+        let (_, bytes) = self.encode(&exchange, Some(session));
+        if self.outbox.len() + bytes.len() <= self.config.limits.camera_queue_bytes {
+            self.outbox.push(&bytes);
+        }
     }
 
     fn connect(&mut self) {
@@ -273,6 +312,7 @@ impl Core {
             return;
         }
         self.link = Link::Up;
+        self.late_setup = None;
         self.outbox.reset(true);
         if self
             .exchange
@@ -365,7 +405,9 @@ impl Core {
                 .as_ref()
                 .is_some_and(|exchange| exchange.method == Method::Setup);
         if !setting_up {
-            self.exchange = None;
+            if let Some(exchange) = self.exchange.take() {
+                self.release_pair(&exchange);
+            }
             self.teardown_or_finish(now, reason);
         }
     }
@@ -375,10 +417,7 @@ impl Core {
             return self.finish(reason);
         }
         self.media_at = None;
-        let uri = self
-            .described
-            .as_ref()
-            .map_or_else(|| self.camera_uri(), |described| described.aggregate.clone());
+        let uri = self.aggregate_uri();
         let deadline = now + self.config.limits.teardown_timeout;
         self.start_exchange(
             now,
@@ -449,6 +488,12 @@ impl Core {
             .map(|at| at + self.config.limits.media_timeout)
     }
 
+    /// While closing, the end of all counts alone.
+    fn exchange_at(&self) -> Option<Now> {
+        let exchange = self.exchange.as_ref().filter(|_| self.is_open())?;
+        Some(exchange.deadline)
+    }
+
     fn closing_at(&self) -> Option<Now> {
         match self.phase {
             Phase::Closing { deadline, .. } => Some(deadline),
@@ -461,7 +506,7 @@ impl Core {
             return None;
         }
         [
-            self.exchange.as_ref().map(|exchange| exchange.deadline),
+            self.exchange_at(),
             self.keep_alive_at(),
             self.watchdog_at(),
             self.closing_at(),
@@ -485,15 +530,12 @@ impl Core {
             self.notice(Notice::MediaStalled);
             return self.close(now, FinishReason::MediaStalled);
         }
-        if due(self.exchange.as_ref().map(|exchange| exchange.deadline)) {
+        if due(self.exchange_at()) {
             self.handle_response_timeout(now);
         }
         if due(self.keep_alive_at()) {
             self.counters.keep_alives += 1;
-            let uri = match &self.described {
-                Some(described) => described.aggregate.clone(),
-                None => self.camera_uri(),
-            };
+            let uri = self.aggregate_uri();
             let deadline = now + self.config.limits.response_timeout;
             let exchange = Exchange::new(Origin::KeepAlive, self.keep_alive_method(), uri, deadline);
             self.start_exchange(now, exchange);
@@ -501,8 +543,14 @@ impl Core {
     }
 
     fn handle_response_timeout(&mut self, now: Now) {
+        if self.link == Link::Up && self.ask_without_backchannel(now) {
+            return;
+        }
         let Some(exchange) = &self.exchange else { return };
         let method = exchange.method.clone();
+        if method == Method::Setup && self.rtsp.is_none() {
+            self.late_setup = exchange.cseq;
+        }
         if exchange.is_viewers() {
             let method = <&str>::from(&method).to_owned();
             self.notice(Notice::ResponseTimeout { method });

@@ -10,6 +10,8 @@ use crate::{Datagram, Event, Now, UdpId};
 /// Datagrams for the camera that wait for their socket.
 const MAX_DATAGRAMS: usize = 64;
 const NONE: u8 = 0xff;
+/// Second bytes of RTCP packets, which no RTP packet has (RFC 5761 section 4).
+const RTCP_TYPES: core::ops::RangeInclusive<u8> = 192..=223;
 
 /// How a track's packets travel between agent and camera.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +87,15 @@ impl Core {
                 set_slot(&mut self.channels.camera, rtcp, 2 * index + 1);
             }
         }
+    }
+
+    /// Whether a camera's channels can be told from each other and from those of the other tracks.
+    pub(super) fn is_free_at_camera(&self, media: usize, (rtp, rtcp): (u8, u8)) -> bool {
+        let free = |channel: u8| match self.channels.camera(channel) {
+            Some((index, _)) => self.tracks.get(index).is_none_or(|track| track.media == media),
+            None => true,
+        };
+        rtp != rtcp && free(rtp) && free(rtcp)
     }
 
     /// The channels the viewer asked for, or the next pair that is free.
@@ -186,7 +197,8 @@ impl Core {
             track.viewer_channels.0
         };
         let head = [b'$', channel, high, low];
-        if rtcp {
+        // Some cameras send sender reports among the RTP packets.
+        if rtcp || packet.get(1).is_some_and(|kind| RTCP_TYPES.contains(kind)) {
             self.counters.rtcp_packets_in += 1;
             return self.queue_side(now, head, packet);
         }
@@ -197,7 +209,7 @@ impl Core {
         self.counters.rtp_packets_in += 1;
         self.counters.rtp_bytes_in += packet.len() as u64;
         track.ssrc = Some(rtp.ssrc);
-        if let Some(at) = &mut self.media_at {
+        if let Some(at) = self.media_at.as_mut().filter(|_| track.expects_media) {
             *at = now;
         }
         let Some(gate) = &mut track.gate else {

@@ -5,10 +5,10 @@ use rtsp_types::Method;
 use super::core::Core;
 use super::exchange::{Exchange, Origin, Setup};
 use super::rewrite;
-use crate::Now;
 use crate::message::{Message, Start};
 use crate::transport::Transport;
 use crate::uri::ViewerUri;
+use crate::{FinishReason, Now};
 
 /// What a viewer may ask for (design: no ANNOUNCE, RECORD or REDIRECT).
 pub(super) const ALLOWED: [Method; 8] = [
@@ -23,6 +23,9 @@ pub(super) const ALLOWED: [Method; 8] = [
 ];
 const ALLOW: &[u8] = b"OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER";
 
+/// Largest body taken from a viewer; parameters are short.
+const MAX_VIEWER_BODY: usize = 8 << 10;
+
 /// A refusal: status and reason.
 type Refusal = (u16, &'static str);
 
@@ -33,11 +36,19 @@ impl Core {
         }
         match Message::parse(head, body) {
             Some(message) => match message.start {
+                Start::Request { .. } if body.len() > MAX_VIEWER_BODY => {
+                    self.answer(message.header("CSeq"), 413, "", &[], b"");
+                    self.close(now, FinishReason::ViewerProtocol);
+                }
                 Start::Request { .. } => self.queue_request(now, message),
                 // The agent asks the viewer nothing.
                 Start::Response { .. } => {}
             },
-            None => self.answer(None, 400, "", &[], b""),
+            // There is no place in the line for what cannot be read, so nothing else bounds the answers.
+            None => {
+                self.answer(None, 400, "", &[], b"");
+                self.close(now, FinishReason::ViewerProtocol);
+            }
         }
     }
 
@@ -144,6 +155,12 @@ impl Core {
         match method {
             Method::Setup => {
                 let setup = self.plan_setup(track, request)?;
+                // A profile of one medium may be named in its place.
+                let medium = self
+                    .described
+                    .as_ref()
+                    .and_then(|described| described.media.get(setup.media));
+                exchange.uri = medium.map_or(exchange.uri, |medium| medium.uri.clone());
                 exchange.headers.retain(|(name, _)| *name != "Transport");
                 if self.udp_only {
                     return Ok(self.with_udp(exchange, setup));
