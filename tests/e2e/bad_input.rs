@@ -5,10 +5,10 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use lenscap_tests::harness::certs::Leaf;
-use lenscap_tests::harness::gateway::{CameraKey, ONLINE_LIMIT};
+use lenscap_tests::harness::gateway::{CameraKey, ONLINE_LIMIT, VIEWER};
 use lenscap_tests::harness::tls_server::{Script, ScriptedServer};
 use lenscap_tests::harness::{
-    Agent, AgentConfig, Codec, Gateway, GatewayConfig, Pki, Simcam, Stand, TestDir,
+    Agent, AgentConfig, Codec, Gateway, GatewayConfig, Pki, Simcam, Stand, TestDir, players,
 };
 use nix::sys::signal::Signal;
 
@@ -270,6 +270,49 @@ fn unknown_profile_and_camera() {
     viewer_plays(&stand);
 }
 
+#[test]
+fn camera_that_the_gateway_does_not_know() {
+    let dir = TestDir::new("bad_input::unknown_camera");
+    let pki = Pki::new(&dir);
+    let (known, unknown) = (pki.client("front"), pki.client("stranger"));
+    let key = CameraKey::Certificate(known.clone());
+    let mut gateway = Gateway::start(&dir, &GatewayConfig::new(&pki.leaf(Leaf::Good), key));
+    let mut config = AgentConfig::new(&gateway.endpoint(), &pki, &unknown).profile(some_profile());
+    let mut agent = Agent::start(&dir, &config);
+    agent_says(&mut agent, &["does not accept this camera"]);
+    // Who runs the gateway reads the fingerprint to register.
+    let fingerprint = unknown.fingerprint();
+    gateway
+        .process
+        .wait_log("the stranger's fingerprint", LOG_LIMIT, |line| {
+            line.contains(&fingerprint)
+        });
+    config.client = Some(known);
+    config.write(&dir);
+    agent.process.signal(Signal::SIGHUP);
+    gateway.wait_online("front", ONLINE_LIMIT);
+}
+
+#[test]
+fn viewer_with_a_wrong_password() {
+    let dir = TestDir::new("bad_input::wrong_viewer");
+    let stand = Stand::new(&dir, Simcam::playing(Codec::H264).start(&dir));
+    for login in [(VIEWER.0, "wrong"), ("nobody", VIEWER.1)] {
+        let report = players::rtp_sink_report(&dir, &stand.plain_url(), login, &["--packets", "1"]);
+        assert_eq!(report["ok"], false);
+        assert!(
+            report["error"].as_str().unwrap_or_default().contains("401"),
+            "{report}"
+        );
+    }
+    assert_eq!(
+        stand.camera.events("connected").len(),
+        0,
+        "a viewer without a right reached the camera"
+    );
+    viewer_plays(&stand);
+}
+
 /// A port that was free a moment ago, for programs that must come back on the same one.
 fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
@@ -294,6 +337,6 @@ fn viewer_fails(stand: &Stand) -> String {
 
 #[track_caller]
 fn viewer_plays(stand: &Stand) {
-    let played = lenscap_tests::harness::players::ffprobe(&stand.dir, &stand.url(), 2);
+    let played = players::ffprobe(&stand.dir, &stand.url(), 2);
     assert!(played.video > 10, "the good camera does not play: {played:?}");
 }

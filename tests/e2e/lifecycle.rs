@@ -260,3 +260,46 @@ fn token_and_pin_instead_of_certificates() {
         line.to_lowercase().contains("pin")
     });
 }
+
+#[test]
+fn identity_made_at_the_first_start() {
+    let dir = TestDir::new("lifecycle::identity");
+    let pki = Pki::new(&dir);
+    let mut config =
+        AgentConfig::new("https://localhost:9/x", &pki, &pki.client("unused")).profile(some_profile());
+    config.client = None;
+    let fingerprint = identity(&dir, &config);
+    assert_eq!(identity(&dir, &config), fingerprint, "the identity is made once");
+
+    let key = CameraKey::Fingerprint(fingerprint);
+    let gateway = Gateway::start(&dir, &GatewayConfig::new(&pki.leaf(Leaf::Good), key));
+    config.endpoints = vec![gateway.endpoint()];
+    let mut agent = Agent::start(&dir, &config);
+    gateway.wait_online("front", ONLINE_LIMIT);
+    agent.stop();
+    let state = fs::read_dir(dir.join("agent/state")).expect("the state folder");
+    for file in state.filter_map(Result::ok) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = file.metadata().expect("the file is there").permissions().mode();
+        let secret = String::from_utf8_lossy(&fs::read(file.path()).unwrap_or_default()).contains("PRIVATE");
+        assert!(
+            !secret || mode & 0o777 == 0o600,
+            "{:?} has mode {mode:o}",
+            file.path()
+        );
+    }
+}
+
+/// What `lenscap identity --json` names.
+fn identity(dir: &TestDir, config: &AgentConfig) -> String {
+    let mut command = Command::new(tools::own("lenscap"));
+    command
+        .arg("identity")
+        .arg("--json")
+        .arg("--config")
+        .arg(config.write(dir));
+    let finished =
+        Process::run(dir, "identity", &command, Duration::from_secs(20)).success("lenscap identity");
+    let answer: serde_json::Value = serde_json::from_str(&finished.stdout).expect("one JSON object");
+    answer["fingerprint"].as_str().expect("a fingerprint").to_owned()
+}

@@ -24,6 +24,8 @@ pub const VIEWER: (&str, &str) = ("alice", "Viewer-Secret-51c9e0");
 pub enum CameraKey {
     /// Its certificate's key.
     Certificate(CertFiles),
+    /// The fingerprint as the agent itself names it.
+    Fingerprint(String),
     /// Its bearer token.
     Token(String),
 }
@@ -65,6 +67,7 @@ impl GatewayConfig {
             text += &format!("\n[[camera]]\nname = \"{name}\"\n");
             text += &match key {
                 CameraKey::Certificate(files) => format!("fingerprint = \"{}\"\n", files.fingerprint()),
+                CameraKey::Fingerprint(fingerprint) => format!("fingerprint = \"{fingerprint}\"\n"),
                 CameraKey::Token(token) => format!("token_sha256 = \"{}\"\n", sha256_hex(token.as_bytes())),
             };
         }
