@@ -7,6 +7,7 @@
 # built from Debian's sources. The C compiler, linker and libc are zig's in either case.
 # LENSCAP_TOOLS: where zig and its cache are kept (default: the user's cache folder).
 # LENSCAP_STD=build: build the standard library even where rustup has it.
+# LENSCAP_SYMBOLS=1: also link dist/<target>/lenscap.symbols, the same program with its symbols, to see what costs bytes.
 # LENSCAP_BIN="package binary": build that program instead, a test tool say; it stays in target/cross/<target>/release.
 set -eu
 
@@ -68,6 +69,14 @@ rustup_has() {
 	[ -d "$sysroot/lib/rustlib/$1/lib" ]
 }
 
+# link STRIP PACKAGE BINARY: builds the program for $target. STRIP is no part of cargo's fingerprint of the crates
+# below, so a second link costs the link alone.
+link() {
+	# shellcheck disable=SC2086 # words on purpose
+	(cd "$root" && CARGO_PROFILE_RELEASE_STRIP=$1 "$cargo" build --locked --release -p "$2" --bin "$3" \
+		--target "$target" $build_std --target-dir "$root/target/cross")
+}
+
 build() {
 	target=$1
 	target_facts "$target" || exit 2
@@ -101,12 +110,20 @@ build() {
 	# shellcheck disable=SC2086 # words on purpose
 	set -- ${LENSCAP_BIN:-lenscap lenscap}
 	echo "build: $2 for $target ($("$cargo" --version))"
-	# shellcheck disable=SC2086 # words on purpose
-	(cd "$root" && "$cargo" build --locked --release -p "$1" --bin "$2" --target "$target" $build_std \
-		--target-dir "$root/target/cross")
-	[ -z "${LENSCAP_BIN:-}" ] || return 0
+	if [ -n "${LENSCAP_BIN:-}" ]; then
+		link symbols "$1" "$2"
+		return
+	fi
 	mkdir -p "$root/dist/$target"
+	if [ "${LENSCAP_SYMBOLS:-}" = 1 ]; then
+		link none "$1" "$2"
+		cp "$root/target/cross/$target/release/lenscap" "$root/dist/$target/lenscap.symbols"
+	fi
+	link symbols "$1" "$2"
 	cp "$root/target/cross/$target/release/lenscap" "$root/dist/$target/lenscap"
+	# What is linked in beside crates, for the bill of materials.
+	printf 'std %s\nmusl zig-%s\n' "$("${RUSTC:-rustc}" --version | cut -d' ' -f2)" "$ZIG_VERSION" \
+		>"$root/dist/$target/toolchain"
 	echo "build: dist/$target/lenscap, $(stat -c %s "$root/dist/$target/lenscap") bytes"
 }
 

@@ -1,0 +1,64 @@
+################################################################################
+#
+# lenscap
+#
+################################################################################
+
+LENSCAP_VERSION = 0.1.0
+# "make packages" in Lenscap's tree puts the tarball there, crates included
+LENSCAP_SOURCE = lenscap-$(LENSCAP_VERSION).tar.gz
+LENSCAP_SITE = $(BR2_EXTERNAL_LENSCAP_PATH)/dl
+LENSCAP_SITE_METHOD = file
+LENSCAP_LICENSE = MIT or Apache-2.0
+LENSCAP_LICENSE_FILES = LICENSE-MIT LICENSE-APACHE
+LENSCAP_SUBDIR = agent
+
+# Camera flash is small. Buildroot's own settings come before these.
+LENSCAP_CARGO_ENV = \
+	CARGO_PROFILE_RELEASE_OPT_LEVEL="z" \
+	CARGO_PROFILE_RELEASE_LTO="fat" \
+	CARGO_PROFILE_RELEASE_CODEGEN_UNITS="1"
+
+LENSCAP_CARGO_BUILD_OPTS = --bin lenscap
+
+LENSCAP_CARGO_PROFILE = $(if $(BR2_ENABLE_DEBUG),debug,release)
+
+define LENSCAP_INSTALL_TARGET_CMDS
+	$(INSTALL) -D -m 0755 \
+		$(@D)/target/$(RUSTC_TARGET_NAME)/$(LENSCAP_CARGO_PROFILE)/lenscap \
+		$(TARGET_DIR)/usr/sbin/lenscap
+	$(INSTALL) -D -m 0600 $(@D)/packaging/config/lenscap \
+		$(TARGET_DIR)/etc/config/lenscap
+	$(INSTALL) -d -m 0700 $(TARGET_DIR)/etc/lenscap
+endef
+
+define LENSCAP_INSTALL_INIT_SYSV
+	$(INSTALL) -D -m 0755 $(LENSCAP_PKGDIR)/S60lenscap \
+		$(TARGET_DIR)/etc/init.d/S60lenscap
+endef
+
+define LENSCAP_INSTALL_INIT_SYSTEMD
+	$(INSTALL) -D -m 0644 $(LENSCAP_PKGDIR)/lenscap.service \
+		$(TARGET_DIR)/usr/lib/systemd/system/lenscap.service
+endef
+
+define LENSCAP_USERS
+	lenscap -1 lenscap -1 * - - - Lenscap agent
+endef
+
+define LENSCAP_PERMISSIONS
+	/etc/config/lenscap f 600 0 0 - - - - -
+	/etc/lenscap d 700 0 0 - - - - -
+endef
+
+define LENSCAP_LINUX_CONFIG_FIXUPS
+	$(call KCONFIG_ENABLE_OPT,CONFIG_INET)
+	$(call KCONFIG_ENABLE_OPT,CONFIG_UNIX)
+	$(call KCONFIG_ENABLE_OPT,CONFIG_EPOLL)
+	$(call KCONFIG_ENABLE_OPT,CONFIG_EVENTFD)
+	$(call KCONFIG_ENABLE_OPT,CONFIG_SIGNALFD)
+	$(call KCONFIG_ENABLE_OPT,CONFIG_SECCOMP)
+	$(call KCONFIG_ENABLE_OPT,CONFIG_SECCOMP_FILTER)
+endef
+
+$(eval $(cargo-package))

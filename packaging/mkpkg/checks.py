@@ -1,0 +1,40 @@
+"""What OpenWrt's package CI looks for in a program, and what ours promises besides."""
+
+import re
+import struct
+
+from .model import PackageError
+
+# Paths of a build machine. The names that the toolchain scripts put in their place are relative to nothing.
+_BUILD_PATHS = re.compile(rb"(/root/|/home/|/build/|/builds/|/usr/src/|/usr/lib/rustlib/|\.cargo/registry|\.rustup/)[\x21-\x7e]{0,80}")
+_PT_INTERP, _PT_DYNAMIC = 3, 2
+_SHT_SYMTAB = 2
+
+
+def check_program(name, program, root):
+    """Raises unless the program is static, stripped and free of build paths."""
+    found = _BUILD_PATHS.search(program)
+    if found or str(root).encode() in program:
+        text = found[0].decode("ascii") if found else str(root)
+        raise PackageError(f"{name} has a path of the build machine in it: {text}")
+    if program[:4] != b"\x7fELF":
+        raise PackageError(f"{name} is no ELF program")
+    kinds = _segments(program)
+    if _PT_INTERP in kinds or _PT_DYNAMIC in kinds:
+        raise PackageError(f"{name} is linked dynamically; it must be static")
+    if _SHT_SYMTAB in _sections(program):
+        raise PackageError(f"{name} is not stripped")
+
+
+def _segments(program):
+    wide = program[4] == 2
+    offset = struct.unpack_from("<Q" if wide else "<I", program, 32 if wide else 28)[0]
+    size, count = struct.unpack_from("<HH", program, 54 if wide else 42)
+    return {struct.unpack_from("<I", program, offset + i * size)[0] for i in range(count)}
+
+
+def _sections(program):
+    wide = program[4] == 2
+    offset = struct.unpack_from("<Q" if wide else "<I", program, 40 if wide else 32)[0]
+    size, count = struct.unpack_from("<HH", program, 58 if wide else 46)
+    return {struct.unpack_from("<I", program, offset + i * size + 4)[0] for i in range(count)}

@@ -1,0 +1,124 @@
+"""`make packages`: everything that is shipped, from what was built, into dist/."""
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from . import apk, cargo, checks, contents, index, ipk, keys, sbom, sizes, source, tar
+from .model import PackageError
+
+
+def main(arguments=None):
+    """Runs the program; the exit status."""
+    options = _parse(arguments)
+    try:
+        return _run(options)
+    except PackageError as error:
+        print(f"packages: {error}", file=sys.stderr)
+        return 1
+
+
+def _parse(arguments):
+    parser = argparse.ArgumentParser(prog="packages.sh", description=__doc__)
+    parser.add_argument("builds", nargs="*", metavar="RUST-TARGET=OPENWRT-ARCH", help="what to pack")
+    parser.add_argument("--source", action="store_true", help="the source tarball and the Buildroot tree as well")
+    parser.add_argument("--out", type=Path, default=contents.ROOT / "dist", help="where to (dist/)")
+    parser.add_argument("--keys", type=Path, default=_default_keys(), help="folder of the signing keys (%(default)s)")
+    options = parser.parse_args(arguments)
+    for build in options.builds:
+        if build.count("=") != 1:
+            parser.error(f"{build}: expected RUST-TARGET=OPENWRT-ARCH")
+    return options
+
+
+def _default_keys():
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return Path(data) / "lenscap" / "keys"
+
+
+def _run(options):
+    os.umask(0o022)
+    options.out.mkdir(parents=True, exist_ok=True)
+    epoch = contents.epoch(os.environ)
+    folder = keys.KeyFolder(options.keys)
+    packed = []
+    good = True
+    for build in options.builds:
+        target, arch = build.split("=")
+        packed.append(_pack(options.out, target, arch, epoch, folder))
+        good &= _budget(target)
+    if packed:
+        _feed(options.out, packed, folder)
+    if options.source:
+        source.write(options.out, epoch, _write)
+    return 0 if good else 1
+
+
+def _pack(out, target, arch, epoch, folder):
+    """Packages of one target; gives the package for the feed and its bytes."""
+    program = contents.binary(target)
+    checks.check_program(f"dist/{target}/lenscap", program, contents.ROOT)
+    closure = cargo.closure(contents.ROOT, target)
+    toolchain = _toolchain(target)
+    package = contents.openwrt(program, arch, closure, epoch)
+
+    def write(path, data):
+        _write(path, data)
+        _write(path.with_name(path.name + ".cdx.json"), sbom.document(closure, path.name, data, epoch, toolchain))
+
+    as_ipk = ipk.build(package)
+    write(out / ipk.file_name(package), as_ipk)
+    # apk's file names do not say the architecture, so each has a folder.
+    apk_folder = out / "apk" / arch
+    _empty(apk_folder)
+    as_apk = apk.build(package, folder.apk())
+    write(apk_folder / apk.file_name(package), as_apk.data)
+    _write(apk_folder / "packages.adb", apk.index([as_apk], f"lenscap {arch}", folder.apk()))
+    plain = tar.pack_gz(contents.tarball(program, closure), epoch, prefix="")
+    write(out / f"lenscap-{package.version.upstream}-{target}.tar.gz", plain)
+    return package, as_ipk
+
+
+def _feed(out, packed, folder):
+    for name, data in index.files(packed, folder.usign()).items():
+        _write(out / name, data)
+    _write(out / "lenscap-feed.pub", folder.usign().public_file())
+    _write(out / "lenscap-apk.pem", folder.apk().public_file())
+
+
+def _budget(target):
+    """Prints what the program costs; false if it is over its limit."""
+    lines, good = sizes.verdict(contents.binary(target))
+    counted = target == sizes.BUDGET_TARGET
+    print(f"{target}{'' if counted else ' (the budget counts for ' + sizes.BUDGET_TARGET + ')'}")
+    print("\n".join(lines))
+    symbols = contents.ROOT / "dist" / target / "lenscap.symbols"
+    if symbols.is_file():
+        spent = sizes.by_crate(symbols.read_bytes())
+        print("\n".join(sizes.table(spent, sum(size for _, size in spent))))
+    return good or not counted
+
+
+def _toolchain(target):
+    path = contents.ROOT / "dist" / target / "toolchain"
+    if not path.is_file():
+        return ()
+    return tuple(tuple(line.split()) for line in path.read_text().splitlines())
+
+
+def _empty(folder):
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def _write(path, data):
+    path.write_bytes(data)
+    path.chmod(0o644)
+    shown = os.path.relpath(path, contents.ROOT)
+    print(f"packages: {path if shown.startswith('..') else shown}, {len(data):,} bytes")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""The source tarball with vendored crates, and the Buildroot tree that builds from it.
+
+The tarball has the agent alone, without its tests and what only they need: the crates of the gateway and of the tests
+would be ten times as many.
+"""
+
+import hashlib
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from . import cargo, contents, sbom, tar
+from .model import DIRECTORY, LINK, Entry, PackageError
+
+_MEMBERS = ("agent", "agent/uplink", "agent/rtsp")
+_TOP = ("LICENSE-MIT", "LICENSE-APACHE", "README.md", "CHANGELOG.md", "clippy.toml", "packaging/config/lenscap")
+# Buildroot's download step leaves a tarball alone that has this folder.
+_VENDOR = "VENDOR"
+
+
+def write(out, epoch, save):
+    """Writes `lenscap-<version>.tar.gz` with its SBOM, and `buildroot-ext/` with that tarball and its hash inside."""
+    version = contents.version().upstream
+    folder = f"lenscap-{version}"
+    name = f"{folder}.tar.gz"
+    with tempfile.TemporaryDirectory() as temporary:
+        tree = Path(temporary) / folder
+        _stage(tree)
+        _vendor(tree, epoch)
+        data = tar.pack_gz(_entries(tree, folder), epoch, prefix="")
+    save(out / name, data)
+    closure = cargo.closure(contents.ROOT, "armv7-unknown-linux-musleabihf")
+    save(out / f"{name}.cdx.json", sbom.document(closure, name, data, epoch))
+    _buildroot(out / "buildroot-ext", name, data)
+    print(f"packages: {out / 'buildroot-ext'}, for BR2_EXTERNAL")
+
+
+def _stage(tree):
+    """The tracked files of the agent, as they are now, in a workspace of their own."""
+    listed = _run(["git", "-C", str(contents.ROOT), "ls-files", "-z", "--", *_MEMBERS, *_TOP])
+    for path in filter(None, listed.split("\0")):
+        if re.match(r"agent/([a-z]+/)?(tests|benches|examples)/", path):
+            continue
+        target = tree / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((contents.ROOT / path).read_bytes())
+    for member in _MEMBERS:
+        manifest = tree / member / "Cargo.toml"
+        manifest.write_text(_without_tables(manifest.read_text(), ("dev-dependencies", "[test", "[bench", "[example")))
+    root = (contents.ROOT / "Cargo.toml").read_text()
+    members = ", ".join(f'"{member}"' for member in _MEMBERS)
+    root, count = re.subn(r"(?m)^members = .*$", f"members = [{members}]", root)
+    if count != 1:
+        raise PackageError("Cargo.toml: expected one line `members = [...]`")
+    (tree / "Cargo.toml").write_text(re.sub(r"(?m)^exclude = .*\n", "", root))
+    (tree / "Cargo.lock").write_bytes((contents.ROOT / "Cargo.lock").read_bytes())
+
+
+def _without_tables(text, prefixes):
+    """TOML text without the tables whose headers begin so."""
+    kept, dropping = [], False
+    for line in text.splitlines(keepends=True):
+        if line.startswith("["):
+            dropping = line[1:].startswith(prefixes)
+        if not dropping:
+            kept.append(line)
+    return "".join(kept)
+
+
+def _vendor(tree, epoch):
+    # Drops from Cargo.lock what the smaller workspace does not need; versions stay.
+    _run([cargo.program(), "metadata", "--format-version=1"], cwd=tree)
+    config = _run([cargo.program(), "vendor", "--locked", _VENDOR], cwd=tree)
+    # The build's time, unless the environment gives one: the agent believes no clock before it.
+    config += f'\n[env]\nSOURCE_DATE_EPOCH = "{epoch}"\n'
+    (tree / ".cargo").mkdir()
+    (tree / ".cargo" / "config.toml").write_text(config)
+
+
+def _entries(tree, folder):
+    entries = [Entry(folder, DIRECTORY, 0o755)]
+    for path in sorted(tree.rglob("*"), key=lambda path: path.relative_to(tree).as_posix()):
+        name = f"{folder}/{path.relative_to(tree).as_posix()}"
+        if path.is_symlink():
+            entries.append(Entry(name, LINK, 0o777, target=os.readlink(path)))
+        elif path.is_dir():
+            entries.append(Entry(name, DIRECTORY, 0o755))
+        else:
+            mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
+            entries.append(Entry(name, mode=mode, data=path.read_bytes()))
+    return entries
+
+
+def _buildroot(folder, name, data):
+    """A copy of buildroot-ext/ that is complete: the tarball in dl/, and its hash where Buildroot looks for it."""
+    _run(["rm", "-rf", "--", str(folder)])
+    for path in filter(None, _run(["git", "-C", str(contents.ROOT), "ls-files", "-z", "--", "buildroot-ext"]).split("\0")):
+        source = contents.ROOT / path
+        target = folder / Path(path).relative_to("buildroot-ext")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
+        target.chmod(0o755 if source.stat().st_mode & 0o100 else 0o644)
+    (folder / "dl").mkdir()
+    (folder / "dl" / name).write_bytes(data)
+    hashes = folder / "package" / "lenscap" / "lenscap.hash"
+    line = f"# Made together with this folder\nsha256  {hashlib.sha256(data).hexdigest()}  {name}\n"
+    hashes.write_text(line + hashes.read_text())
+
+
+def _run(command, cwd=None):
+    run = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise PackageError(f"{' '.join(command[:3])}: {run.stderr.strip()}")
+    return run.stdout
