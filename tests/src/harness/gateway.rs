@@ -201,10 +201,11 @@ pub fn port_of(address: &str) -> u16 {
 fn command(dir: &TestDir, config: &GatewayConfig) -> Command {
     let path = config.write(dir);
     let mut command = Command::new(tools::own("lenscap-gateway"));
+    // Ours to the last detail, and what the libraries say at DEBUG.
     command
         .arg("run")
         .arg("--config")
         .arg(path)
-        .env("RUST_LOG", "debug");
+        .args(["--log-level", "debug,lenscap_gateway=trace"]);
     command
 }
