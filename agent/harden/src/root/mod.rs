@@ -1,0 +1,368 @@
+//! A camera's root file system: the live one, or a tree that a firmware build made.
+//!
+//! Every path is resolved here, folder by folder with descriptors, so that a symbolic link in a tree leads nowhere
+//! outside of it. Nothing else in this crate opens a file.
+
+mod resolve;
+mod write;
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use nix::dir::{Dir, Type};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+
+pub use write::Attributes;
+#[cfg(test)]
+pub(crate) use write::Gate;
+
+/// The largest file that is read as text, in bytes.
+pub const MAX_TEXT_BYTES: usize = 256 * 1024;
+/// The largest file that is searched for words, in bytes.
+pub const MAX_BINARY_BYTES: usize = 16 * 1024 * 1024;
+/// The most entries of one folder that are looked at.
+const MAX_ENTRIES: usize = 4096;
+/// The deepest folder that is looked into.
+const MAX_DEPTH: usize = 16;
+/// The most files that a walk visits.
+pub const MAX_FILES: usize = 50_000;
+
+/// Kernel interfaces and places that are empty after a boot.
+const SKIPPED: &[&str] = &["/proc", "/sys", "/dev", "/run", "/tmp", "/var/run", "/var/tmp"];
+
+/// A root file system.
+pub struct Root {
+    dir: OwnedFd,
+    live: bool,
+    #[cfg(test)]
+    pub(crate) gate: Option<Gate>,
+}
+
+/// What kind of thing a name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link.
+    Link,
+    /// A device, pipe or socket.
+    Other,
+}
+
+/// A name in a folder.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// The name alone.
+    pub name: String,
+    kind: u8,
+}
+
+impl Entry {
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self.kind {
+            0 => Kind::File,
+            1 => Kind::Folder,
+            2 => Kind::Link,
+            _ => Kind::Other,
+        }
+    }
+}
+
+impl Root {
+    /// The running system.
+    ///
+    /// # Errors
+    /// When `/` cannot be opened.
+    pub fn live() -> io::Result<Self> {
+        Self::open(Path::new("/"), true)
+    }
+
+    /// A tree that is not running.
+    ///
+    /// # Errors
+    /// When it is no folder, or cannot be opened.
+    pub fn tree(path: &Path) -> io::Result<Self> {
+        Self::open(path, false)
+    }
+
+    fn open(path: &Path, live: bool) -> io::Result<Self> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let dir = nix::fcntl::open(path, flags, Mode::empty())?;
+        Ok(Self {
+            dir,
+            live,
+            #[cfg(test)]
+            gate: None,
+        })
+    }
+
+    /// Whether this is the running system.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// A regular file's contents.
+    ///
+    /// # Errors
+    /// When it is not there, is no regular file, is larger than [`MAX_TEXT_BYTES`], or cannot be read.
+    pub fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        self.read_up_to(path, MAX_TEXT_BYTES)
+    }
+
+    /// A regular file's contents, of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_up_to(&self, path: &str, limit: usize) -> io::Result<Vec<u8>> {
+        let file = self.open_file(path)?;
+        let size = file.metadata()?.len();
+        if size > limit as u64 {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("{path} is larger than {limit} bytes"),
+            ));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        file.take(limit as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// A file's first bytes, at most `limit`.
+    ///
+    /// # Errors
+    /// When it is not there, is no regular file, or cannot be read.
+    pub fn head(&self, path: &str, limit: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open_file(path)?.take(limit).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Owner and mode of a regular file.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn attributes(&self, path: &str) -> io::Result<Attributes> {
+        let metadata = self.open_file(path)?.metadata()?;
+        Ok(Attributes {
+            mode: metadata.permissions().mode() & 0o7777,
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+        })
+    }
+
+    /// Whether something is there, after all links.
+    #[must_use]
+    pub fn exists(&self, path: &str) -> bool {
+        self.resolve(path)
+            .and_then(|place| {
+                Ok(nix::sys::stat::fstatat(
+                    &place.parent,
+                    place.name.as_str(),
+                    no_follow(),
+                )?)
+            })
+            .is_ok()
+    }
+
+    /// The path after all links, without `.` and `..`. The last name need not be there.
+    ///
+    /// # Errors
+    /// When a folder on the way is not there, or links go round.
+    pub fn canonical(&self, path: &str) -> io::Result<String> {
+        Ok(self.resolve(path)?.path)
+    }
+
+    /// The names in a folder, sorted. Names that are no UTF-8 or hold control characters are left out, since no firmware
+    /// has them and no journal could hold them.
+    ///
+    /// # Errors
+    /// When it is no folder, or cannot be read.
+    pub fn list(&self, path: &str) -> io::Result<Vec<Entry>> {
+        let place = self.resolve(path)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let folder = openat(&place.parent, place.name.as_str(), flags, Mode::empty())?;
+        let copy = folder.try_clone()?;
+        let mut entries = Vec::new();
+        for entry in Dir::from_fd(folder)?.iter().take(MAX_ENTRIES) {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().to_str() else {
+                continue;
+            };
+            if name == "." || name == ".." || name.contains(|c: char| c.is_control()) {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                Some(Type::File) => 0,
+                Some(Type::Directory) => 1,
+                Some(Type::Symlink) => 2,
+                Some(_) => 3,
+                // Some flash file systems do not say.
+                None => kind_of(&copy, name),
+            };
+            entries.push(Entry {
+                name: name.to_owned(),
+                kind,
+            });
+        }
+        entries.sort();
+        Ok(entries)
+    }
+
+    /// Calls `visit` with the path of every regular file, links left out. Says whether nothing was left out for the
+    /// bounds' sake or because it could not be read.
+    pub fn walk(&self, visit: &mut dyn FnMut(&str)) -> bool {
+        let mut complete = true;
+        let mut files = 0;
+        let mut folders = vec![(String::new(), 0)];
+        while let Some((folder, depth)) = folders.pop() {
+            let Ok(entries) = self.list(if folder.is_empty() { "/" } else { &folder }) else {
+                complete = false;
+                continue;
+            };
+            complete &= entries.len() < MAX_ENTRIES;
+            for entry in entries.iter().rev() {
+                let path = format!("{folder}/{}", entry.name);
+                match entry.kind() {
+                    Kind::File if files == MAX_FILES => return false,
+                    Kind::File => {
+                        files += 1;
+                        visit(&path);
+                    }
+                    Kind::Folder if SKIPPED.contains(&path.as_str()) => {}
+                    Kind::Folder if depth == MAX_DEPTH => complete = false,
+                    Kind::Folder => folders.push((path, depth + 1)),
+                    Kind::Link | Kind::Other => {}
+                }
+            }
+        }
+        complete
+    }
+
+    fn open_file(&self, path: &str) -> io::Result<File> {
+        let place = self.resolve(path)?;
+        // Without O_NONBLOCK a pipe would hold the program for ever.
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = File::from(openat(&place.parent, place.name.as_str(), flags, Mode::empty())?);
+        if file.metadata()?.is_file() {
+            Ok(file)
+        } else {
+            Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{path} is no regular file"),
+            ))
+        }
+    }
+}
+
+fn no_follow() -> nix::fcntl::AtFlags {
+    nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW
+}
+
+fn kind_of(folder: &OwnedFd, name: &str) -> u8 {
+    use nix::sys::stat::SFlag;
+    let Ok(stat) = nix::sys::stat::fstatat(folder.as_fd(), name, no_follow()) else {
+        return 3;
+    };
+    match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+        SFlag::S_IFREG => 0,
+        SFlag::S_IFDIR => 1,
+        SFlag::S_IFLNK => 2,
+        _ => 3,
+    }
+}
+
+/// The folder of a path, `/` for names at the top.
+#[must_use]
+pub fn folder_of(path: &str) -> &str {
+    match path.rfind('/') {
+        Some(0) | None => "/",
+        Some(at) => path.get(..at).unwrap_or("/"),
+    }
+}
+
+/// The last name of a path.
+#[must_use]
+pub fn name_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn tree() -> (tempfile::TempDir, Root) {
+        let outer = tempfile::tempdir().unwrap();
+        let inner = outer.path().join("root");
+        for dir in ["etc/init.d", "var/etc", "proc"] {
+            std::fs::create_dir_all(inner.join(dir)).unwrap();
+        }
+        std::fs::write(outer.path().join("secret"), "outside").unwrap();
+        std::fs::write(inner.join("etc/passwd"), "inside").unwrap();
+        std::fs::write(inner.join("proc/x"), "").unwrap();
+        let root = Root::tree(&inner).unwrap();
+        (outer, root)
+    }
+
+    #[test]
+    fn links_lead_nowhere_outside() {
+        let (outer, root) = tree();
+        let inner = outer.path().join("root");
+        symlink("/etc/passwd", inner.join("absolute")).unwrap();
+        symlink("../../../../secret", inner.join("etc/up")).unwrap();
+        symlink("../../etc", inner.join("var/etc/back")).unwrap();
+        symlink(outer.path().join("secret"), inner.join("etc/out")).unwrap();
+        symlink("loop-b", inner.join("loop-a")).unwrap();
+        symlink("loop-a", inner.join("loop-b")).unwrap();
+        assert_eq!(root.read("/absolute").unwrap(), b"inside");
+        assert_eq!(root.read("/../../etc/passwd").unwrap(), b"inside");
+        assert_eq!(root.read("/var/etc/back/./passwd").unwrap(), b"inside");
+        assert_eq!(root.canonical("/var/etc/back/passwd").unwrap(), "/etc/passwd");
+        for outside in ["/etc/up", "/etc/out", "/../secret"] {
+            assert_eq!(
+                root.read(outside).unwrap_err().kind(),
+                io::ErrorKind::NotFound,
+                "{outside}"
+            );
+            assert!(!root.exists(outside));
+        }
+        assert!(root.read("/loop-a").is_err());
+        assert!(root.read("/etc/passwd/x").is_err());
+    }
+
+    #[test]
+    fn only_regular_files_of_bounded_size_are_read() {
+        let (outer, root) = tree();
+        let inner = outer.path().join("root");
+        nix::unistd::mkfifo(&inner.join("pipe"), Mode::S_IRWXU).unwrap();
+        std::fs::write(inner.join("large"), vec![0; MAX_TEXT_BYTES + 1]).unwrap();
+        assert_eq!(
+            root.read("/pipe").unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
+        assert_eq!(root.read("/etc").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(
+            root.read("/large").unwrap_err().kind(),
+            io::ErrorKind::FileTooLarge
+        );
+        assert_eq!(root.head("/large", 3).unwrap(), [0; 3]);
+    }
+
+    #[test]
+    fn a_walk_sees_files_once_and_skips_the_kernel() {
+        let (outer, root) = tree();
+        symlink("/etc", outer.path().join("root/etc-link")).unwrap();
+        let mut seen = Vec::new();
+        assert!(root.walk(&mut |path| seen.push(path.to_owned())));
+        assert_eq!(seen, ["/etc/passwd"]);
+    }
+}

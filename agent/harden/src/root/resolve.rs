@@ -1,0 +1,99 @@
+//! Paths inside a root, resolved without ever leaving it (no `openat2`, which cameras' kernels lack).
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::sys::stat::Mode;
+
+use super::Root;
+
+/// The most symbolic links on the way to a file, as in Linux (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+/// The most components that are walked.
+const MAX_COMPONENTS: usize = 256;
+
+/// Where a name is: its folder, open, and the name in it, which is no symbolic link.
+pub(super) struct Place {
+    pub(super) parent: OwnedFd,
+    pub(super) name: String,
+    pub(super) path: String,
+}
+
+impl Root {
+    pub(super) fn resolve(&self, path: &str) -> io::Result<Place> {
+        let mut todo = Vec::new();
+        push(&mut todo, path);
+        let mut folders: Vec<(OwnedFd, String)> = Vec::new();
+        let mut links = 0;
+        let mut components = 0;
+        while let Some(name) = todo.pop() {
+            components += 1;
+            if components > MAX_COMPONENTS {
+                return Err(Errno::ENAMETOOLONG.into());
+            }
+            if name == ".." {
+                folders.pop();
+                continue;
+            }
+            let here = folders.last().map_or(self.dir.as_fd(), |(fd, _)| fd.as_fd());
+            match readlinkat(here, name.as_str()) {
+                Ok(target) => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Err(Errno::ELOOP.into());
+                    }
+                    let target = target.into_string().map_err(|_| Errno::EILSEQ)?;
+                    if target.starts_with('/') {
+                        folders.clear();
+                    }
+                    push(&mut todo, &target);
+                    continue;
+                }
+                Err(Errno::EINVAL) => {}
+                Err(Errno::ENOENT) if todo.is_empty() => {}
+                Err(error) => return Err(error.into()),
+            }
+            if todo.is_empty() {
+                return Ok(Place {
+                    parent: here.try_clone_to_owned()?,
+                    path: joined(&folders, &name),
+                    name,
+                });
+            }
+            let folder = open_folder(here, &name)?;
+            folders.push((folder, name));
+        }
+        let here = folders.last().map_or(self.dir.as_fd(), |(fd, _)| fd.as_fd());
+        Ok(Place {
+            parent: here.try_clone_to_owned()?,
+            name: ".".into(),
+            path: match folders.split_last() {
+                Some(((_, name), above)) => joined(above, name),
+                None => "/".into(),
+            },
+        })
+    }
+}
+
+fn open_folder(parent: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    Ok(openat(parent, name, flags, Mode::empty())?)
+}
+
+fn push(todo: &mut Vec<String>, path: &str) {
+    let names = path.rsplit('/').filter(|name| !matches!(*name, "" | "."));
+    todo.extend(names.map(str::to_owned));
+}
+
+fn joined(folders: &[(OwnedFd, String)], name: &str) -> String {
+    let mut path = String::new();
+    for (_, folder) in folders {
+        path.push('/');
+        path.push_str(folder);
+    }
+    path.push('/');
+    path.push_str(name);
+    path
+}

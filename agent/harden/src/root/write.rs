@@ -1,0 +1,170 @@
+//! The steps that change a root. A transaction is made of them; each can fail or be the last in a test.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::stat::{Mode, fchmod, mkdirat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
+
+use super::{Root, folder_of};
+
+/// Owner and mode of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attributes {
+    /// Permission bits, without the type.
+    pub mode: u32,
+    /// The owner.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
+impl Attributes {
+    /// A file that only root may read.
+    pub const PRIVATE: Self = Self {
+        mode: 0o600,
+        uid: 0,
+        gid: 0,
+    };
+}
+
+/// A change of the file system, as far as it can fail on its own.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Folder,
+    Create,
+    Write,
+    Attributes,
+    Sync,
+    Rename,
+    Remove,
+    SyncFolder,
+}
+
+/// Asked before each step; an error is what the step returns, without being done.
+#[cfg(test)]
+pub(crate) type Gate = Box<dyn Fn(Step, &str) -> io::Result<()>>;
+
+macro_rules! gate {
+    ($root:expr, $step:ident, $path:expr) => {
+        #[cfg(test)]
+        if let Some(gate) = &$root.gate {
+            gate(Step::$step, $path)?;
+        }
+    };
+}
+
+impl Root {
+    /// Makes a folder and those above it, for root alone, if they are not there.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn make_folders(&self, path: &str) -> io::Result<()> {
+        if path == "/" || self.exists(path) {
+            return Ok(());
+        }
+        self.make_folders(folder_of(path))?;
+        gate!(self, Folder, path);
+        let place = self.resolve(path)?;
+        match mkdirat(&place.parent, place.name.as_str(), Mode::S_IRWXU) {
+            Ok(()) => self.sync_folder(folder_of(path)),
+            Err(Errno::EEXIST) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes a file that is not there yet and brings it to the disk.
+    ///
+    /// # Errors
+    /// When it is there, or the file system refuses.
+    pub fn create(&self, path: &str, contents: &[u8], attributes: Attributes) -> io::Result<()> {
+        gate!(self, Create, path);
+        let place = self.resolve(path)?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let mut file = File::from(openat(&place.parent, place.name.as_str(), flags, mode)?);
+        #[cfg(test)]
+        if let Some(error) = self.gate.as_ref().and_then(|gate| gate(Step::Write, path).err()) {
+            // A disk that is full takes a part.
+            file.write_all(contents.get(..contents.len() / 2).unwrap_or_default())?;
+            return Err(error);
+        }
+        file.write_all(contents)?;
+        gate!(self, Attributes, path);
+        own(&file, attributes)?;
+        fchmod(&file, Mode::from_bits_truncate(attributes.mode as _))?;
+        gate!(self, Sync, path);
+        file.sync_all()
+    }
+
+    /// Gives a file another name, replacing what has it.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        gate!(self, Rename, to);
+        let from = self.resolve(from)?;
+        let to = self.resolve(to)?;
+        Ok(renameat(
+            &from.parent,
+            from.name.as_str(),
+            &to.parent,
+            to.name.as_str(),
+        )?)
+    }
+
+    /// Removes a file. One that is not there is no error.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn remove(&self, path: &str) -> io::Result<()> {
+        let place = match self.resolve(path) {
+            Ok(place) => place,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        gate!(self, Remove, path);
+        match unlinkat(&place.parent, place.name.as_str(), UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes a folder if it is empty.
+    pub fn remove_empty_folder(&self, path: &str) {
+        if let Ok(place) = self.resolve(path) {
+            let _ = unlinkat(&place.parent, place.name.as_str(), UnlinkatFlags::RemoveDir);
+        }
+    }
+
+    /// Brings a folder's names to the disk.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn sync_folder(&self, path: &str) -> io::Result<()> {
+        gate!(self, SyncFolder, path);
+        let place = self.resolve(path)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let folder = File::from(openat(&place.parent, place.name.as_str(), flags, Mode::empty())?);
+        match folder.sync_all() {
+            // Some file systems have nothing to bring.
+            Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => Ok(()),
+            result => result,
+        }
+    }
+}
+
+/// A build may run without privilege; then files stay with whoever builds.
+fn own(file: &File, attributes: Attributes) -> io::Result<()> {
+    match fchown(
+        file,
+        Some(Uid::from_raw(attributes.uid)),
+        Some(Gid::from_raw(attributes.gid)),
+    ) {
+        Err(Errno::EPERM) if !Uid::effective().is_root() => Ok(()),
+        result => Ok(result?),
+    }
+}
