@@ -9,7 +9,7 @@ use argh::FromArgs;
 use crate::config::{self, DEFAULT_PATH, LogTarget};
 use crate::identity::{self, Identity, Source};
 use crate::json::Writer;
-use crate::{check, logging, run};
+use crate::{check, logging, monitor, run, sys};
 
 /// Everything went well.
 pub const EXIT_OK: u8 = 0;
@@ -24,7 +24,7 @@ pub const EXIT_CONFIG: u8 = 78;
 /// gateway asks for. Nothing listens on the camera.
 #[derive(FromArgs, Debug)]
 #[argh(
-    example = "lenscap check\nlenscap identity\nlenscap run --config /etc/config/lenscap",
+    example = "lenscap check\nlenscap identity\nlenscap run --config /etc/config/lenscap\nlenscap status",
     note = "The configuration is /etc/config/lenscap, see lenscap(5).",
     error_code(0, "all is well"),
     error_code(1, "the program could not do its work"),
@@ -46,9 +46,11 @@ enum Command {
     Run(Run),
     Check(Check),
     Identity(ShowIdentity),
+    Status(Status),
 }
 
-/// Runs the agent in the foreground: dials the gateways and serves them. SIGTERM ends it orderly, SIGHUP reads the
+/// Runs the agent in the foreground: dials the gateways and serves them. Started as root it is two processes, a monitor
+/// that stays root and an agent that gives up everything. SIGTERM ends it orderly, SIGHUP reads the
 /// configuration again, SIGUSR1 logs the counters.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "run")]
@@ -86,6 +88,19 @@ struct ShowIdentity {
     json: bool,
 }
 
+/// Shows whether the service runs, and how far it is protected from itself. Exits with 1 if it does not run.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "status")]
+struct Status {
+    /// configuration file (/etc/config/lenscap)
+    #[argh(option, default = "PathBuf::from(DEFAULT_PATH)", arg_name = "file")]
+    config: PathBuf,
+
+    /// print one JSON object
+    #[argh(switch)]
+    json: bool,
+}
+
 /// Runs the program with the process' arguments.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -97,6 +112,9 @@ pub fn main() -> ExitCode {
         }
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    if args == [monitor::AGENT_COMMAND] {
+        return monitor::agent_main();
+    }
     let parsed = match Lenscap::from_args(&["lenscap"], &args) {
         Ok(parsed) => parsed,
         Err(early) if early.status.is_ok() => return out(&early.output, EXIT_OK),
@@ -104,10 +122,11 @@ pub fn main() -> ExitCode {
     };
     match parsed.command {
         _ if parsed.version => out(&version(), EXIT_OK),
-        None => usage("a command is missing: run, check or identity\n"),
+        None => usage("a command is missing: run, check, identity or status\n"),
         Some(Command::Run(Run { config })) => run_agent(&config),
         Some(Command::Check(Check { config, json })) => check_config(&config, json),
         Some(Command::Identity(ShowIdentity { config, json })) => show_identity(&config, json),
+        Some(Command::Status(Status { config, json })) => show_status(&config, json),
     }
 }
 
@@ -116,6 +135,9 @@ fn version() -> String {
 }
 
 fn run_agent(path: &Path) -> ExitCode {
+    if sys::is_root() {
+        return ExitCode::from(monitor::run(path));
+    }
     let loaded = match config::load(path) {
         Ok(loaded) => loaded,
         Err(errors) => {
@@ -166,6 +188,13 @@ fn show_identity(path: &Path, json: bool) -> ExitCode {
         identity_text(&identity, &file)
     };
     out(&text, EXIT_OK)
+}
+
+fn show_status(path: &Path, json: bool) -> ExitCode {
+    // The service may run on a last good copy: a damaged file is no reason to say nothing.
+    let agent = config::load_agent_leniently(path);
+    let (text, running) = monitor::describe(&agent.run_dir, json);
+    out(&text, if running { EXIT_OK } else { EXIT_FAILURE })
 }
 
 fn identity_text(identity: &Identity, file: &str) -> String {

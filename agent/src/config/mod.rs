@@ -9,8 +9,6 @@ mod types;
 mod uci;
 mod url;
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 pub use diagnostic::{Diagnostic, Errors, Position};
@@ -20,10 +18,14 @@ pub use types::{
     Pin, Profile, SnapshotUrl, Trust, Uplink,
 };
 
+use crate::files;
 use section::Sink;
 
 /// Where the configuration is unless the command line says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/config/lenscap";
+
+/// Where the program says how it is unless the configuration says otherwise.
+pub const DEFAULT_RUN_DIR: &str = "/var/run/lenscap";
 
 /// The longest configuration file, in bytes.
 pub const MAX_FILE_BYTES: usize = 64 * 1024;
@@ -73,6 +75,14 @@ pub fn load_agent(path: &Path) -> Result<AgentConfig, Errors> {
     finish(agent, sink).map(|(agent, _)| agent)
 }
 
+/// What `config agent` says, as far as it can be read: defaults stand in for what is damaged or missing.
+#[must_use]
+pub fn load_agent_leniently(path: &Path) -> AgentConfig {
+    let mut sink = Sink::new(path.display().to_string());
+    let bytes = files::read(path, MAX_FILE_BYTES as u64).unwrap_or_default();
+    read::agent_only(&String::from_utf8_lossy(&bytes), &mut sink)
+}
+
 fn finish<T>(value: Option<T>, mut sink: Sink) -> Result<(T, Vec<Diagnostic>), Errors> {
     sink.errors
         .sort_by_key(|diagnostic| diagnostic.position.for_order());
@@ -90,17 +100,18 @@ fn finish<T>(value: Option<T>, mut sink: Sink) -> Result<(T, Vec<Diagnostic>), E
 /// The file's text, if it is text.
 fn read_text(path: &Path, sink: &mut Sink) -> Option<String> {
     let whole = Position::default();
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes));
-    if let Err(error) = read {
-        let hint = match error.kind() {
-            std::io::ErrorKind::NotFound => "; name another file with --config",
-            std::io::ErrorKind::PermissionDenied => "; run this as root",
-            _ => "",
-        };
-        sink.error(whole, format!("cannot read the configuration: {error}{hint}"));
-        return None;
-    }
+    let bytes = match files::read(path, MAX_FILE_BYTES as u64 + 1) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let hint = match error.kind() {
+                std::io::ErrorKind::NotFound => "; name another file with --config",
+                std::io::ErrorKind::PermissionDenied => "; run this as root",
+                _ => "",
+            };
+            sink.error(whole, format!("cannot read the configuration: {error}{hint}"));
+            return None;
+        }
+    };
     if bytes.len() > MAX_FILE_BYTES {
         sink.error(
             whole,

@@ -6,6 +6,7 @@ use lenscap_uplink::upgrade::Carrier;
 use lenscap_uplink::url::{HostPattern, Url};
 use log::LevelFilter;
 
+use super::DEFAULT_RUN_DIR;
 use super::diagnostic::Position;
 use super::secret::Secret;
 use super::section::{Reader, Sink, absolute_path, boolean};
@@ -19,6 +20,9 @@ use super::url;
 const SECTIONS: &[&str] = &["agent", "uplink", "profile", "harden"];
 const AGENT: &[&str] = &[
     "state_dir",
+    "run_dir",
+    "user",
+    "group",
     "log",
     "log_level",
     "serial",
@@ -163,6 +167,9 @@ fn named<T>(
 fn agent(sections: &[Section], sink: &mut Sink) -> AgentConfig {
     let mut agent = AgentConfig {
         state_dir: PathBuf::from("/etc/lenscap"),
+        run_dir: PathBuf::from(DEFAULT_RUN_DIR),
+        user: "lenscap".into(),
+        group: None,
         log: LogTarget::Stderr,
         log_level: LevelFilter::Info,
         serial: None,
@@ -175,6 +182,9 @@ fn agent(sections: &[Section], sink: &mut Sink) -> AgentConfig {
     };
     let mut reader = Reader::new(section, AGENT, sink);
     set(&mut agent.state_dir, reader.parsed("state_dir", absolute_path));
+    set(&mut agent.run_dir, reader.parsed("run_dir", absolute_path));
+    set(&mut agent.user, reader.parsed("user", account));
+    agent.group = reader.parsed("group", account);
     set(&mut agent.log, reader.parsed("log", log_target));
     set(&mut agent.log_level, reader.parsed("log_level", log_level));
     set(
@@ -396,6 +406,14 @@ fn harden_mode(text: &str) -> Result<HardenMode, String> {
         "confirm" => Ok(HardenMode::Confirm),
         "enforce" => Ok(HardenMode::Enforce),
         _ => Err("expected off, confirm or enforce".into()),
+    }
+}
+
+/// A user or a group: a name as in passwd(5), or a number.
+fn account(text: &str) -> Result<String, String> {
+    match short_text(text) {
+        Ok(name) if !name.contains([':', '/', ' ']) && name != "root" && name != "0" => Ok(name),
+        _ => Err("expected the name of a user or group without privileges".into()),
     }
 }
 

@@ -1,10 +1,9 @@
 //! Passwords and tokens: values that no log, error or debug output may show.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+
+use crate::files;
 
 /// The longest password or token that is read from a file, in bytes.
 pub const MAX_SECRET_BYTES: usize = 8 * 1024;
@@ -32,11 +31,9 @@ impl Secret {
     /// A sentence for the user, without the value.
     pub fn read(path: &Path) -> Result<Self, String> {
         let shown = path.display();
-        let file = File::open(path).map_err(|error| format!("cannot open {shown}: {error}"))?;
-        let mut text = String::new();
-        file.take(MAX_SECRET_BYTES as u64 + 1)
-            .read_to_string(&mut text)
+        let bytes = files::read(path, MAX_SECRET_BYTES as u64 + 1)
             .map_err(|error| format!("cannot read {shown}: {error}"))?;
+        let text = String::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8"))?;
         let whole = Self(text);
         if whole.0.len() > MAX_SECRET_BYTES {
             return Err(format!(
@@ -74,7 +71,7 @@ impl Drop for Secret {
 /// Whether users other than the file's owner and group may read a file. A file that is not there is not readable.
 #[must_use]
 pub fn is_world_readable(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|data| data.mode() & 0o004 != 0)
+    files::mode(path).is_ok_and(|mode| mode & 0o004 != 0)
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::files;
+
 use super::diagnostic::{Diagnostic, Position};
 use super::suggest::nearest;
 use super::uci::{Entry, Section, Word};
@@ -220,10 +222,12 @@ impl<'a> Reader<'a> {
 
     fn file_at(&mut self, name: &str, word: &Word) -> Option<PathBuf> {
         let path = self.value(name, word, absolute_path)?;
-        let wrong = match std::fs::File::open(&path) {
+        let wrong = match files::check(&path) {
+            Ok(()) => return Some(path),
+            Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => {
+                format!("{} is a directory, not a file", path.display())
+            }
             Err(error) => format!("cannot open {}: {error}", path.display()),
-            Ok(_) if path.is_dir() => format!("{} is a directory, not a file", path.display()),
-            Ok(_) => return Some(path),
         };
         self.sink.error(word.position, format!("`{name}`: {wrong}"));
         None

@@ -29,6 +29,12 @@ pub struct Config {
 pub struct AgentConfig {
     /// Where the identity is kept.
     pub state_dir: PathBuf,
+    /// Where the program says how it is; forgotten at a restart.
+    pub run_dir: PathBuf,
+    /// The agent's user, when the program is started as root.
+    pub user: String,
+    /// The agent's group, if it is not the user's own.
+    pub group: Option<String>,
     /// Where log lines go.
     pub log: LogTarget,
     /// What is logged.

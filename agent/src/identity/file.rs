@@ -1,9 +1,11 @@
 //! Files that appear whole or not at all, and only once.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
+
+use crate::files;
 
 /// The largest certificate or key file, in bytes.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -52,8 +54,7 @@ fn publish(temporary: &Path, path: &Path) -> io::Result<()> {
 
 /// A whole file of bounded size.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    let bytes = files::read(path, MAX_BYTES + 1)?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(io::Error::other(format!("longer than {MAX_BYTES} bytes")));
     }

@@ -22,11 +22,13 @@ mod uplink;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use lenscap_uplink::dial::RedirectError;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
 
 use self::net::Net;
@@ -36,8 +38,11 @@ use self::uplink::{Ask, Uplink};
 use crate::clock::Clock;
 use crate::config::{self, ClientAuth, Config, Loaded};
 use crate::identity::{self, Identity};
-use crate::sys::{self, Signal, Signals};
+use crate::monitor::{self, Endpoint, Health, Link, Order, Report, Sandbox};
+use crate::sys::{self, Entropy, Signal, Signals};
 
+/// Which boot of the system this is.
+pub(crate) const BOOT_ID_PATH: &str = "/proc/sys/kernel/random/boot_id";
 /// Events taken from the poller at one time.
 const MAX_EVENTS: usize = 64;
 /// How long an orderly end may take.
@@ -123,10 +128,50 @@ impl Handle {
 /// # Errors
 /// What keeps it from starting; afterwards nothing does.
 pub fn run(config_path: &Path, loaded: Loaded) -> Result<(), RunError> {
+    log::info!("not started as root: one process, without a monitor, a user or a root folder of its own");
     let signals = Signals::new().map_err(system("signals"))?;
+    wait_for_entropy()?;
     let (mut agent, _handle) = Agent::new(config_path, loaded)?;
+    agent.about.sandbox = Sandbox::enter_unprivileged();
     agent.listen_to(signals)?;
     agent.run()
+}
+
+/// Runs the agent's process behind a monitor, until the monitor says so or is gone.
+///
+/// # Errors
+/// What keeps it from starting; afterwards nothing does.
+pub fn run_monitored(
+    config_path: &Path,
+    loaded: Loaded,
+    link: Rc<Link>,
+    sandbox: Sandbox,
+) -> Result<(), RunError> {
+    let signals = Signals::new().map_err(system("signals"))?;
+    let (mut agent, _handle) = Agent::new(config_path, loaded)?;
+    agent.about.sandbox = sandbox;
+    agent.listen_to(signals)?;
+    agent.attach(link)?;
+    agent.run()
+}
+
+/// Waits for the kernel's generator, with a limit: ring would wait without one.
+fn wait_for_entropy() -> Result<(), RunError> {
+    const LIMIT: Duration = Duration::from_secs(60);
+    const PAUSE: Duration = Duration::from_secs(1);
+    let deadline = sys::monotonic() + LIMIT;
+    loop {
+        let error = match sys::entropy() {
+            Entropy::Ready => return Ok(()),
+            Entropy::Missing => io::Error::other("the kernel has none yet (no entropy)"),
+            Entropy::NoSource(error) => error,
+        };
+        if sys::monotonic() >= deadline {
+            return Err(system("random bytes")(error));
+        }
+        log::warn!("random bytes: {error}; waiting");
+        sys::wait_readable([], Some(PAUSE)).map_err(system("poll"))?;
+    }
 }
 
 /// The agent's event loop and everything in it.
@@ -186,7 +231,7 @@ impl Agent {
             config,
             identity,
             clock,
-            about: About::new(sys::monotonic()),
+            about: About::new(sys::monotonic(), Sandbox::none("not started by `lenscap run`")),
             shared,
             uplinks,
             retired: Vec::new(),
@@ -202,6 +247,54 @@ impl Agent {
             .map_err(system("signals"))?;
         self.signals = Some(signals);
         Ok(())
+    }
+
+    /// Takes orders from the monitor from now on, and what it has kept.
+    fn attach(&mut self, link: Rc<Link>) -> Result<(), RunError> {
+        self.poll
+            .registry()
+            .register(&mut SourceFd(&link.raw_fd()), net::MONITOR, Interest::READABLE)
+            .map_err(system("monitor"))?;
+        self.shared.monitor = Some(link);
+        self.restore_endpoints();
+        Ok(())
+    }
+
+    fn restore_endpoints(&mut self) {
+        for Endpoint { uplink, url, pin, .. } in monitor::endpoints(&self.config) {
+            if let Some(uplink) = self
+                .uplinks
+                .iter_mut()
+                .find(|candidate| candidate.config().name == uplink)
+            {
+                log::info!(
+                    "uplink {}: an address that the gateway gave for good is dialled first",
+                    uplink.config().name
+                );
+                uplink.restore_endpoint(url, pin);
+            }
+        }
+    }
+
+    /// Tells the monitor how things are.
+    fn say_health(&self) {
+        let Some(monitor) = &self.shared.monitor else {
+            return;
+        };
+        let count = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
+        monitor.say_health(&Health {
+            uplinks: count(self.uplinks.len()),
+            uplinks_up: count(self.uplinks.iter().filter(|uplink| uplink.is_up()).count()),
+            sessions: count(
+                self.uplinks
+                    .iter()
+                    .chain(&self.retired)
+                    .map(Uplink::sessions)
+                    .sum(),
+            ),
+            sandbox: self.about.sandbox.bits(),
+            reasons: self.about.sandbox.reasons(),
+        });
     }
 
     /// Runs until told to end.
@@ -230,11 +323,17 @@ impl Agent {
                 .iter()
                 .for_each(|event| self.shared.net.handle_event(event));
             let signalled = events.iter().any(|event| event.token() == net::SIGNALS);
+            let ordered = events.iter().any(|event| event.token() == net::MONITOR);
+            if !self.take_orders(ordered) {
+                log::error!("the monitor is gone; ending");
+                return Ok(());
+            }
             if !self.take_commands(now, signalled) {
                 log::info!("told to end a second time; ending at once");
                 return Ok(());
             }
             let more = self.turn(now, &mut scratch);
+            self.say_health();
             if let Some(deadline) = self.ending
                 && (now >= deadline || self.retired.iter().all(Uplink::is_over))
             {
@@ -362,18 +461,47 @@ impl Agent {
         }
     }
 
+    /// What the monitor orders. False when it is gone.
+    fn take_orders(&mut self, ordered: bool) -> bool {
+        let Some(monitor) = &self.shared.monitor else {
+            return true;
+        };
+        if !ordered && !monitor.has_waiting() {
+            return true;
+        }
+        loop {
+            let command = match monitor.poll_order() {
+                Ok(Some(Order::Terminate)) => TERMINATE,
+                Ok(Some(Order::Configure)) => RELOAD,
+                Ok(Some(Order::Report)) => REPORT,
+                Ok(Some(Order::Refreshed | Order::Start(_) | Order::File { .. })) => 0,
+                Ok(None) => return true,
+                Err(_) => return false,
+            };
+            self.commands.fetch_or(command, Ordering::SeqCst);
+        }
+    }
+
     /// What signals and handles ask for. False when the agent is to end at once.
     fn take_commands(&mut self, now: Duration, signalled: bool) -> bool {
         let mut commands = self.commands.swap(0, Ordering::SeqCst);
+        // A terminal or an init signals monitor and agent both: only the monitor counts how often.
+        let monitored = self.shared.monitor.is_some();
         if signalled && let Some(signals) = &mut self.signals {
             // A descriptor that fails to be read has no signal; nothing better can be done.
             while let Ok(Some(signal)) = signals.poll() {
-                let command = match signal {
-                    Signal::Terminate => TERMINATE,
-                    Signal::Reload => RELOAD,
-                    Signal::Report => REPORT,
+                let command = match (signal, &self.shared.monitor) {
+                    (Signal::Terminate, _) => TERMINATE,
+                    // The monitor has the files.
+                    (Signal::Reload, Some(monitor)) => {
+                        let _ = monitor.send(&Report::Reload);
+                        0
+                    }
+                    (Signal::Reload, None) => RELOAD,
+                    (Signal::Report, _) => REPORT,
+                    (Signal::Child, _) => 0,
                 };
-                if command == TERMINATE && commands & TERMINATE != 0 {
+                if command == TERMINATE && commands & TERMINATE != 0 && !monitored {
                     return false;
                 }
                 commands |= command;
@@ -383,10 +511,12 @@ impl Agent {
             self.report();
         }
         if commands & TERMINATE != 0 {
-            if self.ending.is_some() {
+            if self.ending.is_some() && !monitored {
                 return false;
             }
-            self.end(now);
+            if self.ending.is_none() {
+                self.end(now);
+            }
         } else if commands & RELOAD != 0 && self.ending.is_none() {
             self.reload(now);
         }

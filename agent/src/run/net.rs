@@ -21,7 +21,9 @@ pub(super) const MAX_SOCKETS: usize = 256;
 pub(super) const SIGNALS: Token = Token(0);
 /// Token of the waker behind [`super::Handle`].
 pub(super) const WAKER: Token = Token(1);
-const FIRST: usize = 2;
+/// Token of the channel to the monitor.
+pub(super) const MONITOR: Token = Token(2);
+const FIRST: usize = 3;
 
 const READABLE: u8 = 1;
 const WRITABLE: u8 = 2;

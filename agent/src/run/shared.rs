@@ -11,6 +11,7 @@ use super::net::Net;
 use super::repeats::Repeats;
 use super::slots::Slots;
 use crate::config::{Login, Profile};
+use crate::monitor;
 
 /// Sent as `User-Agent`, to the gateway and to the camera.
 pub(super) const USER_AGENT: &str = concat!("lenscap/", env!("CARGO_PKG_VERSION"));
@@ -115,6 +116,8 @@ pub(super) struct Shared {
     pub(super) resolv_conf: RefCell<std::path::PathBuf>,
     pub(super) hosts: RefCell<std::path::PathBuf>,
     pub(super) next_link: Cell<u32>,
+    /// The way to the monitor, if there is one.
+    pub(super) monitor: Option<Rc<monitor::Link>>,
 }
 
 impl Shared {
@@ -128,6 +131,14 @@ impl Shared {
             resolv_conf: RefCell::new(config.agent.resolv_conf.clone()),
             hosts: RefCell::new(config.agent.hosts.clone()),
             next_link: Cell::new(1),
+            monitor: None,
+        }
+    }
+
+    /// Files that are read next are as they are now. Without a monitor they are anyway.
+    pub(super) fn refresh_files(&self) {
+        if let Some(monitor) = &self.monitor {
+            monitor.refresh();
         }
     }
 
@@ -165,6 +176,7 @@ impl Shared {
 
     /// What a new session is told.
     pub(super) fn session_config(&self, now: Duration) -> SessionConfig {
+        self.refresh_files();
         let profiles = Rc::clone(&self.profiles.borrow());
         let profiles = profiles
             .iter()

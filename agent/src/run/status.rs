@@ -1,25 +1,31 @@
 //! `GET /status`: what the agent says about itself, as JSON.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::shared::{Media, Shared};
 use super::uplink::Uplink;
 use crate::clock::Clock;
+use crate::files;
 use crate::json::Writer;
+use crate::monitor::Sandbox;
 
 /// Facts about the process that do not change.
 #[derive(Debug)]
 pub(super) struct About {
     pub(super) started: Duration,
     pub(super) boot_id: String,
+    pub(super) sandbox: Sandbox,
 }
 
 impl About {
-    pub(super) fn new(now: Duration) -> Self {
-        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    pub(super) fn new(now: Duration, sandbox: Sandbox) -> Self {
+        const MAX_BOOT_ID_BYTES: u64 = 64;
+        let boot_id = files::read(Path::new(super::BOOT_ID_PATH), MAX_BOOT_ID_BYTES).unwrap_or_default();
         Self {
             started: now,
-            boot_id: boot_id.trim().to_owned(),
+            boot_id: String::from_utf8_lossy(&boot_id).trim().to_owned(),
+            sandbox,
         }
     }
 }
@@ -73,9 +79,7 @@ pub(super) fn json(
         });
         o.key("last_error")
             .optional(shared.totals.borrow().last_error.as_deref());
-        o.key("sandbox").object(|o| {
-            o.key("level").string("none");
-        });
+        about.sandbox.write(o.key("sandbox"));
         o.key("clock").object(|o| {
             o.key("realtime").signed(clock.realtime());
             o.key("synchronised").bool(clock.synchronised());

@@ -2,24 +2,19 @@
 
 #![allow(unsafe_code)]
 
+mod channel;
+mod privileges;
+mod random;
 mod signals;
 mod socket;
 mod time;
 
+pub use channel::{channel, is_channel, receive, send, wait_readable, wait_writable};
+pub use privileges::{
+    Limits, become_user, change_root, clear_capabilities, die_with_parent, drop_bounding_set, is_root,
+    set_limits, set_no_new_privs, set_not_dumpable, set_process_name,
+};
+pub use random::{Entropy, entropy, random};
 pub use signals::{Signal, Signals};
 pub use socket::{out_queue, set_notsent_lowat, unsent};
 pub use time::{clock_synchronised, monotonic, realtime};
-
-use ring::rand::SecureRandom as _;
-
-/// Fills an array with random bytes from the kernel.
-///
-/// # Errors
-/// When the kernel has no randomness to give, which is fatal for whoever asks.
-pub fn random<const N: usize>() -> std::io::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    ring::rand::SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| std::io::Error::other("the kernel gives no random bytes"))?;
-    Ok(bytes)
-}

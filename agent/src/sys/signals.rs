@@ -1,7 +1,7 @@
 //! Signals as a readable descriptor, so that the event loop sees them like any other event.
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token, event};
@@ -17,6 +17,8 @@ pub enum Signal {
     Reload,
     /// SIGUSR1: log the counters.
     Report,
+    /// SIGCHLD: a process started from here has ended.
+    Child,
 }
 
 /// The signals that have arrived. Register it with mio for readability.
@@ -33,14 +35,29 @@ impl Signals {
     /// # Errors
     /// What the kernel says.
     pub fn new() -> io::Result<Self> {
+        Self::of(&[])
+    }
+
+    /// The same and SIGCHLD, for who starts processes.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn with_children() -> io::Result<Self> {
+        Self::of(&[signal::Signal::SIGCHLD])
+    }
+
+    fn of(more: &[signal::Signal]) -> io::Result<Self> {
         let mut set = SigSet::empty();
         for signal in [
             signal::Signal::SIGTERM,
             signal::Signal::SIGINT,
             signal::Signal::SIGHUP,
             signal::Signal::SIGUSR1,
-        ] {
-            set.add(signal);
+        ]
+        .iter()
+        .chain(more)
+        {
+            set.add(*signal);
         }
         set.thread_block()?;
         // SAFETY: ignoring a signal installs no handler, so nothing runs asynchronously.
@@ -63,9 +80,16 @@ impl Signals {
                 Ok(signal::Signal::SIGTERM | signal::Signal::SIGINT) => return Ok(Some(Signal::Terminate)),
                 Ok(signal::Signal::SIGHUP) => return Ok(Some(Signal::Reload)),
                 Ok(signal::Signal::SIGUSR1) => return Ok(Some(Signal::Report)),
+                Ok(signal::Signal::SIGCHLD) => return Ok(Some(Signal::Child)),
                 _ => {}
             }
         }
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

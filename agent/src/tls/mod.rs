@@ -6,8 +6,6 @@ mod explain;
 mod verifier;
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +20,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use crate::clock::Clock;
 use crate::config::{ClientAuth, Pin, Uplink};
+use crate::files;
 use crate::identity::Identity;
 
 pub use explain::{TRUNCATED, explain};
@@ -158,9 +157,7 @@ fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
 
 fn roots_from_file(path: &Path) -> Result<RootCertStore, TlsError> {
     let shown = path.display();
-    let mut pem = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_CA_FILE_BYTES + 1).read_to_end(&mut pem))
+    let pem = files::read(path, MAX_CA_FILE_BYTES + 1)
         .map_err(|error| TlsError(format!("cannot read the CA file {shown}: {error}")))?;
     if pem.len() as u64 > MAX_CA_FILE_BYTES {
         return Err(TlsError(format!(

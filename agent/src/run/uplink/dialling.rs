@@ -16,7 +16,7 @@ use crate::run::connect::{Connect, Connecting};
 use crate::run::resolve::Resolving;
 use crate::run::shared::{Scratch, Shared, USER_AGENT};
 use crate::run::tls_io::{ReadState, TlsFailure, TlsIo};
-use crate::{sys, tls};
+use crate::{files, sys, tls};
 
 /// How long TLS may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -144,6 +144,7 @@ impl Dialling {
     pub(super) fn new(shared: &Shared, now: Duration, target: Target) -> Result<Self, DialFailure> {
         let seed = sys::random().map_err(|e| DialFailure::Setup(e.to_string()))?;
         // Read anew for each attempt: DHCP rewrites resolv.conf.
+        shared.refresh_files();
         let resolver = Resolver::new(&read(&shared.resolv_conf.borrow()), &read(&shared.hosts.borrow()));
         let lookup = resolver.start(now, target.url.host(), seed);
         Ok(Self {
@@ -354,10 +355,6 @@ fn from_tls(failure: TlsFailure, stage: &'static str) -> DialFailure {
 
 /// The text of a small file; one that is not there is empty, and the resolver has its defaults.
 fn read(path: &std::path::Path) -> String {
-    use std::io::Read as _;
-    let mut text = Vec::new();
-    if let Ok(file) = std::fs::File::open(path) {
-        let _ = file.take(MAX_FILE_BYTES).read_to_end(&mut text);
-    }
+    let text = files::read(path, MAX_FILE_BYTES).unwrap_or_default();
     String::from_utf8_lossy(&text).into_owned()
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use lenscap_uplink::dial::{DialConfig, Dialer, Event, Outcome, RedirectError, Step, Waiting};
 use lenscap_uplink::h2::StreamId;
 use lenscap_uplink::upgrade::Reply;
+use lenscap_uplink::url::Url;
 
 pub(super) use self::link::{Ask, Link};
 
@@ -22,6 +23,7 @@ use super::tls_io::TlsFailure;
 use crate::clock::Clock;
 use crate::config;
 use crate::identity::Identity;
+use crate::monitor::Report;
 use crate::tls;
 
 /// Sessions of one uplink at one time.
@@ -83,6 +85,16 @@ impl Uplink {
 
     pub(super) fn config(&self) -> &config::Uplink {
         &self.config
+    }
+
+    /// Dials an address first that an earlier process kept.
+    pub(super) fn restore_endpoint(&mut self, url: Url, pin: Option<String>) {
+        self.dialer.restore_endpoint(url, pin);
+    }
+
+    /// Whether a connection is up.
+    pub(super) fn is_up(&self) -> bool {
+        self.live.is_some()
     }
 
     /// What the uplink is doing, in a word.
@@ -339,10 +351,22 @@ impl Uplink {
         while let Some(event) = self.dialer.poll_event() {
             let name = &self.config.name;
             match event {
-                Event::EndpointMoved { .. } => {
-                    log::info!(
-                        "uplink {name}: the gateway has a new address for good (308), used until the agent restarts"
-                    );
+                Event::EndpointMoved { url, pin } => {
+                    let report = Report::StoreEndpoint {
+                        uplink: name.clone(),
+                        url: url.as_str().to_owned(),
+                        pin: pin.unwrap_or_default(),
+                    };
+                    let kept = shared
+                        .monitor
+                        .as_ref()
+                        .is_some_and(|monitor| monitor.send(&report));
+                    let until = if kept {
+                        ""
+                    } else {
+                        ", used until the agent restarts"
+                    };
+                    log::info!("uplink {name}: the gateway has a new address for good (308){until}");
                 }
                 Event::RedirectRefused(error) => {
                     shared.fault(now, format!("uplink {name}: redirect refused: {error}"))

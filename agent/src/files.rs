@@ -1,0 +1,208 @@
+//! Files that the configuration names, as this process may see them: those of the file system, or, in an agent whose
+//! root is an empty folder, those that the monitor has handed over.
+//!
+//! The table belongs to one thread, as the agent has one.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// Files that may be handed over; a configuration with every bound reached stays below it.
+const MAX_FILES: usize = 128;
+/// The largest file that is handed over: the largest that any reader takes, and a byte that shows it was too large.
+const MAX_FILE_BYTES: u64 = 1024 * 1024 + 1;
+
+thread_local! {
+    static HANDED: RefCell<Option<BTreeMap<PathBuf, Handed>>> = const { RefCell::new(None) };
+}
+
+/// A file's contents and mode, or why it could not be opened.
+struct Handed(Result<(Vec<u8>, u32), i32>);
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        if let Ok((bytes, _)) = &mut self.0 {
+            bytes.fill(0);
+            // Best effort: keeps the compiler from leaving out a write that nothing reads.
+            std::hint::black_box(bytes);
+        }
+    }
+}
+
+/// From now on this thread has the files alone that it is handed.
+pub fn seal() {
+    HANDED.with_borrow_mut(|table| {
+        table.get_or_insert_default();
+    });
+}
+
+/// Takes a file under the name that the configuration has for it: open, or the error number of opening it.
+pub fn hand_over(path: PathBuf, file: Result<File, i32>) {
+    let contents = file.and_then(|file| {
+        let mode = file.metadata().map_err(|e| errno(&e))?.mode();
+        let mut bytes = Vec::new();
+        file.take(MAX_FILE_BYTES)
+            .read_to_end(&mut bytes)
+            .map_err(|e| errno(&e))?;
+        Ok((bytes, mode))
+    });
+    HANDED.with_borrow_mut(|table| {
+        let table = table.get_or_insert_default();
+        if table.len() < MAX_FILES || table.contains_key(&path) {
+            table.insert(path, Handed(contents));
+        }
+    });
+}
+
+/// The error number of an I/O error.
+#[must_use]
+pub fn errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(nix::libc::EIO)
+}
+
+/// At most `max_bytes` from the start of a file.
+///
+/// # Errors
+/// What the system says about the file.
+pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let handed = lookup(path, |bytes, _| {
+        let end = usize::try_from(max_bytes).unwrap_or(usize::MAX).min(bytes.len());
+        bytes.get(..end).unwrap_or_default().to_vec()
+    });
+    if let Some(result) = handed {
+        return result;
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(max_bytes).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A file's mode bits.
+///
+/// # Errors
+/// What the system says about the file.
+pub fn mode(path: &Path) -> io::Result<u32> {
+    match lookup(path, |_, mode| mode) {
+        Some(result) => result,
+        None => Ok(fs::metadata(path)?.mode()),
+    }
+}
+
+/// Makes sure that a file can be opened and is no folder.
+///
+/// # Errors
+/// What the system says about the file.
+pub fn check(path: &Path) -> io::Result<()> {
+    if let Some(result) = lookup(path, |_, _| ()) {
+        return result;
+    }
+    if File::open(path)?.metadata()?.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    Ok(())
+}
+
+/// `None` where files come from the file system.
+fn lookup<T>(path: &Path, found: impl FnOnce(&[u8], u32) -> T) -> Option<io::Result<T>> {
+    HANDED.with_borrow(|table| {
+        let table = table.as_ref()?;
+        Some(match table.get(path) {
+            Some(Handed(Ok((bytes, mode)))) => Ok(found(bytes, *mode)),
+            Some(Handed(Err(number))) => Err(io::Error::from_raw_os_error(*number)),
+            None => Err(io::ErrorKind::NotFound.into()),
+        })
+    })
+}
+
+/// Puts a file in the place of another, whole or not at all whenever the power fails, for its owner alone.
+///
+/// # Errors
+/// What the system says; the old file is then as it was.
+pub fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+    publish(path, contents, 0o600, true)
+}
+
+/// The same for a folder in memory: readable by everyone, and no waiting for a disk.
+///
+/// # Errors
+/// What the system says; the old file is then as it was.
+pub fn replace_volatile(path: &Path, contents: &[u8]) -> io::Result<()> {
+    publish(path, contents, 0o644, false)
+}
+
+fn publish(path: &Path, contents: &[u8], mode: u32, durable: bool) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    // What a power failure left behind; it was never in use.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let write = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&temporary)?;
+        file.write_all(contents)?;
+        if durable {
+            file.sync_all()?;
+        }
+        fs::rename(&temporary, path)
+    };
+    let result = write();
+    if result.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    result?;
+    match path.parent() {
+        Some(dir) if durable => File::open(dir)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_for_its_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fs::write(path.with_extension("new"), "hal").unwrap();
+        replace(&path, b"one").unwrap();
+        replace(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(replace(&dir.path().join("none/f"), b"x").is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_sealed_thread_sees_what_it_was_handed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, "contents").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(read(&path, 100).unwrap(), b"contents");
+        assert_eq!(check(dir.path()).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        seal();
+        assert_eq!(read(&path, 100).unwrap_err().kind(), io::ErrorKind::NotFound);
+        hand_over("/named".into(), File::open(&path).map_err(|e| errno(&e)));
+        hand_over("/gone".into(), Err(nix::libc::EACCES));
+        assert_eq!(read(Path::new("/named"), 4).unwrap(), b"cont");
+        assert_eq!(mode(Path::new("/named")).unwrap() & 0o777, 0o640);
+        check(Path::new("/named")).unwrap();
+        for error in [
+            read(Path::new("/gone"), 9).unwrap_err(),
+            check(Path::new("/gone")).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        }
+        hand_over("/named".into(), Err(nix::libc::ENOENT));
+        assert!(read(Path::new("/named"), 4).is_err());
+    }
+}

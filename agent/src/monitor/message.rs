@@ -1,0 +1,357 @@
+//! What monitor and agent say to each other: messages of one fixed size over a socketpair that keeps their bounds.
+//!
+//! `kind`, three lengths of 16 bits (little endian), a zero byte, 16 bytes of numbers, then the texts one behind the
+//! other, and zeros to the end. There is one encoding for each message; anything else is refused, and whoever sent it
+//! is not trusted any further.
+
+/// The size of every message: the longest URL, with the name of an uplink and a pin.
+pub const MESSAGE_BYTES: usize = 2304;
+/// The longest path of a file that can be handed over.
+pub const MAX_PATH_BYTES: usize = 2048;
+/// The longest explanation of what the sandbox lacks.
+pub const MAX_REASON_BYTES: usize = 1024;
+
+const NUMBERS_AT: usize = 8;
+const TEXTS_AT: usize = 24;
+
+/// A message as it travels.
+pub type Wire = [u8; MESSAGE_BYTES];
+
+/// From the agent to the monitor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// What the agent has reached.
+    Health(Health),
+    /// Asks for the configuration to be read again.
+    Reload,
+    /// Asks for files that have changed; answered by [`Order::Refreshed`].
+    Refresh,
+    /// A gateway has a new address for good.
+    StoreEndpoint {
+        /// The uplink's name in the configuration.
+        uplink: String,
+        /// The address.
+        url: String,
+        /// The new address' pin; empty if it has none.
+        pin: String,
+    },
+}
+
+/// How the agent is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Configured uplinks.
+    pub uplinks: u16,
+    /// Uplinks with a live connection.
+    pub uplinks_up: u16,
+    /// RTSP sessions.
+    pub sessions: u16,
+    /// The sandbox' measures in force, a bit for each.
+    pub sandbox: u16,
+    /// Why the others are not: printable ASCII.
+    pub reasons: String,
+}
+
+/// From the monitor to the agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// The first message.
+    Start(Start),
+    /// A file; its descriptor comes with the message.
+    File {
+        /// The name that the configuration has for it.
+        path: String,
+        /// Why it could not be opened; 0 when there is a descriptor.
+        errno: u32,
+    },
+    /// All files are there: the configuration is to be read.
+    Configure,
+    /// All files that had changed are there.
+    Refreshed,
+    /// Counters are to be logged.
+    Report,
+    /// An orderly end.
+    Terminate,
+}
+
+/// What the agent becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// The monitor's process.
+    pub monitor: u32,
+    /// The name of the configuration among the files.
+    pub config: String,
+    /// The folder that becomes its root; empty when there is none.
+    pub root: String,
+    /// Why there is none.
+    pub why_no_root: String,
+}
+
+impl Report {
+    /// The message's bytes. `None` if a text is too long.
+    #[must_use]
+    pub fn encode(&self) -> Option<Wire> {
+        match self {
+            Self::Health(health) => {
+                let low = u32::from(health.uplinks) | u32::from(health.uplinks_up) << 16;
+                let high = u32::from(health.sessions) | u32::from(health.sandbox) << 16;
+                encode(1, [low, high, 0, 0], [&health.reasons, "", ""])
+            }
+            Self::Reload => encode(2, [0; 4], ["", "", ""]),
+            Self::Refresh => encode(3, [0; 4], ["", "", ""]),
+            Self::StoreEndpoint { uplink, url, pin } => encode(4, [0; 4], [uplink, url, pin]),
+        }
+    }
+
+    /// Reads a message from the agent, which may be anything. `None` if it is no message.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (kind, numbers, [a, b, c]) = decode(bytes)?;
+        let report = match (kind, numbers) {
+            (1, [low, high, 0, 0]) if a.len() <= MAX_REASON_BYTES && (b, c) == ("", "") => {
+                Self::Health(Health {
+                    uplinks: low as u16,
+                    uplinks_up: (low >> 16) as u16,
+                    sessions: high as u16,
+                    sandbox: (high >> 16) as u16,
+                    reasons: a.to_owned(),
+                })
+            }
+            (2, [0, 0, 0, 0]) if (a, b, c) == ("", "", "") => Self::Reload,
+            (3, [0, 0, 0, 0]) if (a, b, c) == ("", "", "") => Self::Refresh,
+            (4, [0, 0, 0, 0]) => Self::StoreEndpoint {
+                uplink: a.to_owned(),
+                url: b.to_owned(),
+                pin: c.to_owned(),
+            },
+            _ => return None,
+        };
+        Some(report)
+    }
+}
+
+impl Order {
+    /// The message's bytes. `None` if a text is too long.
+    #[must_use]
+    pub fn encode(&self) -> Option<Wire> {
+        match self {
+            Self::Start(start) => encode(
+                65,
+                [start.uid, start.gid, start.monitor, 0],
+                [&start.config, &start.root, &start.why_no_root],
+            ),
+            Self::File { path, errno } => encode(66, [*errno, 0, 0, 0], [path, "", ""]),
+            Self::Configure => encode(67, [0; 4], ["", "", ""]),
+            Self::Refreshed => encode(68, [0; 4], ["", "", ""]),
+            Self::Report => encode(69, [0; 4], ["", "", ""]),
+            Self::Terminate => encode(70, [0; 4], ["", "", ""]),
+        }
+    }
+
+    /// Reads a message from the monitor. `None` if it is no message.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (kind, numbers, [a, b, c]) = decode(bytes)?;
+        let order = match (kind, numbers) {
+            (65, [uid, gid, monitor, 0]) => Self::Start(Start {
+                uid,
+                gid,
+                monitor,
+                config: a.to_owned(),
+                root: b.to_owned(),
+                why_no_root: c.to_owned(),
+            }),
+            (66, [errno, 0, 0, 0]) if a.len() <= MAX_PATH_BYTES && (b, c) == ("", "") => Self::File {
+                path: a.to_owned(),
+                errno,
+            },
+            (67..=70, [0, 0, 0, 0]) if (a, b, c) == ("", "", "") => match kind {
+                67 => Self::Configure,
+                68 => Self::Refreshed,
+                69 => Self::Report,
+                _ => Self::Terminate,
+            },
+            _ => return None,
+        };
+        Some(order)
+    }
+}
+
+fn encode(kind: u8, numbers: [u32; 4], texts: [&str; 3]) -> Option<Wire> {
+    let mut wire = [0; MESSAGE_BYTES];
+    wire[0] = kind;
+    let mut lengths = [0u8; 6];
+    let mut at = TEXTS_AT;
+    for (text, length) in texts.iter().zip(lengths.chunks_exact_mut(2)) {
+        length.copy_from_slice(&u16::try_from(text.len()).ok()?.to_le_bytes());
+        wire.get_mut(at..at + text.len())?
+            .copy_from_slice(text.as_bytes());
+        at += text.len();
+    }
+    wire[1..7].copy_from_slice(&lengths);
+    for (number, slot) in numbers.iter().zip(wire[NUMBERS_AT..TEXTS_AT].chunks_exact_mut(4)) {
+        slot.copy_from_slice(&number.to_le_bytes());
+    }
+    Some(wire)
+}
+
+fn decode(bytes: &[u8]) -> Option<(u8, [u32; 4], [&str; 3])> {
+    let wire: &Wire = bytes.try_into().ok()?;
+    if wire[7] != 0 {
+        return None;
+    }
+    let mut rest = &wire[TEXTS_AT..];
+    let mut texts = [""; 3];
+    for (text, length) in texts.iter_mut().zip(wire[1..7].chunks_exact(2)) {
+        let length = u16::from_le_bytes(length.try_into().ok()?);
+        let (this, after) = rest.split_at_checked(length.into())?;
+        *text = std::str::from_utf8(this).ok()?;
+        if text.chars().any(char::is_control) {
+            return None;
+        }
+        rest = after;
+    }
+    if rest.iter().any(|byte| *byte != 0) {
+        return None;
+    }
+    let mut numbers = [0; 4];
+    for (number, slot) in numbers.iter_mut().zip(wire[NUMBERS_AT..TEXTS_AT].chunks_exact(4)) {
+        *number = u32::from_le_bytes(slot.try_into().ok()?);
+    }
+    Some((wire[0], numbers, texts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn reports() -> Vec<Report> {
+        let health = Health {
+            uplinks: 2,
+            uplinks_up: 1,
+            sessions: 65_535,
+            sandbox: 0x8001,
+            reasons: "chroot: no folder".into(),
+        };
+        vec![
+            Report::Health(health),
+            Report::Health(Health::default()),
+            Report::Reload,
+            Report::Refresh,
+            Report::StoreEndpoint {
+                uplink: "main".into(),
+                url: "https://e.example/é".into(),
+                pin: String::new(),
+            },
+        ]
+    }
+
+    fn orders() -> Vec<Order> {
+        vec![
+            Order::Start(Start {
+                uid: u32::MAX,
+                gid: 1,
+                monitor: 77,
+                config: "/etc/config/lenscap".into(),
+                root: String::new(),
+                why_no_root: "read-only".into(),
+            }),
+            Order::File {
+                path: "/etc/hosts".into(),
+                errno: 2,
+            },
+            Order::Configure,
+            Order::Refreshed,
+            Order::Report,
+            Order::Terminate,
+        ]
+    }
+
+    #[test]
+    fn messages_come_back_and_the_two_directions_do_not_mix() {
+        for report in reports() {
+            let wire = report.encode().unwrap();
+            assert_eq!(Report::decode(&wire), Some(report));
+            assert_eq!(Order::decode(&wire), None);
+        }
+        for order in orders() {
+            let wire = order.encode().unwrap();
+            assert_eq!(Order::decode(&wire), Some(order));
+            assert_eq!(Report::decode(&wire), None);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_encoded() {
+        let store = |url: usize| Report::StoreEndpoint {
+            uplink: "u".repeat(64),
+            url: "x".repeat(url),
+            pin: "p".repeat(128),
+        };
+        assert!(store(2048).encode().is_some());
+        assert!(store(2300).encode().is_none() && store(70_000).encode().is_none());
+    }
+
+    #[test]
+    fn every_changed_byte_is_refused_or_gives_another_canonical_message() {
+        for wire in reports().iter().filter_map(Report::encode) {
+            for at in 0..wire.len() {
+                for value in [0, 1, 2, 3, 4, 7, 0x1f, 0x7f, 0x80, 0xc3, 0xff] {
+                    let mut changed = wire;
+                    changed[at] = value;
+                    if let Some(report) = Report::decode(&changed) {
+                        assert_eq!(report.encode(), Some(changed));
+                    }
+                }
+            }
+        }
+        for wire in orders().iter().filter_map(Order::encode) {
+            for at in 0..wire.len() {
+                for value in [0, 1, 0x41, 0x46, 0x80, 0xff] {
+                    let mut changed = wire;
+                    changed[at] = value;
+                    if let Some(order) = Order::decode(&changed) {
+                        assert_eq!(order.encode(), Some(changed));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn other_lengths_are_no_messages() {
+        let wire = Report::Reload.encode().unwrap();
+        assert_eq!(Report::decode(&[]), None);
+        assert_eq!(Report::decode(&wire[..MESSAGE_BYTES - 1]), None);
+        let longer: Vec<u8> = wire.iter().copied().chain([0]).collect();
+        assert_eq!(Report::decode(&longer), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_canonical_message_or_none(
+            head in proptest::array::uniform24(any::<u8>()),
+            kind in 0u8..80,
+            body in proptest::collection::vec(any::<u8>(), MESSAGE_BYTES - 24),
+            used in 0usize..400,
+            trim in any::<bool>(),
+        ) {
+            let mut wire = [0; MESSAGE_BYTES];
+            wire[..24].copy_from_slice(&head);
+            wire[0] = kind;
+            let used = if trim { used } else { body.len() };
+            wire[24..24 + used].copy_from_slice(&body[..used]);
+            if let Some(report) = Report::decode(&wire) {
+                prop_assert_eq!(report.encode(), Some(wire));
+            }
+            if let Some(order) = Order::decode(&wire) {
+                prop_assert_eq!(order.encode(), Some(wire));
+            }
+        }
+    }
+}
