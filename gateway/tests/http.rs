@@ -84,3 +84,28 @@ async fn moves_are_passed_on() {
     }
     assert_eq!(gateway.http("POST", "/cameras/back/move", "", b"").await.0, 503);
 }
+
+/// Without a token, only the programs of this machine may ask, and a browser's pages are none of them.
+#[tokio::test]
+async fn web_pages_cannot_use_an_open_api() {
+    let gateway = TestGateway::start().await;
+    for fields in ["Origin: http://evil.example\r\n", "Origin: null\r\n"] {
+        let (status, _) = gateway.http("POST", "/cameras/front/move", fields, b"").await;
+        assert_eq!(status, 403, "{fields}");
+    }
+    let port = gateway.addresses.http.unwrap().port();
+    for (host, expected) in [
+        ("evil.example".to_owned(), 403),
+        (format!("evil.example:{port}"), 403),
+        (format!("localhost:{port}"), 200),
+        (format!("127.0.0.1:{port}"), 200),
+        ("[::1]".to_owned(), 200),
+    ] {
+        let (status, _) = gateway.http_to(&host, "GET", "/cameras", "", b"").await;
+        assert_eq!(status, expected, "{host}");
+    }
+    let own = format!("Origin: http://localhost:{port}\r\n");
+    let host = format!("localhost:{port}");
+    let (status, _) = gateway.http_to(&host, "GET", "/cameras", &own, b"").await;
+    assert_eq!(status, 200);
+}

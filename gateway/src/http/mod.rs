@@ -2,12 +2,14 @@
 
 mod handlers;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -59,6 +61,10 @@ fn router(api: Api) -> Router {
 
 async fn authorize(State(api): State<Api>, request: Request, next: Next) -> Response {
     let Some(expected) = api.token else {
+        if is_foreign(request.headers()) {
+            let why = "without token_file only http://127.0.0.1 and http://localhost are served, and no web pages\n";
+            return (StatusCode::FORBIDDEN, why).into_response();
+        }
         return next.run(request).await;
     };
     let given = request
@@ -78,6 +84,20 @@ async fn authorize(State(api): State<Api>, request: Request, next: Next) -> Resp
             (StatusCode::UNAUTHORIZED, challenge, "a bearer token is needed\n").into_response()
         }
     }
+}
+
+/// True for what a web page makes a browser on this machine send: a request of another origin, or one to a name
+/// that its owner lets point here (DNS rebinding).
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let authority: Option<Authority> = text(header::HOST).and_then(|host| host.parse().ok());
+    let is_local = authority.as_ref().is_some_and(|authority| {
+        let host = authority.host();
+        let literal = host.trim_start_matches('[').trim_end_matches(']');
+        host.eq_ignore_ascii_case("localhost") || literal.parse::<IpAddr>().is_ok()
+    });
+    let same = |origin: &str| origin.strip_prefix("http://") == text(header::HOST);
+    !is_local || text(header::ORIGIN).is_some_and(|origin| !same(origin))
 }
 
 /// Serves HTTP/1.1 until stopped. Every connection holds a clone of `alive`.

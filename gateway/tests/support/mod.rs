@@ -201,9 +201,20 @@ impl TestGateway {
     }
 
     pub async fn http(&self, method: &str, path: &str, fields: &str, body: &[u8]) -> (u16, Vec<u8>) {
+        self.http_to("localhost", method, path, fields, body).await
+    }
+
+    pub async fn http_to(
+        &self,
+        host: &str,
+        method: &str,
+        path: &str,
+        fields: &str,
+        body: &[u8],
+    ) -> (u16, Vec<u8>) {
         let mut stream = TcpStream::connect(self.addresses.http.unwrap()).await.unwrap();
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}Content-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{fields}Content-Length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
