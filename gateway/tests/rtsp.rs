@@ -178,3 +178,83 @@ async fn a_lost_uplink_ends_its_viewers_at_once() {
     );
     assert_eq!(gateway.metric("sessions").await, 0.0);
 }
+
+#[tokio::test]
+async fn slow_viewers_do_not_starve_another() {
+    let gateway = TestGateway::start().await;
+    let _agent = gateway.front(Play::Flood).await;
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let mut viewer = Viewer::connect(&gateway, "alice", "secret", "front/main").await;
+        viewer.play().await;
+        slow.push(viewer);
+    }
+    let mut fast = Viewer::connect(&gateway, "alice", "secret", "front/main").await;
+    fast.play().await;
+    fast.read_frames(24 << 20).await;
+    let (status, _) = gateway.http("GET", "/cameras/front/main.jpg", "", b"").await;
+    assert_eq!(status, 200);
+    for mut viewer in slow {
+        viewer.read_frames(4 << 20).await;
+    }
+}
+
+#[tokio::test]
+async fn replies_of_a_viewer_go_nowhere() {
+    let gateway = TestGateway::start().await;
+    let mut agent = gateway.front(Play::Silent).await;
+    let mut viewer = Viewer::connect(&gateway, "alice", "secret", "front/main").await;
+    viewer.play().await;
+    for _ in 0..3 {
+        agent.next_request().await;
+    }
+    let reply = b"RTSP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    viewer.stream.write_all(reply).await.unwrap();
+    assert_eq!(
+        viewer.request("TEARDOWN", "", "Session: 77\r\n").await.status(),
+        200
+    );
+    let seen = agent.next_request().await;
+    assert!(seen.starts_with("TEARDOWN "), "{seen}");
+}
+
+/// RFC 2326 section 9.1: replies come in the order of the requests.
+#[tokio::test]
+async fn replies_keep_the_order_of_pipelined_requests() {
+    let gateway = TestGateway::start().await;
+    let _agent = gateway.front(Play::Silent).await;
+    let mut viewer = Viewer::connect(&gateway, "alice", "secret", "front/main").await;
+    viewer.play().await;
+    for method in ["DESCRIBE", "OPTIONS", "GET_PARAMETER", "RECORD", "TEARDOWN"] {
+        viewer.send(method, "", "").await;
+    }
+    for cseq in 5..=9 {
+        let reply = viewer.reply().await.expect("a reply");
+        assert!(
+            reply.head.contains(&format!("\r\nCSeq: {cseq}\r\n")),
+            "{}",
+            reply.head
+        );
+    }
+}
+
+#[tokio::test]
+async fn strangers_of_one_address_have_few_places() {
+    let gateway = TestGateway::start().await;
+    let _agent = gateway.front(Play::Silent).await;
+    let mut inside = Viewer::connect(&gateway, "alice", "secret", "front/main").await;
+    inside.play().await;
+    let mut strangers = Vec::new();
+    for _ in 0..lenscap_gateway::net::MAX_STRANGERS_PER_ADDRESS {
+        let mut stranger = Viewer::connect(&gateway, "alice", "secret", "front/main").await;
+        assert_eq!(stranger.request("OPTIONS", "", "").await.status(), 200);
+        strangers.push(stranger);
+    }
+    let mut late = Viewer::connect(&gateway, "alice", "secret", "front/main").await;
+    late.closed().await;
+    // A login makes room.
+    let mut first = strangers.remove(0);
+    assert_eq!(first.request("DESCRIBE", "", "").await.status(), 200);
+    let mut next = Viewer::connect(&gateway, "alice", "secret", "front/main").await;
+    assert_eq!(next.request("OPTIONS", "", "").await.status(), 200);
+}

@@ -28,6 +28,7 @@ use super::guard::{Guard, Verdict};
 use super::head::{HeadError, reply};
 use super::splitter::{Piece, SplitError, Splitter};
 use crate::metrics::Direction;
+use crate::net::Stranger;
 use crate::server::Shared;
 use crate::uplink::requests::{AskError, RtspStream, open_rtsp};
 use crate::ws;
@@ -154,9 +155,14 @@ struct Bridge {
     decoder: ws::Decoder,
     batch: Vec<Bytes>,
     down: Outbox,
-    /// Own replies, waiting for the end of the frame under way.
-    local: VecDeque<Vec<u8>>,
+    /// Own replies, each with the requests that the agent must have answered before it.
+    local: VecDeque<(u64, Vec<u8>)>,
     local_bytes: usize,
+    /// Requests that went to the agent, and its final replies.
+    asked: u64,
+    answered: u64,
+    /// Held until the viewer has logged in.
+    stranger: Option<Stranger>,
     opened: Instant,
     last_progress: Instant,
     last_activity: Instant,
@@ -165,16 +171,22 @@ struct Bridge {
 }
 
 /// Serves one viewer to the end of its connection.
-pub async fn run(stream: TcpStream, address: IpAddr, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+pub async fn run(
+    stream: TcpStream,
+    address: IpAddr,
+    stranger: Stranger,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+) {
     let (mut reader, mut writer) = stream.into_split();
-    let mut bridge = Bridge::new(shared, address);
+    let mut bridge = Bridge::new(shared, address, stranger);
     let end = bridge.pump(&mut reader, &mut writer, &mut stop).await;
     debug!(reason = %end, peer = %address, "viewer's connection ends");
     bridge.finish(&end, &mut writer).await;
 }
 
 impl Bridge {
-    fn new(shared: Arc<Shared>, address: IpAddr) -> Self {
+    fn new(shared: Arc<Shared>, address: IpAddr, stranger: Stranger) -> Self {
         let now = Instant::now();
         Self {
             guard: Guard::new(Arc::clone(&shared.policy), rand::random()),
@@ -193,6 +205,9 @@ impl Bridge {
             down: Outbox::default(),
             local: VecDeque::new(),
             local_bytes: 0,
+            asked: 0,
+            answered: 0,
+            stranger: Some(stranger),
             opened: now,
             last_progress: now,
             last_activity: now,
@@ -324,6 +339,7 @@ impl Bridge {
                 }
             }
             Verdict::Forward { camera, head, cseq } => {
+                self.stranger = None;
                 if !known {
                     self.shared.throttle().handle_success(self.address);
                 }
@@ -331,9 +347,10 @@ impl Bridge {
                     return Ok(());
                 }
                 self.forward_body = true;
+                self.asked += 1;
                 self.push_up(&head);
             }
-            Verdict::Pass(bytes) => self.push_up(&bytes),
+            Verdict::Ignore => {}
         }
         Ok(())
     }
@@ -409,6 +426,7 @@ impl Bridge {
                 None => return Ok(()),
                 Some(Piece::Frames(part) | Piece::Body(part)) => self.down.push(part),
                 Some(Piece::Head(head)) => {
+                    self.answered += u64::from(is_final_reply(&head));
                     self.down
                         .push(self.guard.handle_agent(&head).map_err(End::AgentHead)?.into());
                 }
@@ -418,15 +436,22 @@ impl Bridge {
 
     fn push_local(&mut self, bytes: Vec<u8>) {
         self.local_bytes += bytes.len();
-        self.local.push_back(bytes);
+        self.local.push_back((self.asked, bytes));
     }
 
+    /// Own replies go out between messages, and in the order of the requests (RFC 2326 section 9.1).
     fn flush_local(&mut self) {
-        if self.from_agent.at_boundary() {
-            self.local_bytes = 0;
-            for bytes in self.local.drain(..) {
-                self.down.push(bytes.into());
-            }
+        if !self.from_agent.at_boundary() {
+            return;
+        }
+        while self
+            .local
+            .front()
+            .is_some_and(|(after, _)| *after <= self.answered)
+            && let Some((_, bytes)) = self.local.pop_front()
+        {
+            self.local_bytes -= bytes.len();
+            self.down.push(bytes.into());
         }
     }
 
@@ -459,6 +484,8 @@ impl Bridge {
     /// Tells both sides that it is over, within a bounded time.
     async fn finish(mut self, end: &End, writer: &mut OwnedWriteHalf) {
         if !matches!(end, End::Viewer | End::ViewerIo(_) | End::Stalled) {
+            // The agent will answer no more.
+            self.answered = self.asked;
             self.flush_local();
             let _ = timeout(END_DEADLINE, async {
                 while self.down.bytes > 0 {
@@ -488,6 +515,12 @@ impl Bridge {
             .await;
         }
     }
+}
+
+/// Not a request of the camera, nor an interim reply.
+fn is_final_reply(head: &[u8]) -> bool {
+    let status = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+    head.starts_with(b"RTSP/") && !status.starts_with(b"1")
 }
 
 async fn write_some(writer: &mut OwnedWriteHalf, down: &Outbox) -> io::Result<usize> {
@@ -527,11 +560,15 @@ async fn capacity(send: Option<&mut SendStream<Bytes>>, wanted: usize) -> Event 
         if send.capacity() > 0 {
             return Poll::Ready(Ok(send.capacity()));
         }
-        match send.poll_capacity(cx) {
-            Poll::Ready(Some(Ok(0))) | Poll::Pending => Poll::Pending,
-            Poll::Ready(Some(Ok(count))) => Poll::Ready(Ok(count)),
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Err(Some(error))),
-            Poll::Ready(None) => Poll::Ready(Err(None)),
+        // An empty grant has woken this task once for nothing; only a pending poll wakes it again.
+        loop {
+            match send.poll_capacity(cx) {
+                Poll::Ready(Some(Ok(0))) => {}
+                Poll::Ready(Some(Ok(count))) => return Poll::Ready(Ok(count)),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Some(error))),
+                Poll::Ready(None) => return Poll::Ready(Err(None)),
+                Poll::Pending => return Poll::Pending,
+            }
         }
     });
     Event::Capacity(outcome.await)

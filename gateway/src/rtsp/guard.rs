@@ -63,8 +63,8 @@ pub enum Verdict {
         /// Copied into a reply if the camera cannot be reached.
         cseq: Vec<u8>,
     },
-    /// Not a request of ours: a reply to something the camera asked. Pass it on as it is.
-    Pass(Vec<u8>),
+    /// A reply: neither the gateway nor an agent asks viewers anything. Its body, if any, is skipped.
+    Ignore,
 }
 
 /// The state of one connection.
@@ -102,7 +102,7 @@ impl Guard {
     pub fn handle_viewer(&mut self, now: Duration, head: &[u8], blocked: Option<Duration>) -> Verdict {
         match Message::parse(head) {
             Ok(Message::Request(request)) => self.judge(now, request, blocked),
-            Ok(Message::Reply(_)) => Verdict::Pass(head.to_vec()),
+            Ok(Message::Reply(_)) => Verdict::Ignore,
             Err(HeadError::Version) => refuse(505, "RTSP Version Not Supported", None, true),
             Err(_) => refuse(400, "Bad Request", None, true),
         }
@@ -118,7 +118,7 @@ impl Guard {
             let bytes = reply(405, "Method Not Allowed", cseq_ref, &[("Allow", PUBLIC)]);
             return answer(bytes, false);
         }
-        if let Some(wait) = blocked {
+        if let Some(wait) = blocked.filter(|_| !self.is_users_own(&request)) {
             let wait = (wait.as_secs() + 1).to_string();
             let bytes = reply(503, "Too Many Failed Logins", cseq_ref, &[("Retry-After", &wait)]);
             return answer(bytes, true);
@@ -149,6 +149,16 @@ impl Guard {
     /// From now on this connection is for one camera; called once its agent was reached.
     pub fn handle_bound(&mut self, camera: &str) {
         self.camera = Some(camera.to_owned());
+    }
+
+    /// True if it claims to come from the user who has logged in here: a blocked address keeps its sessions,
+    /// and nobody else's password can be tried within them.
+    fn is_users_own(&self, request: &Request) -> bool {
+        let claimed = request
+            .fields
+            .text("authorization")
+            .and_then(Authorization::parse);
+        claimed.is_some_and(|auth| self.user() == Some(auth.username.as_str()))
     }
 
     /// A camera that a viewer may not see does not exist for it.

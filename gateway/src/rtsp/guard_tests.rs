@@ -25,7 +25,7 @@ fn text(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Reply { bytes, .. } => String::from_utf8(bytes.clone()).unwrap(),
         Verdict::Forward { head, .. } => String::from_utf8(head.clone()).unwrap(),
-        Verdict::Pass(bytes) => String::from_utf8(bytes.clone()).unwrap(),
+        Verdict::Ignore => String::new(),
     }
 }
 
@@ -272,4 +272,30 @@ fn unknown_methods_and_garbage() {
         guard.handle_viewer(NOW, b"GET / HTTP/1.1\r\n\r\n", None),
         Verdict::Reply { close: true, .. }
     ));
+}
+
+#[test]
+fn a_blocked_address_keeps_the_sessions_it_has() {
+    let mut guard = Guard::new(policy(), 1);
+    let uri = "rtsp://gw/front/main";
+    let nonce = guard.policy.digest.nonce(NOW, 1);
+    let blocked = Some(Duration::from_secs(9));
+    let request = |user, password| signed("GET_PARAMETER", uri, uri, user, password, &nonce, "");
+    let verdict = guard.handle_viewer(NOW, &request("alice", "pw"), blocked);
+    assert!(text(&verdict).contains("503"), "not logged in yet: {verdict:?}");
+    guard.handle_viewer(NOW, &request("alice", "pw"), None);
+    let verdict = guard.handle_viewer(NOW, &request("alice", "pw"), blocked);
+    assert!(matches!(verdict, Verdict::Forward { .. }), "{verdict:?}");
+    // But nobody else's password can be tried there.
+    for password in ["pw", "no"] {
+        let verdict = guard.handle_viewer(NOW, &request("bob", password), blocked);
+        assert!(text(&verdict).contains("503"), "{verdict:?}");
+    }
+}
+
+#[test]
+fn a_reply_of_the_viewer_is_ignored() {
+    let mut guard = Guard::new(policy(), 1);
+    let verdict = guard.handle_viewer(NOW, b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n", None);
+    assert_eq!(verdict, Verdict::Ignore);
 }

@@ -217,19 +217,32 @@ fn unfold(head: &[u8]) -> Vec<Vec<u8>> {
     lines
 }
 
-/// The Content-Length of a raw head, 0 when it has none.
+/// The Content-Length of a raw head, 0 when it has none. Agent and gateway must not read two different lengths
+/// out of one head, so several are refused unless they agree, and a folded line is none.
 pub(super) fn content_length(head: &[u8]) -> Result<u64, ()> {
+    let mut length = None;
     for line in head.split(|byte| *byte == b'\n').skip(1) {
+        if line.starts_with(b" ") || line.starts_with(b"\t") {
+            continue;
+        }
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
             continue;
         };
         let (name, value) = line.split_at(colon);
         if name.trim_ascii().eq_ignore_ascii_case(b"content-length") {
-            let value = std::str::from_utf8(value[1..].trim_ascii()).map_err(|_| ())?;
-            return value.parse().map_err(|_| ());
+            let value = parse_length(value[1..].trim_ascii()).ok_or(())?;
+            if length.replace(value).is_some_and(|other| other != value) {
+                return Err(());
+            }
         }
     }
-    Ok(0)
+    Ok(length.unwrap_or(0))
+}
+
+fn parse_length(digits: &[u8]) -> Option<u64> {
+    let plain = digits.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(digits).ok().filter(|_| plain)?;
+    text.parse().ok()
 }
 
 /// A reply of the gateway's own, without a body.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::bridge;
 use crate::net;
@@ -22,6 +22,7 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
     alive: mpsc::Sender<()>,
 ) {
+    let strangers = net::Strangers::default();
     let room = Arc::new(Semaphore::new(max_viewers.min(Semaphore::MAX_PERMITS)));
     loop {
         let accepted = tokio::select! {
@@ -40,12 +41,16 @@ pub async fn run(
             warn!(max_viewers, "viewer turned away: too many at a time");
             continue;
         };
+        let Some(stranger) = strangers.admit(address.ip()) else {
+            debug!(peer = %address.ip(), "viewer turned away: too many of this address without a login");
+            continue;
+        };
         net::prepare(&stream);
         let (shared, stop, alive) = (Arc::clone(&shared), stop.clone(), alive.clone());
         tokio::spawn(async move {
             let (_permit, _alive) = (permit, alive);
             shared.metrics.viewers.inc();
-            bridge::run(stream, address.ip(), Arc::clone(&shared), stop).await;
+            bridge::run(stream, address.ip(), stranger, Arc::clone(&shared), stop).await;
             shared.metrics.viewers.dec();
         });
     }

@@ -275,10 +275,31 @@ mod tests {
             split(&[&[b'A'; MAX_HEAD_BYTES + 1]]),
             Err(SplitError::HeadTooLong)
         );
-        for length in ["99999999999", "-1", "x", "18446744073709551616"] {
+        for length in [
+            "99999999999",
+            "-1",
+            "+1",
+            "x",
+            "",
+            "\r\n 5",
+            "18446744073709551616",
+            "1\r\nContent-Length: 2",
+        ] {
             let head = format!("OPTIONS * RTSP/1.0\r\nContent-Length: {length}\r\n\r\n");
             assert_eq!(split(&[head.as_bytes()]), Err(SplitError::BadLength), "{length}");
         }
+    }
+
+    #[test]
+    fn a_length_within_a_folded_line_is_none() {
+        let head = b"OPTIONS * RTSP/1.0\r\nX: a\r\n Content-Length: 7\r\n\r\nOPTIONS * RTSP/1.0\r\n\r\n";
+        let pieces = split(&[head]).unwrap();
+        assert!(
+            matches!(pieces[..], [Piece::Head(_), Piece::Head(_)]),
+            "{pieces:?}"
+        );
+        let twice = b"OPTIONS * RTSP/1.0\r\nContent-Length: 1\r\ncontent-length: 01\r\n\r\nx";
+        assert_eq!(split(&[twice]).unwrap().len(), 2);
     }
 
     proptest! {

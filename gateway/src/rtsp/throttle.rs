@@ -1,8 +1,10 @@
 //! Limits on failed logins per address; a table of bounded size that forgets the oldest.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
+
+use crate::net::network;
 
 /// Failed logins within [`WINDOW`] after which an address is refused.
 pub const MAX_FAILURES: u32 = 10;
@@ -75,14 +77,6 @@ impl Throttle {
             };
             self.entries.remove(&oldest);
         }
-    }
-}
-
-/// An IPv6 client owns its whole /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-        v4 => v4,
     }
 }
 

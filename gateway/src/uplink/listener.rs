@@ -41,6 +41,7 @@ pub struct Listener {
     shared: Arc<Shared>,
     acceptor: TlsAcceptor,
     handshakes: Arc<Semaphore>,
+    strangers: net::Strangers,
     uplinks: Arc<Semaphore>,
     named: Mutex<VecDeque<[u8; 32]>>,
     stop: watch::Receiver<bool>,
@@ -78,6 +79,7 @@ impl Listener {
             shared,
             acceptor: TlsAcceptor::from(tls),
             handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
+            strangers: net::Strangers::default(),
             uplinks: Arc::new(Semaphore::new(max_uplinks.min(Semaphore::MAX_PERMITS))),
             named: Mutex::default(),
             stop,
@@ -109,6 +111,10 @@ impl Listener {
     }
 
     async fn handle(self: Arc<Self>, stream: TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit) {
+        let Some(stranger) = self.strangers.admit(address.ip()) else {
+            self.shared.metrics.refused(Refused::Limit);
+            return debug!(peer = %address, "too many uplink handshakes of this address");
+        };
         net::prepare(&stream);
         let negotiated = timeout(HANDSHAKE_DEADLINE, self.negotiate(stream)).await;
         let (stream, upgrade, camera) = match negotiated {
@@ -123,7 +129,7 @@ impl Listener {
                 return debug!(peer = %address, "uplink handshake took too long");
             }
         };
-        drop(permit);
+        drop((permit, stranger));
         let Ok(room) = Arc::clone(&self.uplinks).try_acquire_owned() else {
             return self.refuse(Refusal::Full, stream, address).await;
         };
