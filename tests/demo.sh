@@ -191,7 +191,7 @@ step "ffprobe: what the profile is"
 # ffmpeg takes credentials in the URL alone, where other users of this machine can see them: this viewer is made for
 # this demo, knows one test picture, and ends with it.
 viewer_url=rtsp://viewer:$(cat "$dir/viewer.password")@$rtsp/front/main
-ffprobe -v error -rtsp_transport tcp -show_streams -of json "$viewer_url" >"$dir/probe.json" 2>"$dir/ffprobe.log" ||
+timeout 60 ffprobe -v error -rtsp_transport tcp -show_streams -of json "$viewer_url" >"$dir/probe.json" 2>"$dir/ffprobe.log" ||
 	fail "ffprobe: $(tail -n 2 "$dir/ffprobe.log")"
 video=$(json "$dir/probe.json" 'next("%s %dx%d" % (s["codec_name"], s["width"], s["height"]) for s in v["streams"] if s["codec_type"] == "video")') ||
 	fail "ffprobe sees no video"
@@ -201,7 +201,7 @@ done_with "video $video, audio $audio"
 [ "$video" = "h264 ${width}x$height" ] || fail "expected h264 ${width}x$height, saw $video"
 
 step "ffmpeg: decodes $watch_seconds s"
-ffmpeg -v error -nostdin -rtsp_transport tcp -i "$viewer_url" -t "$watch_seconds" -map 0:v -fps_mode passthrough \
+timeout 60 ffmpeg -v error -nostdin -rtsp_transport tcp -i "$viewer_url" -t "$watch_seconds" -map 0:v -fps_mode passthrough \
 	-progress "$dir/progress" -f null - 2>"$dir/ffmpeg.log" &
 ffmpeg_pid=$!
 pids="$pids $ffmpeg_pid"
@@ -230,7 +230,7 @@ uplink_ms=$(first_packet "$url" viewer "$dir/viewer.password")
 done_with "$direct_ms ms, $uplink_ms ms"
 
 step "a frame as picture"
-ffmpeg -v error -nostdin -y -rtsp_transport tcp -i "$viewer_url" -map 0:v -t 2 -update 1 "$out/frame.png" \
+timeout 60 ffmpeg -v error -nostdin -y -rtsp_transport tcp -i "$viewer_url" -map 0:v -t 2 -update 1 "$out/frame.png" \
 	2>"$dir/frame.log" || fail "ffmpeg: $(tail -n 2 "$dir/frame.log")"
 size=$(ffprobe -v error -show_entries stream=width,height -of csv=p=0:s=x "$out/frame.png") || fail "frame.png is no picture"
 [ "$size" = "${width}x$height" ] || fail "frame.png is $size"
