@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench fmt lint deny clean
+.PHONY: help demo test soak bench agent packages fmt lint deny clean
 
 CARGO := $(shell command -v cargo 2>/dev/null || echo $(HOME)/.cargo/bin/cargo)
 INSTALL := tests/install-deps.sh
@@ -27,6 +27,12 @@ soak: ## the viewers again, 60 seconds each
 bench: ## Lenscap beside stunnel, OpenSSH, Dropbear and OpenVPN; a table and out/bench/bench.json (root)
 	@$(INSTALL) bench
 	@tests/bench.sh
+
+agent: ## the agent for a camera's CPU, into dist/ (TARGET=rust-target, all for every one)
+	@packaging/toolchain/build.sh $(TARGET)
+
+packages: ## .ipk, .apk, tarballs, feed indexes and SBOMs, into dist/ (TARGETS="rust-target ...", all for every one)
+	@packaging/packages.sh $(TARGETS)
 
 fmt: ## formats all Rust code
 	$(CARGO) fmt --all

@@ -5,10 +5,12 @@ would be ten times as many.
 """
 
 import hashlib
+import json
 import os
 import re
 import subprocess
 import tempfile
+import tomllib
 from pathlib import Path
 
 from . import cargo, contents, sbom, tar
@@ -18,18 +20,28 @@ _MEMBERS = ("agent", "agent/uplink", "agent/rtsp")
 _TOP = ("LICENSE-MIT", "LICENSE-APACHE", "README.md", "CHANGELOG.md", "clippy.toml", "packaging/config/lenscap")
 # Buildroot's download step leaves a tarball alone that has this folder.
 _VENDOR = "VENDOR"
+# Where the agent is built for and on. What none of these needs is there by name only: cargo asks for every crate that
+# Cargo.lock names, and those for Windows alone are four fifths of all bytes.
+_TARGETS = (
+    "armv7-unknown-linux-gnueabihf",
+    "armv7-unknown-linux-musleabihf",
+    "armv5te-unknown-linux-gnueabi",
+    "aarch64-unknown-linux-gnu",
+    "x86_64-unknown-linux-gnu",
+)
+_FOREIGN = re.compile(r"(windows|winapi)([-_].*)?")
 
 
 def write(out, epoch, save):
-    """Writes `lenscap-<version>.tar.gz` with its SBOM, and `buildroot-ext/` with that tarball and its hash inside."""
+    """Writes `lenscap-<version>.tar.xz` with its SBOM, and `buildroot-ext/` with that tarball and its hash inside."""
     version = contents.version().upstream
     folder = f"lenscap-{version}"
-    name = f"{folder}.tar.gz"
+    name = f"{folder}.tar.xz"
     with tempfile.TemporaryDirectory() as temporary:
         tree = Path(temporary) / folder
         _stage(tree)
         _vendor(tree, epoch)
-        data = tar.pack_gz(_entries(tree, folder), epoch, prefix="")
+        data = tar.pack_xz(_entries(tree, folder), epoch, prefix="")
     save(out / name, data)
     closure = cargo.closure(contents.ROOT, "armv7-unknown-linux-musleabihf")
     save(out / f"{name}.cdx.json", sbom.document(closure, name, data, epoch))
@@ -73,10 +85,36 @@ def _vendor(tree, epoch):
     # Drops from Cargo.lock what the smaller workspace does not need; versions stay.
     _run([cargo.program(), "metadata", "--format-version=1"], cwd=tree)
     config = _run([cargo.program(), "vendor", "--locked", _VENDOR], cwd=tree)
+    _empty_foreign_crates(tree)
     # The build's time, unless the environment gives one: the agent believes no clock before it.
     config += f'\n[env]\nSOURCE_DATE_EPOCH = "{epoch}"\n'
     (tree / ".cargo").mkdir()
     (tree / ".cargo" / "config.toml").write_text(config)
+
+
+def _empty_foreign_crates(tree):
+    needed = set()
+    for target in _TARGETS:
+        command = [cargo.program(), "metadata", "--format-version=1", "--locked", "--filter-platform", target]
+        nodes = json.loads(_run(command, cwd=tree))["resolve"]["nodes"]
+        needed |= {re.split("[/#@]", node["id"])[-2] for node in nodes if "#" in node["id"] and "@" in node["id"]}
+    for crate in (tree / _VENDOR).iterdir():
+        name = tomllib.loads((crate / "Cargo.toml").read_text())["package"]["name"]
+        if name in needed or not _FOREIGN.fullmatch(name):
+            continue
+        checksum = json.loads((crate / ".cargo-checksum.json").read_text())
+        for path in sorted(crate.rglob("*"), reverse=True):
+            if path.is_dir():
+                path.rmdir()
+            elif path.name != "Cargo.toml" or path.parent != crate:
+                path.unlink()
+        manifest = tomllib.loads((crate / "Cargo.toml").read_text())
+        library = crate / manifest.get("lib", {}).get("path", "src/lib.rs")
+        library.parent.mkdir(parents=True, exist_ok=True)
+        library.write_bytes(b"")
+        if build := manifest["package"].get("build"):
+            (crate / build).write_bytes(b"fn main() {}\n")
+        (crate / ".cargo-checksum.json").write_text(json.dumps({"files": {}, "package": checksum["package"]}))
 
 
 def _entries(tree, folder):

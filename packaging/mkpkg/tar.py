@@ -5,6 +5,7 @@ GNU tar headers, never pax ones: opkg silently extracts nothing from an archive 
 
 import gzip
 import io
+import lzma
 import tarfile
 
 from .model import DIRECTORY, FILE, LINK
@@ -40,3 +41,8 @@ def compress(data):
 def pack_gz(entries, epoch, prefix="./"):
     """`pack`, compressed."""
     return compress(pack(entries, epoch, prefix))
+
+
+def pack_xz(entries, epoch, prefix="./"):
+    """`pack`, compressed with xz."""
+    return lzma.compress(pack(entries, epoch, prefix), format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC64, preset=6)

@@ -69,8 +69,7 @@ rustup_has() {
 	[ -d "$sysroot/lib/rustlib/$1/lib" ]
 }
 
-# link STRIP PACKAGE BINARY: builds the program for $target. STRIP is no part of cargo's fingerprint of the crates
-# below, so a second link costs the link alone.
+# link STRIP PACKAGE BINARY: builds the program for $target. cargo keeps what it built for either STRIP apart.
 link() {
 	# shellcheck disable=SC2086 # words on purpose
 	(cd "$root" && CARGO_PROFILE_RELEASE_STRIP=$1 "$cargo" build --locked --release -p "$2" --bin "$3" \

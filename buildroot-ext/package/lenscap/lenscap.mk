@@ -6,7 +6,7 @@
 
 LENSCAP_VERSION = 0.1.0
 # "make packages" in Lenscap's tree puts the tarball there, crates included
-LENSCAP_SOURCE = lenscap-$(LENSCAP_VERSION).tar.gz
+LENSCAP_SOURCE = lenscap-$(LENSCAP_VERSION).tar.xz
 LENSCAP_SITE = $(BR2_EXTERNAL_LENSCAP_PATH)/dl
 LENSCAP_SITE_METHOD = file
 LENSCAP_LICENSE = MIT or Apache-2.0
