@@ -152,14 +152,20 @@ fn idle_agent_hardly_wakes() {
     let mut stand = stand("lifecycle::idle");
     // What follows the connection (TLS tickets, the gateway's first questions) is not idling yet.
     wait::measure_for(Duration::from_secs(3));
-    let pid = stand.agent.process.pid();
-    let (before, cpu_before) = (stat::voluntary_switches(pid), stat::cpu_seconds(pid));
+    let of_all = |read: fn(u32) -> u64| stand.agent.pids().into_iter().map(read).sum::<u64>();
+    let cpu_of_all = || stand.agent.pids().into_iter().map(stat::cpu_seconds).sum::<f64>();
+    let (before, cpu_before) = (of_all(stat::voluntary_switches), cpu_of_all());
     wait::measure_for(IDLE_WATCH);
-    let woke = stat::voluntary_switches(pid) - before;
+    let woke = of_all(stat::voluntary_switches) - before;
     println!(
-        "idle agent: {woke} wake-ups in {IDLE_WATCH:?}, {:.2} s CPU, {} KiB RSS",
-        stat::cpu_seconds(pid) - cpu_before,
-        stat::rss_kib(pid)
+        "idle agent: {woke} wake-ups in {IDLE_WATCH:?}, {:.2} s CPU, RSS of each process {:?} KiB",
+        cpu_of_all() - cpu_before,
+        stand
+            .agent
+            .pids()
+            .into_iter()
+            .map(stat::rss_kib)
+            .collect::<Vec<_>>()
     );
     assert!(
         woke <= MAX_IDLE_WAKEUPS,

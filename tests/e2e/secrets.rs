@@ -69,11 +69,9 @@ fn run(test: &str, log_level: &str) -> Run {
     agent.process.signal(Signal::SIGUSR1);
     agent.process.signal(Signal::SIGHUP);
     gateway.wait_online("front", ONLINE_LIMIT);
-    let (agent_cmdline, gateway_cmdline) = (
-        stat::cmdline(agent.process.pid()),
-        stat::cmdline(gateway.process.pid()),
-    );
-    let environment = stat::environ(agent.process.pid()) + &stat::environ(gateway.process.pid());
+    let of_agent = |read: fn(u32) -> String| agent.pids().into_iter().map(read).collect::<String>();
+    let (agent_cmdline, gateway_cmdline) = (of_agent(stat::cmdline), stat::cmdline(gateway.process.pid()));
+    let environment = of_agent(stat::environ) + &stat::environ(gateway.process.pid());
     assert_no_secret("the environment", &environment);
     agent.stop();
     assert_private_files(&dir);

@@ -112,7 +112,7 @@ fn watch(slow: &Slow, codec: Codec, record: &mut dyn FnMut(&Unit)) -> Seen {
             throttled = true;
         }
         if seen.rss_settled == 0 && now >= throttle_at + SETTLED {
-            seen.rss_settled = stat::rss_kib(slow.agent.process.pid());
+            seen.rss_settled = stat::rss_kib(slow.agent.network_pid());
         }
         let deadline = if throttled { end } else { throttle_at };
         let Some(frame) = client.next_frame(deadline).expect("media goes on") else {
@@ -139,7 +139,7 @@ fn watch(slow: &Slow, codec: Codec, record: &mut dyn FnMut(&Unit)) -> Seen {
             last_unit = Instant::now();
         }
     }
-    seen.rss_end = stat::rss_kib(slow.agent.process.pid());
+    seen.rss_end = stat::rss_kib(slow.agent.network_pid());
     client.teardown().expect("TEARDOWN");
     seen
 }

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use super::certs::{CertFiles, Pki};
 use super::dir::TestDir;
 use super::process::{Finished, Process};
-use super::{netns::Cable, tools};
+use super::{netns::Cable, stat, tools};
 
 /// How long an agent may take to drain and end after SIGTERM.
 pub const STOP_LIMIT: Duration = Duration::from_secs(15);
@@ -181,6 +181,19 @@ impl Agent {
             process: Process::start(dir, "agent", &command),
             config: path,
         }
+    }
+
+    /// The processes the agent consists of: the one that was started, and, where it keeps its privileges from its
+    /// network, the one with the network. At least one.
+    pub fn pids(&self) -> Vec<u32> {
+        let mut pids = vec![self.process.pid()];
+        pids.extend(stat::children(self.process.pid()));
+        pids
+    }
+
+    /// The process with the network.
+    pub fn network_pid(&self) -> u32 {
+        self.pids().last().copied().unwrap_or_else(|| self.process.pid())
     }
 
     /// The configuration file in use.

@@ -56,6 +56,23 @@ pub fn environ(pid: u32) -> String {
     String::from_utf8_lossy(&raw).replace('\0', "\n")
 }
 
+/// The processes it has started and that still run.
+pub fn children(pid: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").expect("/proc is mounted");
+    processes
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|&child| {
+            let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+            let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+            after_name
+                .split_whitespace()
+                .nth(1)
+                .and_then(|parent| parent.parse().ok())
+                == Some(pid)
+        })
+        .collect()
+}
+
 fn status_field(pid: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))
         .unwrap_or_else(|error| panic!("process {pid} is gone: {error}"));
