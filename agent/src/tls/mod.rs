@@ -1,6 +1,7 @@
 //! TLS to the gateway (TLS 1.3 and 1.2, RFC 8446 and 5246): one [`Client`] for each uplink, for the life of the
 //! process, or no session is resumed. No sockets here.
 
+mod cipher;
 mod der;
 mod explain;
 mod verifier;
@@ -8,11 +9,11 @@ mod verifier;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
@@ -32,11 +33,16 @@ const SESSION_HOSTS: usize = 16;
 const MAX_CA_FILE_BYTES: u64 = 1024 * 1024;
 /// rustls keeps at most this many tickets for a host.
 const MAX_TICKETS: usize = 8;
+/// Hosts known to want AES; one more displaces the oldest, which is then asked once more without.
+const MAX_AES_HOSTS: usize = 16;
 
 /// Makes TLS connections for one uplink.
 #[derive(Debug)]
 pub struct Client {
     config: Arc<ClientConfig>,
+    /// Where `config` offers no AES: the same with AES.
+    with_aes: Option<Arc<ClientConfig>>,
+    aes_hosts: Mutex<Vec<ServerName<'static>>>,
     verifier: Arc<Verifier>,
     sessions: Arc<ClientSessionMemoryCache>,
 }
@@ -60,40 +66,34 @@ impl Client {
     /// # Errors
     /// An unreadable CA file, or a key that TLS cannot use.
     pub fn new(uplink: &Uplink, identity: Option<&Identity>, clock: Arc<Clock>) -> Result<Self, TlsError> {
-        let provider = Arc::new(provider());
-        let roots = match &uplink.trust.ca_file {
-            Some(path) => roots_from_file(path)?,
-            None => RootCertStore {
-                roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-            },
-        };
-        let ca = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .build()
-            .map_err(|error| TlsError(format!("the CA certificates cannot be used: {error}")))?;
-        let verifier = Arc::new(Verifier::new(ca, Arc::clone(&clock)));
-        for endpoint in &uplink.endpoints {
-            // In the form in which the handshake will name it, or the pin would not be found and a CA be asked.
-            let name = server_name(endpoint.host())?;
-            for pin in &uplink.trust.pins {
-                verifier.pin_host(&name.to_str(), *pin);
-            }
-        }
-        let builder = ClientConfig::builder_with_details(provider, Arc::new(RustlsClock(clock)))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| TlsError(error.to_string()))?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(&verifier) as _);
-        let mut config = match (&uplink.auth, identity) {
-            (ClientAuth::Certificate, Some(identity)) => builder
-                .with_client_auth_cert(identity.cert_chain.clone(), identity.key.clone_key())
-                .map_err(|error| TlsError(format!("the client certificate cannot be used: {error}")))?,
-            _ => builder.with_no_client_auth(),
-        };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self::for_cpu(uplink, identity, clock, cipher::has_aes_instructions())
+    }
+
+    fn for_cpu(
+        uplink: &Uplink,
+        identity: Option<&Identity>,
+        clock: Arc<Clock>,
+        has_aes: bool,
+    ) -> Result<Self, TlsError> {
+        let verifier = Arc::new(verifier(uplink, Arc::clone(&clock))?);
         let sessions = Arc::new(ClientSessionMemoryCache::new(SESSION_HOSTS * MAX_TICKETS));
-        config.resumption = Resumption::store(Arc::clone(&sessions) as _);
+        let config = |provider: CryptoProvider| {
+            let mut config = client_config(provider, uplink, identity, &clock, &verifier)?;
+            config.resumption = Resumption::store(Arc::clone(&sessions) as _);
+            Ok::<_, TlsError>(Arc::new(config))
+        };
+        let (config, with_aes) = if has_aes {
+            (config(cipher::chacha20_and_aes())?, None)
+        } else {
+            (
+                config(cipher::chacha20())?,
+                Some(config(cipher::chacha20_and_aes())?),
+            )
+        };
         Ok(Self {
-            config: Arc::new(config),
+            config,
+            with_aes,
+            aes_hosts: Mutex::new(Vec::new()),
             verifier,
             sessions,
         })
@@ -104,17 +104,45 @@ impl Client {
     /// # Errors
     /// A host that is neither.
     pub fn connect(&self, host: &str) -> Result<ClientConnection, TlsError> {
-        ClientConnection::new(Arc::clone(&self.config), server_name(host)?)
-            .map_err(|error| TlsError(explain(&error)))
+        let name = server_name(host)?;
+        let wants_aes = self.lock_aes_hosts().contains(&name);
+        let config = self
+            .with_aes
+            .as_ref()
+            .filter(|_| wants_aes)
+            .unwrap_or(&self.config);
+        ClientConnection::new(Arc::clone(config), name).map_err(|error| TlsError(explain(&error)))
     }
 
-    /// From now on this host must have this key (a `Lenscap-Pin` that came with a redirect). Sessions with the host
-    /// that were agreed before are forgotten, as a resumed session shows no certificate.
+    /// Takes the error of a failed handshake with a host. True, once for each host, when it is worth another try at
+    /// once: this CPU has no AES instructions, so AES was not offered, and now it will be.
+    pub fn handle_failure(&self, host: &str, error: &rustls::Error) -> bool {
+        let Ok(name) = server_name(host) else {
+            return false;
+        };
+        let mut hosts = self.lock_aes_hosts();
+        if self.with_aes.is_none() || !cipher::may_lack_suites(error) || hosts.contains(&name) {
+            return false;
+        }
+        if hosts.len() == MAX_AES_HOSTS {
+            hosts.remove(0);
+        }
+        hosts.push(name);
+        true
+    }
+
+    fn lock_aes_hosts(&self) -> std::sync::MutexGuard<'_, Vec<ServerName<'static>>> {
+        self.aes_hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on this host must have this key (a `Lenscap-Pin` that came with a redirect). It changes nothing for
+    /// hosts that the configuration pins. Sessions with the host that were agreed before are forgotten, as a resumed
+    /// session shows no certificate.
     pub fn pin_host(&self, host: &str, pin: Pin) {
         let Ok(name) = server_name(host) else {
             return;
         };
-        if !self.verifier.pin_host(&name.to_str(), pin) {
+        if !self.verifier.pin_host(&name, pin) {
             return;
         }
         self.sessions.remove_tls12_session(&name);
@@ -126,23 +154,48 @@ impl Client {
     }
 }
 
-/// ring, with ChaCha20-Poly1305 before AES: few cameras have AES instructions.
-fn provider() -> CryptoProvider {
-    use ring::cipher_suite::*;
-    CryptoProvider {
-        cipher_suites: vec![
-            TLS13_CHACHA20_POLY1305_SHA256,
-            TLS13_AES_128_GCM_SHA256,
-            TLS13_AES_256_GCM_SHA384,
-            TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-            TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-            TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-            TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-            TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-            TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-        ],
-        ..ring::default_provider()
-    }
+/// Trusts what the configuration trusts. Its pins hold for the hosts of the endpoints.
+fn verifier(uplink: &Uplink, clock: Arc<Clock>) -> Result<Verifier, TlsError> {
+    let roots = match &uplink.trust.ca_file {
+        Some(path) => roots_from_file(path)?,
+        None => RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        },
+    };
+    let provider = Arc::new(cipher::chacha20_and_aes());
+    let ca = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|error| TlsError(format!("the CA certificates cannot be used: {error}")))?;
+    // In the form in which the handshake will name them, or a pin would not be found and a CA be asked.
+    let hosts = uplink
+        .endpoints
+        .iter()
+        .map(|endpoint| server_name(endpoint.host()));
+    let hosts = hosts.collect::<Result<_, _>>()?;
+    Ok(Verifier::new(ca, clock, hosts, uplink.trust.pins.clone()))
+}
+
+fn client_config(
+    provider: CryptoProvider,
+    uplink: &Uplink,
+    identity: Option<&Identity>,
+    clock: &Arc<Clock>,
+    verifier: &Arc<Verifier>,
+) -> Result<ClientConfig, TlsError> {
+    let time = Arc::new(RustlsClock(Arc::clone(clock)));
+    let builder = ClientConfig::builder_with_details(Arc::new(provider), time)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError(error.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::clone(verifier) as _);
+    let mut config = match (&uplink.auth, identity) {
+        (ClientAuth::Certificate, Some(identity)) => builder
+            .with_client_auth_cert(identity.cert_chain.clone(), identity.key.clone_key())
+            .map_err(|error| TlsError(format!("the client certificate cannot be used: {error}")))?,
+        _ => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
 
 fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
@@ -150,7 +203,7 @@ fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
         return Ok(ServerName::IpAddress(ip.into()));
     }
     // A certificate's names have no final dot (RFC 6066, section 3, for SNI).
-    let name = host.strip_suffix('.').unwrap_or(host).to_owned();
+    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     ServerName::try_from(name)
         .map_err(|_| TlsError("the endpoint's host is no name that TLS can check".into()))
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use lenscap_uplink::url::Url;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rcgen::{KeyUsagePurpose, date_time_ymd};
+use rustls::crypto::ring;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection, SupportedProtocolVersion};
 
@@ -524,4 +525,104 @@ fn ca_files_that_are_none() {
     std::fs::remove_file(&path).unwrap();
     let gone = Client::new(&uplink(HOST, Some(path), Vec::new()), None, good_clock(1)).unwrap_err();
     assert!(gone.to_string().contains("cannot read the CA file"));
+}
+
+#[test]
+fn a_redirect_adds_no_key_to_those_the_configuration_pins() {
+    let ca = Ca::new();
+    let (right, other) = (self_signed(-10, 10), self_signed(-10, 10));
+    let client = client(&ca, vec![right.pin()], &good_clock(1));
+    client.pin_host(HOST, other.pin());
+    refused(&client, &other, "not the pinned one");
+    assert!(shake(&client, HOST, &right.server()).is_ok());
+}
+
+#[test]
+fn many_pins_and_endpoints_leave_no_endpoint_unpinned() {
+    let ca = Ca::new();
+    let mut uplink = uplink(HOST, Some(ca.file()), (0..32).map(|n| Pin([n; 32])).collect());
+    for n in 0..8 {
+        let text = format!("https://gw{n}.example.net/u");
+        uplink.endpoints.insert(0, Url::parse(&text).unwrap());
+    }
+    let client = Client::new(&uplink, None, good_clock(1)).unwrap();
+    for n in 0..100 {
+        client.pin_host(&format!("s{n}.example.net"), Pin([n; 32]));
+    }
+    refused(&client, &ca.issue(-10, 10), "not the pinned one");
+}
+
+/// A server that takes AES alone.
+fn aes_server(leaf: &Leaf, version: &'static SupportedProtocolVersion) -> Arc<ServerConfig> {
+    let mut provider = ring::default_provider();
+    provider
+        .cipher_suites
+        .retain(|suite| format!("{:?}", suite.suite()).contains("AES"));
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf.key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(leaf.chain.clone(), key);
+    Arc::new(config.unwrap())
+}
+
+/// What a client on a CPU with or without AES instructions says, as a server sees it.
+fn client_on(ca: &Ca, has_aes: bool) -> Client {
+    Client::for_cpu(
+        &uplink(HOST, Some(ca.file()), Vec::new()),
+        None,
+        good_clock(1),
+        has_aes,
+    )
+    .unwrap()
+}
+
+#[test]
+fn without_aes_instructions_chacha20_is_offered_alone() {
+    let ca = Ca::new();
+    let leaf = ca.issue(-10, 10);
+    // A server with a taste of its own: AES before ChaCha20, as most have it.
+    let mut server = ServerConfig::clone(&leaf.server());
+    server.ignore_client_order = true;
+    let server = Arc::new(server);
+    for (has_aes, expected) in [(false, "CHACHA20"), (true, "AES")] {
+        let (connection, _) = shake(&client_on(&ca, has_aes), HOST, &server).unwrap();
+        let suite = format!("{:?}", connection.negotiated_cipher_suite().unwrap().suite());
+        assert!(suite.contains(expected), "{suite}");
+    }
+}
+
+#[test]
+fn a_server_without_chacha20_is_asked_again_with_aes() {
+    let ca = Ca::new();
+    let leaf = ca.issue(-10, 10);
+    for version in rustls::ALL_VERSIONS {
+        let server = aes_server(&leaf, version);
+        assert!(shake(&client_on(&ca, true), HOST, &server).is_ok());
+        let client = client_on(&ca, false);
+        let refused = rustls::Error::AlertReceived(rustls::AlertDescription::HandshakeFailure);
+        assert_eq!(shake(&client, HOST, &server).map(|_| ()), Err(explain(&refused)));
+        assert!(!client.handle_failure(HOST, &rustls::Error::DecryptError));
+        assert!(client.handle_failure("GW.example.net.", &refused));
+        assert!(!client.handle_failure(HOST, &refused));
+        let (first, _) = shake(&client, HOST, &server).unwrap();
+        assert_eq!(first.handshake_kind(), Some(HandshakeKind::Full));
+        let (second, _) = shake(&client, HOST, &server).unwrap();
+        assert_eq!(second.handshake_kind(), Some(HandshakeKind::Resumed));
+    }
+    assert!(!client_on(&ca, true).handle_failure(
+        HOST,
+        &rustls::Error::AlertReceived(rustls::AlertDescription::HandshakeFailure)
+    ));
+}
+
+#[test]
+fn hosts_that_want_aes_are_bounded() {
+    let client = client_on(&Ca::new(), false);
+    let refused = rustls::Error::AlertReceived(rustls::AlertDescription::InsufficientSecurity);
+    for n in 0..100 {
+        assert!(client.handle_failure(&format!("s{n}.example.net"), &refused));
+    }
+    assert_eq!(client.lock_aes_hosts().len(), MAX_AES_HOSTS);
 }

@@ -14,15 +14,19 @@ use super::der;
 use crate::clock::Clock;
 use crate::config::Pin;
 
-/// The most pins: those of the configuration and those that came with redirects.
-const MAX_PINS: usize = 64;
+/// The most pins that came with redirects and are kept.
+const MAX_LEARNED_PINS: usize = 64;
 
 /// The verifier of one uplink.
 #[derive(Debug)]
 pub(super) struct Verifier {
     ca: Arc<WebPkiServerVerifier>,
-    pins: Mutex<Vec<(String, Pin)>>,
     clock: Arc<Clock>,
+    /// The hosts of the endpoints, for which the configuration's pins hold, if there are any.
+    hosts: Vec<ServerName<'static>>,
+    pins: Vec<Pin>,
+    /// Pins that came with redirects, the oldest first. They never add to the configuration's.
+    learned: Mutex<Vec<(ServerName<'static>, Pin)>>,
 }
 
 /// What this verifier refuses and rustls has no word for.
@@ -58,40 +62,49 @@ impl From<Refused> for Error {
 }
 
 impl Verifier {
-    pub(super) fn new(ca: Arc<WebPkiServerVerifier>, clock: Arc<Clock>) -> Self {
+    pub(super) fn new(
+        ca: Arc<WebPkiServerVerifier>,
+        clock: Arc<Clock>,
+        hosts: Vec<ServerName<'static>>,
+        pins: Vec<Pin>,
+    ) -> Self {
         Self {
             ca,
-            pins: Mutex::new(Vec::new()),
             clock,
+            hosts,
+            pins,
+            learned: Mutex::new(Vec::new()),
         }
     }
 
-    /// Adds a pin for a host. `false` if the host had it already.
-    pub(super) fn pin_host(&self, host: &str, pin: Pin) -> bool {
-        let host = host.to_ascii_lowercase();
-        let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
-        if pins
-            .iter()
-            .any(|(pinned, known)| *pinned == host && *known == pin)
-        {
+    /// Adds a redirect's pin for a host. `false` if nothing changes: the host had it already, or the configuration
+    /// pins it, and no gateway may widen that.
+    pub(super) fn pin_host(&self, host: &ServerName<'static>, pin: Pin) -> bool {
+        let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = learned.iter().any(|(known, at)| known == host && *at == pin);
+        if is_known || self.is_pinned_by_configuration(host) {
             return false;
         }
-        if pins.len() == MAX_PINS {
-            // The configured ones stand first; a host that loses its pin needs a CA again, so nothing opens.
-            pins.pop();
+        if learned.len() == MAX_LEARNED_PINS {
+            // A host that loses its pin needs a CA again, so nothing opens.
+            learned.remove(0);
         }
-        pins.push((host, pin));
+        learned.push((host.clone(), pin));
         true
     }
 
+    fn is_pinned_by_configuration(&self, host: &ServerName<'_>) -> bool {
+        !self.pins.is_empty() && self.hosts.iter().any(|known| known == host)
+    }
+
     /// The host's pins, if it has any.
-    fn pins_of(&self, name: &ServerName<'_>) -> Vec<Pin> {
-        let host = name.to_str();
-        let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
-        pins.iter()
-            .filter(|(pinned, _)| pinned.eq_ignore_ascii_case(&host))
-            .map(|(_, pin)| *pin)
-            .collect()
+    fn pins_of(&self, host: &ServerName<'_>) -> Vec<Pin> {
+        if self.is_pinned_by_configuration(host) {
+            return self.pins.clone();
+        }
+        let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_host = learned.iter().filter(|(known, _)| known == host);
+        of_host.map(|(_, pin)| *pin).collect()
     }
 
     /// A CA must vouch for the chain; the dates are judged as the clock allows.

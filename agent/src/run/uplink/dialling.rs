@@ -240,6 +240,13 @@ fn handshake(target: Target, mut io: Box<TlsIo>, deadline: Duration, cx: &mut Cx
     match exchange(&mut io, cx.scratch, STAGE) {
         Ok(plain) if plain.is_empty() => {}
         Ok(_) => return Attempt::Failed(DialFailure::Early),
+        Err(DialFailure::Tls(error)) if cx.client.handle_failure(target.url.host(), &error) => {
+            log::debug!("the gateway does not take ChaCha20-Poly1305 alone; trying again with AES");
+            return match Dialling::new(cx.shared, cx.now, target) {
+                Ok(again) => again.advance(cx),
+                Err(failure) => Attempt::Failed(failure),
+            };
+        }
         Err(failure) => return Attempt::Failed(failure),
     }
     if io.is_handshaking() {
