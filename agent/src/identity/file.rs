@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use crate::files;
+use crate::{files, sys};
 
 /// The largest certificate or key file, in bytes.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -17,12 +17,8 @@ pub(super) fn create(path: &Path, contents: &[u8]) -> io::Result<()> {
     if !dir.is_dir() {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }
-    let temporary = path.with_extension("new");
-    // What a power failure left behind; it was never in use.
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    // Of this call's own, so that starts at the same time do not publish each other's halves.
+    let temporary = path.with_extension(format!("{:016x}.new", u64::from_ne_bytes(sys::random()?)));
     let result = write(&temporary, contents).and_then(|()| publish(&temporary, path));
     let _ = fs::remove_file(&temporary);
     result?;

@@ -16,6 +16,9 @@ use crate::config::{ClientAuth, Level, LogTarget, Pin, Trust, Uplink};
 fn agent(dir: &Path) -> AgentConfig {
     AgentConfig {
         state_dir: dir.to_owned(),
+        run_dir: "/nonexistent".into(),
+        user: "lenscap".into(),
+        group: None,
         log: LogTarget::Stderr,
         log_level: log::LevelFilter::Info,
         serial: None,
@@ -300,4 +303,24 @@ fn a_folder_that_cannot_be_made_is_named() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("/dev/null/state/identity.pem"), "{error}");
+}
+
+#[test]
+fn starts_at_the_same_time_agree_on_one_identity() {
+    for _ in 0..50 {
+        let dir = tempfile::tempdir().unwrap();
+        let agent = agent(dir.path());
+        let barrier = std::sync::Barrier::new(4);
+        let fingerprints: Vec<String> = std::thread::scope(|scope| {
+            let start = || {
+                barrier.wait();
+                load_or_create(&agent).unwrap().fingerprint
+            };
+            let starts: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
+            starts.into_iter().map(|start| start.join().unwrap()).collect()
+        });
+        let kept = load_or_create(&agent).unwrap().fingerprint;
+        assert!(fingerprints.iter().all(|fingerprint| *fingerprint == kept));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
 }
