@@ -1,8 +1,8 @@
 //! The syntax of UCI files: sections, options and lists, with where each word stands.
 //!
 //! As `uci` reads them: words are bare, 'single' (nothing is special in them) or "double" quoted (a backslash takes
-//! the next character as it is), pieces that touch are one word, `#` starts a comment at the start of a word, `;`
-//! ends a statement. Unlike in `uci` a quoted value may not span lines: no option here has such a value, and a
+//! the next character as it is), pieces that touch are one word, `#` outside quotes starts a comment, `;` ends a
+//! statement. Unlike in `uci` a quoted value may not span lines: no option here has such a value, and a
 //! forgotten quote is then reported where it is.
 
 use super::diagnostic::Position;
@@ -208,7 +208,7 @@ impl Lexer<'_> {
             match c {
                 '\'' => self.quoted('\'', &mut text)?,
                 '"' => self.quoted('"', &mut text)?,
-                ';' => break,
+                ';' | '#' => break,
                 c if c.is_whitespace() => break,
                 '\\' => self.escaped(&mut text)?,
                 c => {
@@ -329,7 +329,9 @@ mod tests {
             ("a\\ b", "a b"),
             ("'it'\\''s'", "it's"),
             ("'a'\"b\"c", "abc"),
-            ("a#b", "a#b"),
+            ("a#b", "a"),
+            ("'a'#b", "a"),
+            ("'a#b'\\#\"#\"", "a#b##"),
             ("''", ""),
             ("é", "é"),
         ] {
