@@ -25,7 +25,7 @@ const FACILITY: u8 = 3;
 /// level alone.
 pub fn init(target: LogTarget, level: LevelFilter) {
     let logger: Box<dyn Log> = match target {
-        LogTarget::Stderr => stderr_logger(),
+        LogTarget::Stderr => line_logger(io::stderr()),
         LogTarget::Syslog => Box::new(Syslog::new(PathBuf::from(DEV_LOG))),
     };
     // A second call fails here, and that is right.
@@ -34,7 +34,7 @@ pub fn init(target: LogTarget, level: LevelFilter) {
 }
 
 /// simplelog formats; the time comes from our own 64-bit clock.
-fn stderr_logger() -> Box<dyn Log> {
+fn line_logger(out: impl Write + Send + 'static) -> Box<dyn Log> {
     let mut config = ConfigBuilder::new();
     config
         .set_time_level(LevelFilter::Off)
@@ -42,7 +42,41 @@ fn stderr_logger() -> Box<dyn Log> {
         .set_location_level(LevelFilter::Off)
         .set_target_level(LevelFilter::Debug)
         .set_level_padding(LevelPadding::Right);
-    WriteLogger::new(LevelFilter::Trace, config.build(), Lines::new(io::stderr()))
+    let logger = WriteLogger::new(LevelFilter::Trace, config.build(), Lines::new(out));
+    Box::new(OneLine(logger))
+}
+
+/// Keeps a record on one line, whatever a peer put into it.
+struct OneLine(Box<dyn Log>);
+
+impl Log for OneLine {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let text = record.args().to_string();
+        if !text.contains(char::is_control) {
+            return self.0.log(record);
+        }
+        let text: String = printable(&text).collect();
+        self.0.log(
+            &Record::builder()
+                .metadata(record.metadata().clone())
+                .module_path(record.module_path())
+                .args(format_args!("{text}"))
+                .build(),
+        );
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+}
+
+/// Line ends and terminal escapes are no part of a message.
+fn printable(text: &str) -> impl Iterator<Item = char> + '_ {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c })
 }
 
 /// Puts a time before each line, and writes each line at once.
@@ -166,7 +200,7 @@ fn syslog_line(level: Level, text: &str) -> Vec<u8> {
     };
     let head = format!("<{}>lenscap[{}]: ", FACILITY * 8 + severity, std::process::id());
     let mut line = head.into_bytes();
-    for c in text.chars().map(|c| if c.is_control() { ' ' } else { c }) {
+    for c in printable(text) {
         if line.len() + c.len_utf8() > MAX_SYSLOG_BYTES {
             break;
         }
@@ -281,6 +315,33 @@ mod tests {
         for (line, end) in written.iter().zip(["Z [INFO ] a\n", "Z [WARN ] b\n"]) {
             assert!(line.starts_with("20") && line.ends_with(end), "{line}");
         }
+    }
+
+    #[test]
+    fn what_a_peer_says_is_one_line_without_controls() {
+        #[derive(Clone, Default)]
+        struct Shared(std::sync::Arc<Mutex<Vec<u8>>>);
+        impl Write for Shared {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let written = Shared::default();
+        let logger = line_logger(written.clone());
+        log(
+            &*logger,
+            Level::Warn,
+            "a\n2026-11-22T10:30:00Z [ERROR] b\r\u{1b}[2Jc",
+        );
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert!(
+            text.ends_with("a 2026-11-22T10:30:00Z [ERROR] b  [2Jc\n"),
+            "{text}"
+        );
+        assert_eq!(text.chars().filter(|c| c.is_control()).count(), 1);
     }
 
     proptest! {
