@@ -1,7 +1,7 @@
 //! resolv.conf(5) and hosts(5). Lines that make no sense are passed over, as every resolver does.
 
 use core::time::Duration;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use super::message::Name;
 
@@ -73,9 +73,15 @@ fn option(conf: &mut ResolvConf, word: &str) {
     }
 }
 
-/// An address; a link-local one may have a numeric zone.
+/// An address; a link-local one may have a numeric zone. The unspecified address means this machine, and this machine
+/// answers from its loopback address.
 fn server(text: &str) -> Option<SocketAddr> {
     if let Ok(ip) = text.parse::<IpAddr>() {
+        let ip = match ip {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
         return Some(SocketAddr::new(ip, PORT));
     }
     let (ip, zone) = text.split_once('%')?;
@@ -124,6 +130,13 @@ mod tests {
             assert_eq!(conf.servers, ["127.0.0.1:53".parse().unwrap()]);
             assert!(conf.timeout >= Duration::from_secs(1) && conf.attempts >= 1);
         }
+    }
+
+    #[test]
+    fn the_unspecified_address_means_this_machine() {
+        let conf = resolv_conf("nameserver 0.0.0.0\nnameserver ::\n");
+        let servers: Vec<_> = conf.servers.iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["127.0.0.1:53", "[::1]:53"]);
     }
 
     #[test]
