@@ -32,8 +32,8 @@ impl Secret {
     pub fn read(path: &Path) -> Result<Self, String> {
         let shown = path.display();
         let bytes = files::read(path, MAX_SECRET_BYTES as u64 + 1)
-            .map_err(|error| format!("cannot read {shown}: {error}"))?;
-        let text = String::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8"))?;
+            .map_err(|error| format!("cannot open {shown}: {error}"))?;
+        let text = String::from_utf8(bytes).map_err(|_| format!("cannot read {shown}: it is not UTF-8"))?;
         let whole = Self(text);
         if whole.0.len() > MAX_SECRET_BYTES {
             return Err(format!(

@@ -18,6 +18,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Runs the agent's process.
 #[must_use]
 pub fn main() -> ExitCode {
+    sys::close_inherited();
     let Some(link) = Link::from_stdin() else {
         eprintln!("lenscap: this command is for `lenscap run` alone");
         return ExitCode::from(EXIT_USAGE);

@@ -164,6 +164,23 @@ pub fn die_with_parent(parent: u32) -> io::Result<()> {
     }
 }
 
+/// Closes every descriptor but the first three: what an init script or a shell has left open, a folder outside the
+/// agent's root for example. Nothing of this process may be open yet.
+pub fn close_inherited() {
+    const FIRST: libc::c_uint = 3;
+    // Old kernels' programs have no more, and a system call for each of a million would take a second.
+    const LAST: libc::c_int = 1023;
+    // Linux 5.9 and later.
+    // SAFETY: the process has just started and owns no descriptor from `FIRST` on.
+    if unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, 0) } == 0 {
+        return;
+    }
+    for fd in FIRST as libc::c_int..=LAST {
+        // SAFETY: as above; a number that is not open is an error without effect.
+        unsafe { libc::close(fd) };
+    }
+}
+
 /// Names this process in `ps`: started from `/proc/self/exe` it would be `exe`.
 pub fn set_process_name(name: &std::ffi::CStr) {
     // A name is a convenience.
