@@ -227,7 +227,7 @@ fn uplink(section: &Section, name: String, sink: &mut Sink) -> Option<Uplink> {
     let pins = reader.parsed_list("pin", MAX_LIST, Pin::parse);
     let auth = match reader.secret_file("token_file") {
         Some(token_file) => {
-            if let Err(message) = Secret::read(&token_file) {
+            if let Err(message) = Secret::read(&token_file).and_then(|token| bearer(&token)) {
                 reader.sink.error(position, format!("`token_file`: {message}"));
             }
             ClientAuth::Bearer { token_file }
@@ -250,6 +250,15 @@ fn uplink(section: &Section, name: String, sink: &mut Sink) -> Option<Uplink> {
         auth,
         level,
     })
+}
+
+/// What `Authorization: Bearer` can carry unchanged (RFC 6750, section 2.1, and a little more).
+fn bearer(token: &Secret) -> Result<(), String> {
+    if token.expose().bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(())
+    } else {
+        Err("a token has no blanks and only ASCII characters".into())
+    }
 }
 
 fn profile(section: &Section, name: String, sink: &mut Sink) -> Option<Profile> {

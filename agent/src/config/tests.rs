@@ -350,6 +350,21 @@ fn secrets_that_everyone_may_read_are_warned_of() {
 }
 
 #[test]
+fn a_token_that_no_header_can_carry_is_refused() {
+    let files = Files::new();
+    for bad in ["s3c ret\n", "s3crét\n", "s3cret \n"] {
+        let token = files.write("token", bad, 0o600);
+        let text = GOOD.replace(
+            "config profile",
+            &format!("option token_file '{}'\nconfig profile", token.display()),
+        );
+        let found = files.errors(text);
+        assert_one(&found, "1:8", "no blanks");
+        assert!(!found[0].contains("s3c"), "{found:?}");
+    }
+}
+
+#[test]
 fn an_empty_token_or_another_device_is_seen() {
     let files = Files::new();
     let token = files.write("token", "\n", 0o600);
