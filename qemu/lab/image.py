@@ -177,6 +177,7 @@ class Rootfs:
         for name in ("main.h264", "sub.h264", "image.jpg"):
             shutil.copy2(media() / name, self.dir / "usr/share/camera" / name)
         self.write("etc/camera/password", CAMERA_PASSWORD + "\n", 0o600)
+        self.write("etc/camera/watchdog", self.variant.watchdog + "\n")
 
 
 def initramfs(variant: Variant, modules: Modules, archive: Archive, path: Path) -> None:
@@ -218,9 +219,9 @@ def disk(squashfs: Path, overlay_bytes: int, path: Path) -> None:
 def fingerprint(variant: Variant) -> str:
     """Changes whenever the image would."""
     digest = hashlib.sha256(repr(variant).encode())
-    sources = sorted(path for folder in (paths.GUEST, paths.QEMU / "lab") for path in folder.rglob("*")
-                     if path.is_file() and path.name in ("image.py", "initramfs.py") or paths.GUEST in path.parents and path.is_file())
-    for path in (*sources, simcam(variant)):
+    sources = [path for path in sorted(paths.GUEST.rglob("*")) if path.is_file()]
+    own = [paths.QEMU / "lab" / name for name in ("image.py", "initramfs.py")]
+    for path in (*sources, *own, simcam(variant)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

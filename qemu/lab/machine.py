@@ -3,7 +3,6 @@
 Every wait is for text or for a process' end; nothing sleeps. The console is logged whole.
 """
 
-import os
 import re
 import select
 import shutil
@@ -71,8 +70,9 @@ def qemu_version() -> str:
 class Console:
     """One end of the guest's serial line."""
 
-    def __init__(self, path: Path, process: subprocess.Popen):
+    def __init__(self, path: Path, process: subprocess.Popen, log: Path):
         self.process = process
+        self.log = log
         self.buffer = ""
         self._socket = socket.socket(socket.AF_UNIX)
         deadline = time.monotonic() + 10
@@ -102,6 +102,8 @@ class Console:
 
     def _read(self) -> bool:
         data = self._socket.recv(65536)
+        with self.log.open("ab") as out:
+            out.write(data.replace(b"\r\n", b"\n"))
         self.buffer = (self.buffer + data.decode("utf-8", "replace").replace("\r", ""))[-KEPT_BYTES:]
         return bool(data)
 
@@ -124,7 +126,7 @@ class Console:
 class Machine:
     """A booted camera. Its disk is a copy, which survives `cut_power` and `boot`."""
 
-    def __init__(self, image: Image, log: Path, network: Network, append: str = "", scratch: Path | None = None):
+    def __init__(self, image: Image, log: Path, network: Network, append: str = "", disk: Path | None = None):
         self.image = image
         self.variant = image.variant
         self.network = network
@@ -132,23 +134,29 @@ class Machine:
         self.log = log
         self.boots = 0
         self.boot_seconds = 0.0
-        self._own_scratch = scratch is None
-        self.scratch = scratch or Path(tempfile.mkdtemp(prefix="lenscap-qemu-"))
+        self.scratch = Path(tempfile.mkdtemp(prefix="lenscap-qemu-"))
         self.disk = self.scratch / "disk.img"
         self._process: subprocess.Popen | None = None
         self.console: Console | None = None
         self._command = 0
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.unlink(missing_ok=True)
-        subprocess.run(["cp", "--sparse=always", str(image.disk), str(self.disk)], check=True)
+        self.log_to(log)
+        copy_disk(disk or image.disk, self.disk)
 
     def __enter__(self) -> "Machine":
         return self
 
     def __exit__(self, *_) -> None:
         self.cut_power()
-        if self._own_scratch:
-            shutil.rmtree(self.scratch, ignore_errors=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def log_to(self, log: Path) -> None:
+        """From now on the console is logged there, in a new file."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.unlink(missing_ok=True)
+        self.log = log
+        if self.console is not None:
+            self.console.drain()
+            self.console.log = log
 
     def _arguments(self) -> list[str]:
         variant = self.variant
@@ -156,7 +164,7 @@ class Machine:
         arguments = [
             "qemu-system-arm", *variant.machine, "-kernel", str(self.image.kernel), "-initrd", str(self.image.initramfs),
             "-append", append, "-display", "none", "-monitor", "none", "-no-user-config",
-            "-chardev", f"socket,id=c0,path={self.scratch}/console,server=on,wait=on,logfile={self.log},logappend=on",
+            "-chardev", f"socket,id=c0,path={self.scratch}/console,server=on,wait=on",
             "-serial", "chardev:c0",
         ]
         if self.image.dtb:
@@ -179,7 +187,7 @@ class Machine:
         with open(self.scratch / "qemu.log", "ab") as errors:
             self._process = subprocess.Popen(self._arguments(), stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
         try:
-            self.console = Console(self.scratch / "console", self._process)
+            self.console = Console(self.scratch / "console", self._process, self.log)
         except GuestError as error:
             text = (self.scratch / "qemu.log").read_text(encoding="utf-8", errors="replace")
             self.cut_power()
@@ -281,8 +289,6 @@ class Machine:
         return self._process is not None and self._process.poll() is None
 
 
-def copy_for_reading(source: Path, target: Path) -> None:
-    """Copies a file that QEMU may still write."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
-    os.utime(target)
+def copy_disk(source: Path, target: Path) -> None:
+    """Copies a disk image, leaving its holes."""
+    subprocess.run(["cp", "--sparse=always", str(source), str(target)], check=True)

@@ -7,7 +7,8 @@ ROOT = Path(__file__).resolve().parents[2]
 QEMU = ROOT / "qemu"
 GUEST = QEMU / "guest"
 OUT = ROOT / "out" / "qemu"
-DIST = ROOT / "dist"
+# Where the packages lie.
+DIST = Path(os.environ.get("LENSCAP_DIST", ROOT / "dist"))
 CROSS = ROOT / "target" / "cross"
 # Downloads and what is unpacked from them: outside the tree, shared by all checkouts.
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lenscap-qemu"

@@ -1,6 +1,6 @@
 """The emulated cameras: what differs between them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .debs import Wanted
 
@@ -45,11 +45,11 @@ class Variant:
     telnet: bool = False
     machine: tuple = ("-M", "virt", "-cpu", "cortex-a7", "-m", "64M")
     disk: str = "vda"
+    watchdog: str = "/dev/watchdog"
     append: str = "mem=48M"
     dtb: str | None = None
     raspi: bool = False
     overlay_mib: int = 24
-    binaries: tuple = field(default=())
 
 
 VENDOR = Variant(
@@ -85,8 +85,12 @@ V6 = Variant(
     boot_modules=DISK_MODULES + ("cdc_ether",),
     machine=("-M", "raspi0"),
     disk="mmcblk0p",
+    modules=("softdog",),
+    # The board's own comes first, and QEMU resets the machine as soon as somebody starts it.
+    watchdog="/dev/watchdog1",
+    # QEMU puts the initramfs at 128 MiB, whence the second piece of memory.
     # QEMU has no power domains of this board: their driver would wait for ever.
-    append="mem=48M initcall_blacklist=bcm2835_power_driver_init dwc_otg.fiq_enable=0",
+    append="mem=48M@0 mem=4M@0x8000000 cma=4M initcall_blacklist=bcm2835_power_driver_init",
     dtb="bcm2835-rpi-zero.dtb",
     raspi=True,
 )

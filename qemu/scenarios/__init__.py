@@ -1,0 +1,28 @@
+"""What each emulated camera must show. A scenario is a function that takes the lab, says what it saw, and raises when
+something is not as it must be. Those of LIFE run in this order on one camera; those of TROUBLE each on a fresh one.
+"""
+
+from . import life, selfkeeping, trouble, watching
+
+# Name, function, variants (None: all).
+LIFE = (
+    ("install", life.install, None),
+    ("boot", life.boot, None),
+    ("network", watching.network, None),
+    ("memory", watching.memory, None),
+    ("idle", watching.idle, ("vendor", "v6")),
+    ("kill-agent", selfkeeping.kill_agent, None),
+    ("kill-monitor", selfkeeping.kill_monitor, None),
+    ("stop", life.stop, None),
+    ("upgrade", life.upgrade, None),
+    ("remove", life.remove, None),
+)
+TROUBLE = (
+    ("full-flash-install", trouble.full_flash_install, ("vendor",)),
+    ("full-flash-start", trouble.full_flash_start, ("vendor",)),
+    ("read-only-etc", trouble.read_only_etc, ("vendor",)),
+    ("damaged-config", trouble.damaged_config, ("vendor",)),
+    ("no-resolver-no-ipv6", trouble.no_resolver_no_ipv6, ("vendor", "modern")),
+    ("old-kernel", trouble.old_kernel, ("vendor", "v6")),
+    ("no-entropy", trouble.no_entropy, ("vendor",)),
+)

@@ -1,0 +1,140 @@
+"""What the agent opens, how much memory it takes, how often it wakes."""
+
+import json
+import re
+
+from lab.lab import GUEST_ADDRESS, Lab, kib
+from lab.machine import UPLINK_ADDRESS, UPLINK_PORT
+from lab.pcap import conversations
+
+IDLE_SECONDS = 60
+IDLE_WAKEUPS_A_MINUTE = 6
+WATCH_SECONDS = 15
+IDLE_KIB = 3 * 1024
+WATCHED_KIB = 5 * 1024
+# What a camera's own network code sends: leases, names, neighbours, multicast groups.
+HARMLESS = re.compile(
+    rf"arp|udp (255\.255\.255\.255|10\.0\.2\.2):67|ipv6 \S+ ff02:.*|ipv6 icmpv6 \S+|igmp .*"
+    rf"|udp 10\.0\.2\.3:53")
+ALLOWED = re.compile(rf"tcp {re.escape(UPLINK_ADDRESS)}:{UPLINK_PORT}( syn)?")
+CAMERA_PORTS = {"127.0.0.1:554", "127.0.0.1:80"}
+LISTEN = "0A"
+
+
+def _address(field: str) -> str:
+    """An address of /proc/net/tcp, little-endian hex."""
+    host, port = field.split(":")
+    if len(host) == 8:
+        dotted = ".".join(str(byte) for byte in reversed(bytes.fromhex(host)))
+        return f"{dotted}:{int(port, 16)}"
+    return f"[{host}]:{int(port, 16)}"
+
+
+def sockets(lab: Lab) -> dict[str, list[str]]:
+    """The agent's sockets by inode: kind, local, remote, state; judged by /proc alone."""
+    machine = lab.machine
+    inodes = set()
+    for pid in lab.processes(machine):
+        links = machine.run(f"ls -l /proc/{pid}/fd").output
+        inodes |= set(re.findall(r"socket:\[(\d+)\]", links))
+    found = {}
+    for kind in ("tcp", "tcp6", "udp", "udp6", "raw", "raw6", "packet"):
+        table = machine.run(f"cat /proc/net/{kind} 2>/dev/null").output
+        for line in table.splitlines()[1:]:
+            fields = line.split()
+            inode = fields[8] if kind == "packet" else fields[9] if len(fields) > 9 else ""
+            if inode in inodes:
+                if kind == "packet":
+                    found[inode] = [kind, "", "", ""]
+                else:
+                    found[inode] = [kind, _address(fields[1]), _address(fields[2]), fields[3]]
+    return found
+
+
+def network(lab: Lab) -> None:
+    """With two profiles watched the agent has its uplink and the camera's own ports open, and nothing listens.
+
+    The capture holds everything the guest sent since it was switched on.
+    """
+    machine = lab.installed_machine(pcap=True)
+    machine.boot()
+    lab.gateway.wait_online()
+    lab.watch_ok()
+    viewers = [lab.gateway.watch(profile, WATCH_SECONDS, lab.folder / f"net-{profile}.json") for profile in ("main", "sub")]
+    try:
+        machine.wait_for("[ $(grep -c 127.0.0.1:554 /dev/null; netstat -tn | grep -c '127.0.0.1:554 *ESTABLISHED') -ge 2 ]", 10)
+        found = sockets(lab)
+    finally:
+        for viewer in viewers:
+            viewer.wait(60)
+    remotes = sorted({f"{kind} {remote}" for kind, _, remote, _ in found.values()})
+    lab.check(all(state != LISTEN for kind, _, _, state in found.values() if kind.startswith("tcp")), f"the agent listens: {found}")
+    wanted = {f"tcp {UPLINK_ADDRESS}:{UPLINK_PORT}"} | {f"tcp {port}" for port in CAMERA_PORTS}
+    lab.check(f"tcp {UPLINK_ADDRESS}:{UPLINK_PORT}" in remotes, f"no uplink among {remotes}")
+    lab.check(set(remotes) <= wanted, f"the agent opened more: {remotes}")
+    lab.say(f"sockets of the agent while two profiles play: {', '.join(remotes)}; none listens")
+    machine.cut_power()
+    sent = conversations(lab.pcap_path(), GUEST_ADDRESS)
+    others = {what: count for what, count in sent.items() if not ALLOWED.fullmatch(what) and not HARMLESS.fullmatch(what)}
+    lab.check(not others, f"the guest sent more: {others}")
+    lab.check(sent[f"tcp {UPLINK_ADDRESS}:{UPLINK_PORT} syn"] >= 1, "no connection to the uplink in the capture")
+    total = sum(sent.values())
+    lab.say(f"{total} frames left the guest: " + ", ".join(f"{what} {count}" for what, count in sorted(sent.items())))
+    machine.boot()
+    lab.gateway.wait_online(online=True)
+
+
+def _memory(lab: Lab) -> tuple[dict[int, tuple[int, int]], int]:
+    """(RSS, peak) by process, and the proportional set of all of them, in KiB."""
+    machine = lab.machine
+    each = {}
+    shared = 0
+    for pid in lab.processes(machine):
+        status = machine.check(f"cat /proc/{pid}/status")
+        each[pid] = (kib(status, "VmRSS"), kib(status, "VmHWM"))
+        shared += kib(machine.check(f"cat /proc/{pid}/smaps_rollup"), "Pss")
+    return each, shared
+
+
+def memory(lab: Lab) -> None:
+    """RSS at rest and with two profiles watched."""
+    machine = lab.machine
+    lab.gateway.wait_online()
+    idle, idle_shared = _memory(lab)
+    lab.check(bool(idle), "the agent does not run")
+    viewers = [lab.gateway.watch(profile, WATCH_SECONDS, lab.folder / f"mem-{profile}.json") for profile in ("main", "sub")]
+    machine.wait_for("[ $(netstat -tn | grep -c '127.0.0.1:554 *ESTABLISHED') -ge 2 ]", 10)
+    for viewer in viewers:
+        viewer.wait(WATCH_SECONDS * 4)
+    watched, watched_shared = _memory(lab)
+    gaps = []
+    for profile in ("main", "sub"):
+        report = json.loads((lab.folder / f"mem-{profile}.json").read_text(encoding="utf-8"))
+        lab.check(report["ok"], f"rtp-sink: {report.get('error')}")
+        gaps.append(sum(track["gaps"] + track["torn"] for track in report["tracks"]))
+    lab.check(not any(gaps), f"gaps or torn units: {gaps}")
+    lab.say(f"at rest: RSS {idle} KiB (now, peak), {idle_shared} KiB proportional in all")
+    lab.say(f"after two profiles watched {WATCH_SECONDS} s, no gap: RSS {watched} KiB, {watched_shared} KiB proportional in all")
+    lab.check(max(rss for rss, _ in idle.values()) <= IDLE_KIB, f"more than {IDLE_KIB} KiB at rest")
+    lab.check(max(peak for _, peak in watched.values()) <= WATCHED_KIB, f"more than {WATCHED_KIB} KiB when watched")
+
+
+def idle(lab: Lab) -> None:
+    """Voluntary context switches of a minute with nobody watching."""
+    machine = lab.machine
+    lab.gateway.wait_online()
+
+    def switches() -> int:
+        total = 0
+        for pid in lab.processes(machine):
+            total += sum(int(line.split()[1]) for line in machine.check(
+                f"cat /proc/{pid}/task/*/status | grep ^voluntary").splitlines())
+        return total
+
+    # The last session's end is still being told.
+    machine.run("sleep 3")
+    before = switches()
+    machine.run(f"sleep {IDLE_SECONDS}", IDLE_SECONDS * 3)
+    woken = switches() - before
+    lab.say(f"{woken} wake-ups in {IDLE_SECONDS} s")
+    lab.check(woken <= IDLE_WAKEUPS_A_MINUTE, f"{woken} wake-ups a minute, {IDLE_WAKEUPS_A_MINUTE} are the limit")

@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""Boots the emulated cameras and runs every scenario. See qemu/README.md.
+
+usage: qemu/test.py [--variant NAME]... [--scenario NAME]... [--jobs N] [--list]
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+
+from lab import paths
+from lab.lab import Lab
+from lab.machine import qemu_version
+from lab.variants import VARIANTS
+from scenarios import LIFE, TROUBLE
+
+print_lock = threading.Lock()
+
+
+def say(text: str) -> None:
+    """Prints lines that belong together."""
+    with print_lock:
+        print(text, flush=True)
+
+
+def wanted(variant: str, scenario, only: list[str] | None) -> bool:
+    """Whether a scenario runs for a variant."""
+    name, _, variants = scenario
+    return (variants is None or variant in variants) and (not only or name in only)
+
+
+def run_scenario(lab: Lab, name: str, function) -> dict:
+    """Runs one scenario; never raises."""
+    lab.scenario, lab.evidence = name, []
+    if lab.machine is not None:
+        lab.machine.log_to(lab.log_path())
+    began = time.monotonic()
+    error = ""
+    try:
+        function(lab)
+    except Exception as failure:  # whatever it is, it is this scenario's failure
+        error = f"{type(failure).__name__}: {failure}"
+        paths.OUT.mkdir(parents=True, exist_ok=True)
+        with (paths.OUT / f"{lab.variant.name}-{name}.trace").open("w", encoding="utf-8") as out:
+            traceback.print_exc(file=out)
+            if lab.machine is not None and lab.machine.is_on():
+                try:
+                    out.write(lab.machine.run("ps; tail -n 60 /tmp/messages; cat /tmp/lenscap.err /tmp/old.log", 30).output)
+                except Exception as silent:
+                    out.write(f"and the console says nothing: {silent}\n")
+            if lab.gateway.listening:
+                out.write("\ngateway:\n" + lab.gateway.log_tail())
+    seconds = time.monotonic() - began
+    lines = [f"{'FAIL' if error else 'ok  '} {lab.variant.name:7} {name:22} {seconds:5.1f} s"]
+    lines += [f"       {line}" for line in lab.evidence]
+    if error:
+        lines.append(f"       {error}")
+    say("\n".join(lines))
+    return {"variant": lab.variant.name, "scenario": name, "ok": not error, "seconds": round(seconds, 1),
+            "evidence": lab.evidence, "error": error}
+
+
+def run_variant(name: str, only: list[str] | None) -> list[dict]:
+    """All scenarios of one variant: the life of one camera, then trouble on fresh ones."""
+    began = time.monotonic()
+    try:
+        lab = Lab(VARIANTS[name])
+    except Exception as error:
+        say(f"FAIL {name:7} image: {error}")
+        return [{"variant": name, "scenario": "image", "ok": False, "seconds": 0, "evidence": [], "error": str(error)}]
+    results = []
+    try:
+        for scenario in LIFE + TROUBLE:
+            if wanted(name, scenario, only and ["install", *only]):
+                results.append(run_scenario(lab, scenario[0], scenario[1]))
+    finally:
+        lab.close()
+    say(f"---- {name}: {sum(r['ok'] for r in results)} of {len(results)} in {time.monotonic() - began:.0f} s")
+    return results
+
+
+def main() -> int:
+    """Runs what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--variant", action="append", choices=list(VARIANTS))
+    parser.add_argument("--scenario", action="append", help="only these, and `install`, which they build upon")
+    parser.add_argument("--jobs", type=int, default=2, help="cameras at the same time (2)")
+    parser.add_argument("--list", action="store_true")
+    options = parser.parse_args()
+    if options.list:
+        for name, function, variants in LIFE + TROUBLE:
+            print(f"{name:22} {', '.join(variants or VARIANTS):28} {function.__doc__.splitlines()[0]}")
+        return 0
+    began = time.monotonic()
+    paths.OUT.mkdir(parents=True, exist_ok=True)
+    names = options.variant or list(VARIANTS)
+    say(f"{qemu_version()}; consoles are logged in out/qemu/")
+    with ThreadPoolExecutor(max_workers=options.jobs) as pool:
+        results = [result for some in pool.map(lambda name: run_variant(name, options.scenario), names) for result in some]
+    bad = [f"{result['variant']} {result['scenario']}" for result in results if not result["ok"]]
+    seconds = time.monotonic() - began
+    (paths.OUT / "report.json").write_text(
+        json.dumps({"seconds": round(seconds), "results": results}, indent=1) + "\n", encoding="utf-8")
+    say(f"qemu-test: {len(results) - len(bad)} passed, {len(bad)} failed in {seconds:.0f} s" + (f": {', '.join(bad)}" if bad else ""))
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"qemu-test: {error}")
