@@ -8,6 +8,7 @@ import base64
 import hashlib
 import os
 import struct
+import sys
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -146,7 +147,7 @@ class KeyFolder:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(key.secret_file())
-            print(f"packages: made a signing key, keep it safe: {path}")
+            print(f"packages: made a signing key, keep it safe: {path}", file=sys.stderr)
             return key
         if path.stat().st_mode & 0o077:
             raise PackageError(f"{path} can be read by others: chmod 600 {path}")
