@@ -218,6 +218,32 @@ async fn replies_of_a_viewer_go_nowhere() {
     assert!(seen.starts_with("TEARDOWN "), "{seen}");
 }
 
+/// The camera must have its TEARDOWN before the uplink goes.
+#[tokio::test]
+async fn a_stalled_viewer_does_not_delay_the_end_at_the_agent() {
+    let gateway = TestGateway::start().await;
+    let mut agent = gateway.front(Play::Frames(3200, 1400)).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let stream = socket.connect(gateway.rtsp()).await.unwrap();
+    let mut viewer = Viewer::over(stream, &gateway, "alice", "secret", "front/main");
+    viewer.play().await;
+    for _ in 0..3 {
+        agent.next_request().await;
+    }
+    // Until the kernel takes no more and the rest waits in the gateway.
+    let (mut before, mut taken) = (-1.0, 0.0);
+    while taken > before {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        (before, taken) = (taken, gateway.metric("bytes_total{direction=\"Down\"}").await);
+    }
+    let start = std::time::Instant::now();
+    let stopped = tokio::spawn(gateway.stop());
+    assert_eq!(agent.next().await, Seen::Closed(1001));
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    stopped.await.unwrap();
+}
+
 /// RFC 2326 section 9.1: replies come in the order of the requests.
 #[tokio::test]
 async fn replies_keep_the_order_of_pipelined_requests() {

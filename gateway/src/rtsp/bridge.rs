@@ -483,37 +483,48 @@ impl Bridge {
 
     /// Tells both sides that it is over, within a bounded time.
     async fn finish(mut self, end: &End, writer: &mut OwnedWriteHalf) {
-        if !matches!(end, End::Viewer | End::ViewerIo(_) | End::Stalled) {
-            // The agent will answer no more.
-            self.answered = self.asked;
-            self.flush_local();
-            let _ = timeout(END_DEADLINE, async {
-                while self.down.bytes > 0 {
-                    let count = write_some(writer, &self.down).await?;
-                    self.down.advance(count.max(1));
-                }
-                writer.shutdown().await
-            })
-            .await;
+        let link = self.link.take();
+        if link.is_some() {
+            self.shared.metrics.sessions.dec();
         }
-        let Some(link) = self.link.take() else { return };
-        self.shared.metrics.sessions.dec();
-        if matches!(end, End::Uplink(_)) {
+        let link = link.filter(|_| !matches!(end, End::Uplink(_)));
+        let mut last = std::mem::take(&mut self.up);
+        ws::encode_close(&mut last, end.close_code(), rand::random());
+        // At once, for the camera waits for its TEARDOWN and the viewer may be stalled.
+        tokio::join!(self.tell_viewer(end, writer), tell_agent(link, last.freeze()));
+    }
+
+    async fn tell_viewer(&mut self, end: &End, writer: &mut OwnedWriteHalf) {
+        if matches!(end, End::Viewer | End::ViewerIo(_) | End::Stalled) {
             return;
         }
-        ws::encode_close(&mut self.up, end.close_code(), rand::random());
-        let RtspStream {
-            mut send, mut recv, ..
-        } = link.stream;
-        if send.send_data(self.up.freeze(), true).is_ok() {
-            // Read to the end, so that the agent's TEARDOWN is not cut short by a reset.
-            let _ = timeout(END_DEADLINE, async {
-                while let Some(Ok(data)) = recv.data().await {
-                    let _ = recv.flow_control().release_capacity(data.len());
-                }
-            })
-            .await;
-        }
+        // The agent will answer no more.
+        self.answered = self.asked;
+        self.flush_local();
+        let _ = timeout(END_DEADLINE, async {
+            while self.down.bytes > 0 {
+                let count = write_some(writer, &self.down).await?;
+                self.down.advance(count.max(1));
+            }
+            writer.shutdown().await
+        })
+        .await;
+    }
+}
+
+async fn tell_agent(link: Option<Link>, last: Bytes) {
+    let Some(link) = link else { return };
+    let RtspStream {
+        mut send, mut recv, ..
+    } = link.stream;
+    if send.send_data(last, true).is_ok() {
+        // Read to the end, so that the agent's TEARDOWN is not cut short by a reset.
+        let _ = timeout(END_DEADLINE, async {
+            while let Some(Ok(data)) = recv.data().await {
+                let _ = recv.flow_control().release_capacity(data.len());
+            }
+        })
+        .await;
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::link::{Lease, Uplink};
+use crate::config::MAX_NAME_BYTES;
 
 /// Subprotocol of ONVIF streaming over WebSocket.
 pub const RTSP_SUBPROTOCOL: &str = "rtsp.onvif.org";
@@ -168,9 +169,11 @@ pub async fn learn(uplink: Arc<Uplink>) {
     };
     match serde_json::from_slice::<Status>(&body) {
         Ok(mut status) => uplink.set_info(|info| {
+            status.profiles.retain(|name| name.len() <= MAX_NAME_BYTES);
             status.profiles.truncate(MAX_PROFILES);
             info.profiles = status.profiles;
-            info.version = status.version.or(info.version.take());
+            let version = status.version.filter(|version| version.len() <= MAX_NAME_BYTES);
+            info.version = version.or(info.version.take());
         }),
         Err(error) => debug!(%error, "agent's status is no JSON of ours"),
     }

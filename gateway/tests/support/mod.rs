@@ -588,6 +588,10 @@ impl Reply {
 impl Viewer {
     pub async fn connect(gateway: &TestGateway, user: &str, password: &str, path: &str) -> Self {
         let stream = TcpStream::connect(gateway.rtsp()).await.unwrap();
+        Self::over(stream, gateway, user, password, path)
+    }
+
+    pub fn over(stream: TcpStream, gateway: &TestGateway, user: &str, password: &str, path: &str) -> Self {
         let base = format!("rtsp://localhost:{}/{path}", gateway.rtsp().port());
         let (user, password) = (user.to_owned(), password.to_owned());
         Self {
