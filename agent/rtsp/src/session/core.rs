@@ -206,6 +206,14 @@ impl Core {
             return;
         }
         self.pending.push_back(request);
+        // Some cameras leave a keep-alive unanswered; nobody waits for that.
+        if self
+            .exchange
+            .as_ref()
+            .is_some_and(|exchange| matches!(exchange.origin, Origin::KeepAlive))
+        {
+            self.exchange = None;
+        }
         self.pump(now);
     }
 

@@ -277,3 +277,23 @@ a=fmtp:96 sprop-parameter-sets=/0IA,/M4g\r\na=label:/mnt/sd/hidden\r\na=X-file: 
         out.contains("a=fmtp:96 sprop-parameter-sets=/0IA,/M4g\r\n") && out.contains("a=framerate:25\r\n")
     );
 }
+
+#[test]
+fn viewers_do_not_wait_for_a_keep_alive_that_the_camera_ignores() {
+    let mut rig = Rig::new();
+    rig.play();
+    rig.now += 9 * SECOND;
+    rig.camera(&frame(0, &rtp(1, 1, &[0x65])));
+    rig.now += SECOND;
+    rig.session.handle_timeout(rig.now);
+    rig.viewer();
+    let keep_alive = rig.seen();
+    assert_eq!(keep_alive.method, "OPTIONS");
+    rig.ask("PAUSE", "rtsp://gw/main/", "Session: abc\r\n");
+    let pause = rig.seen();
+    assert_eq!(pause.method, "PAUSE");
+    for (cseq, viewer_sees) in [(keep_alive.header("CSeq"), false), (pause.header("CSeq"), true)] {
+        rig.camera(format!("RTSP/1.0 200 OK\r\nCSeq: {cseq}\r\n\r\n").as_bytes());
+        assert_eq!(!rig.viewer().is_empty(), viewer_sees);
+    }
+}
