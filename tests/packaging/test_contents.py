@@ -1,0 +1,202 @@
+"""What goes into Lenscap's own packages, their bills of materials, and the checks of the program."""
+
+import gzip
+import json
+import re
+import struct
+import subprocess
+import tomllib
+import unittest
+from pathlib import Path
+
+import fixture
+import reader
+from mkpkg import apk, cargo, checks, contents, elf, ipk, sbom, sizes, source, tar
+from mkpkg.model import PackageError
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGET = "armv7-unknown-linux-musleabihf"
+
+
+class Contents(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.closure = cargo.closure(ROOT, TARGET)
+        cls.package = contents.openwrt(b"program", "arm_cortex-a7", cls.closure, fixture.EPOCH)
+
+    def test_both_formats_carry_the_same_files(self):
+        _, _, as_ipk = reader.ipk(ipk.build(self.package))
+        _, _, as_apk, _ = reader.apk(apk.build(self.package, None).data)
+        ipk_files = {name[2:]: (m.mode, data) for name, (m, data) in as_ipk.items() if m.isfile()}
+        apk_files = {name: (e[0], e[4]) for name, e in as_apk.items() if isinstance(e[4], bytes)}
+        self.assertEqual(ipk_files, {n: e for n, e in apk_files.items() if not n.startswith("lib/apk/")})
+        self.assertEqual(
+            {name: mode for name, (mode, _) in ipk_files.items() if not name.startswith("usr/share/")},
+            {
+                "usr/sbin/lenscap": 0o755,
+                "etc/config/lenscap": 0o600,
+                "etc/init.d/lenscap": 0o755,
+                "etc/uci-defaults/80-lenscap": 0o755,
+                "lib/upgrade/keep.d/lenscap": 0o644,
+            },
+        )
+
+    def test_version_is_cargos_everywhere(self):
+        version = contents.version().upstream
+        for path, pattern in (
+            ("openwrt-feed/lenscap/Makefile", r"(?m)^PKG_VERSION:=(.*)$"),
+            ("openwrt-feed/lenscap-gateway/Makefile", r"(?m)^PKG_VERSION:=(.*)$"),
+            ("buildroot-ext/package/lenscap/lenscap.mk", r"(?m)^LENSCAP_VERSION = (.*)$"),
+        ):
+            self.assertEqual(re.search(pattern, (ROOT / path).read_text())[1], version, path)
+
+    def test_the_feed_installs_what_the_packages_have(self):
+        makefile = (ROOT / "openwrt-feed/lenscap/Makefile").read_text()
+        for path in ("/usr/sbin/", "/etc/config/lenscap", "/etc/init.d/lenscap", "/etc/uci-defaults/80-lenscap"):
+            self.assertIn(f"$(1){path}", makefile)
+        self.assertIn(f"USERID:={self.package.user_ids()}\n", makefile)
+        # What an OpenWrt tree keeps through sysupgrade: conffiles that are no file in the package.
+        keep = next(e.data.decode() for e in self.package.entries if e.path.startswith("lib/upgrade/keep.d/"))
+        self.assertIn(f"/etc/config/lenscap\n{keep}endef", makefile)
+
+    def test_closure_is_what_is_linked(self):
+        names = {crate.name for crate in self.closure}
+        self.assertEqual(self.closure[0].name, "lenscap")
+        self.assertLessEqual({"rustls", "ring", "mio", "lenscap-uplink", "lenscap-rtsp"}, names)
+        self.assertFalse(names & {"cc", "tokio", "proptest", "lenscap-gateway", "syn", "windows-sys"})
+        for crate in self.closure:
+            self.assertTrue(crate.licence, crate.name)
+            self.assertEqual(crate.checksum is None, crate.name.startswith("lenscap"), crate.name)
+
+    def test_third_party_licences_name_every_crate(self):
+        entry = next(e for e in self.package.entries if e.path.endswith("third-party.txt.gz"))
+        text = gzip.decompress(entry.data).decode()
+        for crate in self.closure:
+            if crate.checksum:
+                self.assertIn(f"  {crate.name} {crate.version}: {crate.licence}\n", text)
+        self.assertIn("Permission is hereby granted", text)
+
+    def test_tarball(self):
+        folder = f"lenscap-{contents.version().upstream}"
+        found = reader.members(tar.pack_gz(contents.tarball(b"program", self.closure), fixture.EPOCH, prefix=""))
+        modes = {name.removeprefix(folder + "/"): member.mode for name, (member, _) in found.items()}
+        for name, mode in (("lenscap", 0o755), ("install.sh", 0o755), ("S60lenscap", 0o755), ("lenscap.conf", 0o600)):
+            self.assertEqual(modes[name], mode)
+        self.assertTrue(all(name.split("/")[0] == folder for name in found))
+
+    def test_sbom(self):
+        data = b"artifact"
+        bom = json.loads(sbom.document(self.closure, "x.ipk", data, fixture.EPOCH, (("musl", "zig-1"),)))
+        self.assertEqual((bom["bomFormat"], bom["specVersion"]), ("CycloneDX", "1.5"))
+        self.assertEqual(bom["metadata"]["timestamp"], "2023-11-14T22:13:20Z")
+        lock = tomllib.loads((ROOT / "Cargo.lock").read_text())
+        checksums = {(one["name"], one["version"]): one.get("checksum") for one in lock["package"]}
+        refs = {bom["metadata"]["component"]["bom-ref"]}
+        for component in bom["components"]:
+            refs.add(component["bom-ref"])
+            if component["name"] == "musl":
+                continue
+            self.assertEqual(component["purl"], f"pkg:cargo/{component['name']}@{component['version']}")
+            hashes = [one["content"] for one in component.get("hashes", ())]
+            self.assertEqual(hashes, [h] if (h := checksums[component["name"], component["version"]]) else [])
+        self.assertEqual(len(refs), len(self.closure) + 1)
+        for dependency in bom["dependencies"]:
+            self.assertIn(dependency["ref"], refs)
+            self.assertLessEqual(set(dependency["dependsOn"]), refs)
+        again = sbom.document(self.closure, "x.ipk", data, fixture.EPOCH, (("musl", "zig-1"),))
+        self.assertEqual(json.loads(again), bom)
+
+
+class Program(unittest.TestCase):
+    """On made-up ELF files."""
+
+    @staticmethod
+    def make(segments=(1,), sections=(), text=b""):
+        head = bytearray(52)
+        head[:7] = b"\x7fELF\1\1\1"
+        body = bytes(head) + text
+        table = len(body)
+        body += b"".join(struct.pack("<8I", kind, 0, 0, 0, 0, 0, 0, 0) for kind in segments)
+        section_table = len(body)
+        body += b"".join(struct.pack("<10I", 0, kind, 0, 0, 0, 0, 0, 0, 0, 0) for kind in sections)
+        body = bytearray(body)
+        struct.pack_into("<II", body, 28, table, section_table)
+        struct.pack_into("<HHHHH", body, 42, 32, len(segments), 40, len(sections), 0)
+        return bytes(body)
+
+    def test_static_and_stripped_passes(self):
+        checks.check_program("x", self.make(text=b"/lenscap/agent/src/main.rs /cargo/registry/src"), "/nowhere")
+
+    def test_faults_are_named(self):
+        for program, text in (
+            (self.make(text=b"/home/someone/lenscap/agent/src/main.rs"), "path of the build machine"),
+            (self.make(text=b"see /srv/tree/agent"), "path of the build machine"),
+            (self.make(segments=(1, 3)), "linked dynamically"),
+            (self.make(sections=(0, 2)), "not stripped"),
+            (b"#!/bin/sh\n", "no ELF"),
+        ):
+            with self.assertRaisesRegex(PackageError, text):
+                checks.check_program("x", program, "/srv/tree")
+
+    def test_budget(self):
+        lines, good = sizes.verdict(bytes(1000))
+        self.assertTrue(good)
+        self.assertIn("within the target", lines[0])
+        lines, good = sizes.verdict(bytes(sizes.TARGET_BYTES + 1))
+        self.assertTrue(good)
+        self.assertIn("over the target", lines[0])
+        lines, good = sizes.verdict(bytes(sizes.LIMIT_BYTES + 1))
+        self.assertFalse(good)
+        self.assertIn("OVER THE LIMIT", lines[0])
+
+    def test_crate_of_symbols(self):
+        for name, crate in (
+            ("_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE", "core"),
+            ("_ZN12lenscap_rtsp7session7Session4poll17h0123456789abcdefE", "lenscap_rtsp"),
+            ("_ZN71_$LT$lenscap_rtsp..auth..Secret$u20$as$u20$core..fmt..Debug$GT$3fmt17h0E", "lenscap_rtsp"),
+            ("_ZN49_$LT$$RF$T$u20$as$u20$core..fmt..Display$GT$3fmt17h0E", "core"),
+            ("_RNvNtCs1234_6rustls6client4dial", "rustls"),
+            ("_RNvXs_NtCsabc_7lenscap3runNtB4_5AgentNtNtCs9_4core3fmt5Debug3fmt", "lenscap"),
+            ("ring_core_0_17_14__x25519_NEON", "ring (C)"),
+            ("memcpy", "libc (musl)"),
+        ):
+            self.assertEqual(sizes.crate_of(name), crate)
+
+    def test_bytes_add_up(self):
+        """Of a program built here: what symbols cover and what is left is each section's size."""
+        path = ROOT / "dist" / TARGET / "lenscap.symbols"
+        if not path.is_file():
+            self.skipTest("make packages has not built one")
+        data = path.read_bytes()
+        sections, _ = elf.read(data)
+        total = sum(section.size for section in sections)
+        self.assertEqual(sum(size for _, size in sizes.by_crate(data)), total)
+
+
+class Source(unittest.TestCase):
+    def test_tables_are_cut_out(self):
+        text = '[package]\nname = "x"\n\n[dev-dependencies]\ntokio = "1"\n\n[dev-dependencies.h2]\nversion = "0"\n[lints]\na = 1\n'
+        cut = source._without_tables(text, ("dev-dependencies",))
+        self.assertEqual(tomllib.loads(cut), {"package": {"name": "x"}, "lints": {"a": 1}})
+
+
+class Scripts(unittest.TestCase):
+    def test_openwrt_scripts_are_clean(self):
+        files = sorted([*ROOT.glob("openwrt-feed/*/files/*.init"), *ROOT.glob("openwrt-feed/*/files/*.defaults")])
+        self.assertEqual(len(files), 3)
+        run = subprocess.run(["shellcheck", "-s", "dash", *files], capture_output=True, text=True, check=False)
+        self.assertEqual(run.stdout, "")
+        for file in files:
+            self.assertNotRegex(file.read_text(), r"(?m)^ +", f"{file} is indented with spaces")
+
+    def test_service_is_as_procd_needs_it(self):
+        text = (ROOT / "openwrt-feed/lenscap/files/lenscap.init").read_text()
+        self.assertTrue(text.startswith("#!/bin/sh /etc/rc.common\n"))
+        self.assertIn("USE_PROCD=1\n", text)
+        self.assertGreater(int(re.search(r"(?m)^START=(\d+)$", text)[1]), 95)
+        self.assertIn("procd_set_param respawn 3600 5 0\n", text)
+        self.assertIn('procd_set_param file "$CONF" "$PROG"\n', text)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,200 @@
+"""install.sh and S60lenscap as a camera runs them, with a made-up program."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SHELL = shutil.which("dash") or "sh"
+PASSWD = "root:x:0:0:root:/root:/bin/sh\nvideo:x:900:44::/:/bin/false\n"
+TIMEOUT = 20
+
+
+class Installer(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.base = Path(folder.name)
+        self.archive, self.root = self.base / "archive", self.base / "root"
+        (self.archive / "licenses").mkdir(parents=True)
+        self.put(self.archive / "lenscap", "#!/bin/sh\necho lenscap 0.1.0\n", 0o755)
+        self.put(self.archive / "lenscap.conf", "config agent\n", 0o600)
+        self.put(self.archive / "licenses/LICENSE-MIT", "MIT\n")
+        for source in ("packaging/busybox/install.sh", "buildroot-ext/package/lenscap/S60lenscap"):
+            shutil.copy(ROOT / source, self.archive)
+        (self.root / "etc/init.d").mkdir(parents=True)
+        self.put(self.root / "etc/passwd", PASSWD)
+        self.put(self.root / "etc/group", "root:x:0:\n")
+        self.put(self.root / "etc/shadow", "root:*:::::::\n", 0o640)
+        self.put(self.root / "etc/init.d/rcS", "for i in /etc/init.d/S??*; do $i start; done\n", 0o755)
+
+    @staticmethod
+    def put(path, text, mode=0o644):
+        path.write_text(text)
+        path.chmod(mode)
+
+    def install(self, *arguments, status=0, path=None):
+        run = subprocess.run(
+            [SHELL, self.archive / "install.sh", "--root", self.root, *arguments],
+            env={"PATH": path or os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+        self.assertEqual(run.returncode, status, run.stderr)
+        return run
+
+    def tree(self):
+        return {
+            str(path.relative_to(self.root)): (path.stat().st_mode & 0o777, path.read_bytes() if path.is_file() else None)
+            for path in self.root.rglob("*")
+        }
+
+    def test_installs_everything_with_its_mode(self):
+        run = self.install()
+        self.assertRegex(run.stdout, r"needs \d+ KiB in .*, \d+ KiB are free")
+        tree = self.tree()
+        for path, mode in (
+            ("usr/sbin/lenscap", 0o755),
+            ("etc/init.d/S60lenscap", 0o755),
+            ("etc/config/lenscap", 0o600),
+            ("etc/lenscap", 0o700),
+            ("usr/share/licenses/lenscap/LICENSE-MIT", 0o644),
+            ("etc/shadow", 0o640),
+        ):
+            self.assertEqual(oct(tree[path][0]), oct(mode), path)
+        self.assertFalse([path for path in tree if path.endswith(".new")])
+
+    def test_makes_a_user_that_nobody_can_log_in_as(self):
+        self.install()
+        self.install()
+        passwd = (self.root / "etc/passwd").read_text()
+        self.assertEqual(passwd.count("lenscap:"), 1)
+        # 900 is taken.
+        self.assertIn("lenscap:x:901:901:Lenscap agent:/:/bin/false\n", passwd)
+        self.assertIn("lenscap:x:901:\n", (self.root / "etc/group").read_text())
+        self.assertIn("lenscap:*:", (self.root / "etc/shadow").read_text())
+
+    def test_upgrade_keeps_a_changed_configuration(self):
+        self.install()
+        config = self.root / "etc/config/lenscap"
+        config.write_text("config agent\n\toption serial 'X1'\n")
+        self.put(self.archive / "lenscap", "#!/bin/sh\necho lenscap 0.2.0\n", 0o755)
+        run = self.install()
+        self.assertIn("kept", run.stdout)
+        self.assertIn("X1", config.read_text())
+        self.assertEqual((self.root / "etc/config/lenscap.default").read_text(), "config agent\n")
+        self.assertIn("0.2.0", (self.root / "usr/sbin/lenscap").read_text())
+
+    def test_uninstall_leaves_the_configuration_and_purge_nothing(self):
+        before = self.tree()
+        self.install()
+        (self.root / "etc/lenscap/key").write_text("secret")
+        self.install("--uninstall")
+        left = set(self.tree()) - set(before)
+        self.assertEqual({p for p in left if (self.root / p).is_file()}, {"etc/config/lenscap", "etc/lenscap/key"})
+        self.assertEqual((self.root / "etc/passwd").read_text(), PASSWD)
+        self.install("--uninstall", "--purge")
+        after = self.tree()
+        self.assertEqual({p for p in after if (self.root / p).is_file()}, {p for p in before if (self.root / p).is_file()})
+        for path in ("etc/passwd", "etc/group", "etc/shadow"):
+            self.assertEqual(after[path], before[path])
+
+    def test_refuses_before_the_first_byte_when_flash_is_full(self):
+        tools = self.base / "bin"
+        tools.mkdir()
+        self.put(tools / "df", "#!/bin/sh\necho 'Filesystem 1K-blocks Used Available Use% Mounted on'\necho 'overlay'\necho '   300 232 68 78% /'\n", 0o755)
+        before = self.tree()
+        with open(self.archive / "lenscap", "ab") as program:
+            program.write(bytes(100_000))
+        run = self.install(status=1, path=f"{tools}:{os.environ['PATH']}")
+        self.assertRegex(run.stdout, "needs 1[78][0-9] KiB in .*, 68 KiB are free")
+        self.assertIn("not enough space; nothing was changed", run.stderr)
+        self.assertEqual(self.tree(), before)
+
+    def test_says_when_nothing_starts_it_at_boot(self):
+        (self.root / "etc/init.d/rcS").write_text("/usr/bin/vendor &\n")
+        self.assertIn("/etc/init.d/S60lenscap start", self.install().stdout)
+
+    def test_incomplete_archive(self):
+        (self.archive / "S60lenscap").unlink()
+        before = self.tree()
+        self.assertIn("S60lenscap is missing", self.install(status=1).stderr)
+        self.assertEqual(self.tree(), before)
+
+    def test_usage_errors(self):
+        self.install("--what", status=2)
+        self.assertIn("--purge goes with --uninstall", self.install("--purge", status=1).stderr)
+        self.assertIn("no folder", self.install("--root", "/nowhere/at/all", status=1).stderr)
+        self.assertIn("usage: ./install.sh", self.install("--help").stdout)
+
+
+@unittest.skipUnless(shutil.which("start-stop-daemon"), "no start-stop-daemon")
+class InitScript(unittest.TestCase):
+    """S60lenscap with its paths moved into a folder, and a program that notes its signals."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.base = Path(folder.name)
+        # start-stop-daemon -x looks at the executable, so the program cannot be a script.
+        program = os.path.realpath(sys.executable)
+        script = (ROOT / "buildroot-ext/package/lenscap/S60lenscap").read_text()
+        script = script.replace("/var/run/", f"{self.base}/").replace('"/usr/sbin/$DAEMON"', f'"{program}"')
+        script = script.replace("/etc/default/", f"{self.base}/default-")
+        (self.base / "S60lenscap").write_text(script)
+        (self.base / "default-lenscap").write_text(f'LENSCAP_ARGS="{self.base}/agent.py {self.base}"\n')
+        (self.base / "agent.py").write_text(
+            "import signal, sys, pathlib\n"
+            "log = pathlib.Path(sys.argv[1], 'log')\n"
+            "note = lambda text: log.open('a').write(text + '\\n')\n"
+            "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGTERM})\n"
+            "note('started')\n"
+            "while (got := signal.sigwait({signal.SIGHUP, signal.SIGTERM})) == signal.SIGHUP: note('hup')\n"
+            "note('term')\n"
+        )
+        self.addCleanup(self.kill)
+
+    def kill(self):
+        try:
+            os.kill(int((self.base / "lenscap.pid").read_text()), signal.SIGKILL)
+        except (OSError, ValueError):
+            pass
+
+    def call(self, command):
+        return subprocess.run(
+            [SHELL, self.base / "S60lenscap", command], capture_output=True, text=True, timeout=TIMEOUT, check=False
+        )
+
+    def wait_for(self, *lines):
+        deadline = time.monotonic() + TIMEOUT
+        log = self.base / "log"
+        while time.monotonic() < deadline:
+            if log.exists() and log.read_text().split() == list(lines):
+                return
+            time.sleep(0.02)
+        self.fail(log.read_text() if log.exists() else "no log")
+
+    def test_life_of_the_service(self):
+        self.assertEqual(self.call("start").stdout, "Starting lenscap: OK\n")
+        self.wait_for("started")
+        self.assertEqual(self.call("start").returncode, 1, "it runs already")
+        self.assertEqual(self.call("reload").stdout, "Reloading lenscap: OK\n")
+        self.wait_for("started", "hup")
+        self.assertEqual(self.call("restart").returncode, 0)
+        self.wait_for("started", "hup", "term", "started")
+        self.assertEqual(self.call("stop").stdout, "Stopping lenscap: OK\n")
+        self.assertFalse((self.base / "lenscap.pid").exists())
+        self.assertEqual(self.call("stop").returncode, 1)
+        self.assertEqual(self.call("status").returncode, 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
