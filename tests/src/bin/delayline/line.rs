@@ -228,7 +228,7 @@ mod tests {
             });
             for n in 0..20_000 {
                 line.handle_packet(n, &[0; 40]);
-                while let Some(packet) = line.poll_packet(u64::MAX) {
+                while let Some(packet) = line.poll_packet(n + 50 * MS) {
                     line.recycle(packet);
                 }
             }
