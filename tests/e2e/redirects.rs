@@ -18,6 +18,7 @@ struct Redirected {
     gateway_config: GatewayConfig,
     agent: Agent,
     dir: TestDir,
+    config: AgentConfig,
 }
 
 /// Starts gateway, endpoint and agent; `reply` makes the endpoint's answer from the gateway's address.
@@ -39,6 +40,7 @@ fn redirected(test: &str, reply: impl FnOnce(&str) -> Script) -> Redirected {
         gateway_config,
         agent,
         dir,
+        config,
     }
 }
 
@@ -79,6 +81,16 @@ fn permanent_308_is_for_good() {
         redirected.endpoint.seen().requests.len(),
         1,
         "after a 308 the old address is not asked again"
+    );
+    redirected.agent.stop();
+    // The monitor has kept it, so that a camera without its activation address comes back after a power failure.
+    redirected.gateway.wait_offline("front", ONLINE_LIMIT);
+    redirected.agent = Agent::start(&redirected.dir, &redirected.config);
+    redirected.gateway.wait_online("front", ONLINE_LIMIT);
+    assert_eq!(
+        redirected.endpoint.seen().requests.len(),
+        1,
+        "nor after a restart"
     );
     redirected.agent.stop();
 }

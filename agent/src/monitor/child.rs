@@ -40,9 +40,11 @@ fn start(link: Rc<Link>) -> Result<(), (String, u8)> {
         receive_start(&link).map_err(|error| failed(format!("the monitor hands nothing over: {error}")))?;
     let path = Path::new(&start.config);
     let loaded = config::load(path).map_err(|errors| (errors.to_string(), EXIT_CONFIG))?;
-    // What has to be opened is opened now: the log's socket, and, where the kernel has no getrandom, its device.
+    // What has to be opened is opened now: the log's socket, and, where the kernel has no getrandom, its device, which
+    // ring and std's hash maps each keep open.
     logging::init(loaded.config.agent.log, loaded.config.agent.log_level);
     sys::random::<1>().map_err(|error| failed(error.to_string()))?;
+    drop(std::collections::hash_map::RandomState::new());
     let sandbox = Sandbox::enter(&start).map_err(failed)?;
     run::run_monitored(path, loaded, link, sandbox).map_err(|error| match error {
         // Both come from files that the configuration names.

@@ -331,3 +331,68 @@ fn the_agents_command_is_for_the_monitor_alone() {
         .unwrap();
     assert_eq!(output.status.code(), Some(64));
 }
+
+/// The service under a filter of system calls, in a mount namespace where `prepare` (shell) has been run.
+fn on_an_old_kernel(place: &Place, prepare: &str, getrandom: &str) -> Command {
+    let filter = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/monitor/without_syscalls.py");
+    let script = format!("{prepare}exec python3 \"$@\"");
+    let mut command = Command::new("unshare");
+    command
+        .args(["-m", "--propagation", "private", "sh", "-ec", &script, "sh"])
+        .args([filter, "--getrandom", getrandom, env!("CARGO_BIN_EXE_lenscap")])
+        .args(["run", "--config"])
+        .arg(place.path("lenscap"));
+    command
+}
+
+#[test]
+fn a_kernel_without_newer_system_calls_will_do() {
+    if !may_be_root() {
+        return;
+    }
+    let place = Place::new();
+    let gateway = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = gateway.local_addr().unwrap().port();
+    place.configure(&place.uplink("main", &format!("https://localhost:{port}/x")));
+    let mut service = place.start_command(on_an_old_kernel(&place, "", "ENOSYS"));
+    let agent = service.wait_up(0);
+    // The handshake's first flight takes random bytes, which come from a device outside the agent's root.
+    let (mut connection, _) = gateway.accept().unwrap();
+    let mut record = [0; 5];
+    std::io::Read::read_exact(&mut connection, &mut record).unwrap();
+    assert_eq!(record[0], 22, "a TLS handshake record");
+    assert_eq!(field(&status_of(agent), "NoNewPrivs:"), "1");
+    assert_eq!(place.status()["restarts"], 0, "{}", service.log());
+    service.signal(Signal::SIGTERM);
+    assert_eq!(service.wait_exit().code(), Some(0), "{}", service.log());
+}
+
+#[test]
+fn missing_randomness_is_said_once_and_waited_for() {
+    if !may_be_root() {
+        return;
+    }
+    let place = Place::new();
+    let service = place.start_command(on_an_old_kernel(&place, "", "EAGAIN"));
+    service.wait_log("no entropy");
+    assert_eq!(place.status()["state"], "waiting");
+    assert!(!place.path("state").exists(), "no key is made without randomness");
+
+    let place = Place::new();
+    let bare = "mount -t tmpfs none /dev; mknod -m 666 /dev/null c 1 3; ";
+    let service = place.start_command(on_an_old_kernel(&place, bare, "ENOSYS"));
+    service.wait_log("/dev/urandom");
+    let made = Command::new("nsenter")
+        .args(["-t", &service.pid().to_string(), "-m", "sh", "-ec"])
+        .arg("mknod -m 666 /dev/random c 1 8; mknod -m 666 /dev/urandom c 1 9")
+        .status()
+        .unwrap();
+    assert!(made.success());
+    service.wait_up(0);
+    assert_eq!(
+        service.log().matches("; trying again").count(),
+        1,
+        "{}",
+        service.log()
+    );
+}

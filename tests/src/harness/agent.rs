@@ -92,6 +92,7 @@ impl AgentConfig {
             "state_dir",
             &dir.subdir("state").path().display().to_string(),
         );
+        option(&mut text, "run_dir", &dir.join("run").display().to_string());
         option(&mut text, "log", "stderr");
         option(&mut text, "log_level", &self.log_level);
         let mut hosts = String::from("127.0.0.1 localhost gateway.test other.gateway.test\n");
