@@ -48,6 +48,7 @@ stage unit cargo test --locked --workspace --lib --bins --no-fail-fast
 RUST_TEST_THREADS=${LENSCAP_E2E_THREADS:-4}
 export RUST_TEST_THREADS
 stage e2e cargo test --locked --workspace --test '*' --no-fail-fast
+stage packaging packaging/python.sh -m unittest discover -s tests/packaging
 stage lint make --no-print-directory lint
 
 seconds=$(($(date +%s) - started))

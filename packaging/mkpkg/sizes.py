@@ -15,7 +15,7 @@ LIMIT_XZ_BYTES, TARGET_XZ_BYTES = 520 * KIB, 420 * KIB
 
 _V0_CRATE = re.compile(r"C(?:s[0-9A-Za-z]*_)?(\d+)_?")
 _LEGACY_PART = re.compile(r"[a-z_][a-z0-9_]*(?=\.\.|::)")
-_RING = re.compile(r"^(ring_core|GFp_|bn_|gfp_|ecp_nistz|p256_|p384_|x25519_|fe_|ge_|sha\d+_|ChaCha20|chacha20|poly1305|aes_|gcm_|vpaes|bssl)", re.I)
+_RING = re.compile(r"^(ring_core|GFp_|bn_|gfp_|ecp_nistz|p256_|p384_|fiat_|x25519_|fe_|ge_|_?bsaes_|_?vpaes_|sha\d+_|chacha20|poly1305|aes_|gcm_|bssl|LIMB)", re.I)
 
 
 def xz_bytes(program):
