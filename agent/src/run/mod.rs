@@ -5,6 +5,7 @@
 //! It never listens and never executes anything.
 
 mod camera;
+mod closing;
 mod connect;
 mod net;
 mod pace;

@@ -6,6 +6,7 @@
 use mio::net::TcpStream;
 use rustls::ClientConnection;
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 
 use super::net::Sock;
@@ -171,10 +172,16 @@ impl TlsIo {
         self.sock.arm_writable().map_err(TlsFailure::Io)
     }
 
-    /// Says close_notify; best effort.
+    /// Says close_notify and closes the sending half; best effort.
     pub(super) fn close(&mut self) {
         self.tls.send_close_notify();
         let _ = self.flush();
+        let _ = self.sock.io().shutdown(Shutdown::Write);
+    }
+
+    /// The socket, for a connection that is over.
+    pub(super) fn into_socket(self) -> Sock<TcpStream> {
+        self.sock
     }
 
     /// Ciphertext bytes received and sent.

@@ -8,9 +8,11 @@ use std::time::Duration;
 use lenscap_rtsp::Session;
 use lenscap_uplink::h2::{self, Body, Connection, Request, StreamId};
 use lenscap_uplink::ws::{self, close_code};
+use mio::net::TcpStream;
 
 use super::exchange::{Exchange, Exchanges, MAX_REQUEST_BODY_BYTES, Pull};
 use crate::run::camera::Camera;
+use crate::run::net::Sock;
 use crate::run::pace::{Next, Pace};
 use crate::run::relay::{Relay, RelayNote};
 use crate::run::routes::{RTSP_SUBPROTOCOL, Route, route};
@@ -129,15 +131,15 @@ impl Link {
         std::mem::take(&mut self.orphans)
     }
 
-    /// Ends the connection: every session becomes an orphan.
-    pub(super) fn into_orphans(mut self, now: Duration) -> Vec<Relay> {
+    /// Ends the connection: every session becomes an orphan, and the socket waits for the gateway's end.
+    pub(super) fn into_remains(mut self, now: Duration) -> (Vec<Relay>, Sock<TcpStream>) {
         for (_, exchange) in std::mem::take(&mut self.exchanges.streams) {
             if let Exchange::Relay(mut relay) = exchange {
                 relay.handle_gone(now);
                 self.orphans.push(*relay);
             }
         }
-        self.orphans
+        (self.orphans, self.io.into_socket())
     }
 
     /// Reads the gateway and the cameras. True when there is more to do at once.

@@ -16,6 +16,7 @@ pub(super) use self::link::{Ask, Link};
 
 use self::dialling::{Attempt, Cx, Dialling};
 use self::link::{Ended, work_relay};
+use super::closing::Closing;
 use super::relay::Relay;
 use super::shared::{Scratch, Shared};
 use super::slots::Slots;
@@ -52,6 +53,7 @@ pub(super) struct Uplink {
     live: Option<Link>,
     draining: Vec<Draining>,
     orphans: Vec<Relay>,
+    closing: Closing,
     sessions: Slots,
     /// No new connection is made: the process ends, or the configuration no longer has this uplink.
     retired: bool,
@@ -78,6 +80,7 @@ impl Uplink {
             live: None,
             draining: Vec::new(),
             orphans: Vec::new(),
+            closing: Closing::default(),
             sessions: Slots::new(MAX_SESSIONS),
             retired: false,
         })
@@ -138,6 +141,7 @@ impl Uplink {
         for orphan in &mut self.orphans {
             more |= work_relay(orphan, now, shared, scratch);
         }
+        more |= self.closing.work(now, &mut scratch.read);
         self.dial(now, shared, scratch);
         more
     }
@@ -170,7 +174,11 @@ impl Uplink {
         let links = self.links().filter_map(Link::poll_timeout).min();
         let draining = self.draining.iter().map(|draining| draining.deadline).min();
         let orphans = self.orphans.iter().filter_map(Relay::poll_timeout).min();
-        [dial, links, draining, orphans].into_iter().flatten().min()
+        let closing = self.closing.poll_timeout();
+        [dial, links, draining, orphans, closing]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// A move that the gateway asked for (make before break).
@@ -216,7 +224,11 @@ impl Uplink {
 
     /// Retired, and nothing is left of it.
     pub(super) fn is_over(&self) -> bool {
-        self.retired && self.live.is_none() && self.draining.is_empty() && self.orphans.is_empty()
+        self.retired
+            && self.live.is_none()
+            && self.draining.is_empty()
+            && self.orphans.is_empty()
+            && self.closing.is_empty()
     }
 
     /// Says goodbye on every connection at once.
@@ -423,7 +435,7 @@ impl Uplink {
         {
             self.log_lost(now, shared, &ended);
             link.close(now, scratch);
-            self.orphans.append(&mut link.into_orphans(now));
+            self.take_remains(now, link);
             self.report(now, shared, Outcome::Lost);
         }
         let mut index = 0;
@@ -433,7 +445,7 @@ impl Uplink {
                 let mut draining = self.draining.remove(index);
                 log::debug!("uplink {}: the old connection is closed", self.config.name);
                 draining.link.close(now, scratch);
-                self.orphans.append(&mut draining.link.into_orphans(now));
+                self.take_remains(now, draining.link);
             } else {
                 index += 1;
             }
@@ -445,6 +457,12 @@ impl Uplink {
             }
             !over
         });
+    }
+
+    fn take_remains(&mut self, now: Duration, link: Link) {
+        let (mut orphans, socket) = link.into_remains(now);
+        self.orphans.append(&mut orphans);
+        self.closing.push(now, socket);
     }
 
     fn log_lost(&self, now: Duration, shared: &Shared, ended: &Ended) {
