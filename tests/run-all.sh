@@ -47,7 +47,8 @@ stage unit cargo test --locked --workspace --lib --bins --no-fail-fast
 # Most end-to-end tests wait for real time to pass, so more of them than processors run at once.
 RUST_TEST_THREADS=${LENSCAP_E2E_THREADS:-4}
 export RUST_TEST_THREADS
-stage e2e cargo test --locked --workspace --test '*' --no-fail-fast
+# Their figures (ages, memory, wake-ups) are worth reading even when all is well.
+stage e2e cargo test --locked --workspace --test '*' --no-fail-fast -- --show-output
 stage packaging packaging/python.sh -m unittest discover -s tests/packaging
 stage lint make --no-print-directory lint
 

@@ -21,6 +21,8 @@ const TOKEN: &str = "Python-Token-30c1";
 const SHORT: Duration = Duration::from_secs(90);
 /// How long one with media, or with several reconnects, may take.
 const LONG: Duration = Duration::from_secs(180);
+/// What `--timeout` must be for an agent that takes its 15 s to give up a silent gateway: a third of more than that.
+const PATIENCE: &str = "8";
 /// Violations in a row by one agent. Each costs a reconnect, and back-off doubles.
 const VIOLATIONS_EACH: usize = 4;
 
@@ -285,7 +287,14 @@ fn bad_replies_are_given_up() {
         for reply in REPLIES {
             let dir = dir.subdir(reply);
             scope.spawn(move || {
-                meet(&dir, &Carrier::Reverse, "bad-reply", &["--reply", reply], None).ends_well(SHORT);
+                meet(
+                    &dir,
+                    &Carrier::Reverse,
+                    "bad-reply",
+                    &["--reply", reply, "--timeout", PATIENCE],
+                    None,
+                )
+                .ends_well(SHORT);
             });
         }
         let dir = dir.subdir("wrong-accept");
@@ -294,7 +303,7 @@ fn bad_replies_are_given_up() {
                 &dir,
                 &Carrier::WebSocket,
                 "bad-reply",
-                &["--reply", "wrong-accept"],
+                &["--reply", "wrong-accept", "--timeout", PATIENCE],
                 None,
             )
             .ends_well(SHORT);
