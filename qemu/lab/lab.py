@@ -36,8 +36,7 @@ class Lab:
         self.gateway = Gateway(self.folder / "gateway")
         self.package = package.load(variant)
         self.payload = self.folder / "payload.tar"
-        self.package.write(self.payload, "first")
-        package.upgraded(self.package).write(self.payload, "second")
+        package.write_payload(self.payload, self.package)
         self.machine: Machine | None = None
         self.installed: Path | None = None
         self.fingerprint = ""

@@ -1,6 +1,9 @@
 """The package that a scenario installs: the tarball for BusyBox cameras, and a changed one to upgrade to."""
 
 import io
+import os
+import re
+import subprocess
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +31,6 @@ class Package:
         mode, _ = self.files["lenscap"]
         return Package(self.folder, {**self.files, "lenscap": (mode, data)})
 
-    def write(self, path: Path, name: str) -> None:
-        """Adds the package to an archive that the guest fetches, below `name`."""
-        with tarfile.open(path, "a" if path.exists() else "w", format=tarfile.USTAR_FORMAT) as out:
-            for entry, (mode, data) in sorted(self.files.items()):
-                info = tarfile.TarInfo(f"{name}/{entry}")
-                info.size, info.mode = len(data), mode
-                out.addfile(info, io.BytesIO(data))
 
 
 def load(variant: Variant) -> Package:
@@ -55,3 +51,36 @@ def load(variant: Variant) -> Package:
 def upgraded(package: Package) -> Package:
     """A package whose program is another file that behaves the same."""
     return package.with_program(package.files["lenscap"][1] + MARK)
+
+
+def write_payload(path: Path, package: Package) -> None:
+    """The archive that the guest fetches: the package, one to upgrade to, and tools of the tests."""
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as out:
+        for folder, files in (("first", package.files), ("second", upgraded(package).files),
+                              ("tools", {"oldkernel": (0o755, oldkernel().read_bytes())})):
+            for name, (mode, data) in sorted(files.items()):
+                info = tarfile.TarInfo(f"{folder}/{name}")
+                info.size, info.mode = len(data), mode
+                out.addfile(info, io.BytesIO(data))
+
+
+def oldkernel() -> Path:
+    """The program that hides newer system calls, built for ARMv6, which all variants run."""
+    source = paths.GUEST / "oldkernel.c"
+    program = paths.CACHE / "oldkernel"
+    if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
+        return program
+    toolchain = paths.ROOT / "packaging/toolchain"
+    versions = (toolchain / "versions.sh").read_text(encoding="utf-8")
+    version = re.search(r"^ZIG_VERSION=(\S+)", versions, re.MULTILINE).group(1)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    tools = Path(os.environ.get("LENSCAP_TOOLS", cache / "lenscap-toolchain"))
+    env = dict(os.environ, LENSCAP_ZIG=str(tools / f"zig-{version}/bin/python"), LENSCAP_ZIG_TARGET="arm-linux-musleabi",
+               LENSCAP_ZIG_CPU="arm1176jzf_s", ZIG_GLOBAL_CACHE_DIR=str(tools / "zig-cache"))
+    scratch = program.with_suffix(f".{os.getpid()}")
+    done = subprocess.run([toolchain / "zigcc", "-static", "-Os", "-s", "-Wall", "-Wextra", "-Werror", "-o", scratch, source],
+                          env=env, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise PackageError(f"oldkernel.c: {done.stderr[-600:]}")
+    scratch.rename(program)
+    return program

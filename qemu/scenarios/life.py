@@ -68,7 +68,7 @@ def stop(lab: Lab) -> None:
         viewer.wait(30)
     lab.check(not lab.processes(machine), "a process is left after the stop")
     lab.gateway.wait_online(online=False, seconds=20)
-    left = machine.run(f"netstat -tunp 2>/dev/null | grep -e lenscap -e ':8443' | grep -v -e TIME_WAIT -e FIN_WAIT").output
+    left = machine.run("netstat -tunp 2>/dev/null | grep -e lenscap -e ':8443' | grep -v -e TIME_WAIT -e FIN_WAIT").output
     lab.check(not left, f"left open: {left}")
     lab.say("stopped: TEARDOWN reached the camera, no process, no socket; the gateway saw it go")
     machine.check(f"{SERVICE} start")
@@ -99,11 +99,14 @@ def upgrade(lab: Lab) -> None:
 def remove(lab: Lab) -> None:
     """Removal leaves nothing but the configuration."""
     machine = lab.machine
-    machine.check("sh /tmp/package/second/install.sh --remove", 60)
+    if machine.run("[ -d /tmp/package ]").status != 0:
+        machine.fetch_payload("/tmp/package")
+    machine.check("sh /tmp/package/second/install.sh --uninstall", 60)
     lab.check(not lab.processes(machine), "a process is left")
-    left = machine.run(f"{FILES} >/tmp/files-after; diff /etc/files-before /tmp/files-after | grep '^[<>]'").output
-    files = {line[2:] for line in left.splitlines() if line.startswith("> ")} - {"/etc/files-before", "/etc/accounts-before"}
-    gone = [line[2:] for line in left.splitlines() if line.startswith("< ")]
+    left = machine.run(f"{FILES} >/tmp/files-after; diff /etc/files-before /tmp/files-after | grep '^[-+]/'").output
+    files = {line[1:] for line in left.splitlines() if line.startswith("+")} - {"/etc/files-before", "/etc/accounts-before"}
+    gone = [line[1:] for line in left.splitlines() if line.startswith("-")]
+    lab.check(CONFIG in files, f"the owner's configuration is gone; left: {files}")
     lab.check(not gone, f"files of the firmware are gone: {gone}")
     lab.check(files <= KEPT, f"left behind: {sorted(files - KEPT)}")
     accounts = machine.run("cat /etc/passwd /etc/group | diff /etc/accounts-before -").output

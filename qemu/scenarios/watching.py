@@ -19,6 +19,8 @@ HARMLESS = re.compile(
 ALLOWED = re.compile(rf"tcp {re.escape(UPLINK_ADDRESS)}:{UPLINK_PORT}( syn)?")
 CAMERA_PORTS = {"127.0.0.1:554", "127.0.0.1:80"}
 LISTEN = "0A"
+# In the guest: the agent plays two profiles.
+TWO_PLAY = "[ $(netstat -tn | grep -c '127.0.0.1:554 *ESTABLISHED') -ge 2 ]"
 
 
 def _address(field: str) -> str:
@@ -62,7 +64,7 @@ def network(lab: Lab) -> None:
     lab.watch_ok()
     viewers = [lab.gateway.watch(profile, WATCH_SECONDS, lab.folder / f"net-{profile}.json") for profile in ("main", "sub")]
     try:
-        machine.wait_for("[ $(grep -c 127.0.0.1:554 /dev/null; netstat -tn | grep -c '127.0.0.1:554 *ESTABLISHED') -ge 2 ]", 10)
+        machine.wait_for(TWO_PLAY, 10)
         found = sockets(lab)
     finally:
         for viewer in viewers:
@@ -85,14 +87,16 @@ def network(lab: Lab) -> None:
 
 
 def _memory(lab: Lab) -> tuple[dict[int, tuple[int, int]], int]:
-    """(RSS, peak) by process, and the proportional set of all of them, in KiB."""
+    """(RSS, peak) by process id, and the proportional set of all of them, in KiB."""
     machine = lab.machine
     each = {}
     shared = 0
     for pid in lab.processes(machine):
         status = machine.check(f"cat /proc/{pid}/status")
-        each[pid] = (kib(status, "VmRSS"), kib(status, "VmHWM"))
-        shared += kib(machine.check(f"cat /proc/{pid}/smaps_rollup"), "Pss")
+        # Counted page by page: VmRSS may lag behind by some hundred KiB.
+        rollup = machine.check(f"cat /proc/{pid}/smaps_rollup")
+        each[pid] = (kib(rollup, "Rss"), kib(status, "VmHWM"))
+        shared += kib(rollup, "Pss")
     return each, shared
 
 
@@ -103,10 +107,14 @@ def memory(lab: Lab) -> None:
     idle, idle_shared = _memory(lab)
     lab.check(bool(idle), "the agent does not run")
     viewers = [lab.gateway.watch(profile, WATCH_SECONDS, lab.folder / f"mem-{profile}.json") for profile in ("main", "sub")]
-    machine.wait_for("[ $(netstat -tn | grep -c '127.0.0.1:554 *ESTABLISHED') -ge 2 ]", 10)
-    for viewer in viewers:
-        viewer.wait(WATCH_SECONDS * 4)
-    watched, watched_shared = _memory(lab)
+    try:
+        machine.wait_for(TWO_PLAY, 10)
+        machine.run(f"sleep {WATCH_SECONDS // 2}")
+        watched, watched_shared = _memory(lab)
+        lab.check(machine.run(TWO_PLAY).status == 0, "the viewers went before the memory was read")
+    finally:
+        for viewer in viewers:
+            viewer.wait(WATCH_SECONDS * 4)
     gaps = []
     for profile in ("main", "sub"):
         report = json.loads((lab.folder / f"mem-{profile}.json").read_text(encoding="utf-8"))
@@ -114,9 +122,9 @@ def memory(lab: Lab) -> None:
         gaps.append(sum(track["gaps"] + track["torn"] for track in report["tracks"]))
     lab.check(not any(gaps), f"gaps or torn units: {gaps}")
     lab.say(f"at rest: RSS {idle} KiB (now, peak), {idle_shared} KiB proportional in all")
-    lab.say(f"after two profiles watched {WATCH_SECONDS} s, no gap: RSS {watched} KiB, {watched_shared} KiB proportional in all")
+    lab.say(f"while two profiles are watched, no gap: RSS {watched} KiB, {watched_shared} KiB proportional in all")
     lab.check(max(rss for rss, _ in idle.values()) <= IDLE_KIB, f"more than {IDLE_KIB} KiB at rest")
-    lab.check(max(peak for _, peak in watched.values()) <= WATCHED_KIB, f"more than {WATCHED_KIB} KiB when watched")
+    lab.check(max(max(both) for both in watched.values()) <= WATCHED_KIB, f"more than {WATCHED_KIB} KiB when watched")
 
 
 def idle(lab: Lab) -> None:
