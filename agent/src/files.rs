@@ -19,8 +19,8 @@ thread_local! {
     static HANDED: RefCell<Option<BTreeMap<PathBuf, Handed>>> = const { RefCell::new(None) };
 }
 
-/// A file's contents and mode, or why it could not be opened.
-struct Handed(Result<(Vec<u8>, u32), i32>);
+/// A file's contents and mode, or why it could not be opened; and when it came, counted.
+struct Handed(Result<(Vec<u8>, u32), i32>, u64);
 
 impl Drop for Handed {
     fn drop(&mut self) {
@@ -51,8 +51,14 @@ pub fn hand_over(path: PathBuf, file: Result<File, i32>) {
     });
     HANDED.with_borrow_mut(|table| {
         let table = table.get_or_insert_default();
-        if table.len() < MAX_FILES || table.contains_key(&path) {
-            table.insert(path, Handed(contents));
+        let latest = table.values().map(|handed| handed.1).max().unwrap_or(0);
+        table.insert(path, Handed(contents, latest + 1));
+        if table.len() > MAX_FILES {
+            // Of a configuration that has long been replaced: all files of one come together.
+            let oldest = table.iter().min_by_key(|(_, handed)| handed.1);
+            if let Some(path) = oldest.map(|(path, _)| path.clone()) {
+                table.remove(&path);
+            }
         }
     });
 }
@@ -110,8 +116,8 @@ fn lookup<T>(path: &Path, found: impl FnOnce(&[u8], u32) -> T) -> Option<io::Res
     HANDED.with_borrow(|table| {
         let table = table.as_ref()?;
         Some(match table.get(path) {
-            Some(Handed(Ok((bytes, mode)))) => Ok(found(bytes, *mode)),
-            Some(Handed(Err(number))) => Err(io::Error::from_raw_os_error(*number)),
+            Some(Handed(Ok((bytes, mode)), _)) => Ok(found(bytes, *mode)),
+            Some(Handed(Err(number), _)) => Err(io::Error::from_raw_os_error(*number)),
             None => Err(io::ErrorKind::NotFound.into()),
         })
     })
@@ -204,5 +210,14 @@ mod tests {
         }
         hand_over("/named".into(), Err(nix::libc::ENOENT));
         assert!(read(Path::new("/named"), 4).is_err());
+        let opened = || File::open(&path).map_err(|e| errno(&e));
+        for number in 0..MAX_FILES {
+            hand_over(format!("/{number}").into(), opened());
+        }
+        // A full table forgets what came first.
+        assert!(read(Path::new("/gone"), 4).is_err_and(|e| e.kind() == io::ErrorKind::NotFound));
+        assert!(read(Path::new("/0"), 4).is_ok());
+        hand_over("/more".into(), opened());
+        assert!(read(Path::new("/0"), 4).is_err() && read(Path::new("/more"), 4).is_ok());
     }
 }

@@ -52,7 +52,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// How long an agent may take to end orderly; its own limit is shorter.
 const END_TIMEOUT: Duration = Duration::from_secs(8);
-/// Addresses written to flash in an hour.
+/// Addresses judged, and so written to flash, in an hour.
 const STORES_PER_HOUR: u32 = 6;
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -73,7 +73,7 @@ pub fn run(config_path: &Path) -> u8 {
             return EXIT_FAILURE;
         }
     };
-    loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    // The agent reads the same text and says its warnings.
     Monitor::new(config_path, source, loaded.config, signals).run()
 }
 
@@ -343,24 +343,24 @@ impl Monitor {
             self.stores = (now, 0);
         }
         if self.stores.1 >= STORES_PER_HOUR {
-            log::warn!("new addresses of gateways come too often; not kept");
             return;
         }
-        match keep::store_endpoint(&self.config, uplink, url, pin) {
-            Ok(true) => {
-                self.stores.1 += 1;
-                log::info!("uplink {uplink}: the gateway's new address is kept");
-            }
-            Ok(false) => {}
+        let stored = keep::store_endpoint(&self.config, uplink, url, pin);
+        if matches!(stored, Ok(false)) {
+            return;
+        }
+        self.stores.1 += 1;
+        if self.stores.1 == STORES_PER_HOUR {
+            log::warn!("new addresses of gateways come too often; no further one is kept for an hour");
+        }
+        match stored {
+            Ok(_) => log::info!("uplink {uplink}: the gateway's new address is kept"),
             Err(StoreError::Refused) => {
-                log::warn!("an address that `redirect_to` does not allow is not kept")
+                log::warn!("an address that `redirect_to` does not allow is not kept");
             }
-            Err(StoreError::Io(error)) => {
-                self.stores.1 += 1;
-                log::error!(
-                    "the gateway's new address cannot be kept, and holds until the agent restarts: {error}"
-                );
-            }
+            Err(StoreError::Io(error)) => log::error!(
+                "the gateway's new address cannot be kept, and holds until the agent restarts: {error}"
+            ),
         }
     }
 

@@ -12,9 +12,9 @@ use crate::sys;
 
 /// Descriptors of the agent: its sockets ([`crate::run`] has at most 256), and those of the poller, the log and the
 /// monitor.
-const MAX_DESCRIPTORS: u64 = 288;
+const MAX_DESCRIPTORS: u32 = 288;
 /// The agent's address space: 5 MiB are used as a rule, full queues and snapshots take some 50 MiB.
-const MAX_ADDRESS_SPACE_BYTES: u64 = 128 * 1024 * 1024;
+const MAX_ADDRESS_SPACE_BYTES: u32 = 128 * 1024 * 1024;
 
 /// One thing that protects the camera from the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -124,9 +124,9 @@ pub fn set_not_dumpable() -> io::Result<()> {
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Open descriptors.
-    pub descriptors: u64,
+    pub descriptors: u32,
     /// Bytes of address space.
-    pub address_space_bytes: u64,
+    pub address_space_bytes: u32,
 }
 
 /// Sets limits: those given, no further process, no core dump.
@@ -144,8 +144,8 @@ pub fn set_limits(limits: Limits) -> io::Result<()> {
         (Resource::RLIMIT_NPROC, 0),
         (Resource::RLIMIT_CORE, 0),
     ] {
-        // `rlim_t` has 32 bits in some C libraries.
-        let most = most.try_into().unwrap_or(libc::RLIM_INFINITY);
+        // Some C libraries have 32 bits here, so the numbers above have no more.
+        let most = libc::rlim_t::from(most);
         setrlimit(resource, most, most)?;
     }
     Ok(())
