@@ -5,6 +5,7 @@ import json
 import re
 import struct
 import subprocess
+import tempfile
 import tomllib
 import unittest
 from pathlib import Path
@@ -188,6 +189,29 @@ class Scripts(unittest.TestCase):
         self.assertEqual(run.stdout, "")
         for file in files:
             self.assertNotRegex(file.read_text(), r"(?m)^ +", f"{file} is indented with spaces")
+
+    def test_serial_number_of_the_board_goes_into_the_configuration(self):
+        script = (ROOT / "openwrt-feed/lenscap/files/lenscap.defaults").read_text()
+        default = (ROOT / "packaging/config/lenscap").read_text()
+        with tempfile.TemporaryDirectory() as folder:
+            config, serial = Path(folder, "lenscap"), Path(folder, "serial-number")
+            script = script.replace("/etc/config/lenscap", str(config))
+            script = script.replace("/proc/device-tree/serial-number", str(serial))
+
+            def run(given, text):
+                config.write_text(text)
+                serial.write_bytes(given)
+                subprocess.run(["sh", "-euc", script], check=True, timeout=20)
+                self.assertEqual(config.stat().st_mode & 0o777, 0o600)
+                return config.read_text()
+
+            wanted = default.replace("\t#option serial 'SN12345678'\n", "\toption serial 'AB-12.3'\n")
+            self.assertNotEqual(wanted, default)
+            self.assertEqual(run(b"AB-12.3\0", default), wanted)
+            self.assertEqual(run(b"';reboot;'\0", default).count("serial 'reboot'"), 1)
+            self.assertEqual(run(b"\0", default), default)
+            # The owner's own stays.
+            self.assertEqual(run(b"AB\0", "config agent\n\toption serial 'X'\n"), "config agent\n\toption serial 'X'\n")
 
     def test_service_is_as_procd_needs_it(self):
         text = (ROOT / "openwrt-feed/lenscap/files/lenscap.init").read_text()
