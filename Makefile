@@ -3,13 +3,13 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench agent packages fmt lint deny clean
+.PHONY: help demo test soak bench agent packages qemu-build qemu-test fmt lint deny clean
 
 CARGO := $(shell command -v cargo 2>/dev/null || echo $(HOME)/.cargo/bin/cargo)
 INSTALL := tests/install-deps.sh
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '%-8s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
 
 demo: ## a real RTSP camera, agent and gateway here; ffmpeg watches through the uplink (KEEP=1 leaves it running)
 	@$(INSTALL) demo
@@ -33,6 +33,14 @@ agent: ## the agent for a camera's CPU, into dist/ (TARGET=rust-target, all for 
 
 packages: ## .ipk, .apk, tarballs, feed indexes and SBOMs, into dist/ (TARGETS="rust-target ...", all for every one)
 	@packaging/packages.sh $(TARGETS)
+
+qemu-build: ## what qemu-test boots: packages, the cameras' RTSP server, the gateway
+	@$(INSTALL) demo qemu
+	@qemu/build.sh all
+
+qemu-test: ## emulated ARM cameras: install, boot, upgrade, trouble (VARIANT=name, IMAGE=path for an image of your own)
+	@$(INSTALL) demo qemu
+	@qemu/run-all.sh "$(IMAGE)" $(VARIANT)
 
 fmt: ## formats all Rust code
 	$(CARGO) fmt --all

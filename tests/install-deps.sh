@@ -1,9 +1,9 @@
 #!/bin/sh
-# Installs what `make demo`, `make test` or `make bench` need and the machine does not have:
+# Installs what `make demo`, `make test`, `make bench` or `make qemu-test` need and the machine does not have:
 # Debian packages with apt-get, and the Python packages of the tests in .venv. Says what and why;
 # does nothing when everything is there.
 #
-# usage: tests/install-deps.sh [demo] [test] [bench]
+# usage: tests/install-deps.sh [demo] [test] [bench] [qemu]
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -48,6 +48,16 @@ openssh-server                   competitor: the far side of ssh -R
 openvpn                          competitor: OpenVPN over TCP
 stunnel4                         competitor: plain TLS forwarding
 util-linux                       setpriv
+'
+packages_qemu='
+debian-archive-keyring           checks the ARM packages that the images are made of
+e2fsprogs                        overlay of the images: mkfs.ext4
+openssl                          certificates of the gateway
+python3-venv                     zig and the packager, in environments of their own
+qemu-system-arm                  boots the images
+qemu-user-static                 runs the agent of every target
+socat                            the one connection out of the emulated network
+squashfs-tools                   root of the images: mksquashfs
 '
 
 check_rust() {
@@ -148,7 +158,7 @@ install_venv() {
 	printf '%s\n' "$want" >"$venv/requirements.sha256"
 }
 
-[ $# -gt 0 ] || fail "usage: tests/install-deps.sh [demo] [test] [bench]"
+[ $# -gt 0 ] || fail "usage: tests/install-deps.sh [demo] [test] [bench] [qemu]"
 wanted=
 want_venv=no
 for group in "$@"; do
@@ -159,7 +169,8 @@ for group in "$@"; do
 			want_venv=yes
 			;;
 		bench) wanted="$wanted$packages_demo$packages_bench" ;;
-		*) fail "unknown group '$group': demo, test or bench" ;;
+		qemu) wanted="$wanted$packages_demo$packages_qemu" ;;
+		*) fail "unknown group '$group': demo, test, bench or qemu" ;;
 	esac
 done
 

@@ -284,6 +284,13 @@ class Machine:
         self.console = None
         self._process = None
 
+    def wait(self) -> None:
+        """Reads the console until QEMU ends."""
+        try:
+            self.console.expect(r"(?!)", float(10**9))
+        except GuestError:
+            return
+
     def is_on(self) -> bool:
         """Whether QEMU lives."""
         return self._process is not None and self._process.poll() is None

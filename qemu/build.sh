@@ -1,0 +1,23 @@
+#!/bin/sh
+# Builds what the emulated cameras need: the gateway and the viewers for this machine, simcam and the packages for the
+# cameras' CPUs. With `all`, the agent for every target too, for the user-mode runs.
+#
+# usage: qemu/build.sh [all]
+set -eu
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root"
+cargo=$(command -v cargo 2>/dev/null || echo "$HOME/.cargo/bin/cargo")
+# The CPUs of the images in qemu/lab/variants.py.
+targets="armv7-unknown-linux-musleabihf arm-unknown-linux-musleabi"
+
+"$cargo" build --locked -p lenscap-gateway --bin lenscap-gateway
+"$cargo" build --locked -p lenscap-tests --bin simcam --bin rtp-sink
+# shellcheck disable=SC2086 # one word a target
+LENSCAP_BIN="lenscap-tests simcam" packaging/toolchain/build.sh $targets
+if [ "${1:-}" = all ]; then
+	packaging/packages.sh all
+else
+	# shellcheck disable=SC2086
+	packaging/packages.sh $targets
+fi
