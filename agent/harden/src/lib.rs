@@ -4,5 +4,22 @@
 //! It works on a [`root::Root`]: the running system or a root file system tree. It reads no clock and no randomness:
 //! both are given. It opens no socket, starts no program and prints nothing.
 
+pub mod accounts;
+pub mod credentials;
 pub mod crypt;
+pub mod defaults;
+pub mod edits;
+pub mod engine;
+pub mod firmware;
+pub mod journal;
+pub mod locate;
+pub mod report;
 pub mod root;
+pub mod secret;
+pub mod shell;
+pub mod survey;
+pub mod telnet;
+pub mod transaction;
+
+#[cfg(test)]
+mod tests;

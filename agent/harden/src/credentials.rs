@@ -1,0 +1,212 @@
+//! Passwords that everybody knows: of logins, of RTSP, ONVIF and the web, with everything that depends on them.
+
+mod accounts;
+mod services;
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::crypt::Scheme;
+use crate::defaults::{Checker, Strength};
+use crate::edits::Edits;
+use crate::firmware::Recognised;
+use crate::report::{Measure, Status};
+use crate::root::Attributes;
+use crate::secret::{self, LoginPassword, Random, Secret};
+use crate::survey::Survey;
+
+/// What is planned for the passwords of a root.
+pub(crate) struct Context<'c, 'r> {
+    pub(crate) edits: &'c mut Edits<'r>,
+    pub(crate) survey: &'c Survey,
+    pub(crate) recognised: &'c [Recognised],
+    pub(crate) checker: &'c mut Checker,
+    pub(crate) random: Random<'c>,
+    pub(crate) login_password: &'c LoginPassword,
+    pub(crate) password_file: &'c str,
+    scheme: Scheme,
+    secrets: Secrets,
+    hashes: BTreeMap<&'static str, String>,
+    /// Root's password field, if it gets another.
+    root_field: Option<String>,
+}
+
+/// Passwords that the plan makes.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    /// Of root's login, if a new one was made at random.
+    pub login: Option<Secret>,
+    /// Of RTSP, ONVIF and the like.
+    pub media: Option<Secret>,
+    /// The user that goes with it, where the firmware names one.
+    pub media_user: Option<String>,
+}
+
+/// Everything that the measure needs beside the edits.
+pub struct Inputs<'c> {
+    /// The root's files.
+    pub survey: &'c Survey,
+    /// The firmwares that fit.
+    pub recognised: &'c [Recognised],
+    /// Judges hashes.
+    pub checker: &'c mut Checker,
+    /// Randomness for new passwords.
+    pub random: Random<'c>,
+    /// How login passwords are made.
+    pub login_password: &'c LoginPassword,
+    /// Where the agent finds the media password.
+    pub password_file: &'c str,
+}
+
+/// Looks for weak passwords and plans new ones.
+///
+/// # Errors
+/// When a file that was seen cannot be read, or there is no randomness.
+pub fn plan(inputs: Inputs<'_>, edits: &mut Edits<'_>) -> io::Result<Secrets> {
+    let before = edits.findings.len();
+    let mut context = Context {
+        survey: inputs.survey,
+        recognised: inputs.recognised,
+        checker: inputs.checker,
+        random: inputs.random,
+        login_password: inputs.login_password,
+        password_file: inputs.password_file,
+        scheme: Scheme::Md5,
+        secrets: Secrets::default(),
+        hashes: BTreeMap::new(),
+        root_field: None,
+        edits,
+    };
+    let tables = accounts::read(&mut context)?;
+    let used: Vec<Scheme> = tables.schemes();
+    let (scheme, why) = secret::strongest(context.edits.root(), context.survey, &used);
+    context.scheme = scheme;
+    services::plan(&mut context)?;
+    accounts::plan(&mut context, &tables)?;
+    if context.secrets.media.is_some() {
+        write_password_file(&mut context)?;
+    }
+    if !context.hashes.is_empty() {
+        let text = format!("new login passwords are hashed with {scheme}: {why}");
+        context
+            .edits
+            .find(Measure::Credentials, Status::Notice, None, text);
+    }
+    let Context { edits, secrets, .. } = context;
+    if edits.findings[before..]
+        .iter()
+        .all(|finding| finding.status == Status::Notice)
+    {
+        edits.find(
+            Measure::Credentials,
+            Status::Holds,
+            None,
+            "no password is one that everybody knows",
+        );
+    }
+    Ok(secrets)
+}
+
+impl Context<'_, '_> {
+    fn find(&mut self, status: Status, at: Option<(&str, u32)>, text: impl Into<String>) {
+        self.edits.find(Measure::Credentials, status, at, text);
+    }
+
+    /// The media password: that of an earlier run where there is one.
+    fn media_secret(&mut self) -> io::Result<Secret> {
+        if let Some(secret) = &self.secrets.media {
+            return Ok(secret.clone());
+        }
+        let stored = self.edits.read(self.password_file)?.unwrap_or_default();
+        let stored = String::from_utf8_lossy(&stored);
+        let secret = match Secret::given(stored.trim_end()) {
+            Ok(secret) => secret,
+            Err(_) => Secret::random(self.random)?,
+        };
+        self.secrets.media = Some(secret.clone());
+        Ok(secret)
+    }
+
+    fn media_hash(&mut self) -> io::Result<String> {
+        let secret = self.media_secret()?;
+        self.hash("media", &secret)
+    }
+
+    /// What goes into the password field of a login.
+    fn login_field(&mut self) -> io::Result<String> {
+        match self.login_secret()? {
+            Some(secret) => self.hash("login", &secret),
+            None => Ok("!".into()),
+        }
+    }
+
+    /// The login password; `None`: logins are locked.
+    fn login_secret(&mut self) -> io::Result<Option<Secret>> {
+        match self.login_password {
+            LoginPassword::Lock => return Ok(None),
+            LoginPassword::Given(secret) => return Ok(Some(secret.clone())),
+            LoginPassword::Random => {}
+        }
+        if self.secrets.login.is_none() {
+            self.secrets.login = Some(Secret::random(self.random)?);
+        }
+        Ok(self.secrets.login.clone())
+    }
+
+    /// One hash for all tables, so that they agree to the letter.
+    fn hash(&mut self, whose: &'static str, secret: &Secret) -> io::Result<String> {
+        if let Some(hash) = self.hashes.get(whose) {
+            return Ok(hash.clone());
+        }
+        let hash = secret.hash(self.scheme, self.random)?;
+        self.checker.trust(&hash);
+        self.hashes.insert(whose, hash.clone());
+        Ok(hash)
+    }
+}
+
+/// The agent reads the media password and nothing else: its group may, others may not.
+fn write_password_file(context: &mut Context<'_, '_>) -> io::Result<()> {
+    let secret = context.media_secret()?;
+    let path = context.password_file;
+    let contents = format!("{}\n", secret.reveal()).into_bytes();
+    if context.edits.read(path)?.as_ref() == Some(&contents) {
+        return Ok(());
+    }
+    let groups = context.edits.read("/etc/group")?.unwrap_or_default();
+    let attributes = Attributes {
+        mode: 0o640,
+        uid: 0,
+        gid: group(&groups, "lenscap").unwrap_or(0),
+    };
+    context.edits.put(
+        path,
+        contents,
+        attributes,
+        "the agent's password for RTSP and ONVIF",
+    )?;
+    let user = context.secrets.media_user.clone();
+    let text = match user {
+        Some(user) => format!("the agent logs in to the streamer as `{user}` with the password in {path}"),
+        None => format!("the agent logs in to the streamer with the password in {path}"),
+    };
+    context.find(Status::Notice, None, text);
+    Ok(())
+}
+
+fn group(text: &[u8], name: &str) -> Option<u32> {
+    let text = String::from_utf8_lossy(text);
+    let line = text.lines().find(|line| line.split(':').next() == Some(name))?;
+    line.split(':').nth(2)?.parse().ok()
+}
+
+/// A sentence about a weak password. It does not say the password.
+fn describe(strength: Strength) -> String {
+    match strength {
+        Strength::Empty => "has no password".into(),
+        Strength::Known(known) if known.password.is_empty() => "has the empty password".into(),
+        Strength::Known(known) => format!("has a password that everybody knows (list: {})", known.source),
+        Strength::Unknown(why) => why.into(),
+        Strength::Own | Strength::Locked | Strength::Shadowed => "is well".into(),
+    }
+}

@@ -1,0 +1,255 @@
+//! Accounts of the system, in every table there is, and the scripts that write hashes into them at boot.
+
+use std::io;
+
+use super::{Context, describe};
+use crate::accounts::{self, Account};
+use crate::crypt::{self, Field, Scheme};
+use crate::defaults::Strength;
+use crate::locate;
+use crate::report::Status;
+use crate::root::folder_of;
+use crate::shell;
+
+/// The accounts of all tables.
+pub(super) struct Tables {
+    tables: Vec<(String, Vec<Account>)>,
+}
+
+impl Tables {
+    /// The schemes that hashes of the firmware use.
+    pub(super) fn schemes(&self) -> Vec<Scheme> {
+        let accounts = self.tables.iter().flat_map(|(_, accounts)| accounts);
+        let schemes = accounts.filter_map(|account| match crypt::classify(&account.field) {
+            Field::Hash(scheme) => Some(scheme),
+            _ => None,
+        });
+        schemes.collect()
+    }
+
+    /// A user's line in passwd(5) beside a table, or in /etc.
+    fn passwd(&self, table: &str, user: &str) -> Option<&Account> {
+        let beside = format!("{}/passwd", folder_of(table));
+        [beside.as_str(), "/etc/passwd"].iter().find_map(|path| {
+            let (_, accounts) = self.tables.iter().find(|(name, _)| name == path)?;
+            accounts.iter().find(|account| account.user == user)
+        })
+    }
+}
+
+pub(super) fn read(context: &mut Context<'_, '_>) -> io::Result<Tables> {
+    let mut tables = Vec::new();
+    for path in &context.survey.accounts {
+        let Some(text) = context.edits.read(path)? else {
+            continue;
+        };
+        let accounts = accounts::parse(&text);
+        if !accounts.is_empty() {
+            tables.push((path.clone(), accounts));
+        }
+    }
+    Ok(Tables { tables })
+}
+
+pub(super) fn plan(context: &mut Context<'_, '_>, tables: &Tables) -> io::Result<()> {
+    for (path, accounts) in &tables.tables {
+        let mut edits = Vec::new();
+        for account in accounts {
+            if let Some(field) = judge(context, tables, path, account)? {
+                edits.push((account.range.clone(), field));
+            }
+        }
+        let Some(mut text) = context.edits.read(path)? else {
+            continue;
+        };
+        for (range, field) in edits.iter().rev() {
+            text.splice(range.clone(), field.bytes());
+        }
+        if !edits.is_empty() {
+            context.edits.change(
+                path,
+                text,
+                true,
+                "login passwords that everybody knows are replaced",
+            )?;
+        }
+    }
+    boot_scripts(context, tables)
+}
+
+/// What an account's password field becomes. `None`: it stays.
+fn judge(
+    context: &mut Context<'_, '_>,
+    tables: &Tables,
+    path: &str,
+    account: &Account,
+) -> io::Result<Option<String>> {
+    let at = Some((path, account.line));
+    let strength = context.checker.judge(&account.field);
+    let user = &account.user;
+    match strength {
+        Strength::Own | Strength::Locked | Strength::Shadowed => return Ok(None),
+        Strength::Unknown(_) => {
+            context.find(Status::Unknown, at, format!("{user}: {}", describe(strength)));
+            return Ok(None);
+        }
+        Strength::Empty | Strength::Known(_) => {}
+    }
+    let passwd = tables.passwd(path, user).unwrap_or(account);
+    let is_root = account.is_root() || passwd.is_root();
+    let for_media = context
+        .recognised
+        .iter()
+        .any(|known| known.adapter.media_accounts.contains(&user.as_str()));
+    let one_password = is_root && context.recognised.iter().any(|known| known.adapter.one_password);
+    let (field, becomes) = if one_password && password_login_off(context)? {
+        (
+            context.media_hash()?,
+            "gets the media password, for RTSP asks for it; password login is off, keys work",
+        )
+    } else if is_root {
+        let field = context.login_field()?;
+        let becomes = if field == "!" {
+            "is locked; keys work"
+        } else {
+            "gets the new login password"
+        };
+        (field, becomes)
+    } else if for_media && !passwd.has_shell() {
+        (
+            context.media_hash()?,
+            "gets the media password; it gives no shell",
+        )
+    } else {
+        ("!".into(), "is locked")
+    };
+    if is_root {
+        context.root_field = Some(field.clone());
+    }
+    context.find(
+        Status::Planned,
+        at,
+        format!("{user} {}: {becomes}", describe(strength)),
+    );
+    Ok(Some(field))
+}
+
+/// Switches Dropbear's password login off. `false`: this firmware gives no way to, and that is a finding.
+fn password_login_off(context: &mut Context<'_, '_>) -> io::Result<bool> {
+    const DEFAULTS: &str = "/etc/default/dropbear";
+    const KEY: locate::Form = locate::Form::Key("DROPBEAR_ARGS");
+    let script = context
+        .survey
+        .scripts
+        .iter()
+        .find(|path| path.contains("/init.d/") && path.ends_with("dropbear"));
+    let Some(script) = script.cloned() else {
+        let text =
+            "RTSP asks for root's own password, and the start of SSH was not found: it stays the login's";
+        context.find(Status::Fails, None, text);
+        return Ok(false);
+    };
+    let text = context.edits.read(&script)?.unwrap_or_default();
+    let sourced = String::from_utf8_lossy(&text).contains(DEFAULTS);
+    let path = if sourced && context.edits.root().exists(DEFAULTS) {
+        DEFAULTS
+    } else {
+        script.as_str()
+    };
+    let mut text = context.edits.read(path)?.unwrap_or_default();
+    let Some(range) = locate::locate(&text, KEY).into_iter().last() else {
+        let what =
+            "RTSP asks for root's own password, and SSH's options were not found: it stays the login's";
+        context.find(Status::Fails, Some((path, 0)), what);
+        return Ok(false);
+    };
+    let options = String::from_utf8_lossy(text.get(range.clone()).unwrap_or_default()).into_owned();
+    if options.split_ascii_whitespace().any(|option| option == "-s") {
+        return Ok(true);
+    }
+    let quoted = range
+        .start
+        .checked_sub(1)
+        .and_then(|at| text.get(at))
+        .is_some_and(|byte| matches!(byte, b'"' | b'\''));
+    let new = if options.is_empty() {
+        "-s".into()
+    } else {
+        format!("{options} -s")
+    };
+    let new = if quoted { new } else { format!("\"{new}\"") };
+    text.splice(range, new.bytes());
+    // It goes only together with the password that it is there for.
+    context.edits.change(path, text, true, "SSH takes keys only")?;
+    Ok(true)
+}
+
+/// Scripts that write a known hash into a table, and scripts that set a password in ways that are not followed.
+fn boot_scripts(context: &mut Context<'_, '_>, tables: &Tables) -> io::Result<()> {
+    let survey = context.survey;
+    for path in &survey.scripts {
+        let Some(mut text) = context.edits.read(path)? else {
+            continue;
+        };
+        let mut changed = false;
+        for range in locate::hashes(&text).into_iter().rev() {
+            let hash = String::from_utf8_lossy(text.get(range.clone()).unwrap_or_default()).into_owned();
+            let strength = context.checker.judge(&hash);
+            if !strength.is_weak() {
+                continue;
+            }
+            let line = text
+                .get(..range.start)
+                .map_or(0, |above| 1 + above.iter().filter(|byte| **byte == b'\n').count());
+            let new = roots_field(context, tables)?;
+            let what = "writes the hash of a password that everybody knows; it gets that of root";
+            context.find(
+                Status::Planned,
+                Some((path, u32::try_from(line).unwrap_or(0))),
+                what,
+            );
+            text.splice(range, new.bytes());
+            changed = true;
+        }
+        if changed {
+            context.edits.change(path, text, true, "writes root's own hash")?;
+        }
+        setters(context, path)?;
+    }
+    Ok(())
+}
+
+/// Root's password field as it will be.
+fn roots_field(context: &mut Context<'_, '_>, tables: &Tables) -> io::Result<String> {
+    if let Some(field) = &context.root_field {
+        return Ok(field.clone());
+    }
+    let roots = tables.tables.iter().flat_map(|(_, accounts)| accounts);
+    for account in roots.filter(|account| account.user == "root") {
+        if context.checker.judge(&account.field) == Strength::Own {
+            return Ok(account.field.clone());
+        }
+    }
+    context.login_field()
+}
+
+fn setters(context: &mut Context<'_, '_>, path: &str) -> io::Result<()> {
+    if !["/init.d/", "/rc.", "/uci-defaults/", "/rcS"]
+        .iter()
+        .any(|place| path.contains(place))
+    {
+        return Ok(());
+    }
+    let text = context.edits.read(path)?.unwrap_or_default();
+    for command in shell::commands(&text) {
+        let mut words = command.words.iter().map(|word| crate::root::name_of(word));
+        if words
+            .next()
+            .is_some_and(|first| matches!(first, "chpasswd" | "passwd"))
+        {
+            let what = "sets a password when it runs; which, only a running camera can tell";
+            context.find(Status::Unknown, Some((path, command.line)), what);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! Passwords of services, which firmwares keep in clear.
+
+use std::io;
+
+use super::Context;
+use crate::defaults::is_known;
+use crate::firmware::{Adapter, Place, Role};
+use crate::journal::sha256;
+use crate::locate::{locate, url_passwords};
+use crate::report::Status;
+
+/// The user where a firmware has none.
+const USER: &str = "lenscap";
+
+pub(super) fn plan(context: &mut Context<'_, '_>) -> io::Result<()> {
+    for recognised in context.recognised {
+        let adapter = recognised.adapter;
+        let mut old = Vec::new();
+        for place in adapter.places {
+            service(context, place, &mut old)?;
+        }
+        dependents(context, adapter, &old)?;
+    }
+    Ok(())
+}
+
+fn service(context: &mut Context<'_, '_>, place: &Place, old: &mut Vec<String>) -> io::Result<()> {
+    let Place { path, form, role } = *place;
+    let Some(mut text) = context.edits.read(path)? else {
+        return Ok(());
+    };
+    let mut changed = false;
+    // From the end, so that earlier places stay where they are.
+    for range in locate(&text, form).into_iter().rev() {
+        let value = text.get(range.clone()).unwrap_or_default();
+        let value = String::from_utf8_lossy(value).into_owned();
+        let line = text
+            .get(..range.start)
+            .map_or(1, |above| 1 + above.iter().filter(|byte| **byte == b'\n').count());
+        let at = Some((path, u32::try_from(line).unwrap_or(0)));
+        let Some((new, what)) = replacement(context, role, &value)? else {
+            continue;
+        };
+        context.find(Status::Planned, at, what);
+        text.splice(range, new.bytes());
+        old.push(value);
+        changed = true;
+    }
+    if changed {
+        let insecure = !matches!(role, Role::Must(_));
+        context.edits.change(
+            path,
+            text,
+            insecure,
+            "passwords of services that everybody knows are replaced",
+        )?;
+    }
+    Ok(())
+}
+
+/// What a value becomes, and why. `None`: it stays.
+fn replacement(
+    context: &mut Context<'_, '_>,
+    role: Role,
+    value: &str,
+) -> io::Result<Option<(String, &'static str)>> {
+    Ok(match role {
+        Role::MediaUser if value.is_empty() => {
+            context.secrets.media_user = Some(USER.into());
+            Some((USER.into(), "media is given to everybody: there is no user"))
+        }
+        Role::MediaUser => {
+            context.secrets.media_user.get_or_insert_with(|| value.to_owned());
+            None
+        }
+        Role::MediaPassword if is_known(value) => {
+            let secret = context.media_secret()?;
+            Some((
+                secret.reveal().into(),
+                "the password of a media service is one that everybody knows",
+            ))
+        }
+        Role::MediaPair if value.is_empty() => {
+            let secret = context.media_secret()?;
+            context.secrets.media_user = Some(USER.into());
+            let new = format!("-U {USER}:{} ", secret.reveal());
+            Some((new, "media is given to everybody: there is no user"))
+        }
+        Role::MediaPair => {
+            let (user, password) = value.split_once(':').unwrap_or((value, ""));
+            context.secrets.media_user.get_or_insert_with(|| user.to_owned());
+            if !is_known(password) {
+                return Ok(None);
+            }
+            let secret = context.media_secret()?;
+            let new = format!("{user}:{}", secret.reveal());
+            Some((new, "the password of a media service is one that everybody knows"))
+        }
+        Role::WebHash => {
+            let value = value.to_ascii_lowercase();
+            if !crate::defaults::known().any(|known| sha256(known.password.as_bytes()) == value) {
+                return Ok(None);
+            }
+            let new = match context.login_secret()? {
+                Some(secret) => sha256(secret.reveal().as_bytes()),
+                None => "!".into(),
+            };
+            Some((new, "the web interface's password is one that everybody knows"))
+        }
+        Role::ClearLogin if !value.is_empty() && is_known(value) => Some((
+            String::new(),
+            "a login password that everybody knows is set at boot",
+        )),
+        Role::Must(wanted) if value != wanted => {
+            Some((wanted.into(), "a service asks nobody for a password"))
+        }
+        Role::MediaPassword | Role::ClearLogin | Role::Must(_) => None,
+    })
+}
+
+/// URLs that hold what was replaced.
+fn dependents(context: &mut Context<'_, '_>, adapter: &Adapter, old: &[String]) -> io::Result<()> {
+    for (path, user) in adapter.urls {
+        let Some(mut text) = context.edits.read(path)? else {
+            continue;
+        };
+        let mut changed = false;
+        for range in url_passwords(&text, user).into_iter().rev() {
+            let value = String::from_utf8_lossy(text.get(range.clone()).unwrap_or_default()).into_owned();
+            if !is_known(&value) && !old.contains(&value) {
+                continue;
+            }
+            let secret = context.media_secret()?;
+            text.splice(range, secret.reveal().bytes());
+            changed = true;
+        }
+        if changed {
+            context.find(
+                Status::Planned,
+                Some((path, 0)),
+                "uses the password of a media service that is replaced",
+            );
+            context
+                .edits
+                .change(path, text, true, "follows the media password")?;
+        }
+    }
+    Ok(())
+}

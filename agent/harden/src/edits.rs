@@ -1,0 +1,149 @@
+//! Changes as they are planned: measures read and change files here, and the root stays as it is.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::report::{Finding, Measure, Status};
+use crate::root::{Attributes, Root};
+use crate::transaction::is_absent;
+
+/// A file that will be changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// What it is; `None`: it is not there.
+    pub original: Option<Vec<u8>>,
+    /// What it will be.
+    pub contents: Vec<u8>,
+    /// Its owner and mode, before and after.
+    pub attributes: Attributes,
+    /// Whether the original holds a default or empty password.
+    pub insecure: bool,
+    /// Why, for people.
+    pub why: Vec<String>,
+}
+
+/// All planned changes of a root, and what was found on the way.
+pub struct Edits<'a> {
+    root: &'a Root,
+    files: BTreeMap<String, Edit>,
+    /// What was found.
+    pub findings: Vec<Finding>,
+}
+
+impl<'a> Edits<'a> {
+    /// No changes.
+    #[must_use]
+    pub fn new(root: &'a Root) -> Self {
+        Self {
+            root,
+            files: BTreeMap::new(),
+            findings: Vec::new(),
+        }
+    }
+
+    /// The root that is to be changed.
+    #[must_use]
+    pub fn root(&self) -> &'a Root {
+        self.root
+    }
+
+    /// A file as it will be. `None`: it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        let contents = self
+            .root
+            .canonical(path)
+            .and_then(|path| match self.files.get(&path) {
+                Some(edit) => Ok(edit.contents.clone()),
+                None => self.root.read(&path),
+            });
+        match contents {
+            Ok(contents) => Ok(Some(contents)),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Plans other contents for a file that is there.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn change(&mut self, path: &str, contents: Vec<u8>, insecure: bool, why: &str) -> io::Result<()> {
+        let path = self.root.canonical(path)?;
+        if !self.files.contains_key(&path) {
+            let edit = Edit {
+                original: Some(self.root.read(&path)?),
+                contents: Vec::new(),
+                attributes: self.root.attributes(&path)?,
+                insecure: false,
+                why: Vec::new(),
+            };
+            self.files.insert(path.clone(), edit);
+        }
+        if let Some(edit) = self.files.get_mut(&path) {
+            edit.contents = contents;
+            edit.insecure |= insecure;
+            if !edit.why.iter().any(|old| old == why) {
+                edit.why.push(why.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Plans a file that is this, whether there is one or not.
+    ///
+    /// # Errors
+    /// When one is there and cannot be read.
+    pub fn put(
+        &mut self,
+        path: &str,
+        contents: Vec<u8>,
+        attributes: Attributes,
+        why: &str,
+    ) -> io::Result<()> {
+        if self.root.exists(path) {
+            self.change(path, contents, false, why)?;
+            return Ok(());
+        }
+        let edit = Edit {
+            original: None,
+            contents,
+            attributes,
+            insecure: false,
+            why: vec![why.to_owned()],
+        };
+        self.files.insert(path.to_owned(), edit);
+        Ok(())
+    }
+
+    /// The changed files, by path. A file that would stay as it is, is none.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &Edit)> {
+        self.files
+            .iter()
+            .filter(|(_, edit)| edit.original.as_ref() != Some(&edit.contents))
+            .map(|(path, edit)| (path.as_str(), edit))
+    }
+
+    /// Adds a finding.
+    pub fn find(
+        &mut self,
+        measure: Measure,
+        status: Status,
+        at: Option<(&str, u32)>,
+        text: impl Into<String>,
+    ) {
+        let text = text.into();
+        let finding = Finding {
+            measure,
+            status,
+            path: at.map(|(path, _)| path.to_owned()),
+            line: at.map(|(_, line)| line).filter(|line| *line > 0),
+            text,
+        };
+        if !self.findings.contains(&finding) {
+            self.findings.push(finding);
+        }
+    }
+}

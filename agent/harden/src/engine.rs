@@ -1,0 +1,239 @@
+//! Plans, applies, verifies and undoes all measures of a root.
+
+use std::io;
+
+use crate::credentials::{self, Secrets};
+use crate::defaults::Checker;
+use crate::edits::Edits;
+use crate::firmware::{Recognised, recognise};
+use crate::journal::{Entry, Journal, Saved, sha256};
+use crate::report::{Finding, Measure, Verdict, verdict};
+use crate::root::Root;
+use crate::secret::{LoginPassword, Random};
+use crate::survey::Survey;
+use crate::telnet;
+use crate::transaction::{Failure, Recovered, Store, Write, is_absent};
+
+/// Where the journal is, if nothing else is said.
+pub const STATE_DIR: &str = "/etc/lenscap/harden";
+/// Where the agent finds the media password, if nothing else is said.
+pub const PASSWORD_FILE: &str = "/etc/lenscap/camera-password";
+
+/// What is to be done, and how.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The measures that are wanted.
+    pub measures: Vec<Measure>,
+    /// How login passwords are made.
+    pub login_password: LoginPassword,
+    /// The folder of journal and originals.
+    pub state_dir: String,
+    /// The file of the media password.
+    pub password_file: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            measures: vec![Measure::Telnet, Measure::Credentials],
+            login_password: LoginPassword::Random,
+            state_dir: STATE_DIR.into(),
+            password_file: PASSWORD_FILE.into(),
+        }
+    }
+}
+
+/// What was found, and what would be changed. Nothing is changed yet.
+pub struct Plan<'a> {
+    /// The firmwares that fit.
+    pub recognised: Vec<Recognised>,
+    /// The changes and the findings.
+    pub edits: Edits<'a>,
+    /// New passwords.
+    pub secrets: Secrets,
+    /// Whether an earlier run was cut short.
+    pub interrupted: bool,
+}
+
+impl Plan<'_> {
+    /// What was found.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.edits.findings
+    }
+
+    /// Whether everything is as it should be, without any change.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        verdict(self.findings())
+    }
+}
+
+/// Looks at a root and plans what closes it.
+///
+/// # Errors
+/// When a file that was seen cannot be read, or there is no randomness.
+pub fn plan<'a>(
+    root: &'a Root,
+    settings: &Settings,
+    checker: &mut Checker,
+    random: Random<'_>,
+) -> io::Result<Plan<'a>> {
+    let recognised = recognise(root);
+    let survey = Survey::take(root, &settings.state_dir);
+    let mut edits = Edits::new(root);
+    let mut secrets = Secrets::default();
+    if settings.measures.contains(&Measure::Telnet) {
+        telnet::plan(&survey, &mut edits)?;
+    }
+    if settings.measures.contains(&Measure::Credentials) {
+        let inputs = credentials::Inputs {
+            survey: &survey,
+            recognised: &recognised,
+            checker,
+            random,
+            login_password: &settings.login_password,
+            password_file: &settings.password_file,
+        };
+        secrets = credentials::plan(inputs, &mut edits)?;
+    }
+    Ok(Plan {
+        recognised,
+        edits,
+        secrets,
+        interrupted: Store::new(root, &settings.state_dir).is_interrupted(),
+    })
+}
+
+/// Makes all changes of a plan, or none. `disclose` tells new passwords to whoever must know them; it is called when
+/// nothing but the decision is missing, and its error stops the rest.
+///
+/// # Errors
+/// See [`Failure`].
+pub fn apply(
+    plan: &Plan<'_>,
+    settings: &Settings,
+    disclose: &mut dyn FnMut(&Secrets) -> io::Result<()>,
+) -> Result<(), Failure> {
+    let root = plan.edits.root();
+    let store = Store::new(root, &settings.state_dir);
+    let mut journal = store.journal().map_err(Failure::Unchanged)?;
+    let mut writes = Vec::new();
+    let mut originals = Vec::new();
+    for (path, edit) in plan.edits.files() {
+        let known = journal.entry(path).cloned();
+        let untouched = |known: &Entry| edit.original.as_deref().map(sha256).as_ref() == Some(&known.written);
+        let (original, insecure) = match known.filter(untouched) {
+            Some(known) => (known.original, known.insecure),
+            // Somebody else wrote it since: what they wrote is what undo returns to.
+            None => (
+                edit.original.as_ref().map(|contents| Saved {
+                    name: sha256(contents),
+                    attributes: edit.attributes,
+                }),
+                false,
+            ),
+        };
+        if let (Some(saved), Some(contents)) = (&original, &edit.original)
+            && saved.name == sha256(contents)
+        {
+            originals.push(contents.clone());
+        }
+        journal.put(Entry {
+            path: path.to_owned(),
+            original,
+            written: sha256(&edit.contents),
+            insecure: insecure || edit.insecure,
+            why: edit.why.join("; "),
+        });
+        writes.push(Write::File {
+            path: path.to_owned(),
+            contents: edit.contents.clone(),
+            attributes: edit.attributes,
+        });
+    }
+    if writes.is_empty() {
+        return Ok(());
+    }
+    store.commit(&writes, &originals, &journal, &mut || disclose(&plan.secrets))
+}
+
+/// Brings an interrupted run to its end.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn recover(root: &Root, settings: &Settings) -> io::Result<Recovered> {
+    Store::new(root, &settings.state_dir).recover()
+}
+
+/// What became of each file of the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undone {
+    /// Files that are what they were.
+    pub restored: Vec<String>,
+    /// Files that stay, since their originals hold default or empty passwords.
+    pub kept: Vec<String>,
+    /// Files that somebody else changed since: they are left alone.
+    pub changed_since: Vec<String>,
+}
+
+/// Takes everything back. Originals that hold default or empty passwords only with `restore_insecure`.
+///
+/// # Errors
+/// See [`Failure`].
+pub fn undo(root: &Root, settings: &Settings, restore_insecure: bool) -> Result<Undone, Failure> {
+    let store = Store::new(root, &settings.state_dir);
+    let journal = store.journal().map_err(Failure::Unchanged)?;
+    let mut undone = Undone {
+        restored: Vec::new(),
+        kept: Vec::new(),
+        changed_since: Vec::new(),
+    };
+    let mut rest = Journal::default();
+    let mut writes = Vec::new();
+    // The media password's file goes only when the streamer's password does.
+    let keep_created = !restore_insecure && journal.entries.iter().any(|entry| entry.insecure);
+    for entry in journal.entries {
+        let created = entry.original.is_none();
+        if !restore_insecure && (entry.insecure || created && keep_created) {
+            undone.kept.push(entry.path.clone());
+            rest.entries.push(entry);
+            continue;
+        }
+        let now = current(root, &entry.path).map_err(Failure::Unchanged)?;
+        if now.as_ref() != Some(&entry.written) {
+            if now != entry.original.as_ref().map(|saved| saved.name.clone()) {
+                undone.changed_since.push(entry.path.clone());
+                rest.entries.push(entry);
+                continue;
+            }
+        } else {
+            writes.push(restoring(&store, &entry).map_err(Failure::Unchanged)?);
+        }
+        undone.restored.push(entry.path);
+    }
+    if !undone.restored.is_empty() {
+        store.commit(&writes, &[], &rest, &mut || Ok(()))?;
+    }
+    Ok(undone)
+}
+
+fn current(root: &Root, path: &str) -> io::Result<Option<String>> {
+    match root.read(path) {
+        Ok(contents) => Ok(Some(sha256(&contents))),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn restoring(store: &Store<'_>, entry: &Entry) -> io::Result<Write> {
+    let path = entry.path.clone();
+    Ok(match &entry.original {
+        Some(saved) => Write::File {
+            path,
+            contents: store.saved(&saved.name)?,
+            attributes: saved.attributes,
+        },
+        None => Write::Remove { path },
+    })
+}

@@ -1,0 +1,105 @@
+//! One walk over a root that sorts its files by what can be in them.
+
+use crate::root::{MAX_BINARY_BYTES, MAX_TEXT_BYTES, Root, name_of};
+
+/// The files of a root that matter, after all links.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// Shell scripts.
+    pub scripts: Vec<String>,
+    /// Other small text files below the usual folders of settings.
+    pub settings: Vec<String>,
+    /// Tables of accounts: passwd(5) and shadow(5), wherever they lie.
+    pub accounts: Vec<String>,
+    /// Programs, other than BusyBox and the server itself, that hold the word `telnetd`.
+    pub programs: Vec<String>,
+    /// Whether everything was seen.
+    pub complete: bool,
+}
+
+impl Survey {
+    /// Walks the root. `own` is the folder that is not looked into: what this program keeps.
+    #[must_use]
+    pub fn take(root: &Root, own: &str) -> Self {
+        let mut survey = Self::default();
+        let own = format!("{}/", own.trim_end_matches('/'));
+        let mut unread = false;
+        let complete = root.walk(&mut |path| {
+            if path.starts_with(&own) || path == "/etc/config/lenscap" {
+                return;
+            }
+            match root.head(path, 4) {
+                Ok(head) => unread |= !survey.sort(root, path, &head),
+                Err(_) => unread = true,
+            }
+        });
+        survey.complete = complete && !unread;
+        survey
+    }
+
+    /// Says whether the file could be read.
+    fn sort(&mut self, root: &Root, path: &str, head: &[u8]) -> bool {
+        let name = name_of(path);
+        if head == b"\x7fELF" {
+            // On a running camera the processes themselves are looked at.
+            if root.is_live() || matches!(name, "busybox" | "telnetd" | "utelnetd" | "in.telnetd") {
+                return true;
+            }
+            return match root.read_up_to(path, MAX_BINARY_BYTES) {
+                Ok(bytes) => {
+                    if contains(&bytes, b"telnetd") {
+                        self.programs.push(path.to_owned());
+                    }
+                    true
+                }
+                Err(_) => false,
+            };
+        }
+        if matches!(name, "passwd" | "shadow") {
+            self.accounts.push(path.to_owned());
+        }
+        let script = head.starts_with(b"#!") || is_script(path);
+        if !script && !is_setting(path) {
+            return true;
+        }
+        match root.read(path) {
+            Ok(text) if text.contains(&0) => true,
+            Ok(_) if script => {
+                self.scripts.push(path.to_owned());
+                true
+            }
+            Ok(_) => {
+                self.settings.push(path.to_owned());
+                true
+            }
+            // Too large to be a script or a setting of a camera.
+            Err(_) => root.read_up_to(path, MAX_TEXT_BYTES).is_ok() || !script,
+        }
+    }
+}
+
+fn is_script(path: &str) -> bool {
+    let name = name_of(path);
+    name.ends_with(".sh")
+        || matches!(name, "rcS" | "rc.local" | "rcK" | "profile")
+        || path.contains("/init.d/")
+        || path.contains("/rc.d/")
+        || path.contains("/uci-defaults/")
+}
+
+fn is_setting(path: &str) -> bool {
+    let name = name_of(path);
+    name.ends_with(".conf")
+        || name.ends_with(".cfg")
+        || name.ends_with(".ini")
+        || matches!(name, "inittab" | "crontab")
+        || path.contains("/crontabs/")
+        || path.starts_with("/etc/default/")
+        || path.starts_with("/etc/config/")
+}
+
+/// Whether `needle` occurs in `text`.
+#[must_use]
+pub fn contains(text: &[u8], needle: &[u8]) -> bool {
+    text.windows(needle.len()).any(|window| window == needle)
+}

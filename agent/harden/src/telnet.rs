@@ -1,0 +1,531 @@
+//! Telnet and other shells on a port: what starts them, in files.
+//!
+//! A starter is made harmless where it stands, by the smallest edit: a command becomes an argument of `:`, a line of a
+//! table a comment, a switch its opposite.
+
+use std::io;
+
+use crate::edits::Edits;
+use crate::report::{Measure, Status};
+use crate::root::name_of;
+use crate::shell::{self, Command};
+use crate::survey::{Survey, contains};
+
+/// Programs that give a shell to whoever connects.
+const SERVERS: &[&str] = &["telnetd", "utelnetd", "in.telnetd"];
+/// Programs that run the program named after them.
+const WRAPPERS: &[&str] = &[
+    "busybox",
+    "nohup",
+    "exec",
+    "setsid",
+    "nice",
+    "ionice",
+    "env",
+    "command",
+    "sudo",
+    "service_start",
+    "daemonize",
+    "chroot",
+    "unshare",
+];
+/// Programs that do not start what they name.
+const HARMLESS: &[&str] = &[
+    ":",
+    "[",
+    "[[",
+    "test",
+    "pidof",
+    "killall",
+    "killall5",
+    "pkill",
+    "pgrep",
+    "kill",
+    "grep",
+    "echo",
+    "printf",
+    "rm",
+    "chmod",
+    "chown",
+    "which",
+    "type",
+    "ps",
+    "ln",
+    "cp",
+    "mv",
+    "cat",
+    "sed",
+    "awk",
+    "logger",
+    "log",
+    "for",
+    "case",
+    "export",
+    "unset",
+    "service_stop",
+    "ls",
+    "touch",
+    "return",
+    "wait",
+    "sleep",
+    "alias",
+    "local",
+    "readonly",
+    "set",
+    "rmmod",
+    "iptables",
+    "ip6tables",
+    "nft",
+    "fuser",
+];
+/// The comment that disables a line of a table.
+const COMMENT: &str = "#lenscap: ";
+
+/// What a command does, as far as shells on a port go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Nothing,
+    /// Starts a server; whether the script then waits for its end.
+    Starts {
+        waits: bool,
+    },
+    /// Names a server, in a way that is not understood.
+    Mentions,
+}
+
+/// Looks for starters and plans to disable them.
+///
+/// # Errors
+/// When a file that was seen cannot be read.
+pub fn plan(survey: &Survey, edits: &mut Edits<'_>) -> io::Result<()> {
+    let before = edits.findings.len();
+    for path in &survey.scripts {
+        script(path, edits)?;
+        switches(path, edits)?;
+    }
+    for path in &survey.settings {
+        match name_of(path) {
+            "inittab" => table(path, "starts a shell on a port at boot", edits)?,
+            "inetd.conf" => table(path, "gives a shell to whoever connects", edits)?,
+            "crontab" => table(path, "starts a shell on a port at times", edits)?,
+            _ if path.contains("/crontabs/") => table(path, "starts a shell on a port at times", edits)?,
+            _ => switches(path, edits)?,
+        }
+    }
+    for path in &survey.programs {
+        let text = "holds the word telnetd and may start it; only a running camera can tell";
+        edits.find(Measure::Telnet, Status::Unknown, Some((path, 0)), text);
+    }
+    outside(survey, edits)?;
+    if !survey.complete {
+        let text = "some files could not be looked at";
+        edits.find(Measure::Telnet, Status::Unknown, None, text);
+    }
+    if edits.findings[before..]
+        .iter()
+        .all(|finding| finding.status == Status::Notice)
+    {
+        edits.find(
+            Measure::Telnet,
+            Status::Holds,
+            None,
+            "nothing starts a shell on a port",
+        );
+    }
+    Ok(())
+}
+
+/// Commands of a script.
+fn script(path: &str, edits: &mut Edits<'_>) -> io::Result<()> {
+    let Some(mut text) = edits.read(path)? else {
+        return Ok(());
+    };
+    if !contains(&text, b"telnetd") && !contains(&text, b"nc") {
+        return Ok(());
+    }
+    let mut changed = false;
+    // From the end, so that earlier places stay where they are.
+    for command in shell::commands(&text).iter().rev() {
+        match effect(command) {
+            Effect::Nothing => {}
+            Effect::Starts { waits } => {
+                // A loop around it would otherwise spin.
+                let instead: &[u8] = if waits { b"sleep 86400; : " } else { b": " };
+                text.splice(command.start..command.start, instead.iter().copied());
+                changed = true;
+                let what = format!("starts a shell on a port: `{}`", command.words.join(" "));
+                edits.find(Measure::Telnet, Status::Planned, Some((path, command.line)), what);
+            }
+            Effect::Mentions => {
+                let what = format!(
+                    "names telnetd in a way that is not understood: `{}`",
+                    command.words.join(" ")
+                );
+                edits.find(Measure::Telnet, Status::Unknown, Some((path, command.line)), what);
+            }
+        }
+    }
+    if changed {
+        edits.change(
+            path,
+            text,
+            false,
+            "commands that start a shell on a port do nothing",
+        )?;
+    }
+    Ok(())
+}
+
+fn effect(command: &Command) -> Effect {
+    let words: Vec<&str> = command.words.iter().map(String::as_str).collect();
+    let mut rest = words.as_slice();
+    let waits = |words: &[&str]| !command.background && words.contains(&"-F");
+    while let [first, after @ ..] = rest {
+        let name = name_of(first);
+        if SERVERS.contains(&name) {
+            return Effect::Starts { waits: waits(after) };
+        }
+        match name {
+            "procd_set_param" if after.first() == Some(&"command") => {
+                rest = after.get(1..).unwrap_or_default();
+                return if names_server(rest) {
+                    Effect::Starts { waits: false }
+                } else {
+                    Effect::Nothing
+                };
+            }
+            "start-stop-daemon" => {
+                let stops = after
+                    .iter()
+                    .any(|word| *word == "--stop" || short_flag(word, 'K'));
+                let starts = !stops && names_server(after);
+                return if starts {
+                    Effect::Starts { waits: false }
+                } else {
+                    Effect::Nothing
+                };
+            }
+            "tcpsvd" | "inetd" | "socat" | "stunnel" if names_server(after) => {
+                return Effect::Starts {
+                    waits: !command.background,
+                };
+            }
+            "nc" | "ncat" | "netcat" if listens_with_shell(after) => {
+                return Effect::Starts {
+                    waits: !command.background,
+                };
+            }
+            "sh" | "ash" | "bash" | "su" | "eval" if after.iter().any(|word| runs_server(word)) => {
+                return Effect::Starts { waits: false };
+            }
+            _ if HARMLESS.contains(&name) => return Effect::Nothing,
+            _ if WRAPPERS.contains(&name) => {
+                let skip =
+                    |word: &&&str| word.starts_with('-') || word.contains('=') || word.parse::<i32>().is_ok();
+                let options = after.iter().take_while(skip).count();
+                rest = after.get(options..).unwrap_or_default();
+            }
+            _ if names_server(after) => return Effect::Mentions,
+            _ => return Effect::Nothing,
+        }
+    }
+    Effect::Nothing
+}
+
+fn names_server(words: &[&str]) -> bool {
+    words.iter().any(|word| SERVERS.contains(&name_of(word)))
+}
+
+/// Whether a text that a shell is to run starts a server.
+fn runs_server(text: &str) -> bool {
+    text.contains("telnetd")
+        && shell::commands(text.as_bytes())
+            .iter()
+            .any(|command| effect(command) != Effect::Nothing)
+}
+
+fn listens_with_shell(words: &[&str]) -> bool {
+    let listens = words
+        .iter()
+        .any(|word| short_flag(word, 'l') || *word == "--listen");
+    let shell = words
+        .iter()
+        .any(|word| matches!(name_of(word), "sh" | "ash" | "bash" | "login"));
+    listens && shell
+}
+
+fn short_flag(word: &str, letter: char) -> bool {
+    word.strip_prefix('-')
+        .is_some_and(|flags| !flags.starts_with('-') && flags.contains(letter))
+}
+
+/// Lines of inittab, inetd.conf and crontabs.
+fn table(path: &str, what: &str, edits: &mut Edits<'_>) -> io::Result<()> {
+    let Some(text) = edits.read(path)? else {
+        return Ok(());
+    };
+    let mut out = Vec::with_capacity(text.len() + 32);
+    for (line, number) in text.split_inclusive(|byte| *byte == b'\n').zip(1..) {
+        let readable = String::from_utf8_lossy(line);
+        let words: Vec<&str> = readable
+            .split(|c: char| c.is_whitespace() || c == ':' || c == ';')
+            .collect();
+        let comment = readable.trim_start().starts_with('#');
+        if !comment && (names_server(&words) || words.contains(&"nc") && listens_with_shell(&words)) {
+            out.extend_from_slice(COMMENT.as_bytes());
+            let text = format!("{what}: `{}`", readable.trim());
+            edits.find(Measure::Telnet, Status::Planned, Some((path, number)), text);
+        }
+        out.extend_from_slice(line);
+    }
+    if out != text {
+        edits.change(
+            path,
+            out,
+            false,
+            "lines that start a shell on a port are comments",
+        )?;
+    }
+    Ok(())
+}
+
+/// Settings such as `TELNETD=yes`.
+fn switches(path: &str, edits: &mut Edits<'_>) -> io::Result<()> {
+    let Some(mut text) = edits.read(path)? else {
+        return Ok(());
+    };
+    let mut found = Vec::new();
+    let mut start = 0;
+    for (line, number) in text.split_inclusive(|byte| *byte == b'\n').zip(1u32..) {
+        if let Some((range, off)) = switch(line) {
+            found.push((start + range.start..start + range.end, off, number));
+        }
+        start += line.len();
+    }
+    for (range, off, number) in found.iter().rev() {
+        text.splice(range.clone(), off.bytes());
+        let what = "switches telnet on";
+        edits.find(Measure::Telnet, Status::Planned, Some((path, *number)), what);
+    }
+    if !found.is_empty() {
+        edits.change(path, text, false, "telnet is switched off")?;
+    }
+    Ok(())
+}
+
+/// The place of a switch's value in a line, and what stands for off.
+fn switch(line: &[u8]) -> Option<(core::ops::Range<usize>, &'static str)> {
+    let text = str::from_utf8(line).ok()?;
+    let (name, value) = text.split_once('=')?;
+    let key = name
+        .trim()
+        .trim_start_matches("export ")
+        .trim()
+        .to_ascii_lowercase();
+    let plain = key
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
+    if !plain || !key.contains("telnet") || key.contains("disable") || key.contains("no_") {
+        return None;
+    }
+    let value = value.trim_end();
+    let inner = value.trim_start().trim_matches(|c| c == '"' || c == '\'');
+    let off = match inner {
+        "yes" => "no",
+        "YES" => "NO",
+        "Yes" => "No",
+        "1" => "0",
+        "true" => "false",
+        "TRUE" => "FALSE",
+        "on" => "off",
+        "ON" => "OFF",
+        "enable" => "disable",
+        "enabled" => "disabled",
+        _ => return None,
+    };
+    let start = name.len() + 1 + value.find(inner)?;
+    Some((start..start + inner.len(), off))
+}
+
+/// Ways in that no edit of this root closes: a card's scripts, and the boot loader's variables.
+fn outside(survey: &Survey, edits: &mut Edits<'_>) -> io::Result<()> {
+    const CARDS: &[&str] = &[
+        "/mnt/mmc",
+        "/mnt/sd",
+        "/media/mmc",
+        "/media/sd",
+        "/tmp/sd",
+        "/sdcard/",
+        "/mnt/mmcblk",
+    ];
+    const LOADER: &[&str] = &["fw_printenv", "fw_setenv", "armbenv", "xmuart", "telnetctrl"];
+    for path in &survey.scripts {
+        let Some(text) = edits.read(path)? else { continue };
+        for command in shell::commands(&text) {
+            let first = command.words.first().map_or("", String::as_str);
+            let target = match first {
+                "." | "source" | "sh" | "ash" | "exec" => command.words.get(1).map_or("", String::as_str),
+                first => first,
+            };
+            if CARDS.iter().any(|card| target.starts_with(card)) {
+                let what = format!("runs what a memory card holds: `{target}`");
+                edits.find(Measure::Telnet, Status::Notice, Some((path, command.line)), what);
+            }
+            if LOADER.contains(&name_of(first)) {
+                let what = format!("uses variables of the boot loader: `{}`", command.words.join(" "));
+                edits.find(Measure::Telnet, Status::Notice, Some((path, command.line)), what);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::Root;
+
+    fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let root = Root::tree(dir.path()).unwrap();
+        (dir, root)
+    }
+
+    fn hardened(path: &str, text: &str) -> (String, Vec<Status>) {
+        let (_dir, root) = tree(&[(path, text)]);
+        let survey = Survey::take(&root, "/etc/lenscap");
+        let mut edits = Edits::new(&root);
+        plan(&survey, &mut edits).unwrap();
+        let statuses = edits.findings.iter().map(|finding| finding.status).collect();
+        let text = edits.read(&format!("/{path}")).unwrap().unwrap();
+        (String::from_utf8(text).unwrap(), statuses)
+    }
+
+    #[test]
+    fn starters_in_scripts_do_nothing_afterwards() {
+        for (before, after) in [
+            ("telnetd &\n", ": telnetd &\n"),
+            (
+                "/usr/sbin/telnetd -l /bin/sh -p 4321",
+                ": /usr/sbin/telnetd -l /bin/sh -p 4321",
+            ),
+            ("telnetd -p9527 &", ": telnetd -p9527 &"),
+            (
+                "busybox telnetd -F -p 4321 -l /bin/sh &",
+                ": busybox telnetd -F -p 4321 -l /bin/sh &",
+            ),
+            (
+                "while true; do\n  pidof telnetd >/dev/null || telnetd\n  sleep 10\ndone &\n",
+                "while true; do\n  pidof telnetd >/dev/null || : telnetd\n  sleep 10\ndone &\n",
+            ),
+            (
+                "while :; do telnetd -F -l /bin/sh; done &",
+                "while :; do sleep 86400; : telnetd -F -l /bin/sh; done &",
+            ),
+            (
+                "D=/usr/sbin/telnetd\nstart-stop-daemon -S -b -x $D -- -F\nstart-stop-daemon -K -x $D\n",
+                "D=/usr/sbin/telnetd\n: start-stop-daemon -S -b -x $D -- -F\nstart-stop-daemon -K -x $D\n",
+            ),
+            (
+                "ARGS=\"-F -p 4321 -l /bin/sh\"\nstart-stop-daemon -S -q -m -b \\\n\t-x /usr/sbin/telnetd -- $ARGS\n",
+                "ARGS=\"-F -p 4321 -l /bin/sh\"\n: start-stop-daemon -S -q -m -b \\\n\t-x /usr/sbin/telnetd -- $ARGS\n",
+            ),
+            (
+                "if [ -x /usr/sbin/telnetd ]; then telnetd; fi",
+                "if [ -x /usr/sbin/telnetd ]; then : telnetd; fi",
+            ),
+            ("sh -c 'sleep 5; telnetd' &", ": sh -c 'sleep 5; telnetd' &"),
+            ("nc -ll -p 9527 -e /bin/sh &", ": nc -ll -p 9527 -e /bin/sh &"),
+            ("TELNETD=yes\n", "TELNETD=no\n"),
+            (
+                "procd_set_param command /usr/sbin/telnetd -F",
+                ": procd_set_param command /usr/sbin/telnetd -F",
+            ),
+        ] {
+            let script = format!("#!/bin/sh\n{before}");
+            let (text, statuses) = hardened("etc/init.d/S50x", &script);
+            assert_eq!(text, format!("#!/bin/sh\n{after}"));
+            assert!(statuses.contains(&Status::Planned), "{before}");
+            let (again, statuses) = hardened("etc/init.d/S50x", &text);
+            assert_eq!(again, text);
+            assert_eq!(statuses, [Status::Holds], "{text}");
+        }
+    }
+
+    #[test]
+    fn scripts_still_parse_and_start_nothing() {
+        let script = "#!/bin/sh\nD=telnetd\nfor i in 1 2; do\n if true; then $D -l /bin/sh; else telnetd & fi\ndone\ncase x in\n x) telnetd;;\n telnetd) ;;\nesac\nf() { telnetd; }\nf\necho done\n";
+        let (text, _) = hardened("etc/init.d/rcS", script);
+        let output = std::process::Command::new("sh")
+            .args(["-c", &text])
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        assert_eq!(output.stdout, b"done\n");
+    }
+
+    #[test]
+    fn tables_and_settings_are_switched_off() {
+        for (path, before, after) in [
+            (
+                "etc/inittab",
+                "::respawn:/usr/sbin/telnetd -F\n::respawn:/bin/getty\n",
+                "#lenscap: ::respawn:/usr/sbin/telnetd -F\n::respawn:/bin/getty\n",
+            ),
+            ("etc/inittab", "::once:telnetd", "#lenscap: ::once:telnetd"),
+            (
+                "etc/inetd.conf",
+                "telnet stream tcp nowait root /usr/sbin/telnetd telnetd -i\n",
+                "#lenscap: telnet stream tcp nowait root /usr/sbin/telnetd telnetd -i\n",
+            ),
+            (
+                "etc/crontabs/root",
+                "* * * * * pidof telnetd || telnetd\n",
+                "#lenscap: * * * * * pidof telnetd || telnetd\n",
+            ),
+            (
+                "home/yi-hack/etc/system.conf",
+                "HTTPD=yes\nTELNETD=yes\r\nFTPD=yes\n",
+                "HTTPD=yes\nTELNETD=no\r\nFTPD=yes\n",
+            ),
+            (
+                "etc/camera.ini",
+                "telnet_enable = \"1\"\ndisable_telnet=1\n",
+                "telnet_enable = \"0\"\ndisable_telnet=1\n",
+            ),
+        ] {
+            let (text, statuses) = hardened(path, before);
+            assert_eq!(text, after);
+            assert!(statuses.contains(&Status::Planned), "{path}");
+            assert_eq!(hardened(path, &text), (after.to_owned(), vec![Status::Holds]));
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_unknown() {
+        let (text, statuses) = hardened("usr/bin/go.sh", "run_service telnetd on\n");
+        assert_eq!(
+            (text.as_str(), statuses.as_slice()),
+            ("run_service telnetd on\n", &[Status::Unknown][..])
+        );
+        let (_dir, root) = tree(&[("usr/bin/Sofia", "\u{7f}ELF .. telnetd")]);
+        let mut edits = Edits::new(&root);
+        plan(&Survey::take(&root, "/etc/lenscap"), &mut edits).unwrap();
+        assert_eq!(edits.findings[0].status, Status::Unknown);
+        assert_eq!(edits.findings[0].path.as_deref(), Some("/usr/bin/Sofia"));
+    }
+
+    #[test]
+    fn ways_in_from_a_card_are_told() {
+        let (_, statuses) = hardened(
+            "etc/init.d/rcS",
+            "[ -f /mnt/mmc/autostart.sh ] && sh /mnt/mmc/autostart.sh\nx=$(fw_printenv)\nfw_printenv xmuart\n",
+        );
+        assert_eq!(statuses, [Status::Notice, Status::Notice, Status::Holds]);
+    }
+}

@@ -1,0 +1,171 @@
+//! A fault at every step of the file system.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::*;
+use crate::engine::{recover, undo};
+use nix::errno::Errno;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// The power fails: no later step happens either.
+    Power,
+    /// One step fails, the next works.
+    Once(Errno),
+    /// From here on everything fails.
+    Lasting(Errno),
+}
+
+const FAULTS: &[Fault] = &[
+    Fault::Power,
+    Fault::Once(Errno::EIO),
+    Fault::Once(Errno::ENOSPC),
+    Fault::Lasting(Errno::EROFS),
+];
+
+/// Lets `count` steps pass, then fails. Says whether it came to that.
+fn arm(root: &mut Root, count: u32, fault: Fault) -> Rc<Cell<bool>> {
+    let steps = Cell::new(0);
+    let hit = Rc::new(Cell::new(false));
+    let seen = Rc::clone(&hit);
+    root.gate = Some(Box::new(move |_, _| {
+        let step = steps.replace(steps.get() + 1);
+        let fails = match fault {
+            Fault::Power | Fault::Lasting(_) => step >= count,
+            Fault::Once(_) => step == count,
+        };
+        if !fails {
+            return Ok(());
+        }
+        seen.set(true);
+        Err(match fault {
+            Fault::Power => io::Error::other("the power failed"),
+            Fault::Once(errno) | Fault::Lasting(errno) => errno.into(),
+        })
+    }));
+    hit
+}
+
+fn each_file_is_old_or_new(now: &Snapshot, old: &Snapshot, new: &Snapshot, what: &str) {
+    for (path, file) in now {
+        assert!(
+            old.get(path) == Some(file) || new.get(path) == Some(file),
+            "{what}: {path} is neither old nor new"
+        );
+    }
+    for path in old.keys() {
+        assert!(now.contains_key(path), "{what}: {path} is gone");
+    }
+}
+
+#[test]
+fn hardening_survives_a_fault_at_every_step() {
+    for name in ["thingino", "busybox"] {
+        let mut camera = Camera::new(name);
+        let old = own(&camera.snapshot());
+        camera.harden().result.unwrap();
+        let new = own(&camera.snapshot());
+        let memory = camera.memory.clone();
+        for fault in FAULTS {
+            let mut count = 0;
+            loop {
+                let what = format!("{name}, {fault:?} at step {count}");
+                let mut camera = Camera::remembering(name, &memory);
+                let hit = arm(&mut camera.root, count, *fault);
+                let run = camera.harden();
+                camera.root.gate = None;
+                let now = own(&camera.snapshot());
+                each_file_is_old_or_new(&now, &old, &new, &what);
+                match &run.result {
+                    Ok(()) => same(&now, &new, &what),
+                    Err(Failure::Unchanged(_)) => same(&now, &old, &what),
+                    Err(Failure::Unfinished(_)) => {}
+                }
+                // Whoever finds the new password in a table was told it before.
+                assert!(now == old || run.disclosed, "{what}");
+                next_run_finishes(camera, &old, &new, &what);
+                if !hit.get() {
+                    break;
+                }
+                count += 1;
+            }
+            assert!(count > 30, "{name}: {count} steps");
+        }
+    }
+}
+
+fn next_run_finishes(mut camera: Camera, old: &Snapshot, new: &Snapshot, what: &str) {
+    recover(&camera.root, &camera.settings).unwrap();
+    let now = own(&camera.snapshot());
+    assert!(
+        &now == old || &now == new,
+        "{what}: after recovery it is a mixture"
+    );
+    assert!(
+        !camera.snapshot().keys().any(|path| path.contains("/.lenscap-")),
+        "{what}: something is left"
+    );
+    let run = camera.harden();
+    run.result.unwrap();
+    same(&own(&camera.snapshot()), new, what);
+    undo(&camera.root, &camera.settings, true).unwrap();
+    same(&own(&camera.snapshot()), old, what);
+}
+
+#[test]
+fn undoing_survives_a_fault_at_every_step() {
+    let name = "thingino";
+    let mut camera = Camera::new(name);
+    let old = own(&camera.snapshot());
+    camera.harden().result.unwrap();
+    let new = own(&camera.snapshot());
+    let memory = camera.memory.clone();
+    for fault in FAULTS {
+        let mut count = 0;
+        loop {
+            let what = format!("undo, {fault:?} at step {count}");
+            let mut camera = Camera::remembering(name, &memory);
+            camera.harden().result.unwrap();
+            let hit = arm(&mut camera.root, count, *fault);
+            let _ = undo(&camera.root, &camera.settings, true);
+            camera.root.gate = None;
+            for (path, file) in own(&camera.snapshot()) {
+                assert!(
+                    old.get(&path) == Some(&file) || new.get(&path) == Some(&file),
+                    "{what}: {path}"
+                );
+            }
+            recover(&camera.root, &camera.settings).unwrap();
+            undo(&camera.root, &camera.settings, true).unwrap();
+            same(&own(&camera.snapshot()), &old, &what);
+            if !hit.get() {
+                break;
+            }
+            count += 1;
+        }
+        assert!(count > 20, "{count} steps");
+    }
+}
+
+#[test]
+fn recovery_survives_the_power_failing_again() {
+    let name = "thingino";
+    let mut camera = Camera::new(name);
+    camera.harden().result.unwrap();
+    let new = own(&camera.snapshot());
+    let memory = camera.memory.clone();
+    for first in (20..90).step_by(7) {
+        for second in 0..12 {
+            let mut camera = Camera::remembering(name, &memory);
+            arm(&mut camera.root, first, Fault::Power);
+            let _ = camera.harden();
+            arm(&mut camera.root, second, Fault::Power);
+            let _ = recover(&camera.root, &camera.settings);
+            camera.root.gate = None;
+            recover(&camera.root, &camera.settings).unwrap();
+            camera.harden().result.unwrap();
+            same(&own(&camera.snapshot()), &new, &format!("{first}, then {second}"));
+        }
+    }
+}

@@ -1,0 +1,407 @@
+use super::*;
+use crate::accounts;
+use crate::crypt::{Field, Scheme, classify, verify};
+use crate::defaults::known;
+use crate::engine::undo;
+use crate::firmware::recognise;
+use crate::journal::sha256;
+use crate::locate::{Form, locate};
+use crate::secret::{LoginPassword, Secret};
+
+/// The password field of a user.
+fn field(camera: &Camera, table: &str, user: &str) -> String {
+    let text = camera.text(table);
+    let accounts = accounts::parse(text.as_bytes());
+    let account = accounts.iter().find(|account| account.user == user).unwrap();
+    account.field.clone()
+}
+
+fn value(camera: &Camera, path: &str, form: Form) -> String {
+    let text = camera.text(path);
+    let ranges = locate(text.as_bytes(), form);
+    assert_eq!(ranges.len(), 1, "{path} {form:?}");
+    text[ranges[0].clone()].to_owned()
+}
+
+#[test]
+fn every_fixture_is_closed_and_taken_back() {
+    for name in FIXTURES {
+        let mut camera = Camera::new(name);
+        let original = camera.snapshot();
+        let first = camera.harden();
+        first.result.as_ref().unwrap();
+        assert!(first.has(Status::Planned), "{name}");
+        assert!(first.disclosed, "{name}");
+        assert!(!first.changes.is_empty(), "{name}");
+        let closed = camera.snapshot();
+
+        let second = camera.harden();
+        second.result.as_ref().unwrap();
+        assert_eq!(second.changes, Vec::<String>::new(), "{name}");
+        assert!(!second.disclosed, "{name}");
+        assert!(
+            !second.has(Status::Planned) && !second.has(Status::Fails),
+            "{name}: {:?}",
+            second.findings
+        );
+        assert_eq!(
+            second.has(Status::Unknown),
+            *name == "xiongmai",
+            "{name}: {:?}",
+            second.findings
+        );
+        same(&own(&camera.snapshot()), &own(&closed), name);
+        for (path, (mode, _)) in &original {
+            assert_eq!(closed[path].0, *mode, "{name}: mode of {path}");
+        }
+
+        // Without the word, passwords that everybody knows do not come back.
+        let undone = undo(&camera.root, &camera.settings, false).unwrap();
+        assert!(!undone.kept.is_empty(), "{name}");
+        let again = camera.harden();
+        again.result.as_ref().unwrap();
+        assert!(
+            !again
+                .findings
+                .iter()
+                .any(|finding| finding.measure == crate::report::Measure::Credentials
+                    && finding.status == Status::Planned),
+            "{name}"
+        );
+        same(&own(&camera.snapshot()), &own(&closed), name);
+
+        let undone = undo(&camera.root, &camera.settings, true).unwrap();
+        assert!(
+            undone.kept.is_empty() && undone.changed_since.is_empty(),
+            "{name}: {undone:?}"
+        );
+        same(&camera.snapshot(), &original, name);
+    }
+}
+
+#[test]
+fn no_known_password_fits_afterwards() {
+    for name in FIXTURES {
+        let mut camera = Camera::new(name);
+        camera.harden().result.unwrap();
+        let mut fields = 0;
+        for (path, (_, contents)) in camera.snapshot() {
+            if !(path.ends_with("/passwd") || path.ends_with("/shadow")) {
+                continue;
+            }
+            for account in accounts::parse(&contents) {
+                if matches!(classify(&account.field), Field::Locked | Field::Shadowed) {
+                    continue;
+                }
+                fields += 1;
+                for known in known() {
+                    assert_eq!(
+                        verify(&account.field, known.password.as_bytes()),
+                        Some(false),
+                        "{name} {path} {}",
+                        account.user
+                    );
+                }
+            }
+        }
+        assert!(fields > 0, "{name}");
+    }
+}
+
+#[test]
+fn firmwares_are_recognised_by_what_they_have() {
+    for (name, expected) in [
+        ("busybox", "BusyBox"),
+        ("dafang-hacks", "dafang-hacks"),
+        ("openipc", "OpenIPC"),
+        ("openmiko", "openmiko"),
+        ("openwrt", "OpenWrt"),
+        ("thingino", "thingino"),
+        ("wz_mini", "wz_mini"),
+        ("xiongmai", "XiongMai"),
+        ("yi-hack", "yi-hack"),
+    ] {
+        let camera = Camera::new(name);
+        let recognised = recognise(&camera.root);
+        assert_eq!(recognised[0].adapter.name, expected, "{name}");
+        assert!(recognised.iter().all(|known| camera.root.exists(known.evidence)));
+        assert_eq!(recognised.last().unwrap().adapter.name, "BusyBox", "{name}");
+    }
+}
+
+#[test]
+fn openipc_keeps_one_password_for_rtsp_and_none_for_ssh() {
+    let mut camera = Camera::new("openipc");
+    let run = camera.harden();
+    let media = run.secrets.media.unwrap().reveal().to_owned();
+    let login = run.secrets.login.unwrap().reveal().to_owned();
+    assert_ne!(media, login);
+    assert_eq!(camera.text("/etc/lenscap/camera-password"), format!("{media}\n"));
+    let root = field(&camera, "/etc/shadow", "root");
+    assert_eq!(classify(&root), Field::Hash(Scheme::Sha512));
+    assert_eq!(verify(&root, media.as_bytes()), Some(true));
+    assert_eq!(
+        camera.text("/etc/default/dropbear"),
+        "DROPBEAR_ARGS=\"-R -K 300 -s\"\n"
+    );
+    assert_eq!(
+        value(&camera, "/etc/majestic.yaml", Form::Yaml(&["netip", "password"])),
+        media
+    );
+    assert_eq!(value(&camera, "/etc/onvif.conf", Form::Key("password")), media);
+    assert_eq!(
+        value(&camera, "/etc/webface.passwd", Form::WebHash),
+        sha256(login.as_bytes())
+    );
+    assert_eq!(run.secrets.media_user.as_deref(), Some("admin"));
+}
+
+#[test]
+fn openipc_without_a_way_to_close_ssh_is_a_failure() {
+    let mut camera = Camera::new("openipc");
+    fs::remove_file(camera.dir.path().join("etc/init.d/S50dropbear")).unwrap();
+    let run = camera.harden();
+    assert!(run.has(Status::Fails));
+    let root = field(&camera, "/etc/shadow", "root");
+    assert_eq!(
+        verify(&root, run.secrets.login.unwrap().reveal().as_bytes()),
+        Some(true)
+    );
+}
+
+#[test]
+fn thingino_agrees_with_its_dependents() {
+    let mut camera = Camera::new("thingino");
+    let run = camera.harden();
+    let media = run.secrets.media.unwrap().reveal().to_owned();
+    let login = run.secrets.login.unwrap().reveal().to_owned();
+    for (path, form) in [
+        ("/etc/prudynt.json", Form::Json(&["rtsp", "password"])),
+        ("/etc/prudynt.json", Form::Json(&["http", "password"])),
+        ("/etc/onvif.json", Form::Json(&["server", "password"])),
+    ] {
+        assert_eq!(value(&camera, path, form), media, "{path}");
+    }
+    let url = format!("rtsp://thingino:{media}@127.0.0.1");
+    for (path, count) in [
+        ("/etc/init.d/S32prudyntwd", 1),
+        ("/etc/init.d/S97stream-watchdog", 1),
+        ("/etc/go2rtc.yaml", 2),
+    ] {
+        assert_eq!(camera.text(path).matches(&url).count(), count, "{path}");
+    }
+    assert_eq!(
+        verify(&field(&camera, "/etc/shadow", "thingino"), media.as_bytes()),
+        Some(true)
+    );
+    let root = field(&camera, "/etc/shadow", "root");
+    assert_eq!(verify(&root, login.as_bytes()), Some(true));
+    assert_eq!(verify(&root, media.as_bytes()), Some(false));
+    assert_eq!(classify(&root), Field::Hash(Scheme::Sha512));
+    assert_eq!(camera.text("/etc/lenscap/camera-password"), format!("{media}\n"));
+    let mode = camera.snapshot()["/etc/lenscap/camera-password"].0;
+    assert_eq!(mode & 0o777, 0o640);
+}
+
+#[test]
+fn a_service_that_falls_back_gets_the_same_password_again() {
+    let mut camera = Camera::new("thingino");
+    let media = camera.harden().secrets.media.unwrap();
+    fs::copy(
+        fixture("thingino").join("etc/prudynt.json"),
+        camera.dir.path().join("etc/prudynt.json"),
+    )
+    .unwrap();
+    camera.seed = 99;
+    let run = camera.harden();
+    assert_eq!(run.changes, ["/etc/prudynt.json"]);
+    assert_eq!(run.secrets.media, Some(media.clone()));
+    assert_eq!(
+        value(&camera, "/etc/prudynt.json", Form::Json(&["rtsp", "password"])),
+        media.reveal()
+    );
+}
+
+#[test]
+fn yi_hack_writes_the_new_hash_at_boot() {
+    let mut camera = Camera::new("yi-hack");
+    let run = camera.harden();
+    let login = run.secrets.login.unwrap().reveal().to_owned();
+    let media = run.secrets.media.unwrap().reveal().to_owned();
+    let root = field(&camera, "/home/yi-hack/etc/passwd", "root");
+    assert_eq!(verify(&root, login.as_bytes()), Some(true));
+    assert!(
+        camera
+            .text("/home/yi-hack/script/system.sh")
+            .contains(&format!("PASSWORD_MD5='{root}'"))
+    );
+    let conf = camera.text("/home/yi-hack/etc/system.conf");
+    for line in [
+        "TELNETD=no",
+        "USERNAME=lenscap",
+        &format!("PASSWORD={media}"),
+        "SSH_PASSWORD=",
+    ] {
+        assert!(conf.lines().any(|have| have == line), "{line}");
+    }
+    assert!(!conf.contains(&login), "the login password is not kept in clear");
+}
+
+#[test]
+fn dafang_and_wz_mini_ask_for_a_user() {
+    let mut camera = Camera::new("dafang-hacks");
+    let run = camera.harden();
+    let media = run.secrets.media.unwrap().reveal().to_owned();
+    let conf = camera.text("/system/sdcard/config/rtspserver.conf");
+    assert!(
+        conf.contains(&format!("RTSPH264OPTS=\"-U lenscap:{media} \"")),
+        "{conf}"
+    );
+    assert!(
+        conf.contains(&format!("RTSPMJPEGOPTS=\"-U lenscap:{media} -W640 -H360\"")),
+        "{conf}"
+    );
+    let login = run.secrets.login.unwrap();
+    for table in [
+        "/etc/passwd",
+        "/system/sdcard/etc/passwd",
+        "/system/sdcard/etc/shadow",
+    ] {
+        assert_eq!(
+            verify(&field(&camera, table, "root"), login.reveal().as_bytes()),
+            Some(true),
+            "{table}"
+        );
+    }
+
+    let mut camera = Camera::new("wz_mini");
+    let run = camera.harden();
+    let media = run.secrets.media.unwrap().reveal().to_owned();
+    assert_eq!(
+        value(&camera, "/opt/wz_mini/wz_mini.conf", Form::Key("RTSP_PASSWORD")),
+        media
+    );
+    assert_eq!(
+        value(
+            &camera,
+            "/opt/wz_mini/wz_mini.conf",
+            Form::Key("RTSP_AUTH_DISABLE")
+        ),
+        "false"
+    );
+    assert_eq!(
+        field(&camera, "/opt/wz_mini/etc/shadow", "root"),
+        field(&camera, "/etc/shadow", "root")
+    );
+}
+
+#[test]
+fn openwrt_follows_links_and_first_boot_scripts() {
+    let mut camera = Camera::new("openwrt");
+    let run = camera.harden();
+    let root = field(&camera, "/etc/shadow", "root");
+    assert_eq!(
+        verify(&root, run.secrets.login.unwrap().reveal().as_bytes()),
+        Some(true)
+    );
+    assert!(
+        camera
+            .text("/etc/uci-defaults/50-root-passwd")
+            .contains(&format!("root:{root}:"))
+    );
+    assert!(
+        camera
+            .text("/etc/init.d/telnet")
+            .contains("\t: procd_set_param command")
+    );
+    let link = fs::read_link(camera.dir.path().join("etc/rc.d/S50telnet")).unwrap();
+    assert_eq!(link, Path::new("../init.d/telnet"));
+    assert_eq!(run.secrets.media, None);
+    assert!(!camera.dir.path().join("etc/lenscap/camera-password").exists());
+}
+
+#[test]
+fn busybox_accounts_are_closed_by_what_they_are() {
+    let mut camera = Camera::new("busybox");
+    let run = camera.harden();
+    let login = run.secrets.login.unwrap();
+    for user in ["root", "admin"] {
+        assert_eq!(
+            verify(&field(&camera, "/etc/passwd", user), login.reveal().as_bytes()),
+            Some(true),
+            "{user}"
+        );
+    }
+    assert_eq!(field(&camera, "/etc/passwd", "guest"), "!");
+    assert_eq!(field(&camera, "/etc/passwd", "ftp"), "*");
+    assert!(camera.text("/etc/inetd.conf").contains("\nftp\tstream"));
+    assert!(
+        camera
+            .text("/etc/rc.local")
+            .contains("|| : telnetd -l /bin/sh -p 2323")
+    );
+}
+
+#[test]
+fn logins_can_be_locked_or_given_a_password() {
+    let mut camera = Camera::new("openmiko");
+    camera.settings.login_password = LoginPassword::Lock;
+    let run = camera.harden();
+    run.result.unwrap();
+    assert_eq!(run.secrets.login, None);
+    assert_eq!(field(&camera, "/etc/shadow", "root"), "!");
+
+    let mut camera = Camera::new("openmiko");
+    camera.settings.login_password = LoginPassword::Given(Secret::given("label-7Q2M-9ZKD").unwrap());
+    let run = camera.harden();
+    run.result.unwrap();
+    assert_eq!(run.secrets.login, None);
+    let root = field(&camera, "/etc/shadow", "root");
+    assert_eq!(verify(&root, b"label-7Q2M-9ZKD"), Some(true));
+    // Its libc is uClibc and it uses SHA-256 itself.
+    assert_eq!(classify(&root), Field::Hash(Scheme::Sha256));
+}
+
+#[test]
+fn what_somebody_else_wrote_is_not_overwritten_by_undo() {
+    let mut camera = Camera::new("busybox");
+    camera.harden().result.unwrap();
+    let path = camera.dir.path().join("etc/crontabs/root");
+    fs::write(&path, "# mine\n").unwrap();
+    let undone = undo(&camera.root, &camera.settings, true).unwrap();
+    assert_eq!(undone.changed_since, ["/etc/crontabs/root"]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "# mine\n");
+    // What a firmware puts back is closed again, and undo returns to what it put.
+    fs::write(&path, "* * * * * telnetd\n").unwrap();
+    camera.harden().result.unwrap();
+    assert_eq!(
+        fs::read_to_string(&path).unwrap(),
+        "#lenscap: * * * * * telnetd\n"
+    );
+    undo(&camera.root, &camera.settings, true).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "* * * * * telnetd\n");
+}
+
+#[test]
+fn a_password_that_cannot_be_told_stops_everything() {
+    let camera = Camera::new("openmiko");
+    let before = camera.snapshot();
+    let mut checker = Checker::new(u64::MAX);
+    let mut random = |bytes: &mut [u8]| {
+        bytes.fill(1);
+        Ok(())
+    };
+    let plan = engine::plan(&camera.root, &camera.settings, &mut checker, &mut random).unwrap();
+    let told = engine::apply(&plan, &camera.settings, &mut |_| {
+        Err(io::ErrorKind::BrokenPipe.into())
+    });
+    assert!(matches!(told, Err(Failure::Unchanged(_))));
+    same(&files(&camera.snapshot()), &files(&before), "openmiko");
+}
+
+/// Without folders: an empty one may stay.
+fn files(all: &Snapshot) -> Snapshot {
+    let mut all = all.clone();
+    all.retain(|_, (mode, _)| *mode & 0o170_000 != 0o040_000);
+    all
+}

@@ -1,0 +1,334 @@
+//! Changes of several files that are all made or none, whenever the power fails.
+//!
+//! New contents are written beside their targets first, then one record names all renames that are due: its own rename
+//! is the moment at which the new state is decided. What follows needs no space, and [`Store::recover`] does the rest
+//! of it after an interruption.
+
+use std::io;
+
+use crate::journal::{Journal, sha256};
+use crate::root::{Attributes, Root, folder_of};
+
+const JOURNAL: &str = "journal";
+const PREPARING: &str = "preparing";
+const PENDING: &str = "pending";
+const SAVED: &str = "saved";
+/// What a small file takes on a flash file system, in bytes.
+const FILE_OVERHEAD: u64 = 4096;
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Write {
+    /// A file gets these contents.
+    File {
+        /// The file, after all links.
+        path: String,
+        /// All of it.
+        contents: Vec<u8>,
+        /// Its owner and mode.
+        attributes: Attributes,
+    },
+    /// A file goes.
+    Remove {
+        /// The file, after all links.
+        path: String,
+    },
+}
+
+/// Why a transaction did not come to its end.
+#[derive(Debug)]
+pub enum Failure {
+    /// All files are as they were.
+    Unchanged(io::Error),
+    /// The new state is decided and some files have it; [`Store::recover`] does the rest.
+    Unfinished(io::Error),
+}
+
+/// What an earlier, interrupted run had left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovered {
+    /// Nothing.
+    Nothing,
+    /// Preparations, now removed: all files are as they were before that run.
+    Cleaned,
+    /// A decided state, now complete.
+    Finished,
+}
+
+/// The state folder inside a root: journal, saved originals, and the records of a running transaction.
+pub struct Store<'a> {
+    root: &'a Root,
+    dir: String,
+}
+
+impl<'a> Store<'a> {
+    /// The store in a folder, which need not be there yet.
+    #[must_use]
+    pub fn new(root: &'a Root, dir: &str) -> Self {
+        Self {
+            root,
+            dir: dir.trim_end_matches('/').to_owned(),
+        }
+    }
+
+    /// The journal; an empty one if there is none.
+    ///
+    /// # Errors
+    /// When it is damaged or cannot be read.
+    pub fn journal(&self) -> io::Result<Journal> {
+        let text = match self.root.read(&self.path(JOURNAL)) {
+            Ok(text) => text,
+            Err(error) if is_absent(&error) => return Ok(Journal::default()),
+            Err(error) => return Err(error),
+        };
+        let text = str::from_utf8(&text).ok();
+        text.and_then(Journal::parse)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the journal is damaged"))
+    }
+
+    /// A saved original, checked against its name.
+    ///
+    /// # Errors
+    /// When it is damaged or cannot be read.
+    pub fn saved(&self, name: &str) -> io::Result<Vec<u8>> {
+        let contents = self.root.read(&self.path(&format!("{SAVED}/{name}")))?;
+        if sha256(&contents) == name {
+            Ok(contents)
+        } else {
+            Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("the saved original {name} is damaged"),
+            ))
+        }
+    }
+
+    /// Whether an interrupted run left something.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.root.exists(&self.path(PENDING)) || self.root.exists(&self.path(PREPARING))
+    }
+
+    /// Brings an interrupted run to its end: forward if its state was decided, else back.
+    ///
+    /// # Errors
+    /// When the file system refuses. Then it can be called again.
+    pub fn recover(&self) -> io::Result<Recovered> {
+        if self.root.exists(&self.path(PENDING)) {
+            let pending = self.root.read(&self.path(PENDING))?;
+            self.finish(&String::from_utf8_lossy(&pending))
+                .map_err(|stop| stop.error)?;
+            return Ok(Recovered::Finished);
+        }
+        if self.root.exists(&self.path(PREPARING)) {
+            let preparing = self.root.read(&self.path(PREPARING))?;
+            self.abandon(&String::from_utf8_lossy(&preparing))?;
+            return Ok(Recovered::Cleaned);
+        }
+        Ok(Recovered::Nothing)
+    }
+
+    /// The bytes that a transaction needs at most while it runs.
+    #[must_use]
+    pub fn space_needed(writes: &[Write], originals: &[Vec<u8>]) -> u64 {
+        let written = writes.iter().map(|write| match write {
+            Write::File { contents, .. } => contents.len(),
+            Write::Remove { .. } => 0,
+        });
+        let sizes = written.chain(originals.iter().map(Vec::len));
+        sizes.map(|size| size as u64 + FILE_OVERHEAD).sum::<u64>() + 4 * FILE_OVERHEAD
+    }
+
+    /// Makes all changes or none. `journal` replaces the journal, in the same step. `disclose` is called when nothing
+    /// but the decision is missing: what the new state needs to be known for, such as a password, is told there.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub fn commit(
+        &self,
+        writes: &[Write],
+        originals: &[Vec<u8>],
+        journal: &Journal,
+        disclose: &mut dyn FnMut() -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        let mut writes = writes.to_vec();
+        writes.push(self.journal_write(journal));
+        let mut temporaries = String::new();
+        let mut pending = String::new();
+        for (index, write) in writes.iter().enumerate() {
+            match write {
+                Write::File { path, .. } => {
+                    let temporary = temporary(path, index);
+                    temporaries.push_str(&format!("{temporary}\n"));
+                    pending.push_str(&format!("rename\t{temporary}\t{path}\n"));
+                }
+                Write::Remove { path } => pending.push_str(&format!("remove\t{path}\n")),
+            }
+        }
+        let prepared = self
+            .prepare(&writes, originals, &temporaries)
+            .and_then(|()| disclose())
+            .and_then(|()| self.publish(PENDING, pending.as_bytes()));
+        if let Err(error) = prepared {
+            // The record's rename may have happened before its folder could not be synced.
+            let undecided = self.root.remove(&self.path(PENDING));
+            let abandoned = undecided.and_then(|()| self.abandon(&temporaries));
+            return Err(match abandoned {
+                Err(_) if self.root.exists(&self.path(PENDING)) => Failure::Unfinished(error),
+                _ => Failure::Unchanged(error),
+            });
+        }
+        self.finish(&pending).map_err(|stop| {
+            if stop.changed || self.root.remove(&self.path(PENDING)).is_err() {
+                return Failure::Unfinished(stop.error);
+            }
+            let _ = self.abandon(&temporaries);
+            Failure::Unchanged(stop.error)
+        })?;
+        self.forget_unused(journal);
+        Ok(())
+    }
+
+    fn journal_write(&self, journal: &Journal) -> Write {
+        let path = self.path(JOURNAL);
+        if journal.entries.is_empty() {
+            return Write::Remove { path };
+        }
+        Write::File {
+            path,
+            contents: journal.to_text().into_bytes(),
+            attributes: Attributes::PRIVATE,
+        }
+    }
+
+    fn prepare(&self, writes: &[Write], originals: &[Vec<u8>], temporaries: &str) -> io::Result<()> {
+        self.root.make_folders(&self.path(SAVED))?;
+        self.publish(PREPARING, temporaries.as_bytes())?;
+        for original in originals {
+            let name = format!("{SAVED}/{}", sha256(original));
+            if self.saved(name.trim_start_matches("saved/")).is_err() {
+                self.publish(&name, original)?;
+            }
+        }
+        let mut folders = Vec::new();
+        for (index, write) in writes.iter().enumerate() {
+            let Write::File {
+                path,
+                contents,
+                attributes,
+            } = write
+            else {
+                continue;
+            };
+            let folder = folder_of(path);
+            self.root.make_folders(folder)?;
+            let temporary = temporary(path, index);
+            self.root.remove(&temporary)?;
+            self.root.create(&temporary, contents, *attributes)?;
+            if !folders.contains(&folder) {
+                folders.push(folder);
+            }
+        }
+        folders
+            .iter()
+            .try_for_each(|folder| self.root.sync_folder(folder))
+    }
+
+    /// Writes a file of the state folder, whole or not at all.
+    fn publish(&self, name: &str, contents: &[u8]) -> io::Result<()> {
+        let path = self.path(name);
+        let temporary = format!("{path}.new");
+        self.root.remove(&temporary)?;
+        let written = self
+            .root
+            .create(&temporary, contents, Attributes::PRIVATE)
+            .and_then(|()| self.root.rename(&temporary, &path));
+        if let Err(error) = written {
+            let _ = self.root.remove(&temporary);
+            return Err(error);
+        }
+        self.root.sync_folder(folder_of(&path))
+    }
+
+    fn finish(&self, pending: &str) -> Result<(), Stop> {
+        let mut folders = Vec::new();
+        let mut changed = false;
+        for line in pending.lines() {
+            let fields: Vec<&str> = line.split('\t').collect();
+            let (done, path) = match fields.as_slice() {
+                ["rename", from, to] if self.root.exists(from) => (self.root.rename(from, to), *to),
+                // Done before the interruption.
+                ["rename", _, to] => (Ok(()), *to),
+                ["remove", path] => (self.root.remove(path), *path),
+                _ => (Err(io::Error::from(io::ErrorKind::InvalidData)), "/"),
+            };
+            done.map_err(|error| Stop { changed, error })?;
+            changed = true;
+            if !folders.contains(&folder_of(path)) {
+                folders.push(folder_of(path));
+            }
+        }
+        let rest = || {
+            folders
+                .iter()
+                .try_for_each(|folder| self.root.sync_folder(folder))?;
+            self.root.remove(&self.path(PENDING))?;
+            self.root.sync_folder(&self.dir)?;
+            self.root.remove(&self.path(PREPARING))
+        };
+        rest().map_err(|error| Stop { changed, error })
+    }
+
+    fn abandon(&self, temporaries: &str) -> io::Result<()> {
+        for temporary in temporaries.lines() {
+            self.root.remove(temporary)?;
+        }
+        self.root.remove(&self.path(PREPARING))?;
+        if let Ok(journal) = self.journal() {
+            self.forget_unused(&journal);
+        }
+        Ok(())
+    }
+
+    /// Removes originals that no entry names, and the folder when nothing is left to remember.
+    fn forget_unused(&self, journal: &Journal) {
+        let saved = self.path(SAVED);
+        for entry in self.root.list(&saved).unwrap_or_default() {
+            let used = |saved: &crate::journal::Saved| saved.name == entry.name;
+            if !journal
+                .entries
+                .iter()
+                .any(|entry| entry.original.as_ref().is_some_and(used))
+            {
+                let _ = self.root.remove(&format!("{saved}/{}", entry.name));
+            }
+        }
+        if journal.entries.is_empty() {
+            for folder in [saved.as_str(), &self.dir, folder_of(&self.dir)] {
+                self.root.remove_empty_folder(folder);
+            }
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.dir)
+    }
+}
+
+struct Stop {
+    changed: bool,
+    error: io::Error,
+}
+
+fn temporary(path: &str, index: usize) -> String {
+    let folder = folder_of(path).trim_end_matches('/');
+    format!("{folder}/.lenscap-{index}")
+}
+
+/// Whether an error says that the file, or a folder on its way, is not there.
+#[must_use]
+pub fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
