@@ -89,10 +89,10 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // 300 ms of 40 Mbit/s; a slower profile meets the bound on age first.
+            // 220 ms of 50 Mbit/s; a slower profile meets the bound on age first.
             queue_bytes: 1536 << 10,
             queue_hard_bytes: 3 << 20,
-            queue_age: Duration::from_millis(300),
+            queue_age: Duration::from_millis(220),
             side_queue_bytes: 64 << 10,
             camera_queue_bytes: 64 << 10,
             pending_requests: 16,

@@ -9,8 +9,15 @@ use super::tls_io::NOTSENT_LOWAT_BYTES;
 
 /// Pulled at one time on a link that just refused bytes: one TLS record.
 const MIN_PULL_BYTES: usize = 16 * 1024;
-/// Pulled at one time on a link that takes all of it at once.
+/// Pulled at one time on a link that takes all of it at once, while little is carried: a picture of a usual profile.
+/// Should the link slow down, no more than this is already in the kernel.
+const CALM_PULL_BYTES: usize = 32 * 1024;
+/// The same while more than [`BUSY_BYTES_PER_S`] is carried: fewer calls, and still only some 60 ms of media.
 const MAX_PULL_BYTES: usize = 64 * 1024;
+/// See [`MAX_PULL_BYTES`].
+const BUSY_BYTES_PER_S: u64 = 1024 * 1024;
+/// The time over which the carried rate is measured, at least.
+const RATE_WINDOW: Duration = Duration::from_millis(100);
 /// Bytes written between two questions to the kernel, when they come in small pieces.
 const ASK_EVERY_BYTES: usize = 8 * 1024;
 /// How long to wait where the kernel cannot tell when unsent bytes have gone (before Linux 3.12).
@@ -21,6 +28,9 @@ const BLIND_WAIT: Duration = Duration::from_millis(10);
 pub(super) struct Pace {
     pull: usize,
     since_asked: usize,
+    max_pull: usize,
+    window_start: Duration,
+    window_bytes: u64,
     state: State,
 }
 
@@ -50,6 +60,9 @@ impl Pace {
         Self {
             pull: MIN_PULL_BYTES,
             since_asked: 0,
+            max_pull: CALM_PULL_BYTES,
+            window_start: Duration::ZERO,
+            window_bytes: 0,
             state: State::Open,
         }
     }
@@ -80,6 +93,7 @@ impl Pace {
         has_lowat: bool,
         unsent: impl FnOnce() -> usize,
     ) -> Next {
+        self.measure(now, written);
         self.since_asked += written;
         if self.since_asked < ASK_EVERY_BYTES {
             return Next::Go;
@@ -87,7 +101,7 @@ impl Pace {
         self.since_asked = 0;
         let unsent = unsent();
         if unsent == 0 {
-            self.pull = (self.pull * 2).min(MAX_PULL_BYTES);
+            self.pull = (self.pull * 2).min(self.max_pull);
             return Next::Go;
         }
         self.pull = (self.pull / 2).max(MIN_PULL_BYTES);
@@ -102,6 +116,18 @@ impl Pace {
             self.state = State::BlockedUntil(now + BLIND_WAIT);
             Next::Wait
         }
+    }
+
+    fn measure(&mut self, now: Duration, written: usize) {
+        self.window_bytes += written as u64;
+        let elapsed = now.saturating_sub(self.window_start);
+        if elapsed < RATE_WINDOW {
+            return;
+        }
+        let busy = u128::from(self.window_bytes) * 1000 > u128::from(BUSY_BYTES_PER_S) * elapsed.as_millis();
+        self.max_pull = if busy { MAX_PULL_BYTES } else { CALM_PULL_BYTES };
+        self.window_start = now;
+        self.window_bytes = 0;
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
@@ -125,10 +151,26 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(pace.handle_written(T0, 16_384, true, || 0), Next::Go);
         }
-        assert_eq!(pace.poll_pull(T0, true), Some(MAX_PULL_BYTES));
-        assert_eq!(pace.handle_written(T0, 65_536, true, || 40_000), Next::Arm);
+        assert_eq!(pace.poll_pull(T0, true), Some(CALM_PULL_BYTES));
+        assert_eq!(pace.handle_written(T0, 32_768, true, || 20_000), Next::Arm);
         assert_eq!(pace.poll_pull(T0, false), None);
         assert_eq!(pace.poll_pull(T0, true), Some(MIN_PULL_BYTES));
+    }
+
+    #[test]
+    fn a_busy_link_pulls_the_most_until_it_is_calm_again() {
+        let mut pace = Pace::new();
+        let mut now = T0;
+        for _ in 0..16 {
+            now += Duration::from_millis(10);
+            pace.handle_written(now, 32_768, true, || 0);
+        }
+        assert_eq!(pace.poll_pull(now, true), Some(MAX_PULL_BYTES));
+        for _ in 0..4 {
+            now += Duration::from_millis(60);
+            pace.handle_written(now, 20_000, true, || 0);
+        }
+        assert_eq!(pace.poll_pull(now, true), Some(CALM_PULL_BYTES));
     }
 
     #[test]
