@@ -4,14 +4,15 @@
 usage: qemu/own_image.py PATH
 
 PATH is a kernel with its root inside (OpenWrt: *-initramfs-kernel.bin, *-initramfs.itb is not one), or a folder like
-Buildroot's output/images: zImage, a root file system (rootfs.ext2, rootfs.ext4, rootfs.squashfs) and, for boards that
-need one, a .dtb.
+Buildroot's output/images: zImage, a root file system (rootfs.ext2, rootfs.ext4, rootfs.squashfs or rootfs.cpio.gz) and,
+for boards that need one, a .dtb.
 
 IMAGE_MACHINE   QEMU's machine (virt; vexpress-a9 or versatilepb where the folder has their .dtb)
 IMAGE_APPEND    more kernel arguments
 IMAGE_LOGIN     user[:password] for an image that asks (root, no password)
 """
 
+import itertools
 import os
 import re
 import subprocess
@@ -27,14 +28,16 @@ from lab.machine import Console, GuestError, Network, copy_disk
 BOOT_SECONDS = 240
 COMMAND_SECONDS = 60
 ZIMAGE_MAGIC, ZIMAGE_MAGIC_AT = b"\x18\x28\x6f\x01", 0x24
-ROOTS = ("rootfs.ext4", "rootfs.ext2", "rootfs.squashfs")
+ROOTS = ("rootfs.ext4", "rootfs.ext2", "rootfs.squashfs", "rootfs.cpio.gz")
+INITRAMFS = ".cpio.gz"
 # .dtb in the folder: machine, CPU or None, console, disk's device, network device.
 BOARDS = {
     "vexpress-v2p-ca9.dtb": ("vexpress-a9", None, "ttyAMA0", "mmcblk0", "lan9118"),
     "versatile-pb.dtb": ("versatilepb", None, "ttyAMA0", "sda", "rtl8139"),
 }
 VIRT = ("virt", "cortex-a15", "ttyAMA0", "vda", "virtio-net-device")
-SHELL = r"(?:^|\n)[^\n]*[#$] $"
+# BusyBox asks the terminal where its cursor is.
+SHELL = r"(?:^|\n)[^\n]*[#$] (?:\x1b\[6n)?$"
 
 
 class OwnImage:
@@ -54,7 +57,7 @@ class OwnImage:
         head = self.kernel.read_bytes()[:64]
         if head[ZIMAGE_MAGIC_AT:ZIMAGE_MAGIC_AT + 4] != ZIMAGE_MAGIC:
             sys.exit(f"{self.kernel} is no ARM zImage: give a kernel that boots with -kernel, or a folder with one")
-        if self.root:
+        if self.root and not self.root.name.endswith(INITRAMFS):
             # SD cards in QEMU are a power of two in size.
             disk = scratch / "root.img"
             copy_disk(self.root, disk)
@@ -80,7 +83,9 @@ class OwnImage:
             command += ["-cpu", cpu]
         if self.dtb:
             command += ["-dtb", str(self.dtb)]
-        if self.root:
+        if self.root and self.root.name.endswith(INITRAMFS):
+            command += ["-initrd", str(self.root)]
+        elif self.root:
             kind = self.root.name.split(".")[1]
             append += f" root=/dev/{device} rootwait rootfstype={kind} " + ("ro" if kind == "squashfs" else "rw")
             drive = f"file={self.disk},format=raw"
@@ -104,7 +109,7 @@ def log_in(console: Console) -> None:
         said = match.group(0)
         if "Enter" in said:
             console.send("\n")
-        elif said.endswith("login: "):
+        elif said == "login: ":
             console.send(user + "\n")
         elif "assword" in said:
             console.send(password + "\n")
@@ -115,11 +120,14 @@ def log_in(console: Console) -> None:
     console.drain()
 
 
-def run(console: Console, command: str, count=[0]) -> tuple[int, str]:
+numbers = itertools.count(1)
+
+
+def run(console: Console, command: str) -> tuple[int, str]:
     """A command's status and output."""
-    count[0] += 1
-    console.send(f"{{ {command}\n}} 2>&1; printf '\\n@%d.%d@\\n' {count[0]} $?\n")
-    match = console.expect(rf"(.*?)\n@{count[0]}\.(\d+)@\n", COMMAND_SECONDS)
+    number = next(numbers)
+    console.send(f"{{ {command}\n}} 2>&1; printf '\\n@%d.%d@\\n' {number} $?\n")
+    match = console.expect(rf"(.*?)\n@{number}\.(\d+)@\n", COMMAND_SECONDS)
     return int(match.group(2)), match.group(1).strip("\n")
 
 
@@ -155,7 +163,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lenscap-own-") as name:
         scratch = Path(name)
         image = OwnImage(path, scratch)
-        process = subprocess.Popen(image.arguments(scratch / "console"), stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(image.arguments(scratch / "console"), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             console = Console(scratch / "console", process, log)
             log_in(console)

@@ -58,9 +58,10 @@ def stop(lab: Lab) -> None:
     machine = lab.machine
     lab.gateway.wait_online()
     report = lab.folder / "stop.json"
+    plays = int(machine.run("grep -c PLAY /tmp/simcam.events").output or 0)
     viewer = lab.gateway.watch("main", 60, report)
     try:
-        machine.wait_for("grep -q '\"event\":\"request\".*PLAY\\|\"PLAY\"' /tmp/simcam.events", 30)
+        machine.wait_for(f"[ $(grep -c PLAY /tmp/simcam.events) -gt {plays} ]", 30)
         teardowns = int(machine.run("grep -c TEARDOWN /tmp/simcam.events").output or 0)
         machine.check(f"{SERVICE} stop", 60)
         machine.wait_for(f"[ $(grep -c TEARDOWN /tmp/simcam.events) -gt {teardowns} ]", 10)
