@@ -120,6 +120,10 @@ def log_in(console: Console) -> None:
     console.drain()
 
 
+# The lines of /proc/net/tcp that are listening sockets of lenscap.
+LISTENING = (
+    "for p in $(pidof lenscap); do for f in /proc/$p/fd/*; do readlink $f; done; done | sed -n 's/socket:.\\([0-9]*\\).*/\\1/p' | "
+    "while read i; do awk -v i=$i '$4 == \"0A\" && $10 == i' /proc/net/tcp /proc/net/tcp6 2>/dev/null; done")
 numbers = itertools.count(1)
 
 
@@ -144,8 +148,7 @@ def checks(console: Console) -> list[tuple[bool, str, str]]:
     found.append((status == 0, "the service was started at boot", f"processes {pids or 'none'}"))
     status, said = run(console, "lenscap identity --json")
     found.append((status == 0 and "sha256:" in said, "the camera has a key", re.sub(r"\s+", " ", said)[:160]))
-    listening = run(console, "for p in $(pidof lenscap); do for f in /proc/$p/fd/*; do readlink $f; done; done | sed -n 's/socket:.\\([0-9]*\\).*/\\1/p' | "
-                    "while read i; do awk -v i=$i '$4 == \"0A\" && $10 == i' /proc/net/tcp /proc/net/tcp6 2>/dev/null; done")[1]
+    listening = run(console, LISTENING)[1]
     found.append((not listening, "lenscap listens on nothing", listening or "no listening socket"))
     return found
 

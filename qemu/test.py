@@ -106,7 +106,8 @@ def main() -> int:
     seconds = time.monotonic() - began
     (paths.OUT / "report.json").write_text(
         json.dumps({"seconds": round(seconds), "results": results}, indent=1) + "\n", encoding="utf-8")
-    say(f"qemu-test: {len(results) - len(bad)} passed, {len(bad)} failed in {seconds:.0f} s" + (f": {', '.join(bad)}" if bad else ""))
+    failed = f": {', '.join(bad)}" if bad else ""
+    say(f"qemu-test: {len(results) - len(bad)} passed, {len(bad)} failed in {seconds:.0f} s{failed}")
     return 1 if bad else 0
 
 

@@ -93,7 +93,7 @@ class Gateway:
             '[rtsp]\nlisten = "127.0.0.1:0"\n[http]\nlisten = "127.0.0.1:0"\n'
             f'[[camera]]\nname = "{CAMERA}"\nfingerprint = "{fingerprint}"\n'
             f'[[viewer]]\nuser = "{VIEWER}"\npassword_file = "{self.dir}/viewer.password"\n', encoding="utf-8")
-        with open(self.dir / "gateway.log", "ab") as errors:
+        with (self.dir / "gateway.log").open("ab") as errors:
             self._process = subprocess.Popen(
                 [program("lenscap-gateway"), "run", "--config", config], stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=errors)
@@ -141,7 +141,8 @@ class Gateway:
             if camera["online"] == online and (after is None or camera.get("since") != after):
                 return time.monotonic() - began
             if time.monotonic() - began > seconds:
-                raise GatewayError(f"the camera is {'not ' if online else 'still '}online after {seconds:.0f} s: {camera}; {self.log_tail()}")
+                state = "not" if online else "still"
+                raise GatewayError(f"the camera is {state} online after {seconds:.0f} s: {camera}; {self.log_tail()}")
             select.select([], [], [], POLL_SECONDS)
 
     def url(self, profile: str = "main") -> str:

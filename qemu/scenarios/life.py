@@ -4,7 +4,8 @@ from lab.lab import CONFIG, PROGRAM, SERVICE, STATE, Lab, sha256
 from lab.package import upgraded
 
 # What an installer may not touch, and what changes by itself.
-FILES = "find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /run -o -path /overlay -o -path /rom \\) -prune -o -print | sort"
+APART = " -o ".join(f"-path /{name}" for name in ("proc", "sys", "dev", "tmp", "run", "overlay", "rom"))
+FILES = f"find / -xdev \\( {APART} \\) -prune -o -print | sort"
 # The configuration, the key and the secrets that the owner put there.
 KEPT = {"/etc/config/lenscap", STATE, f"{STATE}/identity.pem", f"{STATE}/ca.pem", f"{STATE}/camera-password"}
 

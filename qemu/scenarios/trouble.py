@@ -1,9 +1,14 @@
 """Cameras on which something is wrong: clear words, no harm, and all well once it is put right."""
 
 from lab.lab import CONFIG, PROGRAM, SERVICE, STATE, Lab
+from lab.machine import PAYLOAD_ADDRESS, PAYLOAD_PORT
 from scenarios.life import FILES
 
-FILL = "dd if=/dev/zero of=/overlay/filler bs=64k 2>/dev/null; dd if=/dev/zero of=/overlay/filler2 bs=1k 2>/dev/null; sync; df -k / | tail -n 1"
+FILL = ("dd if=/dev/zero of=/overlay/filler bs=64k 2>/dev/null; dd if=/dev/zero of=/overlay/filler2 bs=1k 2>/dev/null; "
+        "sync; df -k / | tail -n 1")
+FETCH_OLDKERNEL = (f"nc {PAYLOAD_ADDRESS} {PAYLOAD_PORT} </dev/null | tar -xf - -C /tmp tools/oldkernel "
+                   "&& chmod 755 /tmp/tools/oldkernel")
+NEW_LOG = "rm -f /tmp/messages; killall syslogd; syslogd -O /tmp/messages"
 RETRY_SECONDS = 90
 
 
@@ -27,7 +32,8 @@ def full_flash_install(lab: Lab) -> None:
     result = machine.run("sh /tmp/package/first/install.sh", 60)
     lab.check(result.status != 0, f"the installer claims success: {result.output}")
     lab.check(any(char.isdigit() for char in result.output), f"no number of bytes: {result.output}")
-    left = machine.run(f"{FILES} | grep -v filler >/tmp/after; sha256sum /etc/passwd /etc/group >>/tmp/after; diff /tmp/before /tmp/after").output
+    machine.check(f"{FILES} | grep -v filler >/tmp/after; sha256sum /etc/passwd /etc/group >>/tmp/after")
+    left = machine.run("diff /tmp/before /tmp/after").output
     lab.check(not left, f"something was written: {left}")
     lab.say(f"refused with {result.status}: {' / '.join(result.output.splitlines())}; nothing was written")
     machine.check("rm /overlay/filler /overlay/filler2; sync")
@@ -40,7 +46,7 @@ def _fresh_without_key(lab: Lab, append: str = ""):
     machine = lab.installed_machine(append)
     machine.boot()
     machine.run(f"{SERVICE} stop", 60)
-    machine.check(f"rm -f {STATE}/identity.pem /tmp/messages; killall -HUP syslogd; killall syslogd; syslogd -O /tmp/messages; sync")
+    machine.check(f"rm -f {STATE}/identity.pem; {NEW_LOG}; sync")
     return machine
 
 
@@ -119,7 +125,7 @@ def old_kernel(lab: Lab) -> None:
     machine = lab.installed_machine()
     machine.boot()
     machine.run(f"{SERVICE} stop", 60)
-    machine.check("nc 10.0.2.101 8000 </dev/null | tar -xf - -C /tmp tools/oldkernel && chmod 755 /tmp/tools/oldkernel", 60)
+    machine.check(FETCH_OLDKERNEL, 60)
     probe = machine.check("/tmp/tools/oldkernel --list")
     lab.say(f"answered with ENOSYS: {probe}")
     lab.gateway.start(lab.fingerprint)
@@ -133,10 +139,11 @@ def no_entropy(lab: Lab) -> None:
     machine = lab.installed_machine()
     machine.boot()
     machine.run(f"{SERVICE} stop", 60)
-    machine.check("nc 10.0.2.101 8000 </dev/null | tar -xf - -C /tmp tools/oldkernel && chmod 755 /tmp/tools/oldkernel", 60)
-    machine.check("mv /dev/urandom /dev/urandom.away; mv /dev/random /dev/random.away; rm -f /tmp/messages; killall syslogd; syslogd -O /tmp/messages")
+    machine.check(FETCH_OLDKERNEL, 60)
+    machine.check(f"mv /dev/urandom /dev/urandom.away; mv /dev/random /dev/random.away; {NEW_LOG}")
     lab.gateway.start(lab.fingerprint)
-    machine.check(f"(while :; do /tmp/tools/oldkernel {PROGRAM} run --config {CONFIG}; sleep 2; done) >/tmp/lenscap.err 2>&1 & echo started")
+    command = f"/tmp/tools/oldkernel {PROGRAM} run --config {CONFIG}"
+    machine.check(f"(while :; do {command}; sleep 2; done) >/tmp/lenscap.err 2>&1 & echo started")
     machine.wait_for("grep -qi -e random -e entropy /tmp/messages /tmp/lenscap.err", 40)
     lab.say(f"said: {_last_words(lab, 'random', 'entropy')}")
     machine.check("mv /dev/random.away /dev/random; mv /dev/urandom.away /dev/urandom")
