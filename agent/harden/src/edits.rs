@@ -134,7 +134,8 @@ impl<'a> Edits<'a> {
         at: Option<(&str, u32)>,
         text: impl Into<String>,
     ) {
-        let text = text.into();
+        // What a file holds must not move a terminal's cursor.
+        let text = text.into().replace(|c: char| c.is_control(), " ");
         let finding = Finding {
             measure,
             status,

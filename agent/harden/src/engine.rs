@@ -12,7 +12,7 @@ use crate::root::Root;
 use crate::secret::{LoginPassword, Random};
 use crate::survey::Survey;
 use crate::telnet;
-use crate::transaction::{Failure, Recovered, Store, Write, is_absent};
+use crate::transaction::{FILE_OVERHEAD, Failure, Recovered, Store, Write, is_absent};
 
 /// Where the journal is, if nothing else is said.
 pub const STATE_DIR: &str = "/etc/lenscap/harden";
@@ -60,6 +60,16 @@ impl Plan<'_> {
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.edits.findings
+    }
+
+    /// The bytes that must be free while the plan is applied.
+    #[must_use]
+    pub fn space_needed(&self) -> u64 {
+        let sizes = self.edits.files().map(|(_, edit)| {
+            let original = edit.original.as_ref().map_or(0, Vec::len);
+            (edit.contents.len() + original) as u64 + 2 * FILE_OVERHEAD
+        });
+        sizes.sum::<u64>() + 4 * FILE_OVERHEAD
     }
 
     /// Whether everything is as it should be, without any change.
@@ -154,6 +164,16 @@ pub fn apply(
     }
     if writes.is_empty() {
         return Ok(());
+    }
+    let needed = Store::space_needed(&writes, &originals);
+    if root
+        .free_bytes(&settings.state_dir)
+        .is_some_and(|free| free < needed)
+    {
+        return Err(Failure::Unchanged(io::Error::new(
+            io::ErrorKind::StorageFull,
+            format!("{needed} bytes must be free in {}", settings.state_dir),
+        )));
     }
     store.commit(&writes, &originals, &journal, &mut || disclose(&plan.secrets))
 }

@@ -14,7 +14,7 @@ const PREPARING: &str = "preparing";
 const PENDING: &str = "pending";
 const SAVED: &str = "saved";
 /// What a small file takes on a flash file system, in bytes.
-const FILE_OVERHEAD: u64 = 4096;
+pub const FILE_OVERHEAD: u64 = 4096;
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]

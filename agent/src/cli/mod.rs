@@ -9,7 +9,7 @@ use argh::FromArgs;
 use crate::config::{self, DEFAULT_PATH, LogTarget};
 use crate::identity::{self, Identity, Source};
 use crate::json::Writer;
-use crate::{check, logging, monitor, run, sys};
+use crate::{check, harden_cmd, logging, monitor, run, sys};
 
 /// Everything went well.
 pub const EXIT_OK: u8 = 0;
@@ -24,10 +24,11 @@ pub const EXIT_CONFIG: u8 = 78;
 /// gateway asks for. Nothing listens on the camera.
 #[derive(FromArgs, Debug)]
 #[argh(
-    example = "lenscap check\nlenscap identity\nlenscap run --config /etc/config/lenscap\nlenscap status",
+    example = "lenscap check\nlenscap identity\nlenscap run --config /etc/config/lenscap\nlenscap status\nlenscap harden --root ./rootfs",
     note = "The configuration is /etc/config/lenscap, see lenscap(5).",
     error_code(0, "all is well"),
-    error_code(1, "the program could not do its work"),
+    error_code(1, "the program could not do its work; harden: something does not hold"),
+    error_code(2, "harden: something could not be told"),
     error_code(64, "the command line is wrong"),
     error_code(78, "the configuration is wrong")
 )]
@@ -47,6 +48,7 @@ enum Command {
     Check(Check),
     Identity(ShowIdentity),
     Status(Status),
+    Harden(Harden),
 }
 
 /// Runs the agent in the foreground: dials the gateways and serves them. Started as root it is two processes, a monitor
@@ -101,6 +103,65 @@ struct Status {
     json: bool,
 }
 
+/// Closes a camera: telnet and other shells on a port, and passwords that everybody knows. With --root it works on a
+/// root file system tree and applies its plan; without, it shows what it finds on this camera. Exits with 0 if
+/// everything holds, 1 if something does not, 2 if something could not be told.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "harden")]
+struct Harden {
+    /// root file system tree to work on, instead of this camera
+    #[argh(option, arg_name = "dir")]
+    root: Option<PathBuf>,
+
+    /// show the plan and change nothing
+    #[argh(switch)]
+    dry_run: bool,
+
+    /// take back what earlier runs changed, but for default and empty passwords
+    #[argh(switch)]
+    undo: bool,
+
+    /// with --undo: default and empty passwords too
+    #[argh(switch)]
+    restore_insecure: bool,
+
+    /// measures to take, with commas: telnet, credentials (all)
+    #[argh(option, arg_name = "measures")]
+    only: Option<String>,
+
+    /// new login passwords: random (shown once) or lock (keys alone)
+    #[argh(option, arg_name = "kind")]
+    password: Option<String>,
+
+    /// file whose first line becomes root's login password
+    #[argh(option, arg_name = "file")]
+    password_file: Option<PathBuf>,
+
+    /// print one JSON object for each event
+    #[argh(switch)]
+    json: bool,
+}
+
+impl Harden {
+    fn request(self) -> Result<harden_cmd::Request, &'static str> {
+        let action = match (self.dry_run, self.undo, self.restore_insecure) {
+            (true, true, _) => return Err("give --dry-run or --undo, not both\n"),
+            (_, false, true) => return Err("--restore-insecure goes with --undo\n"),
+            (_, true, restore_insecure) => harden_cmd::Action::Undo { restore_insecure },
+            (false, false, _) if self.root.is_some() => harden_cmd::Action::Apply,
+            (_, false, _) => harden_cmd::Action::Plan,
+        };
+        Ok(harden_cmd::Request {
+            root: self.root,
+            action,
+            only: self.only,
+            password: self.password,
+            password_file: self.password_file,
+            json: self.json,
+        })
+    }
+}
+
 /// Runs the program with the process' arguments.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -122,11 +183,15 @@ pub fn main() -> ExitCode {
     };
     match parsed.command {
         _ if parsed.version => out(&version(), EXIT_OK),
-        None => usage("a command is missing: run, check, identity or status\n"),
+        None => usage("a command is missing: run, check, identity, status or harden\n"),
         Some(Command::Run(Run { config })) => run_agent(&config),
         Some(Command::Check(Check { config, json })) => check_config(&config, json),
         Some(Command::Identity(ShowIdentity { config, json })) => show_identity(&config, json),
         Some(Command::Status(Status { config, json })) => show_status(&config, json),
+        Some(Command::Harden(harden)) => match harden.request() {
+            Ok(request) => ExitCode::from(harden_cmd::run(&request)),
+            Err(why) => usage(why),
+        },
     }
 }
 

@@ -13,8 +13,10 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use nix::dir::{Dir, Type};
-use nix::fcntl::{OFlag, openat};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, openat};
 use nix::sys::stat::Mode;
+use nix::sys::statvfs::fstatvfs;
 
 pub use write::Attributes;
 #[cfg(test)]
@@ -41,6 +43,10 @@ pub struct Root {
     #[cfg(test)]
     pub(crate) gate: Option<Gate>,
 }
+
+/// A root that no other run can lock.
+#[derive(Debug)]
+pub struct Lock(#[allow(dead_code, reason = "held, never read")] Flock<OwnedFd>);
 
 /// What kind of thing a name is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +114,34 @@ impl Root {
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.live
+    }
+
+    /// Keeps other runs out until the lock is dropped.
+    ///
+    /// # Errors
+    /// When another run has it.
+    pub fn lock(&self) -> io::Result<Lock> {
+        match Flock::lock(self.dir.try_clone()?, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Lock(lock)),
+            Err((_, Errno::EWOULDBLOCK)) => Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "another run is at work here",
+            )),
+            Err((_, error)) => Err(error.into()),
+        }
+    }
+
+    /// The bytes that may still be written where a path is or would be. `None`: the file system does not say.
+    #[must_use]
+    pub fn free_bytes(&self, path: &str) -> Option<u64> {
+        let mut path = path;
+        while !self.exists(path) && path != "/" {
+            path = folder_of(path);
+        }
+        let place = self.resolve(path).ok()?;
+        let state = fstatvfs(&place.parent).ok()?;
+        #[allow(clippy::useless_conversion, reason = "as wide as the platform has it")]
+        u64::from(state.blocks_available()).checked_mul(u64::from(state.fragment_size()))
     }
 
     /// A regular file's contents.

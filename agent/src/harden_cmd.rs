@@ -1,0 +1,374 @@
+//! `lenscap harden`: shows what is open on a camera or in a root file system tree, closes it, and takes it back.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use lenscap_harden::credentials::Secrets;
+use lenscap_harden::defaults::Checker;
+use lenscap_harden::engine::{self, Plan, Settings, Undone};
+use lenscap_harden::report::{Finding, Measure, Verdict};
+use lenscap_harden::root::Root;
+use lenscap_harden::secret::{LoginPassword, Secret};
+use lenscap_harden::transaction::{Failure, Recovered};
+
+use crate::cli::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE};
+use crate::json::Writer;
+use crate::sys;
+
+/// Something could not be told.
+pub const EXIT_UNKNOWN: u8 = 2;
+
+/// What is asked for.
+#[derive(Debug)]
+pub struct Request {
+    /// A tree; `None`: the running camera.
+    pub root: Option<PathBuf>,
+    /// What to do.
+    pub action: Action,
+    /// Measures, by name and with commas; `None`: all.
+    pub only: Option<String>,
+    /// `random` or `lock`.
+    pub password: Option<String>,
+    /// A file whose first line becomes the login password.
+    pub password_file: Option<PathBuf>,
+    /// JSON instead of text.
+    pub json: bool,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Show the plan.
+    Plan,
+    /// Show and apply it.
+    Apply,
+    /// Take back what was applied.
+    Undo {
+        /// Default and empty passwords too.
+        restore_insecure: bool,
+    },
+}
+
+/// Why nothing came of it: a sentence, and the exit status.
+struct Stop(String, u8);
+
+/// Does it. Gives the exit status.
+#[must_use]
+pub fn run(request: &Request) -> u8 {
+    match try_run(request) {
+        Ok(status) => status,
+        Err(Stop(why, status)) => {
+            let _ = writeln!(io::stderr(), "lenscap: {why}");
+            status
+        }
+    }
+}
+
+fn try_run(request: &Request) -> Result<u8, Stop> {
+    let settings = settings(request)?;
+    let Some(tree) = &request.root else {
+        if request.action != Action::Plan {
+            let why = "a running camera is only looked at by this version; --root works on a tree";
+            return Err(Stop(why.into(), EXIT_USAGE));
+        }
+        let root = Root::live().map_err(|error| unknown(&error))?;
+        let mut checker = Checker::new(u64::MAX);
+        let plan = plan(&root, &settings, &mut checker)?;
+        show(request, &plan, "planned")?;
+        return Ok(exit_status(plan.verdict()));
+    };
+    let root = Root::tree(tree).map_err(|error| Stop(format!("{}: {error}", tree.display()), EXIT_USAGE))?;
+    match request.action {
+        Action::Plan => {
+            let mut checker = Checker::new(u64::MAX);
+            let plan = plan(&root, &settings, &mut checker)?;
+            show(request, &plan, "planned")?;
+            Ok(exit_status(plan.verdict()))
+        }
+        Action::Apply => apply(request, &root, &settings),
+        Action::Undo { restore_insecure } => undo(request, &root, &settings, restore_insecure),
+    }
+}
+
+fn settings(request: &Request) -> Result<Settings, Stop> {
+    let usage = |why: String| Stop(why, EXIT_USAGE);
+    let mut settings = Settings::default();
+    if let Some(only) = &request.only {
+        let all = [Measure::Telnet, Measure::Credentials];
+        let measure = |name: &str| {
+            let known = all.iter().find(|measure| measure.name() == name);
+            known
+                .copied()
+                .ok_or_else(|| usage(format!("there is no measure `{name}`: telnet, credentials")))
+        };
+        settings.measures = only.split(',').map(measure).collect::<Result<_, _>>()?;
+    }
+    settings.login_password = match (request.password.as_deref(), &request.password_file) {
+        (None | Some("random"), None) => LoginPassword::Random,
+        (Some("lock"), None) => LoginPassword::Lock,
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| usage(format!("{}: {error}", path.display())))?;
+            let first = text.lines().next().unwrap_or_default();
+            LoginPassword::Given(
+                Secret::given(first).map_err(|why| usage(format!("{}: {why}", path.display())))?,
+            )
+        }
+        (Some(other), None) => return Err(usage(format!("--password takes random or lock, not `{other}`"))),
+        (Some(_), Some(_)) => return Err(usage("give --password or --password-file, not both".into())),
+    };
+    Ok(settings)
+}
+
+fn plan<'a>(root: &'a Root, settings: &Settings, checker: &mut Checker) -> Result<Plan<'a>, Stop> {
+    engine::plan(root, settings, checker, &mut fill).map_err(|error| unknown(&error))
+}
+
+fn fill(buffer: &mut [u8]) -> io::Result<()> {
+    for part in buffer.chunks_mut(16) {
+        let random = sys::random::<16>()?;
+        part.copy_from_slice(&random[..part.len()]);
+    }
+    Ok(())
+}
+
+fn apply(request: &Request, root: &Root, settings: &Settings) -> Result<u8, Stop> {
+    let _lock = root
+        .lock()
+        .map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
+    recover(request, root, settings)?;
+    let mut checker = Checker::new(u64::MAX);
+    let first = plan(root, settings, &mut checker)?;
+    show(request, &first, "planned")?;
+    let mut tell = |secrets: &Secrets| disclose(request, secrets);
+    engine::apply(&first, settings, &mut tell).map_err(failed)?;
+    // What was written is looked at again, as if by another run.
+    let second = plan(root, settings, &mut checker)?;
+    if first.edits.files().next().is_some() {
+        say(request, "")?;
+        show(request, &second, "verified")?;
+    }
+    Ok(exit_status(second.verdict()))
+}
+
+fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: bool) -> Result<u8, Stop> {
+    let _lock = root
+        .lock()
+        .map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
+    recover(request, root, settings)?;
+    let undone = engine::undo(root, settings, restore_insecure).map_err(failed)?;
+    let Undone {
+        restored,
+        kept,
+        changed_since,
+    } = &undone;
+    let lists = [
+        ("restored", restored, "as it was"),
+        (
+            "kept",
+            kept,
+            "holds default or empty passwords: --restore-insecure brings it back",
+        ),
+        (
+            "changed_since",
+            changed_since,
+            "left alone: somebody else changed it since",
+        ),
+    ];
+    if request.json {
+        let mut json = Writer::new();
+        json.object(|o| {
+            o.key("event").string("undone");
+            for (name, paths, _) in &lists {
+                o.key(name)
+                    .array(|a| paths.iter().for_each(|path| a.item().string(path)));
+            }
+        });
+        print(&(json.finish() + "\n"))?;
+    }
+    for (_, paths, what) in lists {
+        for path in paths {
+            say(request, &format!("{path}  {what}"))?;
+        }
+    }
+    let complete = kept.is_empty() && changed_since.is_empty();
+    Ok(if complete { EXIT_OK } else { EXIT_FAILURE })
+}
+
+fn recover(request: &Request, root: &Root, settings: &Settings) -> Result<(), Stop> {
+    let recovered = engine::recover(root, settings).map_err(|error| {
+        Stop(
+            format!("an interrupted run cannot be finished: {error}"),
+            EXIT_FAILURE,
+        )
+    })?;
+    match recovered {
+        Recovered::Nothing => Ok(()),
+        Recovered::Cleaned => say(
+            request,
+            "an interrupted run had changed nothing yet; its preparations are removed",
+        ),
+        Recovered::Finished => say(request, "an interrupted run is finished"),
+    }
+}
+
+fn failed(failure: Failure) -> Stop {
+    match failure {
+        Failure::Unchanged(error) => Stop(format!("nothing was changed: {error}"), EXIT_FAILURE),
+        Failure::Unfinished(error) => Stop(
+            format!("some files are changed, the next run changes the others: {error}"),
+            EXIT_FAILURE,
+        ),
+    }
+}
+
+fn unknown(error: &io::Error) -> Stop {
+    Stop(format!("it could not be told: {error}"), EXIT_UNKNOWN)
+}
+
+fn exit_status(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Holds => EXIT_OK,
+        Verdict::Fails => EXIT_FAILURE,
+        Verdict::Unknown => EXIT_UNKNOWN,
+    }
+}
+
+/// The one time that a login password is shown: before anything depends on it.
+fn disclose(request: &Request, secrets: &Secrets) -> io::Result<()> {
+    let Some(login) = &secrets.login else {
+        return Ok(());
+    };
+    let text = if request.json {
+        let mut json = Writer::new();
+        json.object(|o| {
+            o.key("event").string("login_password");
+            o.key("password").string(login.reveal());
+        });
+        json.finish() + "\n"
+    } else {
+        format!(
+            "\nroot's new login password, shown only now: {}\n",
+            login.reveal()
+        )
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    io::stdout().flush()
+}
+
+fn show(request: &Request, plan: &Plan<'_>, event: &str) -> Result<(), Stop> {
+    print(&if request.json {
+        to_json(plan, event)
+    } else {
+        to_text(plan)
+    })
+}
+
+fn say(request: &Request, line: &str) -> Result<(), Stop> {
+    if request.json {
+        return Ok(());
+    }
+    print(&format!("{line}\n"))
+}
+
+/// Whoever asked must see the plan before it is applied.
+fn print(text: &str) -> Result<(), Stop> {
+    let mut out = io::stdout();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Stop(format!("standard output: {error}"), EXIT_FAILURE))
+}
+
+fn to_text(plan: &Plan<'_>) -> String {
+    let mut text = String::new();
+    for known in &plan.recognised {
+        let (name, tried) = (known.adapter.name, known.adapter.tried);
+        text.push_str(&format!(
+            "firmware     {name}, known by {} (tried: {tried})\n",
+            known.evidence
+        ));
+    }
+    for finding in plan.findings() {
+        let Finding {
+            measure,
+            status,
+            path,
+            line,
+            text: what,
+        } = finding;
+        let at = match (path, line) {
+            (Some(path), Some(line)) => format!("{path}:{line}: "),
+            (Some(path), None) => format!("{path}: "),
+            (None, _) => String::new(),
+        };
+        text.push_str(&format!(
+            "{:<12} {:<8} {at}{what}\n",
+            measure.name(),
+            status.name()
+        ));
+    }
+    let mut changes = 0;
+    for (path, edit) in plan.edits.files() {
+        let verb = if edit.original.is_some() {
+            "change"
+        } else {
+            "create"
+        };
+        text.push_str(&format!("{verb:<12} {path}: {}\n", edit.why.join("; ")));
+        changes += 1;
+    }
+    if changes > 0 {
+        text.push_str(&format!(
+            "space        {} KiB while it runs\n",
+            plan.space_needed().div_ceil(1024)
+        ));
+    }
+    if plan.interrupted {
+        text.push_str(
+            "note         an earlier run was cut short; the next that changes something finishes it\n",
+        );
+    }
+    text + &format!("verdict      {}\n", plan.verdict().name())
+}
+
+fn to_json(plan: &Plan<'_>, event: &str) -> String {
+    let mut json = Writer::new();
+    json.object(|o| {
+        o.key("event").string(event);
+        o.key("firmwares").array(|a| {
+            for known in &plan.recognised {
+                a.item().object(|o| {
+                    o.key("name").string(known.adapter.name);
+                    o.key("evidence").string(known.evidence);
+                    o.key("tried").string(&known.adapter.tried.to_string());
+                });
+            }
+        });
+        o.key("findings").array(|a| {
+            for finding in plan.findings() {
+                a.item().object(|o| {
+                    o.key("measure").string(finding.measure.name());
+                    o.key("status").string(finding.status.name());
+                    o.key("file").optional(finding.path.as_deref());
+                    match finding.line {
+                        Some(line) => o.key("line").number(line.into()),
+                        None => o.key("line").null(),
+                    }
+                    o.key("text").string(&finding.text);
+                });
+            }
+        });
+        o.key("changes").array(|a| {
+            for (path, edit) in plan.edits.files() {
+                a.item().object(|o| {
+                    o.key("file").string(path);
+                    o.key("why").string(&edit.why.join("; "));
+                });
+            }
+        });
+        o.key("space_needed_bytes").number(plan.space_needed());
+        o.key("interrupted").bool(plan.interrupted);
+        o.key("verdict").string(plan.verdict().name());
+    });
+    json.finish() + "\n"
+}
