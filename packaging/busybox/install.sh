@@ -39,9 +39,9 @@ while [ $# -gt 0 ]; do
 	case $1 in
 	--root)
 		[ $# -gt 1 ] || fail "--root needs a folder"
-		root=${2%/}
-		[ -n "$root" ] || fail "--root: / is this machine itself"
-		[ -d "$root" ] || fail "--root: no folder $root"
+		[ -d "$2" ] || fail "--root: no folder $2"
+		root=$(cd "$2" && pwd -P)
+		[ "$root" != / ] || fail "--root: / is this machine itself"
 		shift
 		;;
 	--no-start) start=no ;;
@@ -67,10 +67,28 @@ state=$root/etc/lenscap
 init=$root/etc/init.d/S60lenscap
 licences=$root/usr/share/licenses/lenscap
 
+# Set while a service that ran before is stopped.
+stopped=no
+
+# An upgrade that fails leaves the old program in place: it must not leave the camera without it.
+finish() {
+	[ "$stopped" = no ] || "$init" start || true
+}
+trap finish EXIT
+trap 'exit 1' HUP INT TERM
+
+# Many cameras lack some of these, and half a pipe would do half the work.
+check_tools() {
+	for tool in awk cat chmod cmp cp cut df dirname grep id mkdir mv rm rmdir sed sync wc; do
+		type "$tool" >/dev/null 2>&1 || fail "this system has no $tool, which the installation needs; nothing was changed"
+	done
+}
+
 # The nearest existing folder at or above a path.
 existing() {
 	folder=$1
 	while [ ! -d "$folder" ]; do
+		[ ! -L "$folder" ] || fail "$folder is a link to no folder; nothing was changed"
 		folder=$(dirname "$folder")
 	done
 	echo "$folder"
@@ -87,8 +105,33 @@ blocks_kib() {
 	echo $((blocks * BLOCK_BYTES / 1024))
 }
 
+# The number before the percentage: names of devices and folders may have blanks, and long ones a line of their own.
 free_kib() {
-	df -k "$1" | awk 'NR > 1 { line = line " " $0 } END { n = split(line, f, " "); print f[n - 2] }'
+	df -k "$1" | awk '
+		NR > 1 { line = line " " $0 }
+		END { n = split(line, f, " "); for (i = 2; i < n && f[i] !~ /^[0-9]+%$/; i++); print f[i - 1] }
+	'
+}
+
+# An absolute link in an image names a place in the camera, and would here lead to this machine's.
+check_inside() {
+	[ -z "$root" ] || {
+		folder=$(existing "$1")
+		case $(cd "$folder" && pwd -P)/ in
+		"$root"/*) ;;
+		*) fail "$1 leads out of $root by a link; nothing was changed" ;;
+		esac
+	}
+}
+
+check_links() {
+	for place in "${program%/*}" "${config%/*}" "$state" "${init%/*}" "$licences"; do
+		check_inside "$place"
+	done
+	for name in passwd group shadow; do
+		file=$(account_file "$name")
+		check_inside "${file%/*}"
+	done
 }
 
 # Prints "type options" of the file system that a path lies on.
@@ -111,6 +154,8 @@ needed_kib() {
 
 check_folder() {
 	folder=$(existing "$1")
+	# Where it lies, whatever links lead there.
+	folder=$(cd "$folder" && pwd -P)
 	[ -w "$folder" ] || fail "$folder cannot be written to"
 	[ -z "$root" ] || return 0
 	facts=$(mount_of "$folder")
@@ -131,14 +176,18 @@ check_folder() {
 
 check() {
 	[ "$(id -u)" = 0 ] || [ -n "$root" ] || fail "must be root"
-	for file in lenscap lenscap.conf S60lenscap; do
+	check_tools
+	for file in lenscap lenscap.conf S60lenscap licenses/LICENSE-MIT; do
 		[ -f "$here/$file" ] || fail "$here/$file is missing: unpack the whole archive"
 	done
 	if [ -z "$root" ]; then
 		version=$("$here/lenscap" --version 2>/dev/null) ||
 			fail "the program does not run here; is this archive for $(uname -m)?"
 		echo "install: $version"
+		type start-stop-daemon >/dev/null 2>&1 ||
+			fail "this system has no start-stop-daemon, which the service needs; nothing was changed"
 	fi
+	check_links
 	for folder in "${program%/*}" "${config%/*}" "$state" "${init%/*}" "$licences"; do
 		check_folder "$folder"
 	done
@@ -163,7 +212,7 @@ put() {
 free_id() {
 	id=$FIRST_ID
 	while [ "$id" -le "$LAST_ID" ]; do
-		cat "$root/etc/passwd" "$root/etc/group" 2>/dev/null | cut -d: -f3 | grep -qx "$id" || {
+		cat "$(account_file passwd)" "$(account_file group)" 2>/dev/null | cut -d: -f3 | grep -qx "$id" || {
 			echo "$id"
 			return
 		}
@@ -172,21 +221,61 @@ free_id() {
 	fail "no free user id from $FIRST_ID to $LAST_ID"
 }
 
+# An account file, behind all links: a vendor may keep it on another partition.
+account_file() {
+	path=$root/etc/$1
+	links=8
+	while [ -L "$path" ]; do
+		[ "$links" -gt 0 ] || fail "/etc/$1 is a link without an end"
+		links=$((links - 1))
+		link=$(readlink "$path")
+		case $link in
+		/*) path=$root$link ;;
+		*) path=${path%/*}/$link ;;
+		esac
+	done
+	echo "$path"
+}
+
 has_line() {
-	grep -q '^lenscap:' "$root/etc/$1" 2>/dev/null
+	grep -q '^lenscap:' "$(account_file "$1")" 2>/dev/null
+}
+
+others() {
+	grep -v '^lenscap:' "$1"
+}
+
+# The account file is the old one or the whole new one, and everybody else's lines are in it: a flash that fills up must
+# not lock the owner out, and not every BusyBox tool tells that it could not write.
+replace_accounts() {
+	if [ "$(others "$1")" != "$(others "$1.new")" ]; then
+		rm -f "$1.new"
+		fail "cannot write $1"
+	fi
+	sync
+	mv -f "$1.new" "$1"
 }
 
 # add_line FILE LINE MODE: MODE counts for a new file; an old one keeps its own.
 add_line() {
-	file=$root/etc/$1
+	file=$(account_file "$1")
 	if [ -f "$file" ]; then
 		cp -p "$file" "$file.new"
 	else
-		: >"$file.new"
-		chmod "$3" "$file.new"
+		: >"$file"
+		chmod "$3" "$file"
+		cp -p "$file" "$file.new"
 	fi
-	echo "$2" >>"$file.new"
-	mv -f "$file.new" "$file"
+	# Not `>>`: the last line may lack its newline.
+	awk -v line="$2" '{ print } END { print line }' "$file" >"$file.new" || {
+		rm -f "$file.new"
+		fail "cannot write $file"
+	}
+	grep -qxF "$2" "$file.new" || {
+		rm -f "$file.new"
+		fail "cannot write $file"
+	}
+	replace_accounts "$file"
 }
 
 # Not adduser: many cameras lack it, and it differs between those that have it.
@@ -194,10 +283,10 @@ make_user() {
 	id=$(free_id)
 	has_line group || add_line group "lenscap:x:$id:" 644
 	if ! has_line passwd; then
-		group=$(sed -n 's/^lenscap:[^:]*:\([0-9]*\):.*/\1/p' "$root/etc/group")
+		group=$(sed -n 's/^lenscap:[^:]*:\([0-9]*\):.*/\1/p' "$(account_file group)")
 		add_line passwd "lenscap:x:$id:$group:Lenscap agent:/:/bin/false" 644
 	fi
-	if [ -f "$root/etc/shadow" ] && ! has_line shadow; then
+	if [ -f "$(account_file shadow)" ] && ! has_line shadow; then
 		add_line shadow 'lenscap:*:0:0:99999:7:::' 600
 	fi
 }
@@ -205,10 +294,14 @@ make_user() {
 remove_user() {
 	for name in passwd shadow group; do
 		has_line "$name" || continue
-		file=$root/etc/$name
+		file=$(account_file "$name")
 		cp -p "$file" "$file.new"
-		grep -v '^lenscap:' "$file" >"$file.new" || true
-		mv -f "$file.new" "$file"
+		# 1: no line is left.
+		others "$file" >"$file.new" || [ $? -eq 1 ] || {
+			rm -f "$file.new"
+			fail "cannot write $file"
+		}
+		replace_accounts "$file"
 	done
 }
 
@@ -222,7 +315,9 @@ check_boot() {
 
 install() {
 	check
-	[ "$start" = no ] || [ ! -x "$init" ] || "$init" stop || true
+	if [ "$start" = yes ] && [ -x "$init" ] && "$init" stop; then
+		stopped=yes
+	fi
 	make_user
 	mkdir -p "$state"
 	chmod 700 "$state"
@@ -239,6 +334,7 @@ install() {
 	fi
 	sync
 	check_boot
+	stopped=no
 	if [ "$start" = yes ]; then
 		"$init" start
 		echo "install: done; now set the endpoint in $config, then: lenscap check && $init reload"
@@ -246,8 +342,10 @@ install() {
 }
 
 uninstall() {
+	check_tools
+	check_links
 	[ -n "$root" ] || [ ! -x "$init" ] || "$init" stop || true
-	rm -f "$program" "$program.new" "$init" "$config.default"
+	rm -f "$program" "$program.new" "$init" "$init.new" "$config.new" "$config.default" "$config.default.new"
 	rm -rf "$licences"
 	rmdir "${licences%/*}" 2>/dev/null || true
 	remove_user
@@ -255,9 +353,12 @@ uninstall() {
 		rm -f "$config"
 		rm -rf "$state"
 	else
+		# What the service keeps for itself.
+		rm -f "$state/config.good" "$state/config.new" "$state/endpoints" "$state/endpoints.new"
 		echo "install: kept $config and $state; --purge removes them"
 	fi
 	rmdir "$state" 2>/dev/null || true
+	[ -n "$root" ] || rmdir /var/run/lenscap/empty /var/run/lenscap 2>/dev/null || true
 	sync
 }
 

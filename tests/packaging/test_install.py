@@ -129,6 +129,99 @@ class Installer(unittest.TestCase):
         self.assertIn("S60lenscap is missing", self.install(status=1).stderr)
         self.assertEqual(self.tree(), before)
 
+    def test_accounts_survive_a_file_without_a_last_newline(self):
+        """Vendors write such files; a line stuck to root's would take root its shell."""
+        for name in ("passwd", "group", "shadow"):
+            file = self.root / "etc" / name
+            file.write_text(file.read_text().rstrip("\n"))
+        self.install()
+        self.assertEqual((self.root / "etc/passwd").read_text().splitlines()[:2], PASSWD.splitlines())
+        self.assertEqual((self.root / "etc/group").read_text().splitlines()[0], "root:x:0:")
+        self.assertEqual((self.root / "etc/shadow").read_text().splitlines()[0], "root:*:::::::")
+        self.assertIn("\nlenscap:x:901:", (self.root / "etc/passwd").read_text())
+
+    def test_accounts_survive_a_flash_that_fills_up_at_the_removal(self):
+        self.install()
+        before = self.tree()
+        tools = self.base / "bin"
+        tools.mkdir()
+        real = shutil.which("grep")
+        self.put(tools / "grep", f'#!/bin/sh\n[ "$1" != -v ] || {{ echo half; echo "no space" >&2; exit 2; }}\nexec {real} "$@"\n', 0o755)
+        self.install("--uninstall", status=1, path=f"{tools}:{os.environ['PATH']}")
+        for name in ("etc/passwd", "etc/group", "etc/shadow"):
+            self.assertEqual(self.tree()[name], before[name])
+
+    def test_account_files_behind_links_stay_there(self):
+        """An absolute link in an image means the image's own file, never this machine's."""
+        away = self.root / "mnt/mtd"
+        away.mkdir(parents=True)
+        (self.root / "etc/passwd").rename(away / "passwd")
+        (self.root / "etc/passwd").symlink_to("/mnt/mtd/passwd")
+        (self.root / "etc/group").rename(away / "group")
+        (self.root / "etc/group").symlink_to("../mnt/mtd/group")
+        self.install()
+        self.assertTrue((self.root / "etc/passwd").is_symlink() and (self.root / "etc/group").is_symlink())
+        self.assertIn("lenscap:x:901:901:", (away / "passwd").read_text())
+        self.assertIn("lenscap:x:901:", (away / "group").read_text())
+        self.install("--uninstall")
+        self.assertEqual((away / "passwd").read_text(), PASSWD)
+        self.assertTrue((self.root / "etc/passwd").is_symlink())
+
+    def test_never_leaves_the_root(self):
+        outside = self.base / "outside"
+        outside.mkdir()
+        (self.root / "etc/config").symlink_to(outside)
+        before = self.tree()
+        for arguments in ((), ("--uninstall", "--purge")):
+            self.assertIn("leads out of", self.install(*arguments, status=1).stderr)
+        self.assertEqual((self.tree(), list(outside.iterdir())), (before, []))
+        self.assertIn("this machine itself", self.install("--root", "//", status=1).stderr)
+
+    def test_space_on_a_file_system_whose_name_has_blanks(self):
+        tools = self.base / "bin"
+        tools.mkdir()
+        self.put(tools / "df", "#!/bin/sh\necho 'Filesystem 1K-blocks Used Available Use% Mounted on'\necho '/dev/sdb1 900000 1 899999 1% /media/My Disk'\n", 0o755)
+        self.assertIn("899999 KiB are free", self.install(path=f"{tools}:{os.environ['PATH']}").stdout)
+
+    def test_missing_tools_are_named_before_the_first_byte(self):
+        tools = self.base / "bin"
+        tools.mkdir()
+        for tool in ("sh", "awk", "cat", "chmod", "cmp", "cp", "df", "dirname", "grep", "id", "mkdir", "mv", "rm", "rmdir", "sed", "sync", "wc"):
+            (tools / tool).symlink_to(shutil.which(tool))
+        before = self.tree()
+        self.assertIn("this system has no cut", self.install(status=1, path=str(tools)).stderr)
+        self.assertEqual(self.tree(), before)
+
+    def test_incomplete_archive_without_licences(self):
+        (self.archive / "licenses/LICENSE-MIT").unlink()
+        before = self.tree()
+        self.assertIn("unpack the whole archive", self.install(status=1).stderr)
+        self.assertEqual(self.tree(), before)
+
+    def test_uninstall_removes_what_the_service_has_kept_for_itself(self):
+        self.install()
+        for name in ("config.good", "endpoints", "identity.pem", "camera-password"):
+            (self.root / "etc/lenscap" / name).write_text("x")
+        self.install("--uninstall")
+        self.assertEqual({path.name for path in (self.root / "etc/lenscap").iterdir()}, {"identity.pem", "camera-password"})
+
+    def test_an_upgrade_that_fails_leaves_the_old_service_running(self):
+        """As on the camera itself: the paths are moved into the folder, and root is believed."""
+        self.install()
+        self.put(self.root / "etc/init.d/S60lenscap", f'#!/bin/sh\necho "$1" >>{self.base}/calls\n', 0o755)
+        script = (self.archive / "install.sh").read_text()
+        script = script.replace("\nroot=\n", f"\nroot=\ntop={self.root}\n").replace("=$root/", "=$top/").replace('"$root/etc', '"$top/etc')
+        self.put(self.archive / "live.sh", script.replace('"$(id -u)" = 0', "0 = 0").replace("tmpfs* | ramfs* | rootfs*", "none"))
+        tools = self.base / "bin"
+        tools.mkdir()
+        real = shutil.which("cp")
+        self.put(tools / "cp", f'#!/bin/sh\ncase $2 in */sbin/lenscap.new) exit 1;; esac\nexec {real} "$@"\n', 0o755)
+        run = subprocess.run([SHELL, self.archive / "live.sh"], env={"PATH": f"{tools}:{os.environ['PATH']}"},
+                             capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        self.assertEqual(run.returncode, 1, run.stdout + run.stderr)
+        self.assertIn("cannot write", run.stderr)
+        self.assertEqual((self.base / "calls").read_text().split(), ["stop", "start"])
+
     def test_usage_errors(self):
         self.install("--what", status=2)
         self.assertIn("--purge goes with --uninstall", self.install("--purge", status=1).stderr)
