@@ -138,6 +138,61 @@ class RefuseOpenImage(unittest.TestCase):
                 self.write(path, f"# first\n#{line}\n")
                 self.passes()
 
+    def test_any_field_in_passwd_beside_an_open_shadow_line(self):
+        """BusyBox looks into shadow for `*` too, and dropbear always."""
+        for field in ("*", "!", crypt("Ohx3eeK1-thaeb7Ie", "$6$abcdefgh$")):
+            with self.subTest(field=field):
+                self.write("etc/passwd", PASSWD.replace("root:x:", f"root:{field}:"))
+                self.shadow("root", "")
+                self.refused("root has an empty password")
+
+    def test_the_first_of_two_lines_counts_too(self):
+        self.write("etc/shadow", "root::::::::\n" + LOCKED)
+        self.refused("root has an empty password")
+        self.write("etc/shadow", LOCKED)
+        self.write("etc/passwd", "root::0:0::/:/bin/sh\n" + PASSWD)
+        self.refused("root has an empty password")
+
+    def test_account_files_behind_links(self):
+        """An absolute link is the camera's own; what is not in the image cannot be judged."""
+        shadow = self.tree / "etc/shadow"
+        shadow.unlink()
+        shadow.symlink_to("/mnt/mtd/shadow")
+        self.refused("/etc/shadow is a link to what is not in the image")
+        self.write("mnt/mtd/shadow", "root::::::::\n")
+        self.refused("root has an empty password")
+        self.write("mnt/mtd/shadow", LOCKED)
+        self.passes()
+
+    def test_target_that_is_a_link(self):
+        self.write("usr/sbin/telnetd", "x")
+        link = self.tree.with_name(self.tree.name + "-link")
+        link.symlink_to(self.tree)
+        self.addCleanup(link.unlink)
+        for target in (link, f"{self.tree}/"):
+            run = subprocess.run([HOOK, target], capture_output=True, text=True, check=False)
+            self.assertEqual(run.returncode, 1)
+            self.assertIn(" /usr/sbin/telnetd is a telnet server", run.stderr)
+
+    def test_telnet_servers_by_other_names(self):
+        for path in ("usr/sbin/inetutils-telnetd", "usr/sbin/in.telnetd-ssl", "usr/sbin/telnetd.netkit", "opt/TELNETD"):
+            with self.subTest(path=path):
+                self.write(path, "x")
+                (self.tree / path).chmod(0o755)
+                self.refused(f"/{path} is a telnet server")
+                (self.tree / path).unlink()
+        self.write("usr/share/doc/telnetd.txt", "no program")
+        self.passes()
+
+    def test_busybox_by_another_name(self):
+        self.write("usr/bin/box", "\x7fELF\0BusyBox v1.36.1\0telnet\0telnetd\0tftp\0")
+        self.refused("/usr/bin/box can be a telnet server")
+
+    def test_starters_in_a_linked_folder(self):
+        (self.tree / "etc/rc.d").symlink_to("/opt/rc")
+        self.write("opt/rc/S50x", "busybox telnetd &\n")
+        self.refused("/opt/rc/S50x line 1 starts a telnet server")
+
     def test_every_problem_is_named_at_once(self):
         self.shadow("root", "")
         self.write("usr/sbin/telnetd", "x")

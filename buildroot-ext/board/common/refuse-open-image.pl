@@ -11,6 +11,7 @@
 
 use strict;
 use warnings;
+use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use File::Find ();
 
@@ -24,6 +25,8 @@ my @STARTERS = qw(
 
 my $target = shift @ARGV;
 die "usage: $0 TARGET_DIR\n" unless defined $target && -d $target;
+# File::Find would not go into a link.
+$target = abs_path($target);
 
 my @problems = (telnet_servers(), telnet_starters(), accounts());
 exit 0 unless @problems;
@@ -38,26 +41,38 @@ sub telnet_servers {
 		my $path = $File::Find::name;
 		my ($name) = $path =~ m{([^/]*)$};
 		my $shown = shown($path);
-		if ($name =~ $TELNETD && (-l $path || -f _)) {
+		my $is_link = -l $path;
+		return unless $is_link || -f _;
+		if ($name =~ $TELNETD || ($name =~ /telnetd/i && ($is_link || (lstat _)[2] & 0111))) {
 			push @found, "$shown is a telnet server: leave it out";
-		} elsif ($name =~ /^busybox/ && -f $path && !-l $path) {
-			push @found, "$shown can be a telnet server: set CONFIG_TELNETD=n in BusyBox"
-				if slurp($path) =~ /\0telnetd\0/;
+		} elsif (!$is_link && has_telnetd_applet($name, $path)) {
+			push @found, "$shown can be a telnet server: set CONFIG_TELNETD=n in BusyBox";
 		}
 	} }, $target);
 	return sort @found;
 }
 
+# BusyBox goes by any name; what it can do is in its list of applets.
+sub has_telnetd_applet {
+	my ($name, $path) = @_;
+	open my $stream, '<:raw', $path or die "lenscap: $path: $!\n";
+	read $stream, my $magic, 4;
+	return 0 unless $name =~ /^busybox/ || ($magic // '') eq "\x7fELF";
+	my $text = slurp($path);
+	return $text =~ /\0telnetd\0/ && ($name =~ /^busybox/ || $text =~ /BusyBox v\d|toybox/);
+}
+
 sub telnet_starters {
-	my @files;
-	for my $starter (map { "$target/$_" } @STARTERS) {
-		next unless -e $starter;
+	my %files;
+	for my $starter (map { resolve($_) } @STARTERS) {
+		next unless defined $starter && -e $starter;
 		File::Find::find({ no_chdir => 1, wanted => sub {
-			push @files, $File::Find::name if -f $File::Find::name;
+			my $file = resolve(substr $File::Find::name, length $target);
+			$files{$file} = 1 if defined $file && -f $file;
 		} }, $starter);
 	}
 	my @found;
-	for my $file (sort @files) {
+	for my $file (sort keys %files) {
 		my $number = 0;
 		for my $line (split /\n/, slurp($file)) {
 			$number++;
@@ -69,25 +84,19 @@ sub telnet_starters {
 	return @found;
 }
 
+# Every line counts, in both files: programs differ in which of two lines they take, and in whether they look into
+# shadow when passwd says something else than `x`.
 sub accounts {
-	my %shadow = fields("$target/etc/shadow");
-	my %passwd = fields("$target/etc/passwd");
-	return "/etc/passwd is missing or empty, so there is nothing to judge" unless %passwd;
+	my @missing = grep { -l "$target/$_" && !-e (resolve($_) // '') } qw(etc/passwd etc/shadow);
+	return map { "/$_ is a link to what is not in the image, so it cannot be judged" } @missing if @missing;
+	my @passwd = fields('etc/passwd');
+	return "/etc/passwd is missing or empty, so there is nothing to judge" unless @passwd;
 	my @known = known_passwords();
-	my @found;
-	for my $user (sort keys %passwd) {
-		my $hash = $passwd{$user};
-		if ($hash eq 'x') {
-			# No line: the account is locked.
-			next unless exists $shadow{$user};
-			$hash = $shadow{$user};
-		}
-		push @found, judge($user, $hash, @known);
+	my %found;
+	for my $line ((grep { $_->[1] ne 'x' } @passwd), fields('etc/shadow')) {
+		$found{$_} = 1 for judge(@$line, @known);
 	}
-	for my $user (sort keys %shadow) {
-		push @found, judge($user, $shadow{$user}, @known) unless exists $passwd{$user};
-	}
-	return @found;
+	return sort keys %found;
 }
 
 sub judge {
@@ -109,16 +118,41 @@ sub judge {
 	return ();
 }
 
-# Name => second field of a file in the form of passwd.
+# Name and second field of each line of a file in the form of passwd.
 sub fields {
-	my ($file) = @_;
-	return () unless -e $file;
-	my %fields;
+	my $file = resolve($_[0]);
+	return () unless defined $file && -e $file;
+	my @fields;
 	for my $line (split /\n/, slurp($file)) {
 		my ($name, $field) = split /:/, $line;
-		$fields{$name} = $field // '' if defined $name && $name =~ /\S/;
+		push @fields, [$name, $field // ''] if defined $name && $name =~ /\S/;
 	}
-	return %fields;
+	return @fields;
+}
+
+# Where a path of the image lies here, its links followed as the camera will: an absolute one starts at the image's
+# root. Nothing for links without an end.
+sub resolve {
+	my @left = split m{/+}, $_[0];
+	my @real;
+	my $links = 0;
+	while (@left) {
+		my $part = shift @left;
+		next if $part eq '' || $part eq '.';
+		if ($part eq '..') {
+			pop @real;
+			next;
+		}
+		my $link = readlink join '/', $target, @real, $part;
+		if (defined $link) {
+			return undef if ++$links > 40;
+			@real = () if $link =~ m{^/};
+			unshift @left, split m{/+}, $link;
+		} else {
+			push @real, $part;
+		}
+	}
+	return join '/', $target, @real;
 }
 
 sub known_passwords {
