@@ -1,8 +1,8 @@
 #!/bin/sh
 # Builds what the emulated cameras need: the gateway and the viewers for this machine, simcam and the packages for the
-# cameras' CPUs. With `all`, the agent for every target too, for the user-mode runs.
+# cameras' CPUs. With `all`, the agent for every target too, for the user-mode runs; with `demo`, the first CPU alone.
 #
-# usage: qemu/build.sh [all]
+# usage: qemu/build.sh [all | demo]
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -10,6 +10,7 @@ cd "$root"
 cargo=$(command -v cargo 2>/dev/null || echo "$HOME/.cargo/bin/cargo")
 # The CPUs of the images in qemu/lab/variants.py.
 targets="armv7-unknown-linux-musleabihf arm-unknown-linux-musleabi"
+[ "${1:-}" != demo ] || targets=armv7-unknown-linux-musleabihf
 
 "$cargo" build --locked -p lenscap-gateway --bin lenscap-gateway
 "$cargo" build --locked -p lenscap-tests --bin simcam --bin rtp-sink

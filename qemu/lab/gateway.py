@@ -18,6 +18,8 @@ START_SECONDS = 20
 ONLINE_SECONDS = 90
 PROBE_SECONDS = 60
 POLL_SECONDS = 0.1
+# Before a program that is not to outlive the test, however that ends.
+MORTAL = ("setpriv", "--pdeathsig", "KILL")
 
 
 class GatewayError(Exception):
@@ -95,7 +97,7 @@ class Gateway:
             f'[[viewer]]\nuser = "{VIEWER}"\npassword_file = "{self.dir}/viewer.password"\n', encoding="utf-8")
         with (self.dir / "gateway.log").open("ab") as errors:
             self._process = subprocess.Popen(
-                [program("lenscap-gateway"), "run", "--config", config], stdin=subprocess.DEVNULL,
+                [*MORTAL, program("lenscap-gateway"), "run", "--config", config], stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=errors)
         if not select.select([self._process.stdout], [], [], START_SECONDS)[0]:
             raise GatewayError("the gateway does not start")

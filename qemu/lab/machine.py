@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .gateway import MORTAL
 from .image import Image
 
 BOOT_SECONDS = 150
@@ -162,7 +163,7 @@ class Machine:
         variant = self.variant
         append = f"console=ttyAMA0 panic=-1 quiet disk={variant.disk} {variant.append} {self.append}"
         arguments = [
-            "qemu-system-arm", *variant.machine, "-kernel", str(self.image.kernel), "-initrd", str(self.image.initramfs),
+            *MORTAL, "qemu-system-arm", *variant.machine, "-kernel", str(self.image.kernel), "-initrd", str(self.image.initramfs),
             "-append", append, "-display", "none", "-monitor", "none", "-no-user-config",
             "-chardev", f"socket,id=c0,path={self.scratch}/console,server=on,wait=on",
             "-serial", "chardev:c0",
