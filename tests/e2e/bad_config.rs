@@ -157,6 +157,48 @@ const MISTAKES: &[Mistake] = &[
         says: &["/nonexistent/ca.pem"],
     },
     Mistake {
+        name: "option given twice",
+        replace: "list redirect_to '*.example.net'",
+        with: "option level 'viewer'\n\toption level 'admin'",
+        line: 7,
+        says: &["level", "twice", "line 6"],
+    },
+    Mistake {
+        name: "list where there is one value",
+        replace: "option state_dir '/tmp'",
+        with: "list state_dir '/tmp'",
+        line: 2,
+        says: &["state_dir", "option"],
+    },
+    Mistake {
+        name: "certificate without its key",
+        replace: "option state_dir '/tmp'",
+        with: "option cert '/dev/null'",
+        line: 1,
+        says: &["cert", "key", "belong together"],
+    },
+    Mistake {
+        name: "user without a password",
+        replace: "option snapshot 'http://127.0.0.1/image.jpg'",
+        with: "option user 'viewer'",
+        line: 8,
+        says: &["without a password"],
+    },
+    Mistake {
+        name: "WebSocket without a token",
+        replace: "https://uplink",
+        with: "wss://uplink",
+        line: 4,
+        says: &["token_file"],
+    },
+    Mistake {
+        name: "uplink without a name",
+        replace: "config uplink 'main'",
+        with: "config uplink",
+        line: 4,
+        says: &["name"],
+    },
+    Mistake {
         name: "mode of hardening",
         replace: "config agent 'agent'\n\toption state_dir '/tmp'\n",
         with: "config harden\n\toption mode 'maybe'\n",
@@ -179,15 +221,13 @@ fn each_kind_of_mistake_is_named_with_its_line() {
             mistake.name,
             finished.output()
         );
-        let place = format!("{}:{}", path.display(), mistake.line);
+        let place = format!("{}:{}:", path.display(), mistake.line);
         let said = finished.output();
         assert!(
-            said.lines()
-                .any(|line| line.starts_with(&place) && has_all(line, mistake.says))
-                || said
-                    .lines()
-                    .any(|line| line.contains(&place) && has_all(line, mistake.says)),
-            "{}: no line with {place} and {:?}\n{said}",
+            said.lines().any(|line| line.starts_with(&place)
+                && has_column(&line[place.len()..])
+                && has_all(line, mistake.says)),
+            "{}: no line with {place}COLUMN: error: and {:?}\n{said}",
             mistake.name,
             mistake.says
         );
@@ -197,6 +237,12 @@ fn each_kind_of_mistake_is_named_with_its_line() {
             mistake.name
         );
     }
+}
+
+/// Whether the rest of a line goes on with a column and says that it is an error.
+fn has_column(rest: &str) -> bool {
+    rest.split_once(": error: ")
+        .is_some_and(|(column, _)| column.parse::<usize>().is_ok_and(|column| column > 0))
 }
 
 #[test]

@@ -102,7 +102,11 @@ fn sighup_keeps_the_last_good_configuration() {
         .agent
         .overwrite_config("config uplink 'main'\n\toption endpoint 'http://nowhere\n");
     stand.agent.process.signal(Signal::SIGHUP);
-    agent_says(&mut stand.agent, &["configuration"]);
+    agent_says(
+        &mut stand.agent,
+        &["the configuration is broken", "last good one"],
+    );
+    agent_says(&mut stand.agent, &["lenscap:2:18:", "quote"]);
     stand.agent.process.assert_running();
     assert_eq!(stand.gateway.agent_status("front")["profiles"][0], "main");
     assert!(players::ffprobe(&stand.dir, &stand.url(), 1).video > 5);
@@ -127,8 +131,18 @@ fn sighup_keeps_the_last_good_configuration() {
 fn sigusr1_prints_counters() {
     let mut stand = stand("lifecycle::sigusr1");
     players::ffprobe(&stand.dir, &stand.url(), 1);
+    assert!(
+        !stand.agent.process.log().contains("rtp_packets_in"),
+        "nobody asked yet"
+    );
     stand.agent.process.signal(Signal::SIGUSR1);
-    agent_says(&mut stand.agent, &["rtp"]);
+    let line = agent_says(&mut stand.agent, &["sessions 1,", "rtp_packets_in "]);
+    let packets = line
+        .split("rtp_packets_in ")
+        .nth(1)
+        .and_then(|rest| rest.split(',').next());
+    let packets: u64 = packets.and_then(|count| count.parse().ok()).expect("a count");
+    assert!(packets > 20, "{line}");
     stand.agent.process.assert_running();
 }
 
@@ -284,16 +298,19 @@ fn identity_made_at_the_first_start() {
     gateway.wait_online("front", ONLINE_LIMIT);
     agent.stop();
     let state = fs::read_dir(dir.join("agent/state")).expect("the state folder");
+    let mut private = 0;
     for file in state.filter_map(Result::ok) {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = file.metadata().expect("the file is there").permissions().mode();
         let secret = String::from_utf8_lossy(&fs::read(file.path()).unwrap_or_default()).contains("PRIVATE");
+        private += usize::from(secret);
         assert!(
             !secret || mode & 0o777 == 0o600,
             "{:?} has mode {mode:o}",
             file.path()
         );
     }
+    assert_eq!(private, 1, "the one private key is in the state folder");
 }
 
 /// What `lenscap identity --json` names.

@@ -135,7 +135,7 @@ fn to_a_forbidden_host() {
     refused(
         "redirects::forbidden",
         "https://other.gateway.test:PORT/x",
-        &["redirect", "redirect_to"],
+        &["redirect refused", "redirect_to"],
     );
 }
 
@@ -144,13 +144,17 @@ fn to_http() {
     refused(
         "redirects::to_http",
         "http://localhost:PORT/x",
-        &["redirect", "https"],
+        &["redirect refused", "https://"],
     );
 }
 
 #[test]
 fn to_nonsense() {
-    refused("redirects::nonsense", "//////", &["redirect"]);
+    refused(
+        "redirects::nonsense",
+        "//////",
+        &["redirect refused", "malformed"],
+    );
 }
 
 #[test]
@@ -170,13 +174,16 @@ fn in_a_circle() {
         AgentConfig::new(&endpoint.endpoint("localhost"), &pki, &pki.client("front")).profile(some_profile());
     config.redirect_to = vec!["localhost".to_owned()];
     let mut agent = Agent::start(&dir, &config);
-    agent_says(&mut agent, &["redirect"]);
-    // One dial and at most three hops, then it waits.
-    assert!(
-        endpoint.seen().requests.len() <= 4,
-        "{} requests",
-        endpoint.seen().requests.len()
-    );
+    agent_says(&mut agent, &["redirect refused", "more than 3 redirects"]);
+    // A round is one dial and three hops; then it waits, and starts again at the endpoint.
+    let requests = endpoint.wait_requests(5, LOG_LIMIT);
+    let paths: Vec<&str> = requests
+        .iter()
+        .filter_map(|request| request.split(' ').nth(1))
+        .collect();
+    let first = paths[0];
+    assert_eq!(paths[4], first, "the fifth request is of a new round: {paths:?}");
+    assert!(paths[1..4].iter().all(|path| *path != first), "{paths:?}");
     agent.process.assert_running();
     agent.stop();
 }

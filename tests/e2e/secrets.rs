@@ -4,16 +4,14 @@ use std::fs;
 
 use lenscap_tests::harness::camera::{PASSWORD, USER};
 use lenscap_tests::harness::certs::Leaf;
-use lenscap_tests::harness::gateway::{CameraKey, Gateway, GatewayConfig, ONLINE_LIMIT, VIEWER};
+use lenscap_tests::harness::discreet::{assert_discreet, assert_no_secret, is_loud};
+use lenscap_tests::harness::gateway::{CameraKey, Gateway, GatewayConfig, ONLINE_LIMIT};
 use lenscap_tests::harness::tls_server::{Script, ScriptedServer};
 use lenscap_tests::harness::{Agent, AgentConfig, Codec, Pki, Simcam, TestDir, players, stat};
 use nix::sys::signal::Signal;
 
 const TOKEN: &str = "Uplink-Token-c2d94e6a";
 const TICKET: &str = "Ticket-0a71be35";
-
-/// Words of a log line above DEBUG.
-const LOUD: &[&str] = &["ERROR", "WARN", "INFO"];
 
 struct Run {
     agent_log: String,
@@ -97,32 +95,8 @@ fn never_in_logs_or_command_lines() {
 fn no_address_above_debug() {
     let run = run("secrets::addresses", "trace");
     for (who, log) in [("agent", &run.agent_log), ("gateway", &run.gateway_log)] {
-        let loud: Vec<&str> = log.lines().filter(|line| is_loud(line)).collect();
-        assert!(!loud.is_empty(), "the {who} says nothing at INFO\n{log}");
-        for line in loud {
-            assert!(
-                !has_ip_address(line),
-                "an address above DEBUG in the {who}'s log: {line}"
-            );
-        }
-    }
-}
-
-#[track_caller]
-fn assert_no_secret(place: &str, text: &str) {
-    use base64ct::{Base64, Encoding as _};
-    let basic = Base64::encode_string(format!("{USER}:{PASSWORD}").as_bytes());
-    for secret in [
-        TOKEN,
-        TICKET,
-        PASSWORD,
-        VIEWER.1,
-        basic.as_str(),
-        "BEGIN PRIVATE KEY",
-    ] {
-        if let Some(line) = text.lines().find(|line| line.contains(secret)) {
-            panic!("{secret:?} is in {place}: {line}");
-        }
+        assert!(log.lines().any(is_loud), "the {who} says nothing at INFO\n{log}");
+        assert_discreet(who, log);
     }
 }
 
@@ -141,37 +115,4 @@ fn assert_private_files(dir: &TestDir) {
             assert_eq!(mode, 0, "{name} is readable by others");
         }
     }
-}
-
-fn is_loud(line: &str) -> bool {
-    line.split_whitespace()
-        .take(4)
-        .any(|word| LOUD.contains(&word.trim_matches(|c: char| !c.is_ascii_alphabetic())))
-}
-
-/// Whether the line has something shaped like an IPv4 or IPv6 address.
-fn has_ip_address(line: &str) -> bool {
-    line.split(|c: char| !(c.is_ascii_hexdigit() || c == '.' || c == ':'))
-        .any(|word| {
-            let word = word.trim_matches('.');
-            let host = word
-                .split_once(':')
-                .filter(|(_, port)| !port.contains(':'))
-                .map_or(word, |(host, _)| host);
-            host.parse::<std::net::Ipv4Addr>().is_ok()
-                || (word.contains("::") && word.trim_end_matches(':').parse::<std::net::Ipv6Addr>().is_ok())
-        })
-}
-
-#[test]
-fn the_address_detector_detects() {
-    assert!(has_ip_address("INFO connected to 127.0.0.1:8443"));
-    assert!(has_ip_address("INFO connected to [::1]:8443"));
-    assert!(has_ip_address("INFO from 10.0.0.7."));
-    assert!(!has_ip_address(
-        "2026-11-22T10:00:00Z INFO lenscap 0.1.0 lenscap_gateway::uplink: up"
-    ));
-    assert!(!has_ip_address("12:34:56 [INFO] agent: up"));
-    assert!(is_loud("12:34:56 [INFO] agent: up"));
-    assert!(!is_loud("12:34:56 [DEBUG] agent: up"));
 }

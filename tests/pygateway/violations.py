@@ -182,8 +182,8 @@ PREFACES = {
     "no-settings": (f.PREFACE + f.frame(f.PING, 0, 0, MARK), {P}),
 }
 
-# Frames of the WebSocket inside the stream, with the close codes that RFC 6455 section 7.4.1 allows. The agent may
-# end the stream with them, or reset it.
+# Frames of the WebSocket inside the stream, with the close codes that RFC 6455 section 7.4.1 allows. The agent
+# ends the stream with them; the connection stays.
 INNER = {
     "ws-unmasked": (_inner(_ws(2, OPTIONS, masked=False)), {1002}),
     "ws-reserved-bits": (_inner(_ws(2, OPTIONS, reserved=0x40)), {1002}),
@@ -329,9 +329,9 @@ def _judge(name, expected, watch, codes, closed, outer_close):
     if not expected:
         return not codes and not closed and watch.pongs > 0
     if name in INNER:
-        return watch.goaway is None and (watch.ws_close in expected or bool(watch.resets))
+        return watch.goaway is None and watch.ws_close in expected
     if name in OUTER:
-        return closed and outer_close in expected | {None}
+        return closed and outer_close in expected
     if not codes:
         # 431 is an answer to a header list that is too large; None says that closing or ignoring will do.
         return (name == "headers-too-large" and watch.statuses > 0) or None in expected

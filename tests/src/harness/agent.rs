@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use super::certs::{CertFiles, Pki};
 use super::dir::TestDir;
 use super::process::{Finished, Process};
-use super::{netns::Cable, stat, tools};
+use super::{discreet, netns::Cable, stat, tools};
 
 /// How long an agent may take to drain and end after SIGTERM.
 pub const STOP_LIMIT: Duration = Duration::from_secs(15);
@@ -217,6 +217,14 @@ impl Agent {
             "the agent ended with {status} after SIGTERM\n{}",
             self.process.log()
         );
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            discreet::assert_discreet("agent", &self.process.log());
+        }
     }
 }
 

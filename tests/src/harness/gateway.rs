@@ -10,7 +10,7 @@ use super::certs::{CertFiles, sha256_hex};
 use super::dir::TestDir;
 use super::http::{self, Response};
 use super::process::{Process, START_LIMIT};
-use super::{netns::Cable, tools, wait};
+use super::{discreet, netns::Cable, tools, wait};
 
 /// How long an agent may take to be online: the first attempt is jittered over up to 2 s.
 pub const ONLINE_LIMIT: Duration = Duration::from_secs(20);
@@ -186,6 +186,14 @@ impl Gateway {
         let response = self.get(&format!("/cameras/{camera}/status"));
         assert_eq!(response.status, 200, "status of {camera}: {}", response.text());
         response.json()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            discreet::assert_discreet("gateway", &self.process.stderr_text());
+        }
     }
 }
 

@@ -4,7 +4,8 @@
 //! thing it can report. Nothing uses a fixed port: every program listens on port 0 and says where, and what a
 //! test started is killed with its process group when the value is dropped, panic or not.
 //!
-//! It does *not* decide what is right: assertions about the product live in `tests/e2e`.
+//! It does *not* decide what is right: assertions about the product live in `tests/e2e`. The one exception is
+//! [`discreet`]: whatever a test does, no log may have a secret in it.
 
 // A harness that cannot go on has nobody to return an error to.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -13,6 +14,7 @@ pub mod agent;
 pub mod camera;
 pub mod certs;
 pub mod dir;
+pub mod discreet;
 pub mod gateway;
 pub mod http;
 pub mod media;
