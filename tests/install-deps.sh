@@ -24,9 +24,8 @@ ffmpeg                           ffmpeg and ffprobe, as viewers
 git                              the build time, and the list of what is checked
 openssl                          certificates, made on the spot
 python3                          runs the GStreamer camera
-python3-gi                       the GStreamer camera is a Python script
+python3-gi                       the GStreamer camera and viewer are Python scripts
 gir1.2-gst-rtsp-server-1.0       the real RTSP server
-gstreamer1.0-tools               gst-launch-1.0, as a viewer
 gstreamer1.0-plugins-base        test picture and tone
 gstreamer1.0-plugins-good        rtspsrc and RTP payloaders
 gstreamer1.0-plugins-bad         H.265 parser, AAC encoder

@@ -20,7 +20,7 @@ fn all_viewers(test: &str, camera: impl FnOnce(&TestDir) -> Camera) {
         ("ffmpeg", players::ffmpeg(&dir, &camera.direct_url(), SECONDS)),
         (
             "gstreamer",
-            players::gstreamer(&dir, &camera.direct_url(), SECONDS, true),
+            players::gstreamer(&dir, &camera.direct_url(), SECONDS),
         ),
         (
             "retina",

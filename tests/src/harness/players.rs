@@ -3,15 +3,12 @@
 use std::process::Command;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::dir::TestDir;
+use super::dir::{TestDir, workspace_root};
 use super::process::Process;
-use super::{tools, wait};
+use super::tools;
 
-/// How long a viewer may take to show its first picture.
-const FIRST_PICTURE_LIMIT: Duration = Duration::from_secs(20);
 /// How long a viewer may take on top of the time it plays.
 const MARGIN: Duration = Duration::from_secs(30);
 
@@ -112,41 +109,29 @@ pub fn ffprobe(dir: &TestDir, url: &str, seconds: u64) -> Played {
     }
 }
 
-/// Plays with GStreamer's `rtspsrc protocols=tcp`, decoding everything.
+/// Plays with GStreamer's `rtspsrc protocols=tcp`, decoding everything; its jitter buffers look for gaps.
 #[track_caller]
-pub fn gstreamer(dir: &TestDir, url: &str, seconds: u64, with_audio: bool) -> Played {
-    let mut pipeline = format!(
-        "rtspsrc location={url} protocols=tcp latency=200 name=src \
-         src. ! application/x-rtp,media=video ! decodebin ! fakesink name=video silent=false sync=false async=false"
-    );
-    if with_audio {
-        pipeline += " src. ! application/x-rtp,media=audio ! decodebin ! \
-                     fakesink name=audio silent=false sync=false async=false";
-    }
-    let mut command = Command::new(tools::outside("gst-launch-1.0"));
-    command.args(["-e", "-v"]).args(pipeline.split_whitespace());
-    let mut process = Process::start(dir, "gst-launch", &command).quiet();
-    let chained =
-        |line: &str, sink: &str| line.contains(&format!("GstFakeSink:{sink}")) && line.contains("chain");
-    process.wait_log("the first picture", FIRST_PICTURE_LIMIT, |line| {
-        chained(line, "video")
-    });
-    wait::measure_for(Duration::from_secs(seconds));
-    // With -e an interrupt ends the stream in order, TEARDOWN included.
-    process.signal(Signal::SIGINT);
-    let status = process.wait_exit(MARGIN);
-    let log = process.stdout_text();
-    assert!(
-        status.success(),
-        "gst-launch-1.0 ended with {status}\n{}",
-        process.stderr_text()
-    );
-    let count = |sink: &str| log.lines().filter(|line| chained(line, sink)).count() as u64;
-    let everything = process.log();
-    let complaints = everything.lines().filter(|line| line.starts_with("ERROR"));
+pub fn gstreamer(dir: &TestDir, url: &str, seconds: u64) -> Played {
+    let mut command = Command::new(tools::system_python());
+    command
+        .arg(workspace_root().join("tests/gst/play.py"))
+        .arg(url)
+        .arg(seconds.to_string());
+    let limit = Duration::from_secs(seconds) + MARGIN;
+    let finished = Process::run(dir, "gst-play", &command, limit);
+    let report: Value = serde_json::from_str(&finished.stdout)
+        .unwrap_or_else(|error| panic!("play.py printed no JSON ({error}): {}", finished.output()));
+    let count = |name: &str| {
+        report[name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no {name}: {report}"))
+    };
+    assert_eq!(count("tracks"), 2, "a jitter buffer for each track: {report}");
+    let complaints = report["complaints"].as_array().into_iter().flatten();
     Played {
         video: count("video"),
         audio: count("audio"),
+        gaps: count("num-lost") + count("num-late") + count("num-duplicates"),
         complaints: complaints.map(|line| format!("{line}\n")).collect(),
         ..Played::default()
     }

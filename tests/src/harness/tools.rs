@@ -10,7 +10,6 @@ use super::dir::workspace_root;
 const PACKAGES: &[(&str, &str)] = &[
     ("ffmpeg", "ffmpeg"),
     ("ffprobe", "ffmpeg"),
-    ("gst-launch-1.0", "gstreamer1.0-tools"),
     ("nginx", "nginx-light"),
     ("ip", "iproute2"),
     ("tc", "iproute2"),
