@@ -30,13 +30,14 @@ fn version_and_help() {
     );
     let help = lenscap(&["--help"]);
     assert_eq!(code(&help), 0);
-    for part in ["run", "check", "identity", "/etc/config/lenscap", "78"] {
+    for part in ["run", "check", "identity", "status", "/etc/config/lenscap", "78"] {
         assert!(text(&help.stdout).contains(part), "{}", text(&help.stdout));
     }
     for (command, part) in [
         ("run", "SIGTERM"),
         ("check", "--json"),
         ("identity", "fingerprint"),
+        ("status", "Exits with 1"),
     ] {
         let help = lenscap(&[command, "--help"]);
         assert_eq!(code(&help), 0);
