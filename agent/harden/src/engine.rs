@@ -7,6 +7,7 @@ use crate::defaults::Checker;
 use crate::edits::Edits;
 use crate::firmware::{Recognised, recognise};
 use crate::journal::{Entry, Journal, Saved, sha256};
+use crate::listeners;
 use crate::report::{Finding, Measure, Verdict, verdict};
 use crate::root::Root;
 use crate::secret::{LoginPassword, Random};
@@ -94,6 +95,9 @@ pub fn plan<'a>(
     let mut edits = Edits::new(root);
     let mut secrets = Secrets::default();
     if settings.measures.contains(&Measure::Telnet) {
+        if root.is_live() {
+            listeners::report(root, &mut edits);
+        }
         telnet::plan(&survey, &mut edits)?;
     }
     if settings.measures.contains(&Measure::Credentials) {

@@ -129,7 +129,7 @@ pub fn plan(survey: &Survey, edits: &mut Edits<'_>) -> io::Result<()> {
             Measure::Telnet,
             Status::Holds,
             None,
-            "nothing starts a shell on a port",
+            "no file starts a shell on a port",
         );
     }
     Ok(())

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::fcntl::{Flock, FlockArg, OFlag, openat, readlinkat};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::fstatvfs;
 
@@ -213,6 +213,18 @@ impl Root {
     /// When a folder on the way is not there, or links go round.
     pub fn canonical(&self, path: &str) -> io::Result<String> {
         Ok(self.resolve(path)?.path)
+    }
+
+    /// Where a symbolic link leads, as it says it.
+    ///
+    /// # Errors
+    /// When it is no link, or says no UTF-8.
+    pub fn link(&self, path: &str) -> io::Result<String> {
+        let place = self.resolve(folder_of(path))?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let folder = openat(&place.parent, place.name.as_str(), flags, Mode::empty())?;
+        let target = readlinkat(&folder, name_of(path))?;
+        target.into_string().map_err(|_| Errno::EILSEQ.into())
     }
 
     /// The names in a folder, sorted. Names that are no UTF-8 or hold control characters are left out, since no firmware

@@ -1,0 +1,109 @@
+//! Whether what is written to a path is there after a reboot, by the table of mounts (proc(5), `/proc/mounts`).
+
+/// The deepest overlay on an overlay.
+const MAX_LAYERS: usize = 4;
+/// In memory.
+const VOLATILE: &[&str] = &["tmpfs", "ramfs", "rootfs", "devtmpfs", "sysfs", "proc"];
+/// On flash, disk or a server.
+const PERSISTENT: &[&str] = &[
+    "jffs2", "ubifs", "yaffs", "yaffs2", "ext2", "ext3", "ext4", "f2fs", "vfat", "exfat", "xfs", "btrfs",
+    "nfs", "nfs4", "littlefs", "logfs",
+];
+
+/// What becomes of a file in a reboot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// It is there.
+    Persistent,
+    /// It is gone.
+    Volatile,
+    /// It cannot be written.
+    ReadOnly,
+    /// It could not be told.
+    Unknown,
+}
+
+/// Judges an absolute path without links by the text of `/proc/mounts`.
+#[must_use]
+pub fn judge(mounts: &str, path: &str) -> Storage {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LAYERS {
+        // A later mount covers an earlier one at the same place.
+        let best = mounts
+            .lines()
+            .filter_map(parse)
+            .filter(|mount| is_below(&path, &mount.point))
+            .max_by_key(|mount| mount.point.len());
+        let Some(mount) = best else {
+            return Storage::Unknown;
+        };
+        if mount.options.iter().any(|option| option == "ro") {
+            return Storage::ReadOnly;
+        }
+        let kind = mount.kind.as_str();
+        if VOLATILE.contains(&kind) {
+            return Storage::Volatile;
+        }
+        if PERSISTENT.contains(&kind) {
+            return Storage::Persistent;
+        }
+        let upper = mount
+            .options
+            .iter()
+            .find_map(|option| option.strip_prefix("upperdir="));
+        match (kind, upper) {
+            ("overlay" | "overlayfs", Some(upper)) => path = upper.to_owned(),
+            ("overlay" | "overlayfs", None) => return Storage::ReadOnly,
+            ("squashfs" | "cramfs" | "romfs" | "erofs", _) => return Storage::ReadOnly,
+            _ => return Storage::Unknown,
+        }
+    }
+    Storage::Unknown
+}
+
+struct Mount {
+    point: String,
+    kind: String,
+    options: Vec<String>,
+}
+
+fn parse(line: &str) -> Option<Mount> {
+    let mut fields = line.split(' ').skip(1);
+    let point = fields.next()?.replace("\\040", " ").replace("\\011", "\t");
+    let kind = fields.next()?.to_owned();
+    let options = fields.next()?.split(',').map(str::to_owned).collect();
+    Some(Mount { point, kind, options })
+}
+
+fn is_below(path: &str, point: &str) -> bool {
+    point == "/"
+        || path
+            .strip_prefix(point)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_followed_to_what_holds_them() {
+        let openwrt = "/dev/root /rom squashfs ro,relatime 0 0\ntmpfs /tmp tmpfs rw 0 0\n/dev/mtdblock6 /overlay jffs2 rw,noatime 0 0\noverlayfs:/overlay / overlay rw,lowerdir=/,upperdir=/overlay/upper,workdir=/overlay/work 0 0\n";
+        assert_eq!(judge(openwrt, "/etc/lenscap"), Storage::Persistent);
+        assert_eq!(judge(openwrt, "/tmp/x"), Storage::Volatile);
+        assert_eq!(judge(openwrt, "/rom/etc"), Storage::ReadOnly);
+        // OpenWrt's first boot, before mount_root is done; OpenIPC when the overlay cannot be mounted.
+        let first = "/dev/root /rom squashfs ro 0 0\ntmpfs /tmp tmpfs rw 0 0\noverlayfs:/tmp/root / overlay rw,upperdir=/tmp/root/upper 0 0\n";
+        assert_eq!(judge(first, "/etc/lenscap"), Storage::Volatile);
+        let late = "rootfs / rootfs rw 0 0\n/dev/root / squashfs ro 0 0\n/dev/mtdblock4 / ext4 rw 0 0\n";
+        assert_eq!(judge(late, "/etc"), Storage::Persistent);
+        let fixed =
+            "/dev/root / squashfs ro 0 0\n/dev/mtd3 /home ubifs rw 0 0\n/dev/mtd4 /homework odd rw 0 0\n";
+        assert_eq!(judge(fixed, "/etc"), Storage::ReadOnly);
+        assert_eq!(judge(fixed, "/home/yi-hack"), Storage::Persistent);
+        assert_eq!(judge(fixed, "/homework/x"), Storage::Unknown);
+        assert_eq!(judge("", "/etc"), Storage::Unknown);
+        let circle = "overlay / overlay rw,upperdir=/a 0 0\n";
+        assert_eq!(judge(circle, "/etc"), Storage::Unknown);
+    }
+}
