@@ -24,6 +24,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use child::main as agent_main;
@@ -34,9 +35,10 @@ pub use sandbox::{Measure, Sandbox};
 pub use state::describe;
 
 use crate::cli::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK};
+use crate::clock::Clock;
 use crate::config::{self, Config, Errors, Loaded};
 use crate::sys::{self, Entropy, Signal, Signals};
-use crate::{identity, logging};
+use crate::{identity, logging, tls};
 use bundle::{Bundle, uses_identity};
 use keep::StoreError;
 use running::{Running, Said};
@@ -55,6 +57,10 @@ const END_TIMEOUT: Duration = Duration::from_secs(8);
 /// Addresses judged, and so written to flash, in an hour.
 const STORES_PER_HOUR: u32 = 6;
 const HOUR: Duration = Duration::from_secs(3600);
+/// Messages that are read before signals are looked at: an agent cannot keep the monitor from them by talking.
+const MESSAGES_PER_PASS: usize = 32;
+/// Messages that are read from an agent that has ended; more do not fit the channel, unless it is not its alone.
+const LAST_MESSAGES: usize = 512;
 
 /// Runs monitor and agent until SIGTERM. The exit status.
 #[must_use]
@@ -291,8 +297,6 @@ impl Monitor {
 
     /// Takes the agent's messages.
     fn listen(&mut self, now: Duration) {
-        // An agent cannot keep the monitor from its signals by talking.
-        const MESSAGES_PER_PASS: usize = 32;
         for _ in 0..MESSAGES_PER_PASS {
             let Some(agent) = &mut self.agent else { return };
             match agent.listen() {
@@ -300,6 +304,11 @@ impl Monitor {
                 Said::Report(report) => self.handle_report(now, report),
                 Said::Nonsense => {
                     log::error!("the agent's message cannot be understood; killing it");
+                    agent.kill();
+                    return;
+                }
+                // One that ends has closed it too: killing it changes nothing, not even its exit status.
+                Said::Gone => {
                     agent.kill();
                     return;
                 }
@@ -374,9 +383,7 @@ impl Monitor {
                 return;
             }
         };
-        if uses_identity(&loaded.config)
-            && let Err(error) = identity::load_or_create(&loaded.config.agent)
-        {
+        if let Err(error) = check_files(&loaded.config) {
             log::error!("the last good configuration stays in force: {error}");
             return;
         }
@@ -434,13 +441,14 @@ impl Monitor {
 
     /// What a dead agent said last still counts.
     fn listen_last(&mut self) {
-        while let Some(agent) = &mut self.agent {
+        for _ in 0..LAST_MESSAGES {
+            let Some(agent) = &mut self.agent else { return };
             match agent.listen() {
                 Said::Report(Report::StoreEndpoint { uplink, url, pin }) => {
                     self.store_endpoint(sys::monotonic(), &uplink, &url, &pin);
                 }
                 Said::Report(_) => {}
-                Said::Nothing | Said::Nonsense => return,
+                Said::Nothing | Said::Nonsense | Said::Gone => return,
             }
         }
     }
@@ -493,6 +501,20 @@ impl Monitor {
         }
         self.written = text;
     }
+}
+
+/// What is wrong with the files that a configuration names: the agent would find it out too late, when the configuration
+/// counts as good and takes the place of the last one that was.
+fn check_files(config: &Config) -> Result<(), String> {
+    if uses_identity(config) {
+        identity::load_or_create(&config.agent).map_err(|error| error.to_string())?;
+    }
+    let clock = Arc::new(Clock::system());
+    for uplink in &config.uplinks {
+        tls::Client::new(uplink, None, Arc::clone(&clock))
+            .map_err(|error| format!("uplink {}: {error}", uplink.name))?;
+    }
+    Ok(())
 }
 
 fn describe_end(status: ExitStatus) -> impl Display {

@@ -33,6 +33,8 @@ pub(super) enum Said {
     Report(Report),
     /// No message of ours: the agent is broken or taken.
     Nonsense,
+    /// It has closed its side: it has ended, or can no longer be reached.
+    Gone,
 }
 
 impl Running {
@@ -116,9 +118,10 @@ impl Running {
     pub(super) fn listen(&mut self) -> Said {
         let mut bytes = [0; MESSAGE_BYTES];
         match sys::receive(&self.channel, &mut bytes, false) {
+            // An empty message looks the same, and is none of ours either.
             Ok((0, _)) => {
                 self.closed = true;
-                Said::Nothing
+                Said::Gone
             }
             Ok((length, _)) => match bytes.get(..length).and_then(Report::decode) {
                 Some(report) => Said::Report(report),
@@ -127,7 +130,7 @@ impl Running {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Said::Nothing,
             Err(_) => {
                 self.closed = true;
-                Said::Nothing
+                Said::Gone
             }
         }
     }
@@ -146,5 +149,40 @@ impl Running {
     /// Waits for the end of a killed process.
     pub(super) fn wait(&mut self) {
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn running() -> (Running, OwnedFd) {
+        let (channel, theirs) = sys::channel().unwrap();
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let running = Running {
+            child,
+            channel,
+            closed: false,
+            since: Duration::ZERO,
+            up: false,
+        };
+        (running, theirs)
+    }
+
+    #[test]
+    fn an_agent_that_lives_on_without_its_channel_is_noticed() {
+        let (mut agent, theirs) = running();
+        assert!(matches!(agent.listen(), Said::Nothing));
+        sys::send(&theirs, &Report::Reload.encode().unwrap(), None).unwrap();
+        assert!(matches!(agent.listen(), Said::Report(Report::Reload)));
+        sys::send(&theirs, b"", None).unwrap();
+        assert!(matches!(agent.listen(), Said::Gone) && agent.channel().is_none());
+        agent.kill();
+        agent.wait();
+        let (mut agent, theirs) = running();
+        drop(theirs);
+        assert!(matches!(agent.listen(), Said::Gone));
+        agent.kill();
+        agent.wait();
     }
 }

@@ -98,9 +98,10 @@ impl Sandbox {
         } else {
             sandbox.note(Measure::Root, sys::change_root(Path::new(&start.root)));
         }
-        sandbox.limit();
         sys::become_user(start.uid, start.gid)
             .map_err(|error| format!("cannot become user {}: {error}", start.uid))?;
+        // Not before: Linux 3.0 and earlier refuse a user who has no process left (setuid(2), EAGAIN).
+        sandbox.limit();
         sandbox.note(
             Measure::Capabilities,
             bounding.and_then(|()| sys::clear_capabilities()),

@@ -6,6 +6,8 @@ use crate::files;
 
 /// The user that has no files, where there is no user of the agent's own.
 const NOBODY: u32 = 65534;
+/// What setresuid(2) and setresgid(2) take for "as it is", which is root.
+const UNCHANGED: u32 = u32::MAX;
 /// Most that is read of either file.
 const MAX_FILE_BYTES: u64 = 256 * 1024;
 
@@ -48,13 +50,13 @@ fn choose(user: &str, group: Option<&str>, passwd: &str, groups: &str) -> (Ids, 
         None => own_group,
     };
     match named {
-        _ if uid == 0 => {
+        _ if uid == 0 || uid == UNCHANGED => {
             let why = format!(
-                "`option user '{user}'` is root, which the agent never is; it runs as nobody ({NOBODY})"
+                "`option user '{user}'` names root or no user at all; the agent runs as nobody ({NOBODY})"
             );
             (nobody, Some(why))
         }
-        Some(gid) if gid != 0 => (Ids { uid, gid }, None),
+        Some(gid) if gid != 0 && gid != UNCHANGED => (Ids { uid, gid }, None),
         _ => {
             let why = format!(
                 "the group of user `{user}` is unknown or root's; the agent has group {NOBODY}. `option group` names another"
@@ -100,11 +102,12 @@ mod tests {
 
     #[test]
     fn it_is_never_root_and_says_why_it_is_nobody() {
-        for user in ["absent", "broken", "root", "0", "toor", ""] {
+        for user in ["absent", "broken", "root", "0", "toor", "", "4294967295"] {
             assert_eq!(chosen(user, None), ((65534, 65534), true), "{user}");
         }
         assert_eq!(chosen("lenscap", Some("root")), ((312, 65534), true));
         assert_eq!(chosen("lenscap", Some("absent")), ((312, 65534), true));
+        assert_eq!(chosen("lenscap", Some("4294967295")), ((312, 65534), true));
         assert_eq!(chosen("nogroup", None), ((9, 65534), true));
         let (_, warning) = choose("lenscap", None, "", "");
         assert!(warning.unwrap().contains("adduser -S -D -H lenscap"));

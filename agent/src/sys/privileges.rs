@@ -92,6 +92,10 @@ pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     if setresuid(root, root, root).is_ok() || Uid::current() != uid || Uid::effective() != uid {
         return Err(io::Error::other("root could be had again"));
     }
+    // A number of all ones means "as it is" to the kernel.
+    if Gid::current() != gid || Gid::effective() != gid {
+        return Err(io::Error::other("the group stayed"));
+    }
     Ok(())
 }
 

@@ -244,6 +244,37 @@ fn a_damaged_configuration_is_replaced_by_its_last_good_copy() {
 }
 
 #[test]
+fn a_configuration_that_only_its_files_make_useless_is_neither_taken_nor_kept() {
+    if !may_be_root() {
+        return;
+    }
+    let place = Place::new();
+    let mut service = place.start();
+    service.wait_up(0);
+    wait("the copy", || {
+        place.path("state/config.good").exists().then_some(())
+    });
+    let good = fs::read(place.path("state/config.good")).unwrap();
+    place.write("ca.pem", "no certificate\n");
+    let ca = format!("\toption ca_file '{}'\n", place.path("ca.pem").display());
+    place.configure(&(place.uplink("main", "https://localhost:9/x") + &ca));
+    service.signal(Signal::SIGHUP);
+    service.wait_log("holds no certificate");
+    service.wait_log("the last good configuration stays in force");
+    assert_eq!(place.status()["uplinks"], 1);
+    service.signal(Signal::SIGTERM);
+    service.wait_exit();
+    assert!(fs::read(place.path("state/config.good")).unwrap() == good);
+    // The next boot has something to fall back on.
+    let service = place.start();
+    service.wait_log("running with its last good copy");
+    wait("the agent with the copy", || {
+        let status = place.status();
+        (status["state"] == "up" && status["config"] == "last good copy").then_some(())
+    });
+}
+
+#[test]
 fn a_configuration_that_was_never_good_ends_the_service_with_every_error() {
     if !may_be_root() {
         return;
