@@ -141,8 +141,12 @@ def idle(lab: Lab) -> None:
 
     # The last session's end is still being told.
     machine.run("sleep 3")
+    pids = lab.processes(machine)
+    lab.check(bool(pids), "the agent does not run")
     before = switches()
     machine.run(f"sleep {IDLE_SECONDS}", IDLE_SECONDS * 3)
     woken = switches() - before
+    # A process that has gone takes its count with it.
+    lab.check(lab.processes(machine) == pids, "a process was started again meanwhile")
     lab.say(f"{woken} wake-ups in {IDLE_SECONDS} s")
     lab.check(woken <= IDLE_WAKEUPS_A_MINUTE, f"{woken} wake-ups a minute, {IDLE_WAKEUPS_A_MINUTE} are the limit")
