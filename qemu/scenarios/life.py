@@ -40,11 +40,10 @@ def boot(lab: Lab) -> None:
     if lab.variant.raspi:
         lab.check("1970" in machine.check("date"), "the clock is not in 1970")
         lab.say(f"the clock says {machine.check('date')}: the certificate counted by the clock rule")
-    if not lab.variant.raspi:
-        before = lab.gateway.camera().get("since")
-        machine.reboot()
-        lab.gateway.wait_online(after=before)
-        lab.say(f"reboot: shell after {machine.boot_seconds:.1f} s, uplink back; {lab.watch_ok()}")
+    before = lab.gateway.camera().get("since")
+    machine.reboot()
+    lab.gateway.wait_online(after=before)
+    lab.say(f"reboot: shell after {machine.boot_seconds:.1f} s, uplink back; {lab.watch_ok()}")
     before = lab.gateway.camera().get("since")
     machine.check("sync")
     machine.cut_power()
