@@ -7,6 +7,7 @@ pub mod annexb;
 pub mod depacketize;
 pub mod digest;
 pub mod fuzz;
+pub mod fuzz_programs;
 pub mod fuzz_rtsp;
 pub mod harness;
 pub mod netns;

@@ -11,6 +11,22 @@ fn fuzz_dir(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(name)
 }
 
+/// Bytes of a seed that are damaged, one at a time.
+const DAMAGED: usize = 256;
+
+/// Each of the first bytes wrong in three ways: one bit, all of it, and gone.
+fn damage(seed: &[u8], body: fn(&[u8])) {
+    for at in 0..seed.len().min(DAMAGED) {
+        let mut input = seed.to_vec();
+        for wrong in [seed[at] ^ 1 << (at % 8), !seed[at]] {
+            input[at] = wrong;
+            body(&input);
+        }
+        input.remove(at);
+        body(&input);
+    }
+}
+
 #[test]
 fn every_seed_is_survived() {
     for (name, body) in TARGETS {
@@ -26,6 +42,7 @@ fn every_seed_is_survived() {
             for end in 0..input.len().min(512) {
                 body(&input[..end]);
             }
+            damage(&input, *body);
             seeds += 1;
         }
         assert!(seeds > 0, "{} holds no seeds", folder.display());
