@@ -47,6 +47,26 @@ fn version_and_help() {
 }
 
 #[test]
+fn every_command_has_its_help() {
+    let help = text(&lenscap(&["--help"]).stdout);
+    let (_, commands) = help.split_once("Commands:\n").unwrap();
+    let commands: Vec<&str> = commands
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(commands.len() >= 4, "{commands:?}");
+    for command in commands {
+        let help = lenscap(&[command, "--help"]);
+        let shown = text(&help.stdout);
+        assert_eq!(code(&help), 0, "{command}: {help:?}");
+        assert!(shown.starts_with(&format!("Usage: lenscap {command}")), "{shown}");
+        assert!(help.stderr.is_empty(), "{help:?}");
+    }
+}
+
+#[test]
 fn wrong_command_lines() {
     for args in [
         &[][..],
