@@ -1,5 +1,8 @@
 //! `lenscap harden`: shows what is open on a camera or in a root file system tree, closes it, and takes it back.
 
+mod live;
+
+use core::time::Duration;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
@@ -7,7 +10,7 @@ use lenscap_harden::credentials::Secrets;
 use lenscap_harden::defaults::Checker;
 use lenscap_harden::engine::{self, Plan, Settings, Undone};
 use lenscap_harden::report::{Finding, Measure, Verdict};
-use lenscap_harden::root::Root;
+use lenscap_harden::root::{Lock, Root};
 use lenscap_harden::secret::{LoginPassword, Secret};
 use lenscap_harden::transaction::{Failure, Recovered};
 
@@ -25,6 +28,8 @@ pub struct Request {
     pub root: Option<PathBuf>,
     /// What to do.
     pub action: Action,
+    /// The configuration, for a running camera.
+    pub config: PathBuf,
     /// Measures, by name and with commas; `None`: all.
     pub only: Option<String>,
     /// `random` or `lock`.
@@ -42,6 +47,10 @@ pub enum Action {
     Plan,
     /// Show and apply it.
     Apply,
+    /// What was applied stays.
+    Confirm,
+    /// Wait for the confirmation, and take back what was not confirmed in time.
+    RollBack,
     /// Take back what was applied.
     Undo {
         /// Default and empty passwords too.
@@ -66,18 +75,12 @@ pub fn run(request: &Request) -> u8 {
 
 fn try_run(request: &Request) -> Result<u8, Stop> {
     let settings = settings(request)?;
-    let Some(tree) = &request.root else {
-        if request.action != Action::Plan {
-            let why = "a running camera is only looked at by this version; --root works on a tree";
-            return Err(Stop(why.into(), EXIT_USAGE));
+    let root = match &request.root {
+        Some(tree) => {
+            Root::tree(tree).map_err(|error| Stop(format!("{}: {error}", tree.display()), EXIT_USAGE))?
         }
-        let root = Root::live().map_err(|error| unknown(&error))?;
-        let mut checker = Checker::new(u64::MAX);
-        let plan = plan(&root, &settings, &mut checker)?;
-        show(request, &plan, "planned")?;
-        return Ok(exit_status(plan.verdict()));
+        None => Root::live().map_err(|error| unknown(&error))?,
     };
-    let root = Root::tree(tree).map_err(|error| Stop(format!("{}: {error}", tree.display()), EXIT_USAGE))?;
     match request.action {
         Action::Plan => {
             let mut checker = Checker::new(u64::MAX);
@@ -85,7 +88,10 @@ fn try_run(request: &Request) -> Result<u8, Stop> {
             show(request, &plan, "planned")?;
             Ok(exit_status(plan.verdict()))
         }
-        Action::Apply => apply(request, &root, &settings),
+        Action::Apply if root.is_live() => live::apply(request, &root, settings),
+        Action::Apply => apply(request, &root, &settings, None),
+        Action::Confirm => live::confirm(request, &root, &settings),
+        Action::RollBack => live::roll_back(&root, &settings),
         Action::Undo { restore_insecure } => undo(request, &root, &settings, restore_insecure),
     }
 }
@@ -132,19 +138,25 @@ fn fill(buffer: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn apply(request: &Request, root: &Root, settings: &Settings) -> Result<u8, Stop> {
-    let _lock = root
-        .lock()
-        .map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
+fn apply(
+    request: &Request,
+    root: &Root,
+    settings: &Settings,
+    applied_at: Option<(&str, Duration)>,
+) -> Result<u8, Stop> {
+    let _lock = lock(root)?;
     recover(request, root, settings)?;
     let mut checker = Checker::new(u64::MAX);
     let first = plan(root, settings, &mut checker)?;
     show(request, &first, "planned")?;
     let mut tell = |secrets: &Secrets| disclose(request, secrets);
-    engine::apply(&first, settings, &mut tell).map_err(failed)?;
+    engine::apply(&first, settings, applied_at, &mut tell).map_err(failed)?;
+    if root.is_live() && settings.measures.contains(&Measure::Telnet) {
+        live::stop_shells(root);
+    }
     // What was written is looked at again, as if by another run.
     let second = plan(root, settings, &mut checker)?;
-    if first.edits.files().next().is_some() {
+    if root.is_live() || first.edits.files().next().is_some() {
         say(request, "")?;
         show(request, &second, "verified")?;
     }
@@ -152,9 +164,7 @@ fn apply(request: &Request, root: &Root, settings: &Settings) -> Result<u8, Stop
 }
 
 fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: bool) -> Result<u8, Stop> {
-    let _lock = root
-        .lock()
-        .map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
+    let _lock = lock(root)?;
     recover(request, root, settings)?;
     let undone = engine::undo(root, settings, restore_insecure).map_err(failed)?;
     let Undone {
@@ -193,6 +203,10 @@ fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: b
     }
     let complete = kept.is_empty() && changed_since.is_empty();
     Ok(if complete { EXIT_OK } else { EXIT_FAILURE })
+}
+
+fn lock(root: &Root) -> Result<Lock, Stop> {
+    root.lock().map_err(|error| Stop(error.to_string(), EXIT_FAILURE))
 }
 
 fn recover(request: &Request, root: &Root, settings: &Settings) -> Result<(), Stop> {

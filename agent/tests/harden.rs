@@ -173,6 +173,165 @@ fn what_cannot_be_told_is_no_success() {
     assert!(text(&output).ends_with("verdict      unknown\n"));
 }
 
+/// A running camera: the program, the libraries it needs, and a `/proc` as the kernel would show it, below a new root.
+fn running(name: &str, mounts: &str) -> tempfile::TempDir {
+    let dir = fixture(name);
+    let program = env!("CARGO_BIN_EXE_lenscap");
+    let list = Command::new("ldd").arg(program).output().unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    let libraries = list.split_whitespace().filter(|word| word.starts_with('/'));
+    for file in libraries.chain([program]) {
+        let target = if file == program {
+            "lenscap"
+        } else {
+            file.trim_start_matches('/')
+        };
+        let target = dir.path().join(target);
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::copy(file, target).unwrap();
+    }
+    for (path, text) in [
+        ("proc/mounts", mounts),
+        ("proc/net/tcp", "  sl  local_address\n"),
+        (
+            "proc/sys/kernel/random/boot_id",
+            "6c1f4a0e-0000-0000-0000-000000000001\n",
+        ),
+    ] {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    std::fs::create_dir_all(dir.path().join("dev")).unwrap();
+    std::fs::write(dir.path().join("dev/null"), "").unwrap();
+    dir
+}
+
+fn in_camera(dir: &Path, args: &[&str]) -> Output {
+    Command::new("chroot")
+        .arg(dir)
+        .args(["/lenscap", "harden"])
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+const BOOT_ID: &str = "6c1f4a0e-0000-0000-0000-000000000001";
+const ON_FLASH: &str = "/dev/mtdblock3 / jffs2 rw 0 0\n";
+
+#[test]
+fn a_running_camera_waits_for_its_owner() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return;
+    }
+    let dir = running("busybox", ON_FLASH);
+    let shadow = |dir: &tempfile::TempDir| roots_hash(dir.path(), "etc/passwd");
+    assert_eq!(code(&in_camera(dir.path(), &[])), 1);
+    let closed = in_camera(dir.path(), &["--apply"]);
+    assert_eq!(code(&closed), 1);
+    assert!(text(&closed).contains("credentials is not changed: waiting for an owner"));
+    assert_eq!(shadow(&dir), "", "no login is closed");
+    let inittab = std::fs::read_to_string(dir.path().join("etc/inittab")).unwrap();
+    assert!(
+        inittab.contains("#lenscap: ::respawn:/usr/sbin/telnetd"),
+        "telnet is"
+    );
+    assert_eq!(code(&in_camera(dir.path(), &["--confirm"])), 1, "nothing waits");
+    assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
+
+    // With a password that the owner has.
+    std::fs::write(dir.path().join("label"), "label-7Q2M-9ZKD\n").unwrap();
+    let with_owner = ["--apply", "--password-file", "/label"];
+    let closed = in_camera(dir.path(), &with_owner);
+    assert_eq!(code(&closed), 0, "{}", text(&closed));
+    assert!(text(&closed).contains("`lenscap harden --confirm` within 10 minutes"));
+    assert!(fits("label-7Q2M-9ZKD", &shadow(&dir)));
+    let unconfirmed = dir.path().join("etc/lenscap/harden/unconfirmed");
+    let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+    let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+    if uptime > 600.0 {
+        // As if it had been applied when this machine started, ten minutes ago and more.
+        let waiting = std::fs::read_to_string(&unconfirmed).unwrap();
+        let (_, paths) = waiting.split_once('\n').unwrap();
+        std::fs::write(&unconfirmed, format!("{BOOT_ID} 0\n{paths}")).unwrap();
+        assert_eq!(code(&in_camera(dir.path(), &["--roll-back"])), 0);
+    } else {
+        assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
+    }
+    assert_eq!(shadow(&dir), "", "every login works as before");
+    assert!(!unconfirmed.exists());
+
+    assert_eq!(code(&in_camera(dir.path(), &with_owner)), 0);
+    assert_eq!(code(&in_camera(dir.path(), &["--confirm"])), 0);
+    assert!(!unconfirmed.exists());
+    assert_eq!(code(&in_camera(dir.path(), &["--roll-back"])), 0);
+    assert!(fits("label-7Q2M-9ZKD", &shadow(&dir)));
+}
+
+#[test]
+fn a_running_camera_keeps_nothing_in_memory() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return;
+    }
+    let dir = running(
+        "busybox",
+        "overlay / overlay rw,upperdir=/tmp/root/upper 0 0\ntmpfs /tmp tmpfs rw 0 0\n",
+    );
+    let before = archive(dir.path());
+    let output = in_camera(dir.path(), &["--apply"]);
+    assert_eq!(code(&output), 1);
+    assert!(
+        text(&output)
+            .contains("telnet is not changed: what is written here is not known to survive a reboot")
+    );
+    assert_eq!(archive(dir.path()), before);
+}
+
+/// Shows a real process in the camera's `/proc` as one that listens.
+fn listens(dir: &Path, pid: u32, port: u16, cmdline: &str, also: &str) {
+    use std::io::Write as _;
+    use std::os::unix::fs::symlink;
+    let proc = dir.join("proc");
+    let folder = proc.join(pid.to_string());
+    std::fs::create_dir_all(folder.join("fd")).unwrap();
+    std::fs::write(folder.join("cmdline"), cmdline.replace(' ', "\0")).unwrap();
+    symlink("/bin/busybox", folder.join("exe")).unwrap();
+    symlink(format!("socket:[{port}]"), folder.join("fd/3")).unwrap();
+    symlink(also, folder.join("fd/4")).unwrap();
+    let mut table = std::fs::OpenOptions::new()
+        .append(true)
+        .open(proc.join("net/tcp"))
+        .unwrap();
+    writeln!(
+        table,
+        " 0: 00000000:{port:04X} 00000000:0000 0A 0:0 0:0 0 0 0 {port} 1"
+    )
+    .unwrap();
+}
+
+#[test]
+fn shells_are_stopped_and_the_watchdogs_keeper_is_not() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return;
+    }
+    let dir = running("busybox", ON_FLASH);
+    let start = || Command::new("sleep").arg("1000").spawn().unwrap();
+    let (mut shell, mut vendor) = (start(), start());
+    listens(dir.path(), shell.id(), 23, "telnetd -l /bin/sh", "/dev/null");
+    listens(dir.path(), vendor.id(), 9527, "telnetd", "/dev/watchdog");
+    let plan = text(&in_camera(dir.path(), &["--only", "telnet"]));
+    assert!(plan.contains("port 23 gives a shell"), "{plan}");
+    assert!(shell.try_wait().unwrap().is_none(), "a plan stops nothing");
+    let closed = in_camera(dir.path(), &["--only", "telnet", "--apply"]);
+    assert_eq!(code(&closed), 1);
+    assert!(text(&closed).contains("it must not be stopped: it feeds the watchdog"));
+    assert!(vendor.try_wait().unwrap().is_none());
+    vendor.kill().unwrap();
+    vendor.wait().unwrap();
+    // The signal was sent before the program ended; without it this waits for a thousand seconds.
+    assert!(!shell.wait().unwrap().success());
+}
+
 #[test]
 fn wrong_command_lines() {
     let dir = fixture("busybox");
@@ -182,6 +341,9 @@ fn wrong_command_lines() {
         &["--only", ""],
         &["--dry-run", "--undo"],
         &["--restore-insecure"],
+        &["--confirm"],
+        &["--roll-back"],
+        &["--apply", "--undo"],
         &["--password", "secret"],
         &["--password-file", "/nonexistent"],
         &["--password", "lock", "--password-file", "/dev/null"],

@@ -1,15 +1,17 @@
 //! Plans, applies, verifies and undoes all measures of a root.
 
+use core::time::Duration;
 use std::io;
 
 use crate::credentials::{self, Secrets};
 use crate::defaults::Checker;
 use crate::edits::Edits;
 use crate::firmware::{Recognised, recognise};
+use crate::gate::Confirmation;
 use crate::journal::{Entry, Journal, Saved, sha256};
 use crate::listeners;
 use crate::report::{Finding, Measure, Verdict, verdict};
-use crate::root::Root;
+use crate::root::{Attributes, Root};
 use crate::secret::{LoginPassword, Random};
 use crate::survey::Survey;
 use crate::telnet;
@@ -119,7 +121,8 @@ pub fn plan<'a>(
     })
 }
 
-/// Makes all changes of a plan, or none. `disclose` tells new passwords to whoever must know them; it is called when
+/// Makes all changes of a plan, or none. With `applied_at`, the boot and the time in it, they wait for a confirmation from
+/// the same moment on. `disclose` tells new passwords to whoever must know them; it is called when
 /// nothing but the decision is missing, and its error stops the rest.
 ///
 /// # Errors
@@ -127,6 +130,7 @@ pub fn plan<'a>(
 pub fn apply(
     plan: &Plan<'_>,
     settings: &Settings,
+    applied_at: Option<(&str, Duration)>,
     disclose: &mut dyn FnMut(&Secrets) -> io::Result<()>,
 ) -> Result<(), Failure> {
     let root = plan.edits.root();
@@ -169,6 +173,9 @@ pub fn apply(
     if writes.is_empty() {
         return Ok(());
     }
+    if let Some((boot_id, applied_at)) = applied_at {
+        writes.push(confirmation_write(plan, settings, boot_id, applied_at).map_err(Failure::Unchanged)?);
+    }
     let needed = Store::space_needed(&writes, &originals);
     if root
         .free_bytes(&settings.state_dir)
@@ -180,6 +187,71 @@ pub fn apply(
         )));
     }
     store.commit(&writes, &originals, &journal, &mut || disclose(&plan.secrets))
+}
+
+/// What waits for the owner: this run's files, and those of an earlier one that waits already. The earlier time counts.
+fn confirmation_write(
+    plan: &Plan<'_>,
+    settings: &Settings,
+    boot_id: &str,
+    applied_at: Duration,
+) -> io::Result<Write> {
+    let mut confirmation = waiting(plan.edits.root(), settings)?.unwrap_or(Confirmation {
+        boot_id: boot_id.to_owned(),
+        applied_at,
+        paths: Vec::new(),
+    });
+    for (path, _) in plan.edits.files() {
+        if !confirmation.paths.iter().any(|have| have == path) {
+            confirmation.paths.push(path.to_owned());
+        }
+    }
+    Ok(Write::File {
+        path: confirmation_path(settings),
+        contents: confirmation.to_text().into_bytes(),
+        attributes: Attributes::PRIVATE,
+    })
+}
+
+fn confirmation_path(settings: &Settings) -> String {
+    format!("{}/unconfirmed", settings.state_dir)
+}
+
+/// What waits for a confirmation.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn waiting(root: &Root, settings: &Settings) -> io::Result<Option<Confirmation>> {
+    match root.read(&confirmation_path(settings)) {
+        Ok(text) => Ok(Some(Confirmation::parse(&String::from_utf8_lossy(&text)))),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The owner confirms: what was applied stays. Says whether something waited.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn confirm(root: &Root, settings: &Settings) -> io::Result<bool> {
+    let waited = waiting(root, settings)?.is_some();
+    if waited {
+        root.remove(&confirmation_path(settings))?;
+        root.sync_folder(&settings.state_dir)?;
+    }
+    Ok(waited)
+}
+
+/// Takes back what was not confirmed, default passwords too: every login is as it was.
+///
+/// # Errors
+/// See [`Failure`].
+pub fn roll_back(root: &Root, settings: &Settings) -> Result<Undone, Failure> {
+    let waiting = waiting(root, settings).map_err(Failure::Unchanged)?;
+    let paths = waiting
+        .map(|confirmation| confirmation.paths)
+        .filter(|paths| !paths.is_empty());
+    undo_some(root, settings, true, paths.as_deref())
 }
 
 /// Brings an interrupted run to its end.
@@ -206,6 +278,15 @@ pub struct Undone {
 /// # Errors
 /// See [`Failure`].
 pub fn undo(root: &Root, settings: &Settings, restore_insecure: bool) -> Result<Undone, Failure> {
+    undo_some(root, settings, restore_insecure, None)
+}
+
+fn undo_some(
+    root: &Root,
+    settings: &Settings,
+    restore_insecure: bool,
+    only: Option<&[String]>,
+) -> Result<Undone, Failure> {
     let store = Store::new(root, &settings.state_dir);
     let journal = store.journal().map_err(Failure::Unchanged)?;
     let mut undone = Undone {
@@ -218,6 +299,10 @@ pub fn undo(root: &Root, settings: &Settings, restore_insecure: bool) -> Result<
     // The media password's file goes only when the streamer's password does.
     let keep_created = !restore_insecure && journal.entries.iter().any(|entry| entry.insecure);
     for entry in journal.entries {
+        if only.is_some_and(|only| !only.contains(&entry.path)) {
+            rest.entries.push(entry);
+            continue;
+        }
         let created = entry.original.is_none();
         if !restore_insecure && (entry.insecure || created && keep_created) {
             undone.kept.push(entry.path.clone());
@@ -236,7 +321,11 @@ pub fn undo(root: &Root, settings: &Settings, restore_insecure: bool) -> Result<
         }
         undone.restored.push(entry.path);
     }
-    if !undone.restored.is_empty() {
+    let unconfirmed = confirmation_path(settings);
+    if root.exists(&unconfirmed) {
+        writes.push(Write::Remove { path: unconfirmed });
+    }
+    if !undone.restored.is_empty() || !writes.is_empty() {
         store.commit(&writes, &[], &rest, &mut || Ok(()))?;
     }
     Ok(undone)

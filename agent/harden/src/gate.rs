@@ -169,6 +169,8 @@ pub struct Confirmation {
     pub boot_id: String,
     /// When, since that boot.
     pub applied_at: Duration,
+    /// The files that were changed. None: all of the journal.
+    pub paths: Vec<String>,
 }
 
 /// What a confirmation that did not come means.
@@ -196,19 +198,30 @@ impl Confirmation {
         }
     }
 
-    /// One line for a file.
+    /// Lines for a file.
     #[must_use]
     pub fn to_text(&self) -> String {
-        format!("{} {}\n", self.boot_id, self.applied_at.as_secs())
+        let mut text = format!("{} {}\n", self.boot_id, self.applied_at.as_secs());
+        for path in &self.paths {
+            text.push_str(path);
+            text.push('\n');
+        }
+        text
     }
 
-    /// Reads that line. What is damaged was applied in another boot at its start, so that it is taken back in time.
+    /// Reads those lines. What is damaged was applied in another boot, to all files, so that it is taken back in time.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let (boot_id, seconds) = text.trim_end().split_once(' ').unwrap_or_default();
+        let mut lines = text.lines();
+        let (boot_id, seconds) = lines
+            .next()
+            .unwrap_or_default()
+            .split_once(' ')
+            .unwrap_or_default();
         Self {
             boot_id: boot_id.to_owned(),
             applied_at: Duration::from_secs(seconds.parse().unwrap_or(0)),
+            paths: lines.map(str::to_owned).collect(),
         }
     }
 }
@@ -430,6 +443,7 @@ mod tests {
         let applied = Confirmation {
             boot_id: "a-b".into(),
             applied_at: Duration::from_secs(100),
+            paths: vec!["/etc/shadow".into()],
         };
         let at = |seconds| applied.due("a-b", Duration::from_secs(seconds));
         assert_eq!(at(100), Due::Wait(CONFIRM_WITHIN));

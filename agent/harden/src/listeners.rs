@@ -181,6 +181,16 @@ fn add_process(root: &Root, pid: u32, listeners: &mut BTreeMap<u64, Listener>) {
     }
 }
 
+/// The processes that give shells to the network and may be stopped.
+#[must_use]
+pub fn stoppable(listeners: &[Listener]) -> Vec<u32> {
+    let open = listeners.iter().filter(|listener| !listener.loopback);
+    let processes = open.flat_map(|listener| &listener.processes);
+    let shells =
+        processes.filter(|process| process.gives_shell() && process.vital.is_none() && process.pid > 1);
+    shells.map(|process| process.pid).collect()
+}
+
 /// Judges the open ports of a running camera.
 pub(crate) fn report(root: &Root, edits: &mut Edits<'_>) {
     let listeners = match read(root) {
@@ -316,6 +326,7 @@ mod tests {
             ],
             &[(23, 1), (9527, 2), (34567, 3), (22, 4), (2323, 5), (4321, 6)],
         );
+        assert_eq!(stoppable(&read(&root).unwrap()), [10]);
         let mut edits = Edits::new(&root);
         report(&root, &mut edits);
         let found: Vec<(Status, &str)> = edits

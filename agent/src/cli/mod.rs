@@ -104,7 +104,8 @@ struct Status {
 }
 
 /// Closes a camera: telnet and other shells on a port, and passwords that everybody knows. With --root it works on a
-/// root file system tree and applies its plan; without, it shows what it finds on this camera. Exits with 0 if
+/// root file system tree and applies its plan; without, it shows what it finds on this camera, and changes it only with
+/// --apply. Exits with 0 if
 /// everything holds, 1 if something does not, 2 if something could not be told.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "harden")]
@@ -116,6 +117,22 @@ struct Harden {
     /// show the plan and change nothing
     #[argh(switch)]
     dry_run: bool,
+
+    /// change this camera, as far as the owner keeps a way in
+    #[argh(switch)]
+    apply: bool,
+
+    /// keep what --apply did
+    #[argh(switch)]
+    confirm: bool,
+
+    /// wait for --confirm and take back what was not confirmed in time; for start scripts, in the background
+    #[argh(switch)]
+    roll_back: bool,
+
+    /// configuration file (/etc/config/lenscap)
+    #[argh(option, default = "PathBuf::from(DEFAULT_PATH)", arg_name = "file")]
+    config: PathBuf,
 
     /// take back what earlier runs changed, but for default and empty passwords
     #[argh(switch)]
@@ -144,16 +161,44 @@ struct Harden {
 
 impl Harden {
     fn request(self) -> Result<harden_cmd::Request, &'static str> {
-        let action = match (self.dry_run, self.undo, self.restore_insecure) {
-            (true, true, _) => return Err("give --dry-run or --undo, not both\n"),
-            (_, false, true) => return Err("--restore-insecure goes with --undo\n"),
-            (_, true, restore_insecure) => harden_cmd::Action::Undo { restore_insecure },
-            (false, false, _) if self.root.is_some() => harden_cmd::Action::Apply,
-            (_, false, _) => harden_cmd::Action::Plan,
+        let Self {
+            dry_run,
+            apply,
+            confirm,
+            roll_back,
+            undo,
+            restore_insecure,
+            ..
+        } = self;
+        if [dry_run, apply, confirm, roll_back, undo]
+            .iter()
+            .filter(|given| **given)
+            .count()
+            > 1
+        {
+            return Err("give one of --dry-run, --apply, --confirm, --roll-back and --undo\n");
+        }
+        if restore_insecure && !undo {
+            return Err("--restore-insecure goes with --undo\n");
+        }
+        if (confirm || roll_back) && self.root.is_some() {
+            return Err("a tree is not confirmed: leave --root out\n");
+        }
+        let action = if undo {
+            harden_cmd::Action::Undo { restore_insecure }
+        } else if confirm {
+            harden_cmd::Action::Confirm
+        } else if roll_back {
+            harden_cmd::Action::RollBack
+        } else if apply || self.root.is_some() && !dry_run {
+            harden_cmd::Action::Apply
+        } else {
+            harden_cmd::Action::Plan
         };
         Ok(harden_cmd::Request {
             root: self.root,
             action,
+            config: self.config,
             only: self.only,
             password: self.password,
             password_file: self.password_file,

@@ -72,6 +72,7 @@ fn hardening_survives_a_fault_at_every_step() {
             loop {
                 let what = format!("{name}, {fault:?} at step {count}");
                 let mut camera = Camera::remembering(name, &memory);
+                camera.applied_at = Some(("boot", Duration::ZERO));
                 let hit = arm(&mut camera.root, count, *fault);
                 let run = camera.harden();
                 camera.root.gate = None;

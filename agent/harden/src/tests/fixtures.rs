@@ -392,11 +392,57 @@ fn a_password_that_cannot_be_told_stops_everything() {
         Ok(())
     };
     let plan = engine::plan(&camera.root, &camera.settings, &mut checker, &mut random).unwrap();
-    let told = engine::apply(&plan, &camera.settings, &mut |_| {
+    let told = engine::apply(&plan, &camera.settings, None, &mut |_| {
         Err(io::ErrorKind::BrokenPipe.into())
     });
     assert!(matches!(told, Err(Failure::Unchanged(_))));
     same(&files(&camera.snapshot()), &files(&before), "openmiko");
+}
+
+#[test]
+fn what_is_not_confirmed_comes_back_and_nothing_else() {
+    let mut camera = Camera::new("yi-hack");
+    let original = own(&camera.snapshot());
+    camera.settings.measures = vec![crate::report::Measure::Telnet];
+    camera.harden().result.unwrap();
+    let without_telnet = own(&camera.snapshot());
+    camera.settings.measures = vec![crate::report::Measure::Credentials];
+    camera.applied_at = Some(("boot", Duration::from_secs(5)));
+    camera.harden().result.unwrap();
+    let waiting = engine::waiting(&camera.root, &camera.settings).unwrap().unwrap();
+    assert_eq!(
+        (waiting.boot_id.as_str(), waiting.applied_at.as_secs()),
+        ("boot", 5)
+    );
+    assert!(
+        waiting
+            .paths
+            .iter()
+            .any(|path| path == "/home/yi-hack/etc/passwd")
+    );
+
+    let undone = engine::roll_back(&camera.root, &camera.settings).unwrap();
+    assert!(undone.changed_since.is_empty() && undone.kept.is_empty());
+    assert_eq!(engine::waiting(&camera.root, &camera.settings).unwrap(), None);
+    let now = own(&camera.snapshot());
+    assert_eq!(
+        now["/home/yi-hack/etc/passwd"],
+        original["/home/yi-hack/etc/passwd"]
+    );
+    // Both runs changed these two: they go back to what the firmware had, telnet's switch too.
+    for shared in ["/home/yi-hack/etc/system.conf", "/home/yi-hack/script/system.sh"] {
+        assert_ne!(without_telnet[shared], original[shared]);
+        assert_eq!(now[shared], original[shared]);
+    }
+
+    camera.harden().result.unwrap();
+    assert!(engine::confirm(&camera.root, &camera.settings).unwrap());
+    assert!(!engine::confirm(&camera.root, &camera.settings).unwrap());
+    assert_eq!(engine::waiting(&camera.root, &camera.settings).unwrap(), None);
+    assert_eq!(
+        verify(&field(&camera, "/home/yi-hack/etc/passwd", "root"), b""),
+        Some(false)
+    );
 }
 
 /// Without folders: an empty one may stay.

@@ -3,6 +3,7 @@
 mod faults;
 mod fixtures;
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -108,6 +109,7 @@ struct Camera {
     /// Verdicts of earlier runs: the hashes of a fixture are always the same.
     memory: String,
     seed: u64,
+    applied_at: Option<(&'static str, Duration)>,
 }
 
 /// What a run did.
@@ -146,6 +148,7 @@ impl Camera {
             settings: Settings::default(),
             memory: memory.to_owned(),
             seed: 7,
+            applied_at: None,
         }
     }
 
@@ -172,7 +175,7 @@ impl Camera {
         };
         let plan = engine::plan(&self.root, &self.settings, &mut checker, &mut random).unwrap();
         let mut disclosed = false;
-        let result = engine::apply(&plan, &self.settings, &mut |_| {
+        let result = engine::apply(&plan, &self.settings, self.applied_at, &mut |_| {
             disclosed = true;
             Ok(())
         });
