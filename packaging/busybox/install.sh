@@ -79,7 +79,7 @@ trap 'exit 1' HUP INT TERM
 
 # Many cameras lack some of these, and half a pipe would do half the work.
 check_tools() {
-	for tool in awk cat chmod cmp cp cut df dirname grep id mkdir mv rm rmdir sed sync wc; do
+	for tool in awk cat chmod cmp cp cut df dirname grep id mkdir mv rm rmdir sed sync tr wc; do
 		type "$tool" >/dev/null 2>&1 || fail "this system has no $tool, which the installation needs; nothing was changed"
 	done
 }

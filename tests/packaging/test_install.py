@@ -208,7 +208,8 @@ class Installer(unittest.TestCase):
     def test_an_upgrade_that_fails_leaves_the_old_service_running(self):
         """As on the camera itself: the paths are moved into the folder, and root is believed."""
         self.install()
-        self.put(self.root / "etc/init.d/S60lenscap", f'#!/bin/sh\necho "$1" >>{self.base}/calls\n', 0o755)
+        for init in (self.root / "etc/init.d/S60lenscap", self.archive / "S60lenscap"):
+            self.put(init, f'#!/bin/sh\necho "$1" >>{self.base}/calls\n', 0o755)
         script = (self.archive / "install.sh").read_text()
         script = script.replace("\nroot=\n", f"\nroot=\ntop={self.root}\n").replace("=$root/", "=$top/").replace('"$root/etc', '"$top/etc')
         self.put(self.archive / "live.sh", script.replace('"$(id -u)" = 0', "0 = 0").replace("tmpfs* | ramfs* | rootfs*", "none"))
@@ -241,7 +242,7 @@ class InitScript(unittest.TestCase):
         program = os.path.realpath(sys.executable)
         script = (ROOT / "buildroot-ext/package/lenscap/S60lenscap").read_text()
         script = script.replace("/var/run/", f"{self.base}/").replace('"/usr/sbin/$DAEMON"', f'"{program}"')
-        script = script.replace("/etc/default/", f"{self.base}/default-")
+        script = script.replace("/etc/default/", f"{self.base}/default-").replace('"/etc/init.d/', f'"{self.base}/')
         (self.base / "S60lenscap").write_text(script)
         (self.base / "default-lenscap").write_text(f'LENSCAP_ARGS="{self.base}/agent.py {self.base}"\n')
         (self.base / "agent.py").write_text(
@@ -256,10 +257,14 @@ class InitScript(unittest.TestCase):
         self.addCleanup(self.kill)
 
     def kill(self):
-        try:
-            os.kill(int((self.base / "lenscap.pid").read_text()), signal.SIGKILL)
-        except (OSError, ValueError):
-            pass
+        for name in ("lenscap", "lenscap-monitor"):
+            try:
+                os.kill(self.pid(name), signal.SIGKILL)
+            except (OSError, ValueError):
+                pass
+
+    def pid(self, name):
+        return int((self.base / f"{name}.pid").read_text())
 
     def call(self, command):
         return subprocess.run(
@@ -287,6 +292,54 @@ class InitScript(unittest.TestCase):
         self.assertFalse((self.base / "lenscap.pid").exists())
         self.assertEqual(self.call("stop").returncode, 1)
         self.assertEqual(self.call("status").returncode, 1)
+
+    def test_a_program_that_ends_is_started_again(self):
+        self.call("start")
+        self.wait_for("started")
+        supervisor, monitor = self.pid("lenscap"), self.pid("lenscap-monitor")
+        os.kill(monitor, signal.SIGKILL)
+        self.wait_for("started", "started")
+        self.assertEqual(self.pid("lenscap"), supervisor)
+        self.assertNotEqual(self.pid("lenscap-monitor"), monitor)
+        self.assertEqual(self.call("stop").returncode, 0)
+        self.wait_for("started", "started", "term")
+        self.assertFalse((self.base / "lenscap-monitor.pid").exists())
+
+    def test_stop_while_it_waits_to_start_again(self):
+        self.call("start")
+        self.wait_for("started")
+        monitor = self.pid("lenscap-monitor")
+        os.kill(monitor, signal.SIGKILL)
+        deadline = time.monotonic() + TIMEOUT
+        while (self.base / "lenscap-monitor.pid").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.assertEqual(self.call("reload").returncode, 1, "nothing runs")
+        began = time.monotonic()
+        self.assertEqual(self.call("stop").returncode, 0)
+        self.assertLess(time.monotonic() - began, 4)
+        self.wait_for("started")
+
+    def test_an_old_pid_file_keeps_nothing_from_starting(self):
+        """After a reboot, where /var/run is on flash: the number is some other shell's."""
+        other = subprocess.Popen([SHELL, "-c", "sleep 60; :"])
+        self.addCleanup(other.wait)
+        self.addCleanup(other.kill)
+        (self.base / "lenscap.pid").write_text(f"{other.pid}\n")
+        self.assertEqual(self.call("start").returncode, 0)
+        self.wait_for("started")
+        self.assertEqual(self.call("stop").returncode, 0)
+        self.assertIsNone(other.poll())
+
+    def test_a_program_without_its_supervisor_is_stopped_and_replaced(self):
+        self.call("start")
+        self.wait_for("started")
+        os.kill(self.pid("lenscap"), signal.SIGKILL)
+        self.assertEqual(self.call("start").returncode, 0)
+        deadline = time.monotonic() + TIMEOUT
+        log = self.base / "log"
+        while sorted(log.read_text().split()) != ["started", "started", "term"] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.assertEqual(sorted(log.read_text().split()), ["started", "started", "term"])
 
 
 if __name__ == "__main__":
