@@ -4,6 +4,7 @@ The system's own dpkg gets no foreign architecture: apt is told of a world of it
 status file, and is asked for names. Nothing is installed on this machine by this module.
 """
 
+import functools
 import os
 import re
 import shutil
@@ -13,7 +14,6 @@ from pathlib import Path
 
 from . import paths
 
-MIRROR = os.environ.get("LENSCAP_DEBIAN_MIRROR", "http://deb.debian.org/debian")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 SUITES = ("bookworm", "bookworm-updates", "bookworm-backports")
 DOWNLOAD_SECONDS = 600
@@ -34,6 +34,19 @@ class Wanted:
     def pattern(self) -> re.Pattern:
         """`*` stands for a version: linux-image-6.1.0-*-armmp is not to find the rt kernels."""
         return re.compile(re.escape(self.name).replace(r"\*", "[0-9a-z.+]+"))
+
+
+@functools.cache
+def mirror() -> str:
+    """Where packages come from: LENSCAP_DEBIAN_MIRROR, or what this machine itself installs Debian from."""
+    if chosen := os.environ.get("LENSCAP_DEBIAN_MIRROR"):
+        return chosen.rstrip("/")
+    command = ("apt-get", "indextargets", "--format", "$(REPO_URI)", "Identifier: Packages")
+    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    for uri in done.stdout.split():
+        if uri.rstrip("/").endswith("/debian"):
+            return uri.rstrip("/")
+    raise PackageError("apt on this machine knows no Debian mirror; name one in LENSCAP_DEBIAN_MIRROR")
 
 
 def natural(text: str) -> list:
@@ -65,7 +78,7 @@ class Archive:
             (self.dir / part).mkdir(parents=True, exist_ok=True)
         (self.dir / "status").touch()
         (self.dir / "etc/sources.list").write_text(
-            "".join(f"deb [signed-by={KEYRING}] {MIRROR} {suite} main\n" for suite in SUITES), encoding="ascii")
+            "".join(f"deb [signed-by={KEYRING}] {mirror()} {suite} main\n" for suite in SUITES), encoding="ascii")
         (self.dir / "apt.conf").write_text(
             f'Dir::Etc::sourcelist "{self.dir}/etc/sources.list";\nDir::Etc::sourceparts "-";\n'
             f'Dir::State::lists "{self.dir}/lists";\nDir::State::status "{self.dir}/status";\n'
@@ -98,7 +111,7 @@ class Archive:
         lines = self._run("apt-cache", "search", "--names-only", "^" + wanted.name.split("*", 1)[0]).splitlines()
         names = [name for name in (line.split(" ")[0] for line in lines) if wanted.pattern.fullmatch(name)]
         if not names:
-            raise PackageError(f"no package {wanted.name} for {self.arch} in {', '.join(SUITES)} of {MIRROR}")
+            raise PackageError(f"no package {wanted.name} for {self.arch} in {', '.join(SUITES)} of {mirror()}")
         return max(names, key=natural)
 
     def fetch(self, wanted: Wanted) -> Path:
