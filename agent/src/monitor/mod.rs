@@ -54,9 +54,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// How long an agent may take to end orderly; its own limit is shorter.
 const END_TIMEOUT: Duration = Duration::from_secs(8);
-/// Addresses judged, and so written to flash, in an hour.
-const STORES_PER_HOUR: u32 = 6;
-const HOUR: Duration = Duration::from_secs(3600);
+/// Addresses judged, and so written to flash, in a day: a taken agent, or a gateway that changes its mind, wears no flash
+/// out.
+const STORES_PER_DAY: u32 = 6;
+const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Messages that are read before signals are looked at: an agent cannot keep the monitor from them by talking.
 const MESSAGES_PER_PASS: usize = 32;
 /// Messages that are read from an agent that has ended; more do not fit the channel, unless it is not its alone.
@@ -348,10 +349,10 @@ impl Monitor {
     }
 
     fn store_endpoint(&mut self, now: Duration, uplink: &str, url: &str, pin: &str) {
-        if now.saturating_sub(self.stores.0) >= HOUR {
+        if now.saturating_sub(self.stores.0) >= DAY {
             self.stores = (now, 0);
         }
-        if self.stores.1 >= STORES_PER_HOUR {
+        if self.stores.1 >= STORES_PER_DAY {
             return;
         }
         let stored = keep::store_endpoint(&self.config, uplink, url, pin);
@@ -359,8 +360,10 @@ impl Monitor {
             return;
         }
         self.stores.1 += 1;
-        if self.stores.1 == STORES_PER_HOUR {
-            log::warn!("new addresses of gateways come too often; no further one is kept for an hour");
+        if self.stores.1 == STORES_PER_DAY {
+            log::warn!(
+                "new addresses of gateways come too often; no further one is kept today; each holds until the agent ends"
+            );
         }
         match stored {
             Ok(_) => log::info!("uplink {uplink}: the gateway's new address is kept"),

@@ -181,6 +181,9 @@ mod tests {
         agent.wait();
         let (mut agent, theirs) = running();
         drop(theirs);
+        // A process that another test starts at this moment may hold it until it executes its program.
+        let limit = Some(Duration::from_secs(10));
+        assert_eq!(sys::wait_readable([agent.channel()], limit).unwrap(), [true]);
         assert!(matches!(agent.listen(), Said::Gone));
         agent.kill();
         agent.wait();
