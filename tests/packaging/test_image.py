@@ -188,6 +188,12 @@ class RefuseOpenImage(unittest.TestCase):
         self.write("usr/bin/box", "\x7fELF\0BusyBox v1.36.1\0telnet\0telnetd\0tftp\0")
         self.refused("/usr/bin/box can be a telnet server")
 
+    def test_a_script_that_ends_telnetd_passes(self):
+        self.write("etc/init.d/S34x", "killall -q telnetd\npkill -9 -x telnetd || true\n")
+        self.passes()
+        self.write("etc/init.d/S34x", "killall telnetd; telnetd -l /bin/sh\n")
+        self.refused("/etc/init.d/S34x line 1 starts a telnet server")
+
     def test_starters_in_a_linked_folder(self):
         (self.tree / "etc/rc.d").symlink_to("/opt/rc")
         self.write("opt/rc/S50x", "busybox telnetd &\n")

@@ -77,6 +77,8 @@ sub telnet_starters {
 		for my $line (split /\n/, slurp($file)) {
 			$number++;
 			next if $line =~ /^\s*[#;]/;
+			# Ending one is no start.
+			$line =~ s/\b(?:killall|pkill)(?:\s+-\S+)*\s+telnetd\b//g;
 			push @found, shown($file) . " line $number starts a telnet server"
 				if $line =~ /telnetd\b|\bTELNETD?=['"]?(?:yes|true|1)\b/i;
 		}
