@@ -83,7 +83,7 @@ fn try_run(request: &Request) -> Result<u8, Stop> {
     };
     match request.action {
         Action::Plan => {
-            let mut checker = Checker::new(u64::MAX);
+            let mut checker = engine::checker(&root, &settings, u64::MAX);
             let plan = plan(&root, &settings, &mut checker)?;
             show(request, &plan, "planned")?;
             Ok(exit_status(plan.verdict()))
@@ -146,7 +146,7 @@ fn apply(
 ) -> Result<u8, Stop> {
     let _lock = lock(root)?;
     recover(request, root, settings)?;
-    let mut checker = Checker::new(u64::MAX);
+    let mut checker = engine::checker(root, settings, u64::MAX);
     let first = plan(root, settings, &mut checker)?;
     show(request, &first, "planned")?;
     let mut tell = |secrets: &Secrets| disclose(request, secrets);
@@ -156,6 +156,9 @@ fn apply(
     }
     // What was written is looked at again, as if by another run.
     let second = plan(root, settings, &mut checker)?;
+    if root.is_live() {
+        engine::remember(root, settings, &checker);
+    }
     if root.is_live() || first.edits.files().next().is_some() {
         say(request, "")?;
         show(request, &second, "verified")?;

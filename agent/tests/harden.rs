@@ -285,6 +285,20 @@ fn a_running_camera_keeps_nothing_in_memory() {
             .contains("telnet is not changed: what is written here is not known to survive a reboot")
     );
     assert_eq!(archive(dir.path()), before);
+
+    // One file of a measure in memory is enough against that measure, and against no other.
+    let dir = running(
+        "busybox",
+        &format!("{ON_FLASH}tmpfs /etc/crontabs tmpfs rw 0 0\n"),
+    );
+    std::fs::write(dir.path().join("label"), "label-7Q2M-9ZKD\n").unwrap();
+    let output = text(&in_camera(dir.path(), &["--apply", "--password-file", "/label"]));
+    assert!(
+        output.contains("telnet is not changed") && !output.contains("credentials is not changed"),
+        "{output}"
+    );
+    assert!(fits("label-7Q2M-9ZKD", &roots_hash(dir.path(), "etc/passwd")));
+    assert!(dir.path().join("etc/lenscap/harden/verdicts").exists());
 }
 
 /// Shows a real process in the camera's `/proc` as one that listens.

@@ -46,6 +46,30 @@ impl Default for Settings {
     }
 }
 
+/// What an earlier run learned about hashes.
+#[must_use]
+pub fn checker(root: &Root, settings: &Settings, budget: u64) -> Checker {
+    let memory = root.read(&memory_path(settings)).unwrap_or_default();
+    Checker::with_memory(budget, &String::from_utf8_lossy(&memory))
+}
+
+/// Keeps what was learned, for a slow processor's next run. It is no loss if that fails.
+pub fn remember(root: &Root, settings: &Settings, checker: &Checker) {
+    let path = memory_path(settings);
+    let Some(memory) = checker.memory().filter(|_| root.exists(&settings.state_dir)) else {
+        return;
+    };
+    let temporary = format!("{path}.new");
+    let _ = root
+        .remove(&temporary)
+        .and_then(|()| root.create(&temporary, memory.as_bytes(), Attributes::PRIVATE))
+        .and_then(|()| root.rename(&temporary, &path));
+}
+
+fn memory_path(settings: &Settings) -> String {
+    format!("{}/verdicts", settings.state_dir)
+}
+
 /// What was found, and what would be changed. Nothing is changed yet.
 pub struct Plan<'a> {
     /// The firmwares that fit.

@@ -25,7 +25,7 @@ impl Survey {
         let own = format!("{}/", own.trim_end_matches('/'));
         let mut unread = false;
         let complete = root.walk(&mut |path| {
-            if path.starts_with(&own) || path == "/etc/config/lenscap" {
+            if path.starts_with(&own) || path == "/etc/config/lenscap" || is_media(path) {
                 return;
             }
             match root.head(path, 4) {
@@ -76,6 +76,15 @@ impl Survey {
             Err(_) => root.read_up_to(path, MAX_TEXT_BYTES).is_ok() || !script,
         }
     }
+}
+
+/// A memory card holds thousands of these.
+fn is_media(path: &str) -> bool {
+    const ENDINGS: &[&str] = &[
+        ".mp4", ".jpg", ".jpeg", ".png", ".avi", ".h264", ".h265", ".mkv", ".ts", ".wav", ".mp3", ".ko",
+        ".log",
+    ];
+    ENDINGS.iter().any(|ending| path.ends_with(ending))
 }
 
 fn is_script(path: &str) -> bool {

@@ -1,7 +1,6 @@
 //! On a running camera: the facts that decide, the owner's confirmation, and processes that are stopped.
 
 use core::time::Duration;
-use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
@@ -9,7 +8,8 @@ use lenscap_harden::engine::{self, Settings};
 use lenscap_harden::firmware::{Tried, recognise};
 use lenscap_harden::gate::{CONFIRM_WITHIN, Decision, Due, Mode, OwnerFacts, Situation, decide, owner_path};
 use lenscap_harden::listeners;
-use lenscap_harden::root::Root;
+use lenscap_harden::report::Measure;
+use lenscap_harden::root::{Root, folder_of};
 use lenscap_harden::storage::{self, Storage};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -23,6 +23,8 @@ use crate::sys;
 const KEYS: &[&str] = &["/etc/dropbear/authorized_keys", "/root/.ssh/authorized_keys"];
 /// How long a process that was told to end may take, and what restarts it at once is seen.
 const SETTLE: Duration = Duration::from_secs(2);
+/// The longest table of mounts.
+const MAX_MOUNTS_BYTES: u64 = 64 * 1024;
 /// How often a waiting process looks for the confirmation.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -33,21 +35,22 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     }
     let boot_id = boot_id(root)?;
     take_back_overdue(root, &settings, &boot_id)?;
-    let situation = situation(request, root, &settings)?;
+    let mut situations = Vec::new();
+    for measure in &settings.measures {
+        situations.push((*measure, situation(request, root, &settings, *measure)?));
+    }
     let mut confirm_needed = false;
     let mut waiting = Vec::new();
-    settings
-        .measures
-        .retain(|measure| match decide(*measure, &situation) {
+    settings.measures.clear();
+    for (measure, situation) in &situations {
+        match decide(*measure, situation) {
             Decision::Apply { confirm } => {
                 confirm_needed |= confirm;
-                true
+                settings.measures.push(*measure);
             }
-            Decision::PlanOnly(why) => {
-                waiting.push((*measure, why));
-                false
-            }
-        });
+            Decision::PlanOnly(why) => waiting.push((*measure, why)),
+        }
+    }
     for (measure, why) in &waiting {
         say(request, &format!("{measure} is not changed: {}", why.explain()))?;
     }
@@ -139,7 +142,12 @@ fn wait_in_background() -> Result<(), Stop> {
     }
 }
 
-fn situation(request: &Request, root: &Root, settings: &Settings) -> Result<Situation, Stop> {
+fn situation(
+    request: &Request,
+    root: &Root,
+    settings: &Settings,
+    measure: Measure,
+) -> Result<Situation, Stop> {
     // Without a configuration nobody allowed anything.
     let harden = config::load(&request.config)
         .ok()
@@ -162,7 +170,7 @@ fn situation(request: &Request, root: &Root, settings: &Settings) -> Result<Situ
         asked: true,
         tried: tried.unwrap_or(Tried::Fixture),
         owner: owner_path(&facts),
-        storage: storage(root, settings).map_err(|error| unknown(&error))?,
+        storage: storage(root, settings, measure)?,
         bad_boots: 0,
     })
 }
@@ -174,17 +182,28 @@ fn has_key(root: &Root, path: &str) -> bool {
         .any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
 }
 
-/// Judges the nearest folder of the journal that is there.
-fn storage(root: &Root, settings: &Settings) -> io::Result<Storage> {
-    let mounts = root.head("/proc/mounts", 64 * 1024)?;
-    let mut path = settings.state_dir.as_str();
-    while !root.exists(path) {
-        path = lenscap_harden::root::folder_of(path);
+/// Judges where the journal and each file that the measure changes lie. The first that a reboot may lose counts.
+fn storage(root: &Root, settings: &Settings, measure: Measure) -> Result<Storage, Stop> {
+    let mounts = root
+        .head("/proc/mounts", MAX_MOUNTS_BYTES)
+        .map_err(|error| unknown(&error))?;
+    let mounts = String::from_utf8_lossy(&mounts);
+    let mut alone = settings.clone();
+    alone.measures = vec![measure];
+    let mut checker = engine::checker(root, settings, u64::MAX);
+    let plan = super::plan(root, &alone, &mut checker)?;
+    let paths = plan.edits.files().map(|(path, _)| path);
+    for mut path in paths.chain([settings.state_dir.as_str()]) {
+        while !root.exists(path) {
+            path = folder_of(path);
+        }
+        let path = root.canonical(path).map_err(|error| unknown(&error))?;
+        match storage::judge(&mounts, &path) {
+            Storage::Persistent => {}
+            other => return Ok(other),
+        }
     }
-    Ok(storage::judge(
-        &String::from_utf8_lossy(&mounts),
-        &root.canonical(path)?,
-    ))
+    Ok(Storage::Persistent)
 }
 
 fn boot_id(root: &Root) -> Result<String, Stop> {

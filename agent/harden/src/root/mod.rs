@@ -33,8 +33,10 @@ const MAX_DEPTH: usize = 16;
 /// The most files that a walk visits.
 pub const MAX_FILES: usize = 50_000;
 
-/// Kernel interfaces and places that are empty after a boot.
-const SKIPPED: &[&str] = &["/proc", "/sys", "/dev", "/run", "/tmp", "/var/run", "/var/tmp"];
+/// Kernel interfaces, places that are empty after a boot, and the layers below an overlay.
+const SKIPPED: &[&str] = &[
+    "/proc", "/sys", "/dev", "/run", "/tmp", "/var/run", "/var/tmp", "/rom", "/overlay",
+];
 
 /// A root file system.
 pub struct Root {
