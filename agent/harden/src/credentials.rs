@@ -3,7 +3,6 @@
 mod accounts;
 mod services;
 
-use std::collections::BTreeMap;
 use std::io;
 
 use crate::crypt::Scheme;
@@ -26,7 +25,7 @@ pub(crate) struct Context<'c, 'r> {
     pub(crate) password_file: &'c str,
     scheme: Scheme,
     secrets: Secrets,
-    hashes: BTreeMap<&'static str, String>,
+    hashes: Vec<(&'static str, String)>,
     /// Root's password field, if it gets another.
     root_field: Option<String>,
 }
@@ -73,7 +72,7 @@ pub fn plan(inputs: Inputs<'_>, edits: &mut Edits<'_>) -> io::Result<Secrets> {
         password_file: inputs.password_file,
         scheme: Scheme::Md5,
         secrets: Secrets::default(),
-        hashes: BTreeMap::new(),
+        hashes: Vec::new(),
         root_field: None,
         edits,
     };
@@ -155,12 +154,12 @@ impl Context<'_, '_> {
 
     /// One hash for all tables, so that they agree to the letter.
     fn hash(&mut self, whose: &'static str, secret: &Secret) -> io::Result<String> {
-        if let Some(hash) = self.hashes.get(whose) {
+        if let Some((_, hash)) = self.hashes.iter().find(|(name, _)| *name == whose) {
             return Ok(hash.clone());
         }
         let hash = secret.hash(self.scheme, self.random)?;
         self.checker.trust(&hash);
-        self.hashes.insert(whose, hash.clone());
+        self.hashes.push((whose, hash.clone()));
         Ok(hash)
     }
 }

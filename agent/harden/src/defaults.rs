@@ -1,7 +1,5 @@
 //! Passwords that everybody knows, and whether a hash is of one of them.
 
-use std::collections::BTreeMap;
-
 use crate::crypt::{self, Field};
 use crate::journal::sha256;
 
@@ -68,7 +66,7 @@ impl Strength {
 #[derive(Debug)]
 pub struct Checker {
     /// By SHA-256 of the hash: how many passwords of the list do not fit, and whether the next one does.
-    seen: BTreeMap<String, (usize, bool)>,
+    seen: Vec<(String, usize, bool)>,
     budget: u64,
     changed: bool,
 }
@@ -78,7 +76,7 @@ impl Checker {
     #[must_use]
     pub fn new(budget: u64) -> Self {
         Self {
-            seen: BTreeMap::new(),
+            seen: Vec::new(),
             budget,
             changed: false,
         }
@@ -98,7 +96,7 @@ impl Checker {
             if let (Some(hash), Some(Ok(tried)), Some(fits)) =
                 (fields.next(), fields.next().map(str::parse), fields.next())
             {
-                checker.seen.insert(hash.to_owned(), (tried, fits == "1"));
+                checker.learn(hash.to_owned(), tried, fits == "1");
             }
         }
         checker
@@ -111,7 +109,7 @@ impl Checker {
             return None;
         }
         let mut text = sha256(CSV.as_bytes()) + "\n";
-        for (hash, (tried, fits)) in self.seen.iter().take(MAX_REMEMBERED) {
+        for (hash, tried, fits) in self.seen.iter().take(MAX_REMEMBERED) {
             text.push_str(&format!("{hash} {tried} {}\n", u8::from(*fits)));
         }
         Some(text)
@@ -120,8 +118,15 @@ impl Checker {
     /// Tells that a hash is of a password that nobody knows: one that was just made.
     pub fn trust(&mut self, hash: &str) {
         let all = known().count();
-        self.seen.insert(sha256(hash.as_bytes()), (all, false));
+        self.learn(sha256(hash.as_bytes()), all, false);
         self.changed = true;
+    }
+
+    fn learn(&mut self, hash: String, tried: usize, fits: bool) {
+        match self.seen.iter_mut().find(|(have, ..)| *have == hash) {
+            Some(seen) => (seen.1, seen.2) = (tried, fits),
+            None => self.seen.push((hash, tried, fits)),
+        }
     }
 
     /// Judges a password field.
@@ -134,7 +139,8 @@ impl Checker {
             Field::Hash(_) => {}
         }
         let key = sha256(field.as_bytes());
-        let (mut tried, mut fits) = self.seen.get(&key).copied().unwrap_or((0, false));
+        let seen = self.seen.iter().find(|(hash, ..)| *hash == key);
+        let (mut tried, mut fits) = seen.map_or((0, false), |(_, tried, fits)| (*tried, *fits));
         let cost = u64::from(crypt::cost(field));
         while !fits {
             let Some(next) = known().nth(tried) else {
@@ -152,7 +158,7 @@ impl Checker {
             if !fits {
                 tried += 1;
             }
-            self.seen.insert(key.clone(), (tried, fits));
+            self.learn(key.clone(), tried, fits);
             self.changed = true;
         }
         known().nth(tried).map_or(Strength::Own, Strength::Known)

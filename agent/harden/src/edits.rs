@@ -1,6 +1,5 @@
 //! Changes as they are planned: measures read and change files here, and the root stays as it is.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use crate::report::{Finding, Measure, Status};
@@ -25,7 +24,8 @@ pub struct Edit {
 /// All planned changes of a root, and what was found on the way.
 pub struct Edits<'a> {
     root: &'a Root,
-    files: BTreeMap<String, Edit>,
+    /// Sorted by path.
+    files: Vec<(String, Edit)>,
     /// What was found.
     pub findings: Vec<Finding>,
 }
@@ -36,7 +36,7 @@ impl<'a> Edits<'a> {
     pub fn new(root: &'a Root) -> Self {
         Self {
             root,
-            files: BTreeMap::new(),
+            files: Vec::new(),
             findings: Vec::new(),
         }
     }
@@ -52,13 +52,12 @@ impl<'a> Edits<'a> {
     /// # Errors
     /// When it cannot be read.
     pub fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
-        let contents = self
-            .root
-            .canonical(path)
-            .and_then(|path| match self.files.get(&path) {
-                Some(edit) => Ok(edit.contents.clone()),
+        let contents = self.root.canonical(path).and_then(|path| {
+            match self.files.iter().find(|(have, _)| *have == path) {
+                Some((_, edit)) => Ok(edit.contents.clone()),
                 None => self.root.read(&path),
-            });
+            }
+        });
         match contents {
             Ok(contents) => Ok(Some(contents)),
             Err(error) if is_absent(&error) => Ok(None),
@@ -72,7 +71,7 @@ impl<'a> Edits<'a> {
     /// When it cannot be read.
     pub fn change(&mut self, path: &str, contents: Vec<u8>, insecure: bool, why: &str) -> io::Result<()> {
         let path = self.root.canonical(path)?;
-        if !self.files.contains_key(&path) {
+        if !self.files.iter().any(|(have, _)| *have == path) {
             let edit = Edit {
                 original: Some(self.root.read(&path)?),
                 contents: Vec::new(),
@@ -80,9 +79,9 @@ impl<'a> Edits<'a> {
                 insecure: false,
                 why: Vec::new(),
             };
-            self.files.insert(path.clone(), edit);
+            self.add(path.clone(), edit);
         }
-        if let Some(edit) = self.files.get_mut(&path) {
+        if let Some((_, edit)) = self.files.iter_mut().find(|(have, _)| *have == path) {
             edit.contents = contents;
             edit.insecure |= insecure;
             if !edit.why.iter().any(|old| old == why) {
@@ -114,8 +113,14 @@ impl<'a> Edits<'a> {
             insecure: false,
             why: vec![why.to_owned()],
         };
-        self.files.insert(path.to_owned(), edit);
+        self.files.retain(|(have, _)| have != path);
+        self.add(path.to_owned(), edit);
         Ok(())
+    }
+
+    fn add(&mut self, path: String, edit: Edit) {
+        let at = self.files.partition_point(|(have, _)| *have < path);
+        self.files.insert(at, (path, edit));
     }
 
     /// The changed files, by path. A file that would stay as it is, is none.

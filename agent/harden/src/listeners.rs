@@ -1,6 +1,5 @@
 //! Who listens on a running camera: socket, by its inode to the process, to its program (proc(5)).
 
-use std::collections::BTreeMap;
 use std::io;
 
 use crate::edits::Edits;
@@ -62,37 +61,42 @@ impl Process {
 /// # Errors
 /// When `/proc` cannot be read.
 pub fn read(root: &Root) -> io::Result<Vec<Listener>> {
-    let mut sockets = BTreeMap::new();
+    let mut listeners: Vec<(u64, Listener)> = Vec::new();
     for (table, required) in [("/proc/net/tcp", true), ("/proc/net/tcp6", false)] {
         match proc_text(root, table) {
-            Ok(text) => sockets.extend(text.lines().skip(1).filter_map(socket)),
+            Ok(text) => text
+                .lines()
+                .skip(1)
+                .filter_map(socket)
+                .for_each(|socket| add_socket(socket, &mut listeners)),
             // A kernel without IPv6.
             Err(_) if !required => {}
             Err(error) => return Err(error),
         }
     }
-    let mut listeners: BTreeMap<u64, Listener> = sockets
-        .into_iter()
-        .map(|(inode, (port, loopback))| {
-            let processes = Vec::new();
-            (
-                inode,
-                Listener {
-                    port,
-                    loopback,
-                    processes,
-                },
-            )
-        })
-        .collect();
     for entry in root.list("/proc")?.iter().take(MAX_PROCESSES) {
         if let Ok(pid) = entry.name.parse() {
             add_process(root, pid, &mut listeners);
         }
     }
-    let mut listeners: Vec<Listener> = listeners.into_values().collect();
-    listeners.sort_by_key(|listener| (listener.port, listener.loopback));
-    Ok(listeners)
+    Ok(listeners.into_iter().map(|(_, listener)| listener).collect())
+}
+
+/// Sorted by port.
+fn add_socket((inode, (port, loopback)): (u64, (u16, bool)), listeners: &mut Vec<(u64, Listener)>) {
+    let at = listeners.partition_point(|(_, have)| (have.port, have.loopback) < (port, loopback));
+    let processes = Vec::new();
+    listeners.insert(
+        at,
+        (
+            inode,
+            Listener {
+                port,
+                loopback,
+                processes,
+            },
+        ),
+    );
 }
 
 /// Files of `/proc` are of size 0 and end when they end.
@@ -129,7 +133,7 @@ fn socket(line: &str) -> Option<(u64, (u16, bool))> {
     ))
 }
 
-fn add_process(root: &Root, pid: u32, listeners: &mut BTreeMap<u64, Listener>) {
+fn add_process(root: &Root, pid: u32, listeners: &mut [(u64, Listener)]) {
     let folder = format!("/proc/{pid}");
     // Processes end while they are looked at.
     let Ok(descriptors) = root.list(&format!("{folder}/fd")) else {
@@ -142,16 +146,14 @@ fn add_process(root: &Root, pid: u32, listeners: &mut BTreeMap<u64, Listener>) {
     let inodes: Vec<u64> = links
         .iter()
         .filter_map(|link| link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
-        .filter(|inode| listeners.contains_key(inode))
+        .filter(|inode| listeners.iter().any(|(have, _)| have == inode))
         .collect();
     if inodes.is_empty() {
         return;
     }
-    let rtsp = inodes.iter().any(|inode| {
-        listeners
-            .get(inode)
-            .is_some_and(|have| RTSP_PORTS.contains(&have.port))
-    });
+    let rtsp = listeners
+        .iter()
+        .any(|(inode, have)| inodes.contains(inode) && RTSP_PORTS.contains(&have.port));
     let vital = if rtsp {
         Some("it serves RTSP")
     } else if links.iter().any(|link| link.starts_with("/dev/video")) {
@@ -173,7 +175,7 @@ fn add_process(root: &Root, pid: u32, listeners: &mut BTreeMap<u64, Listener>) {
         vital,
     };
     for inode in inodes {
-        if let Some(listener) = listeners.get_mut(&inode)
+        if let Some((_, listener)) = listeners.iter_mut().find(|(have, _)| *have == inode)
             && !listener.processes.contains(&process)
         {
             listener.processes.push(process.clone());

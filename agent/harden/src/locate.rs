@@ -88,10 +88,10 @@ pub fn hashes(text: &[u8]) -> Vec<Range<usize>> {
         let rest = text.get(at..).unwrap_or_default();
         let length = rest.iter().take_while(|byte| salt(byte)).count();
         if length == 13 && rest.get(13) == Some(&b':') {
-            found.push(at..at + 13);
+            let place = found.partition_point(|have| have.start < at);
+            found.insert(place, at..at + 13);
         }
     }
-    found.sort_by_key(|range| range.start);
     found
 }
 

@@ -3,8 +3,6 @@
 //! It is no shell: it expands only variables that the script sets to a fixed text. What it cannot follow it reports as
 //! seen rather than as understood.
 
-use std::collections::BTreeMap;
-
 /// The most commands of one script.
 const MAX_COMMANDS: usize = 20_000;
 /// Words after which a command starts.
@@ -40,7 +38,8 @@ struct Scanner<'a> {
     parentheses: u32,
     words: Vec<Word>,
     heredocs: Vec<Vec<u8>>,
-    variables: BTreeMap<String, String>,
+    /// The last value of a name counts.
+    variables: Vec<(String, String)>,
     commands: Vec<Command>,
 }
 
@@ -60,7 +59,7 @@ impl<'a> Scanner<'a> {
             parentheses: 0,
             words: Vec::new(),
             heredocs: Vec::new(),
-            variables: BTreeMap::new(),
+            variables: Vec::new(),
             commands: Vec::new(),
         }
     }
@@ -279,7 +278,7 @@ impl<'a> Scanner<'a> {
         if assignments == words.len() {
             for word in &words {
                 if let Some((name, value)) = assignment(&word.value) {
-                    self.variables.insert(name.to_owned(), value.to_owned());
+                    self.variables.push((name.to_owned(), value.to_owned()));
                 }
             }
             return;
@@ -304,8 +303,9 @@ impl<'a> Scanner<'a> {
             let braced = name.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
             braced.unwrap_or(name)
         });
-        match name.and_then(|name| self.variables.get(name)) {
-            Some(value) => value.split_ascii_whitespace().map(str::to_owned).collect(),
+        let known = name.and_then(|name| self.variables.iter().rev().find(|(known, _)| known == name));
+        match known {
+            Some((_, value)) => value.split_ascii_whitespace().map(str::to_owned).collect(),
             None => vec![word.to_owned()],
         }
     }

@@ -239,7 +239,7 @@ impl Root {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let folder = openat(&place.parent, place.name.as_str(), flags, Mode::empty())?;
         let copy = folder.try_clone()?;
-        let mut entries = Vec::new();
+        let mut entries: Vec<Entry> = Vec::new();
         for entry in Dir::from_fd(folder)?.iter().take(MAX_ENTRIES) {
             let entry = entry?;
             let Ok(name) = entry.file_name().to_str() else {
@@ -256,12 +256,13 @@ impl Root {
                 // Some flash file systems do not say.
                 None => kind_of(&copy, name),
             };
-            entries.push(Entry {
+            let entry = Entry {
                 name: name.to_owned(),
                 kind,
-            });
+            };
+            let at = entries.partition_point(|have| *have < entry);
+            entries.insert(at, entry);
         }
-        entries.sort();
         Ok(entries)
     }
 
