@@ -24,12 +24,6 @@ pub const TARGETS: &[Target] = &[
     ("rtsp_session", crate::fuzz_rtsp::rtsp_session),
     ("rtsp_sdp", crate::fuzz_rtsp::rtsp_sdp),
     ("rtsp_auth", crate::fuzz_rtsp::rtsp_auth),
-    ("config", crate::fuzz_programs::config),
-    ("dns", crate::fuzz_programs::dns),
-    ("monitor_message", crate::fuzz_programs::monitor_message),
-    ("gateway_rtsp", crate::fuzz_programs::gateway_rtsp),
-    ("gateway_upgrade", crate::fuzz_programs::gateway_upgrade),
-    ("gateway_ws", crate::fuzz_programs::gateway_ws),
 ];
 
 const MAX_LIST: usize = 2000;

@@ -1,5 +1,6 @@
 //! Fuzz targets of what the agent and the gateway read besides the protocol cores: configuration, names, messages to
-//! the monitor that stays root, and what strangers send to the gateway. See [`crate::fuzz`].
+//! the monitor that stays root, and what strangers send to the gateway. Apart from `fuzz.rs`, so that the test tools
+//! need not be built with both programs in them.
 
 use bytes::Bytes;
 use lenscap::config;
@@ -10,6 +11,19 @@ use lenscap_gateway::rtsp::splitter::{MAX_HEAD_BYTES, Piece, Splitter};
 use lenscap_gateway::uplink::upgrade::{Refusal, handle_head};
 use lenscap_gateway::ws;
 use std::time::Duration;
+
+/// A target's name, which is its folder in the corpus, and its function.
+pub type ProgramTarget = (&'static str, fn(&[u8]));
+
+/// Every target here.
+pub const PROGRAM_TARGETS: &[ProgramTarget] = &[
+    ("config", config),
+    ("dns", dns),
+    ("monitor_message", monitor_message),
+    ("gateway_rtsp", gateway_rtsp),
+    ("gateway_upgrade", gateway_upgrade),
+    ("gateway_ws", gateway_ws),
+];
 
 /// Options whose files would be opened: not of the fuzzer's choice.
 const OPENS_FILES: &[&str] = &["file", "cert", "key"];

@@ -7,7 +7,6 @@ pub mod annexb;
 pub mod depacketize;
 pub mod digest;
 pub mod fuzz;
-pub mod fuzz_programs;
 pub mod fuzz_rtsp;
 pub mod harness;
 pub mod netns;

@@ -2,6 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+// Public for the fuzz programs, which share the file.
+#[allow(unreachable_pub)]
+#[path = "../src/fuzz_programs.rs"]
+mod fuzz_programs;
+
+use fuzz_programs::PROGRAM_TARGETS;
 use lenscap_tests::fuzz::TARGETS;
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +35,7 @@ fn damage(seed: &[u8], body: fn(&[u8])) {
 
 #[test]
 fn every_seed_is_survived() {
-    for (name, body) in TARGETS {
+    for (name, body) in TARGETS.iter().chain(PROGRAM_TARGETS) {
         let folder = fuzz_dir("corpus").join(name);
         let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         let mut seeds = 0;
@@ -53,7 +59,7 @@ fn every_seed_is_survived() {
 fn every_target_has_its_program_and_every_folder_its_target() {
     let manifest = fs::read_to_string(fuzz_dir("Cargo.toml")).unwrap();
     let mut names = BTreeSet::new();
-    for (name, _) in TARGETS {
+    for (name, _) in TARGETS.iter().chain(PROGRAM_TARGETS) {
         assert!(
             manifest.contains(&format!("name = \"{name}\"")),
             "{name} is not in tests/fuzz/Cargo.toml"
