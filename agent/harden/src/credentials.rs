@@ -85,6 +85,10 @@ pub fn plan(inputs: Inputs<'_>, edits: &mut Edits<'_>) -> io::Result<Secrets> {
     if context.secrets.media.is_some() {
         write_password_file(&mut context)?;
     }
+    if !context.survey.complete {
+        let text = "some files could not be looked at";
+        context.find(Status::Unknown, None, text);
+    }
     if !context.hashes.is_empty() {
         let text = format!("new login passwords are hashed with {scheme}: {why}");
         context

@@ -445,6 +445,25 @@ fn what_is_not_confirmed_comes_back_and_nothing_else() {
     );
 }
 
+#[test]
+fn what_could_not_be_seen_is_unknown() {
+    let mut camera = Camera::new("openmiko");
+    camera.harden().result.unwrap();
+    // Deeper than a walk goes.
+    let deep = camera.dir.path().join("a/".repeat(20));
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(deep.join("shadow"), "root::0:0:0:::\n").unwrap();
+    let run = camera.harden();
+    for measure in [
+        crate::report::Measure::Telnet,
+        crate::report::Measure::Credentials,
+    ] {
+        let statuses = run.findings.iter().filter(|finding| finding.measure == measure);
+        let statuses: Vec<Status> = statuses.map(|finding| finding.status).collect();
+        assert_eq!(statuses, [Status::Unknown]);
+    }
+}
+
 /// Without folders: an empty one may stay.
 fn files(all: &Snapshot) -> Snapshot {
     let mut all = all.clone();
