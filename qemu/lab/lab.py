@@ -87,6 +87,12 @@ class Lab:
             raise Failed("the scenario `install` has not left an installed camera")
         return self.new_machine(self.installed, append, pcap)
 
+    def running(self) -> Machine:
+        """The machine of the scenario before, or an installed one that is switched on now."""
+        if self.machine is None or not self.machine.is_on():
+            self.installed_machine().boot()
+        return self.machine
+
     def keep_installed(self) -> None:
         """Switches the machine off orderly and keeps its disk for other scenarios."""
         self.machine.power_off()

@@ -55,7 +55,7 @@ def boot(lab: Lab) -> None:
 
 def stop(lab: Lab) -> None:
     """A stop ends the sessions and every process, and leaves nothing open."""
-    machine = lab.machine
+    machine = lab.running()
     lab.gateway.wait_online()
     report = lab.folder / "stop.json"
     plays = int(machine.run("grep -c PLAY /tmp/simcam.events").output or 0)
@@ -79,7 +79,7 @@ def stop(lab: Lab) -> None:
 
 def upgrade(lab: Lab) -> None:
     """An upgrade keeps the changed configuration and runs the new program; the old process is gone."""
-    machine = lab.machine
+    machine = lab.running()
     old = lab.processes(machine)
     lab.check(bool(old), "the agent does not run")
     config = machine.check(f"sha256sum {CONFIG}")
@@ -99,7 +99,7 @@ def upgrade(lab: Lab) -> None:
 
 def remove(lab: Lab) -> None:
     """Removal leaves nothing but the configuration."""
-    machine = lab.machine
+    machine = lab.running()
     if machine.run("[ -d /tmp/package ]").status != 0:
         machine.fetch_payload("/tmp/package")
     machine.check("sh /tmp/package/second/install.sh --uninstall", 60)

@@ -24,7 +24,7 @@ def _new_uplink(lab: Lab, before: str) -> float:
 
 def kill_agent(lab: Lab) -> None:
     """SIGKILL to the agent: the monitor lives on and starts another."""
-    machine = lab.machine
+    machine = lab.running()
     lab.gateway.wait_online()
     monitor, agent = _roles(lab)
     status = machine.check(f"cat /proc/{agent}/status")
@@ -43,7 +43,7 @@ def kill_agent(lab: Lab) -> None:
 
 def kill_monitor(lab: Lab) -> None:
     """SIGKILL to the monitor: the agent ends with it, and init starts both again."""
-    machine = lab.machine
+    machine = lab.running()
     lab.gateway.wait_online()
     monitor, agent = _roles(lab)
     before = lab.gateway.camera().get("since")

@@ -102,7 +102,7 @@ def _memory(lab: Lab) -> tuple[dict[int, tuple[int, int]], int]:
 
 def memory(lab: Lab) -> None:
     """RSS at rest and with two profiles watched."""
-    machine = lab.machine
+    machine = lab.running()
     lab.gateway.wait_online()
     idle, idle_shared = _memory(lab)
     lab.check(bool(idle), "the agent does not run")
@@ -129,7 +129,7 @@ def memory(lab: Lab) -> None:
 
 def idle(lab: Lab) -> None:
     """Voluntary context switches of a minute with nobody watching."""
-    machine = lab.machine
+    machine = lab.running()
     lab.gateway.wait_online()
 
     def switches() -> int:
