@@ -1,4 +1,4 @@
-"""The two processes keep each other: the monitor brings the agent back, init brings both back."""
+"""The two processes keep each other: the monitor brings the agent back, the service brings both back."""
 
 from lab.gateway import GatewayError
 from lab.lab import SERVICE, Lab
@@ -42,7 +42,7 @@ def kill_agent(lab: Lab) -> None:
 
 
 def kill_monitor(lab: Lab) -> None:
-    """SIGKILL to the monitor: the agent ends with it, and init starts both again."""
+    """SIGKILL to the monitor: the agent ends with it, and the service starts both again."""
     machine = lab.running()
     lab.gateway.wait_online()
     monitor, agent = _roles(lab)
@@ -58,4 +58,4 @@ def kill_monitor(lab: Lab) -> None:
         raise
     again, other = _roles(lab)
     lab.check(not {again, other} & {monitor, agent}, f"now {again} and {other}")
-    lab.say(f"init started both again, uplink after {seconds:.1f} s")
+    lab.say(f"both were started again without a hand, uplink after {seconds:.1f} s")
