@@ -81,13 +81,15 @@ build() {
 	target_facts "$target" || exit 2
 	export LENSCAP_ZIG_TARGET="$zig_target" LENSCAP_ZIG_CPU="$zig_cpu"
 	if [ "${LENSCAP_STD:-}" != build ] && rustup_has "$target"; then
-		cargo=cargo build_std=
+		cargo=cargo build_std='' panic_flags=''
 		std_path="$(rustc --print sysroot)/lib/rustlib/src/rust"
 	else
 		install_rust_sources "$target"
 		cargo=/usr/bin/cargo
 		build_std="-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size"
 		std_path=$std_source
+		# A panic is a trap without its message: 83 kB of flash. Debug builds and other machines have the message.
+		panic_flags="-Zunstable-options -Cpanic=immediate-abort"
 		export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1
 		unset RUSTUP_TOOLCHAIN
 	fi
@@ -99,7 +101,7 @@ build() {
 	unset RUSTFLAGS
 	# Nothing unwinds: a panic ends the process. Tables for it would be 17 kB of flash.
 	export "CARGO_TARGET_${upper}_LINKER=$here/zigcc" "CC_$lower=$here/zigcc" "AR_$lower=$here/zigar"
-	export "CARGO_TARGET_${upper}_RUSTFLAGS=-Clink-self-contained=no -Ctarget-feature=+crt-static -Crelocation-model=static -Cforce-unwind-tables=no $remap"
+	export "CARGO_TARGET_${upper}_RUSTFLAGS=-Clink-self-contained=no -Ctarget-feature=+crt-static -Crelocation-model=static -Cforce-unwind-tables=no $panic_flags $remap"
 	export "CFLAGS_$lower=-ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$root=/lenscap -g0 -fno-unwind-tables -fno-asynchronous-unwind-tables"
 	# 64-bit time_t: else the clock panics from 2038-01-19 on 32-bit machines. std's timed waits then return too
 	# early; clippy.toml bans them.
