@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-local demo-qemu test soak bench agent packages qemu-build qemu-test fmt lint deny clean
+.PHONY: help demo demo-local demo-qemu test soak bench bench-arm agent packages qemu-build qemu-test fmt lint deny clean
 
 CARGO := $(shell command -v cargo 2>/dev/null || echo $(HOME)/.cargo/bin/cargo)
 INSTALL := tests/install-deps.sh
@@ -34,6 +34,10 @@ soak: ## the viewers again, 60 seconds each
 bench: ## Lenscap beside stunnel, OpenSSH, Dropbear and OpenVPN; a table and out/bench/bench.json (root)
 	@$(INSTALL) bench
 	@tests/bench.sh
+
+bench-arm: ## instructions per byte on ARMv7, beside stunnel, Dropbear and OpenVPN, in an emulated camera; out/bench/arm.json
+	@$(INSTALL) qemu
+	@qemu/bench.sh
 
 agent: ## the agent for a camera's CPU, into dist/ (TARGET=rust-target, all for every one)
 	@packaging/toolchain/build.sh $(TARGET)

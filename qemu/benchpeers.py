@@ -13,8 +13,7 @@ BULK_WINDOW_KIB = 128
 CAMERA = "simcam --listen 0.0.0.0:{port} --http-listen 127.0.0.1:0 --synthetic --path /stream --bitrate 4M"
 # In bulk every picture can be decoded alone, so that a drop would cost no more than itself.
 BULK = CAMERA.format(port=BULK_PORT) + f" --gop 1 --bulk --bulk-listen 0.0.0.0:{CREDIT_PORT} --bulk-window {BULK_WINDOW_KIB}"
-# 25 pictures a second would always meet the kernel's 250 ticks at the same place, by which it tells user from system time.
-PACED = CAMERA.format(port=PACED_PORT) + " --gop 48 --fps 24"
+PACED = CAMERA.format(port=PACED_PORT) + " --gop 50"
 
 
 class CipherError(Exception):

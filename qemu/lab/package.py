@@ -65,9 +65,14 @@ def write_payload(path: Path, package: Package) -> None:
 
 
 def oldkernel() -> Path:
-    """The program that hides newer system calls, built for ARMv6, which all variants run."""
-    source = paths.GUEST / "oldkernel.c"
-    program = paths.CACHE / "oldkernel"
+    """The program that hides newer system calls."""
+    return guest_tool("oldkernel")
+
+
+def guest_tool(name: str) -> Path:
+    """A small C program of qemu/guest, built for ARMv6, which all variants run."""
+    source = paths.GUEST / f"{name}.c"
+    program = paths.CACHE / name
     if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
         return program
     toolchain = paths.ROOT / "packaging/toolchain"
@@ -81,6 +86,6 @@ def oldkernel() -> Path:
     done = subprocess.run([toolchain / "zigcc", "-static", "-Os", "-s", "-Wall", "-Wextra", "-Werror", "-o", scratch, source],
                           env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise PackageError(f"oldkernel.c: {done.stderr[-600:]}")
+        raise PackageError(f"{name}.c: {done.stderr[-600:]}")
     scratch.rename(program)
     return program
