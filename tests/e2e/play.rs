@@ -7,6 +7,8 @@ use crate::support::play_seconds;
 
 /// Of the pictures and the sound that the time allows, the share a viewer must show: it loses some while it starts.
 const SHARE: f64 = 0.9;
+/// The same of pictures that are encoded live: a busy machine makes fewer. That none is lost is seen by the gaps.
+const LIVE_SHARE: f64 = 0.6;
 
 #[derive(Clone, Copy)]
 enum Source {
@@ -30,8 +32,12 @@ fn codec_of(source: Source) -> Codec {
 }
 
 #[track_caller]
-fn assert_pictures(seen: u64, seconds: u64) {
-    let enough = (media::FPS * seconds) as f64 * SHARE;
+fn assert_pictures(seen: u64, seconds: u64, source: Source) {
+    let share = match source {
+        Source::Gstreamer(_) => LIVE_SHARE,
+        Source::Simcam(_) => SHARE,
+    };
+    let enough = (media::FPS * seconds) as f64 * share;
     println!("{seen} pictures in {seconds} s");
     assert!(
         seen as f64 >= enough,
@@ -58,7 +64,7 @@ fn ffmpeg(test: &str, source: Source) {
     let stand = stand(test, source);
     let seconds = play_seconds();
     let played = players::ffmpeg(&stand.dir, &stand.url(), seconds);
-    assert_pictures(played.video, seconds);
+    assert_pictures(played.video, seconds, source);
     assert_eq!(played.complaints, "", "ffmpeg saw an error");
     stand.camera.wait_teardowns(1);
 }
@@ -67,7 +73,7 @@ fn ffprobe(test: &str, source: Source) {
     let stand = stand(test, source);
     let seconds = play_seconds();
     let played = players::ffprobe(&stand.dir, &stand.url(), seconds);
-    assert_pictures(played.video, seconds);
+    assert_pictures(played.video, seconds, source);
     let codec = if codec_of(source) == Codec::H264 {
         "h264"
     } else {
@@ -83,7 +89,7 @@ fn gstreamer(test: &str, source: Source) {
     let stand = stand(test, source);
     let seconds = play_seconds();
     let played = players::gstreamer(&stand.dir, &stand.url(), seconds);
-    assert_pictures(played.video, seconds);
+    assert_pictures(played.video, seconds, source);
     assert_sound(played.audio, seconds, source);
     assert_eq!(played.complaints, "");
     assert_eq!(played.gaps, 0, "RTP sequence gaps: {played:?}");
@@ -94,7 +100,7 @@ fn retina(test: &str, source: Source) {
     let stand = stand(test, source);
     let seconds = play_seconds();
     let played = players::retina(&stand.dir, &stand.plain_url(), VIEWER, seconds);
-    assert_pictures(played.video, seconds);
+    assert_pictures(played.video, seconds, source);
     assert_sound(played.audio, seconds, source);
     assert_eq!(played.gaps, 0, "RTP sequence gaps: {played:?}");
     stand.camera.wait_teardowns(1);
@@ -105,7 +111,7 @@ fn rtp_sink(test: &str, source: Source) {
     let stand = stand(test, source);
     let seconds = play_seconds();
     let played = players::rtp_sink(&stand.dir, &stand.plain_url(), VIEWER, seconds);
-    assert_pictures(played.video, seconds);
+    assert_pictures(played.video, seconds, source);
     assert_sound(played.audio, seconds, source);
     assert_eq!(played.gaps, 0, "RTP sequence gaps: {played:?}");
     assert_eq!(played.torn, 0, "torn access units: {played:?}");
