@@ -38,6 +38,8 @@ pub(crate) struct Queue {
     side_bytes: usize,
     message_bytes: usize,
     next_unit: u32,
+    /// The time of the last push, and the same in milliseconds: old CPUs divide slowly, and many packets come at once.
+    stamp: (Now, u32),
     /// Most bytes held since memory was last given back.
     peak: usize,
     shrunk_at: Now,
@@ -82,10 +84,13 @@ impl Queue {
             Kind::Side => self.side_bytes += len,
             Kind::Video(_) => {}
         }
+        if self.stamp.0 != now {
+            self.stamp = (now, millis(now));
+        }
         // A message is at most a head and a body, a frame 64 KiB: far below 4 GiB.
         self.records.push_back(Record {
             len: len as u32,
-            at_ms: millis(now),
+            at_ms: self.stamp.1,
             kind,
         });
         self.peak = self.peak.max(self.bytes.len());
