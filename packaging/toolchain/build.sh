@@ -73,11 +73,16 @@ rustup_has() {
 link() {
 	# shellcheck disable=SC2086 # words on purpose
 	(cd "$root" && CARGO_PROFILE_RELEASE_STRIP=$1 "$cargo" build --locked --release -p "$2" --bin "$3" \
-		--target "$target" $build_std --target-dir "$root/target/cross")
+		--target "$target" $build_std $profile --target-dir "$root/target/cross")
 }
 
 build() {
 	target=$1
+	profile=
+	case $target in
+	# ring's ciphers are plain code here, where size would cost speed all day.
+	mips*) profile="--config profile.release.package.ring.opt-level=3" ;;
+	esac
 	target_facts "$target" || exit 2
 	export LENSCAP_ZIG_TARGET="$zig_target" LENSCAP_ZIG_CPU="$zig_cpu"
 	if [ "${LENSCAP_STD:-}" != build ] && rustup_has "$target"; then
@@ -89,7 +94,7 @@ build() {
 		build_std="-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size"
 		std_path=$std_source
 		# A panic is a trap without its message: 83 kB of flash. Debug builds and other machines have the message.
-		panic_flags="-Zunstable-options -Cpanic=immediate-abort"
+		panic_flags="-Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none"
 		export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1
 		unset RUSTUP_TOOLCHAIN
 	fi
