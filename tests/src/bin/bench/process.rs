@@ -219,22 +219,28 @@ pub(crate) fn cpu_ns(programs: &[Process]) -> Result<u64> {
     Ok(total)
 }
 
-/// The sum of the largest resident sets of these programs' processes, KiB.
+/// The largest resident sets of these programs' processes together, KiB. Processes of one program map the same pages of
+/// its file: those count once, and of every process but the largest only what is its own (`RssAnon`).
 pub(crate) fn peak_rss_kib(programs: &[Process]) -> Result<u64> {
-    let mut total = 0;
+    let mut by_program: BTreeMap<PathBuf, Vec<(u64, u64)>> = BTreeMap::new();
     for pid in pids(programs) {
+        let program = fs::read_link(format!("/proc/{pid}/exe"))?;
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let value = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .context("no VmHWM")?;
-        total += value
-            .split_whitespace()
-            .next()
-            .context("empty VmHWM")?
-            .parse::<u64>()?;
+        let sizes = (status_kib(&status, "VmHWM:")?, status_kib(&status, "RssAnon:")?);
+        by_program.entry(program).or_default().push(sizes);
     }
-    Ok(total)
+    let of_program = |mut sizes: Vec<(u64, u64)>| {
+        sizes.sort_unstable();
+        let largest = sizes.pop().map_or(0, |(peak, _)| peak);
+        largest + sizes.iter().map(|(_, own)| own).sum::<u64>()
+    };
+    Ok(by_program.into_values().map(of_program).sum())
+}
+
+fn status_kib(status: &str, name: &str) -> Result<u64> {
+    let value = status.lines().find_map(|line| line.strip_prefix(name));
+    let number = value.and_then(|value| value.split_whitespace().next());
+    Ok(number.with_context(|| format!("no {name}"))?.parse()?)
 }
 
 fn pids(programs: &[Process]) -> Vec<u32> {
