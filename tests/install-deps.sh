@@ -31,6 +31,7 @@ gstreamer1.0-plugins-good        rtspsrc and RTP payloaders
 gstreamer1.0-plugins-bad         H.265 parser, AAC encoder
 gstreamer1.0-plugins-ugly        x264 encoder
 gstreamer1.0-libav               decoders
+gstreamer1.0-x                   the running clock in the test picture
 '
 packages_test='
 iproute2                         network namespaces and a throttled link
