@@ -7,6 +7,7 @@
 mod camera;
 mod closing;
 mod connect;
+mod flight;
 mod net;
 mod pace;
 mod relay;

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::flight::{Flight, Look};
 use super::tls_io::NOTSENT_LOWAT_BYTES;
 
 /// Pulled at one time on a link that just refused bytes: one TLS record.
@@ -31,6 +32,7 @@ pub(super) struct Pace {
     max_pull: usize,
     window_start: Duration,
     window_bytes: u64,
+    flight: Flight,
     state: State,
 }
 
@@ -42,6 +44,8 @@ enum State {
     BlockedBySocket,
     /// As above, on a kernel that sends no such event.
     BlockedUntil(Duration),
+    /// Enough is on its way: look again then.
+    BlockedByFlight(Duration),
 }
 
 /// What to do after bytes were written.
@@ -63,17 +67,29 @@ impl Pace {
             max_pull: CALM_PULL_BYTES,
             window_start: Duration::ZERO,
             window_bytes: 0,
+            flight: Flight::default(),
             state: State::Open,
         }
     }
 
-    /// The bytes to pull now, if any.
-    pub(super) fn poll_pull(&mut self, now: Duration, writable: bool) -> Option<usize> {
+    /// The bytes to pull now, if any. `look` asks the kernel what is on its way.
+    pub(super) fn poll_pull(
+        &mut self,
+        now: Duration,
+        writable: bool,
+        look: impl FnOnce() -> Option<Look>,
+    ) -> Option<usize> {
         match self.state {
             State::Open => {}
             State::BlockedBySocket if writable => {}
             State::BlockedUntil(until) if now >= until => {}
-            State::BlockedBySocket | State::BlockedUntil(_) => return None,
+            State::BlockedByFlight(until) if now >= until => {
+                if let Some(wait) = look().and_then(|look| self.flight.handle_look(now, look)) {
+                    self.state = State::BlockedByFlight(now + wait);
+                    return None;
+                }
+            }
+            State::BlockedBySocket | State::BlockedUntil(_) | State::BlockedByFlight(_) => return None,
         }
         self.state = State::Open;
         Some(self.pull)
@@ -85,20 +101,27 @@ impl Pace {
         self.state = State::BlockedBySocket;
     }
 
-    /// The socket took `written` bytes; `unsent` asks how many of them wait in it.
+    /// The socket took `written` bytes; `unsent` asks how many of them wait in it, `look` what is on its way.
     pub(super) fn handle_written(
         &mut self,
         now: Duration,
         written: usize,
         has_lowat: bool,
         unsent: impl FnOnce() -> usize,
+        look: impl FnOnce() -> Option<Look>,
     ) -> Next {
         self.measure(now, written);
+        self.flight.handle_written(written);
         self.since_asked += written;
         if self.since_asked < ASK_EVERY_BYTES {
             return Next::Go;
         }
         self.since_asked = 0;
+        if let Some(wait) = look().and_then(|look| self.flight.handle_look(now, look)) {
+            self.pull = MIN_PULL_BYTES;
+            self.state = State::BlockedByFlight(now + wait);
+            return Next::Wait;
+        }
         let unsent = unsent();
         if unsent == 0 {
             self.pull = (self.pull * 2).min(self.max_pull);
@@ -132,7 +155,7 @@ impl Pace {
 
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
         match self.state {
-            State::BlockedUntil(until) => Some(until),
+            State::BlockedUntil(until) | State::BlockedByFlight(until) => Some(until),
             State::Open | State::BlockedBySocket => None,
         }
     }
@@ -147,14 +170,17 @@ mod tests {
     #[test]
     fn a_fast_link_pulls_more_and_a_slow_one_less() {
         let mut pace = Pace::new();
-        assert_eq!(pace.poll_pull(T0, true), Some(MIN_PULL_BYTES));
+        assert_eq!(pace.poll_pull(T0, true, || None), Some(MIN_PULL_BYTES));
         for _ in 0..3 {
-            assert_eq!(pace.handle_written(T0, 16_384, true, || 0), Next::Go);
+            assert_eq!(pace.handle_written(T0, 16_384, true, || 0, || None), Next::Go);
         }
-        assert_eq!(pace.poll_pull(T0, true), Some(CALM_PULL_BYTES));
-        assert_eq!(pace.handle_written(T0, 32_768, true, || 20_000), Next::Arm);
-        assert_eq!(pace.poll_pull(T0, false), None);
-        assert_eq!(pace.poll_pull(T0, true), Some(MIN_PULL_BYTES));
+        assert_eq!(pace.poll_pull(T0, true, || None), Some(CALM_PULL_BYTES));
+        assert_eq!(
+            pace.handle_written(T0, 32_768, true, || 20_000, || None),
+            Next::Arm
+        );
+        assert_eq!(pace.poll_pull(T0, false, || None), None);
+        assert_eq!(pace.poll_pull(T0, true, || None), Some(MIN_PULL_BYTES));
     }
 
     #[test]
@@ -163,36 +189,67 @@ mod tests {
         let mut now = T0;
         for _ in 0..16 {
             now += Duration::from_millis(10);
-            pace.handle_written(now, 32_768, true, || 0);
+            pace.handle_written(now, 32_768, true, || 0, || None);
         }
-        assert_eq!(pace.poll_pull(now, true), Some(MAX_PULL_BYTES));
+        assert_eq!(pace.poll_pull(now, true, || None), Some(MAX_PULL_BYTES));
         for _ in 0..4 {
             now += Duration::from_millis(60);
-            pace.handle_written(now, 20_000, true, || 0);
+            pace.handle_written(now, 20_000, true, || 0, || None);
         }
-        assert_eq!(pace.poll_pull(now, true), Some(CALM_PULL_BYTES));
+        assert_eq!(pace.poll_pull(now, true, || None), Some(CALM_PULL_BYTES));
     }
 
     #[test]
     fn small_writes_do_not_ask_the_kernel() {
         let mut pace = Pace::new();
-        assert_eq!(pace.handle_written(T0, 1400, true, || unreachable!()), Next::Go);
+        assert_eq!(
+            pace.handle_written(T0, 1400, true, || unreachable!(), || None),
+            Next::Go
+        );
     }
 
     #[test]
     fn an_old_kernel_is_waited_for_by_time() {
         let mut pace = Pace::new();
-        assert_eq!(pace.handle_written(T0, 65_536, false, || 40_000), Next::Wait);
+        assert_eq!(
+            pace.handle_written(T0, 65_536, false, || 40_000, || None),
+            Next::Wait
+        );
         assert_eq!(pace.poll_timeout(), Some(BLIND_WAIT));
-        assert_eq!(pace.poll_pull(T0, true), None);
-        assert_eq!(pace.poll_pull(BLIND_WAIT, true), Some(MIN_PULL_BYTES));
+        assert_eq!(pace.poll_pull(T0, true, || None), None);
+        assert_eq!(pace.poll_pull(BLIND_WAIT, true, || None), Some(MIN_PULL_BYTES));
     }
 
     #[test]
     fn a_refusal_waits_for_the_socket() {
         let mut pace = Pace::new();
         pace.handle_refused();
-        assert_eq!(pace.poll_pull(T0, false), None);
-        assert!(pace.poll_pull(T0, true).is_some());
+        assert_eq!(pace.poll_pull(T0, false, || None), None);
+        assert!(pace.poll_pull(T0, true, || None).is_some());
+    }
+
+    #[test]
+    fn a_queue_in_the_network_is_waited_for_without_the_socket() {
+        let look = |outstanding_bytes, rtt_ms| {
+            move || {
+                Some(Look {
+                    outstanding_bytes,
+                    rtt: Duration::from_millis(rtt_ms),
+                })
+            }
+        };
+        let at = Duration::from_millis;
+        let mut pace = Pace::new();
+        pace.handle_written(T0, 16_384, true, || 0, look(16_384, 1));
+        pace.handle_written(at(10), 16_384, true, || 0, look(32_000, 10));
+        let next = pace.handle_written(at(70), 16_384, true, || 0, look(45_000, 60));
+        assert_eq!(next, Next::Wait);
+        let Some(until) = pace.poll_timeout() else {
+            panic!("it looks again")
+        };
+        assert_eq!(pace.poll_pull(at(70), true, look(45_000, 60)), None);
+        assert_eq!(pace.poll_pull(until, true, look(45_000, 60)), None);
+        let until = pace.poll_timeout().unwrap();
+        assert_eq!(pace.poll_pull(until, true, look(9_000, 60)), Some(MIN_PULL_BYTES));
     }
 }

@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 
+use super::flight::Look;
 use super::net::Sock;
 use crate::sys;
 
@@ -160,6 +161,15 @@ impl TlsIo {
     /// Bytes the kernel holds which it has not put on the wire yet.
     pub(super) fn unsent(&self) -> usize {
         sys::unsent(self.sock.io().as_fd()).unwrap_or(0)
+    }
+
+    /// What is on its way, if the kernel says so.
+    pub(super) fn flight(&self) -> Option<Look> {
+        let (outstanding_bytes, rtt) = sys::tcp_flight(self.sock.io().as_fd()).ok()?;
+        Some(Look {
+            outstanding_bytes,
+            rtt,
+        })
     }
 
     /// The kernel tells when unsent bytes fall below the mark (Linux 3.12 and later).

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
+use std::time::Duration;
 
 use nix::libc;
 
@@ -34,6 +35,39 @@ pub fn unsent(socket: impl AsFd) -> io::Result<usize> {
         return Err(io::Error::last_os_error());
     }
     Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
+/// Bytes that a TCP socket has taken and the peer is not known to have (selectively acknowledged ones count as arrived), and
+/// the smoothed round trip (`TCP_INFO` of tcp(7)).
+///
+/// # Errors
+/// What the kernel says, for example that this is no socket.
+pub fn tcp_flight(socket: impl AsFd) -> io::Result<(usize, Duration)> {
+    /// `struct tcp_info` of `include/uapi/linux/tcp.h` up to `tcpi_rtt`, in words; every kernel has that much.
+    const WORDS: usize = 18;
+    const SND_MSS: usize = 4;
+    const SACKED: usize = 7;
+    const RTT_US: usize = 17;
+    let socket = socket.as_fd();
+    let mut info = [0u32; WORDS];
+    let mut len = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: the descriptor is borrowed for the call; the kernel writes at most `len` bytes, which `info` has.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let arrived = u64::from(info[SACKED]) * u64::from(info[SND_MSS]);
+    let arrived = usize::try_from(arrived).unwrap_or(usize::MAX);
+    let rtt = Duration::from_micros(info[RTT_US].into());
+    Ok((out_queue(socket)?.saturating_sub(arrived), rtt))
 }
 
 /// Limits what a TCP socket takes beyond what it has sent (`TCP_NOTSENT_LOWAT`, Linux 3.12 and later), so that a
@@ -85,6 +119,9 @@ mod tests {
         while client.write(&chunk).is_ok() {}
         assert!(out_queue(&client).unwrap() > 0);
         assert!((1..=out_queue(&client).unwrap()).contains(&unsent(&client).unwrap()));
+        let (outstanding, rtt) = tcp_flight(&client).unwrap();
+        assert_eq!(outstanding, out_queue(&client).unwrap());
+        assert!(rtt > Duration::ZERO && rtt < Duration::from_secs(10), "{rtt:?}");
     }
 
     #[test]
@@ -92,6 +129,7 @@ mod tests {
         let file = std::fs::File::open("/dev/null").unwrap();
         assert!(out_queue(&file).is_err());
         assert!(unsent(&file).is_err());
+        assert!(tcp_flight(&file).is_err());
         assert!(set_notsent_lowat(&file, 1).is_err());
     }
 }

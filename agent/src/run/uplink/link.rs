@@ -414,7 +414,8 @@ impl Link {
                 self.pace.handle_refused();
                 return Ok(false);
             }
-            let Some(pull) = self.pace.poll_pull(now, self.io.is_writable()) else {
+            let (pace, io) = (&mut self.pace, &self.io);
+            let Some(pull) = pace.poll_pull(now, io.is_writable(), || io.flight()) else {
                 return Ok(false);
             };
             let plain = &mut scratch.plain;
@@ -429,7 +430,7 @@ impl Link {
                 return Ok(false);
             }
             let Self { io, pace, .. } = self;
-            match pace.handle_written(now, plain.len(), io.has_lowat(), || io.unsent()) {
+            match pace.handle_written(now, plain.len(), io.has_lowat(), || io.unsent(), || io.flight()) {
                 Next::Go => {}
                 Next::Arm => {
                     self.io.arm_writable()?;
