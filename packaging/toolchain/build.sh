@@ -85,6 +85,14 @@ build() {
 	esac
 	target_facts "$target" || exit 2
 	export LENSCAP_ZIG_TARGET="$zig_target" LENSCAP_ZIG_CPU="$zig_cpu"
+	link_flags=
+	case $target in
+	arm*)
+		mkdir -p "$root/target/cross"
+		"$here/zigcc" -c -Os -g0 -o "$root/target/cross/no-unwind-$target.o" "$here/no-unwind.c"
+		link_flags="-Clink-arg=$root/target/cross/no-unwind-$target.o"
+		;;
+	esac
 	if [ "${LENSCAP_STD:-}" != build ] && rustup_has "$target"; then
 		cargo=cargo build_std='' panic_flags=''
 		std_path="$(rustc --print sysroot)/lib/rustlib/src/rust"
@@ -94,7 +102,7 @@ build() {
 		build_std="-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size"
 		std_path=$std_source
 		# A panic is a trap without its message: 83 kB of flash. Debug builds and other machines have the message.
-		panic_flags="-Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none"
+		panic_flags="-Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none -Zfmt-debug=shallow"
 		export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1
 		unset RUSTUP_TOOLCHAIN
 	fi
@@ -106,7 +114,7 @@ build() {
 	unset RUSTFLAGS
 	# Nothing unwinds: a panic ends the process. Tables for it would be 17 kB of flash.
 	export "CARGO_TARGET_${upper}_LINKER=$here/zigcc" "CC_$lower=$here/zigcc" "AR_$lower=$here/zigar"
-	export "CARGO_TARGET_${upper}_RUSTFLAGS=-Clink-self-contained=no -Ctarget-feature=+crt-static$rust_features -Crelocation-model=static -Cforce-unwind-tables=no $panic_flags $remap"
+	export "CARGO_TARGET_${upper}_RUSTFLAGS=-Clink-self-contained=no -Ctarget-feature=+crt-static$rust_features -Crelocation-model=static -Cforce-unwind-tables=no $link_flags $panic_flags $remap"
 	export "CFLAGS_$lower=-ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$root=/lenscap -g0 -fno-unwind-tables -fno-asynchronous-unwind-tables"
 	# 64-bit time_t: else the clock panics from 2038-01-19 on 32-bit machines. std's timed waits then return too
 	# early; clippy.toml bans them.

@@ -14,7 +14,6 @@ use base64ct::{Base64, Encoding as _};
 use ring::digest::{SHA256, digest};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
-use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::ParsedCertificate;
@@ -22,6 +21,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::config::{AgentConfig, CertificateFiles};
 use crate::sys;
+use crate::tls::cipher;
 
 /// The self-made identity's file in the state folder.
 pub const FILE_NAME: &str = "identity.pem";
@@ -170,10 +170,13 @@ fn assemble(
     key: PrivateKeyDer<'static>,
     source: Source,
 ) -> Result<Identity, String> {
-    CertifiedKey::from_der(chain.clone(), key.clone_key(), &default_provider()).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => "the key does not belong to the certificate".to_owned(),
-        rustls::Error::InvalidCertificate(_) => "the certificate cannot be read".to_owned(),
-        _ => "the key cannot be used; it must be ECDSA P-256 or P-384, Ed25519, or RSA of 2048 bits or more".to_owned(),
+    CertifiedKey::from_der(chain.clone(), key.clone_key(), &cipher::chacha20_and_aes()).map_err(|error| {
+        match error {
+            rustls::Error::InconsistentKeys(_) => "the key does not belong to the certificate".to_owned(),
+            rustls::Error::InvalidCertificate(_) => "the certificate cannot be read".to_owned(),
+            _ => "the key cannot be used; it must be ECDSA P-256 or P-384, or RSA of 2048 bits or more"
+                .to_owned(),
+        }
     })?;
     let first = chain.first().ok_or("no certificate")?;
     let parsed = ParsedCertificate::try_from(first).map_err(|_| "the certificate cannot be read")?;

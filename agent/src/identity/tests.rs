@@ -149,7 +149,7 @@ fn a_tls_server_accepts_it_as_a_client_certificate() {
         .unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(identity.cert_chain[0].clone()).unwrap();
-    let provider = Arc::new(default_provider());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .build()
         .unwrap();

@@ -1,9 +1,18 @@
-//! Which cipher suites are offered. Servers mostly choose by their own taste, and without AES instructions AES takes
+//! Which cryptography is offered. Servers mostly choose by their own taste, and without AES instructions AES takes
 //! a camera several times the work of ChaCha20-Poly1305: such a camera offers the latter alone at first.
+//!
+//! Ed25519 is left out, as no public CA issues it and its code is 13 kB of compressed flash; so is key exchange over P-384,
+//! since every server has P-256 (RFC 8446, section 9.1).
 
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::ring::{cipher_suite::*, default_provider};
-use rustls::{AlertDescription, Error, SupportedCipherSuite};
+use std::sync::Arc;
+
+use rustls::crypto::ring::sign::{RsaSigningKey, any_ecdsa_type};
+use rustls::crypto::ring::{cipher_suite::*, default_provider, kx_group};
+use rustls::crypto::{CryptoProvider, KeyProvider, SupportedKxGroup, WebPkiSupportedAlgorithms};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::SigningKey;
+use rustls::{AlertDescription, Error, SignatureScheme, SupportedCipherSuite};
+use webpki::ring as algorithms;
 
 const CHACHA20: [SupportedCipherSuite; 3] = [
     TLS13_CHACHA20_POLY1305_SHA256,
@@ -20,19 +29,91 @@ const AES: [SupportedCipherSuite; 6] = [
     TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
 ];
 
+const KEY_EXCHANGES: [&dyn SupportedKxGroup; 2] = [kx_group::X25519, kx_group::SECP256R1];
+
+/// What a gateway may prove its key with. The curve goes with the hash in TLS 1.3 alone (RFC 8446, section 4.2.3).
+pub(super) static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
+    all: &[
+        algorithms::ECDSA_P256_SHA256,
+        algorithms::ECDSA_P256_SHA384,
+        algorithms::ECDSA_P384_SHA256,
+        algorithms::ECDSA_P384_SHA384,
+        algorithms::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
+        algorithms::RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
+        algorithms::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
+        algorithms::RSA_PKCS1_2048_8192_SHA256,
+        algorithms::RSA_PKCS1_2048_8192_SHA384,
+        algorithms::RSA_PKCS1_2048_8192_SHA512,
+        algorithms::RSA_PKCS1_2048_8192_SHA256_ABSENT_PARAMS,
+        algorithms::RSA_PKCS1_2048_8192_SHA384_ABSENT_PARAMS,
+        algorithms::RSA_PKCS1_2048_8192_SHA512_ABSENT_PARAMS,
+    ],
+    mapping: &[
+        (
+            SignatureScheme::ECDSA_NISTP256_SHA256,
+            &[algorithms::ECDSA_P256_SHA256, algorithms::ECDSA_P384_SHA256],
+        ),
+        (
+            SignatureScheme::ECDSA_NISTP384_SHA384,
+            &[algorithms::ECDSA_P384_SHA384, algorithms::ECDSA_P256_SHA384],
+        ),
+        (
+            SignatureScheme::RSA_PSS_SHA256,
+            &[algorithms::RSA_PSS_2048_8192_SHA256_LEGACY_KEY],
+        ),
+        (
+            SignatureScheme::RSA_PSS_SHA384,
+            &[algorithms::RSA_PSS_2048_8192_SHA384_LEGACY_KEY],
+        ),
+        (
+            SignatureScheme::RSA_PSS_SHA512,
+            &[algorithms::RSA_PSS_2048_8192_SHA512_LEGACY_KEY],
+        ),
+        (
+            SignatureScheme::RSA_PKCS1_SHA256,
+            &[algorithms::RSA_PKCS1_2048_8192_SHA256],
+        ),
+        (
+            SignatureScheme::RSA_PKCS1_SHA384,
+            &[algorithms::RSA_PKCS1_2048_8192_SHA384],
+        ),
+        (
+            SignatureScheme::RSA_PKCS1_SHA512,
+            &[algorithms::RSA_PKCS1_2048_8192_SHA512],
+        ),
+    ],
+};
+
 /// ring, with ChaCha20-Poly1305 alone.
 pub(super) fn chacha20() -> CryptoProvider {
-    CryptoProvider {
-        cipher_suites: CHACHA20.to_vec(),
-        ..default_provider()
-    }
+    provider(CHACHA20.to_vec())
 }
 
 /// ring, with ChaCha20-Poly1305 before AES.
-pub(super) fn chacha20_and_aes() -> CryptoProvider {
+pub(crate) fn chacha20_and_aes() -> CryptoProvider {
+    provider([&CHACHA20[..], &AES].concat())
+}
+
+fn provider(cipher_suites: Vec<SupportedCipherSuite>) -> CryptoProvider {
     CryptoProvider {
-        cipher_suites: [&CHACHA20[..], &AES].concat(),
-        ..default_provider()
+        cipher_suites,
+        kx_groups: KEY_EXCHANGES.to_vec(),
+        signature_verification_algorithms: SIGNATURES,
+        secure_random: default_provider().secure_random,
+        key_provider: &Keys,
+    }
+}
+
+/// Takes the camera's own key: RSA of 2048 bits or more, or ECDSA over P-256 or P-384.
+#[derive(Debug)]
+struct Keys;
+
+impl KeyProvider for Keys {
+    fn load_private_key(&self, key: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, Error> {
+        match RsaSigningKey::new(&key) {
+            Ok(rsa) => Ok(Arc::new(rsa)),
+            Err(_) => any_ecdsa_type(&key),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! TLS to the gateway (TLS 1.3 and 1.2, RFC 8446 and 5246): one [`Client`] for each uplink, for the life of the
 //! process, or no session is resumed. No sockets here.
 
-mod cipher;
+pub(crate) mod cipher;
 mod der;
 mod explain;
 mod verifier;
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption, WebPkiServerVerifier};
+use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -162,17 +162,13 @@ fn verifier(uplink: &Uplink, clock: Arc<Clock>) -> Result<Verifier, TlsError> {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
         },
     };
-    let provider = Arc::new(cipher::chacha20_and_aes());
-    let ca = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
-        .build()
-        .map_err(|error| TlsError(format!("the CA certificates cannot be used: {error}")))?;
     // In the form in which the handshake will name them, or a pin would not be found and a CA be asked.
     let hosts = uplink
         .endpoints
         .iter()
         .map(|endpoint| server_name(endpoint.host()));
     let hosts = hosts.collect::<Result<_, _>>()?;
-    Ok(Verifier::new(ca, clock, hosts, uplink.trust.pins.clone()))
+    Ok(Verifier::new(roots, clock, hosts, uplink.trust.pins.clone()))
 }
 
 fn client_config(

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ring::digest::{SHA256, digest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 
-use super::der;
+use super::{cipher, der};
 use crate::clock::Clock;
 use crate::config::Pin;
 
@@ -20,7 +21,7 @@ const MAX_LEARNED_PINS: usize = 64;
 /// The verifier of one uplink.
 #[derive(Debug)]
 pub(super) struct Verifier {
-    ca: Arc<WebPkiServerVerifier>,
+    roots: RootCertStore,
     clock: Arc<Clock>,
     /// The hosts of the endpoints, for which the configuration's pins hold, if there are any.
     hosts: Vec<ServerName<'static>>,
@@ -63,13 +64,13 @@ impl From<Refused> for Error {
 
 impl Verifier {
     pub(super) fn new(
-        ca: Arc<WebPkiServerVerifier>,
+        roots: RootCertStore,
         clock: Arc<Clock>,
         hosts: Vec<ServerName<'static>>,
         pins: Vec<Pin>,
     ) -> Self {
         Self {
-            ca,
+            roots,
             clock,
             hosts,
             pins,
@@ -114,12 +115,19 @@ impl Verifier {
         intermediates: &[CertificateDer<'_>],
         name: &ServerName<'_>,
     ) -> Result<(), Error> {
+        let certificate = ParsedCertificate::try_from(leaf)?;
         let verify = |at: i64| {
             let at =
                 UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(at).unwrap_or(0)));
-            self.ca
-                .verify_server_cert(leaf, intermediates, name, &[], at)
-                .map(|_| ())
+            let algorithms = cipher::SIGNATURES.all;
+            verify_server_cert_signed_by_trust_anchor(
+                &certificate,
+                &self.roots,
+                intermediates,
+                at,
+                algorithms,
+            )?;
+            verify_server_name(&certificate, name)
         };
         let error = match verify(self.clock.now()) {
             Ok(()) => return Ok(()),
@@ -187,7 +195,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.ca.verify_tls12_signature(message, certificate, signature)
+        verify_tls12_signature(message, certificate, signature, &cipher::SIGNATURES)
     }
 
     fn verify_tls13_signature(
@@ -196,11 +204,11 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.ca.verify_tls13_signature(message, certificate, signature)
+        verify_tls13_signature(message, certificate, signature, &cipher::SIGNATURES)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.ca.supported_verify_schemes()
+        cipher::SIGNATURES.supported_schemes()
     }
 }
 

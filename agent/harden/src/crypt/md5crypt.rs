@@ -1,7 +1,5 @@
 //! MD5-crypt, `$1$`: FreeBSD's scheme of 1994.
 
-use md5::Context;
-
 use super::encode24;
 
 const ROUNDS: usize = 1000;
@@ -28,23 +26,20 @@ pub(super) fn crypt(password: &[u8], setting: &str) -> String {
 
 fn digest(password: &[u8], salt: &[u8]) -> [u8; 16] {
     let inner = md5(&[password, salt, password]);
-    let mut context = Context::new();
-    for part in [password, b"$1$", salt] {
-        context.consume(part);
-    }
+    let mut text = [password, b"$1$", salt].concat();
     let mut left = password.len();
     while left > 0 {
         let take = left.min(16);
-        context.consume(&inner[..take]);
+        text.extend_from_slice(&inner[..take]);
         left -= take;
     }
     let mut bits = password.len();
     while bits > 0 {
         // Historic: a set bit adds a zero, a clear one the password's first byte.
-        context.consume(if bits & 1 == 1 { &[0][..] } else { &password[..1] });
+        text.extend_from_slice(if bits & 1 == 1 { &[0][..] } else { &password[..1] });
         bits >>= 1;
     }
-    let mut digest = context.finalize().0;
+    let mut digest = md5(&[&text]);
     for round in 0..ROUNDS {
         let odd = round % 2 == 1;
         let parts = [
@@ -58,10 +53,7 @@ fn digest(password: &[u8], salt: &[u8]) -> [u8; 16] {
     digest
 }
 
-fn md5<const N: usize>(parts: &[&[u8]; N]) -> [u8; 16] {
-    let mut context = Context::new();
-    for part in parts {
-        context.consume(part);
-    }
-    context.finalize().0
+// One buffer for all parts: the library's code is there once only if it is called with one type.
+fn md5(parts: &[&[u8]]) -> [u8; 16] {
+    md5::compute(parts.concat()).0
 }

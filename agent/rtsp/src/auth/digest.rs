@@ -29,11 +29,7 @@ impl Algorithm {
     /// The lower-case hexadecimal hash of the parts, one after another.
     pub(super) fn hex(self, parts: &[&[u8]]) -> String {
         match self {
-            Self::Md5 => {
-                let mut context = md5::Context::new();
-                parts.iter().for_each(|part| context.consume(part));
-                to_hex(&*context.finalize())
-            }
+            Self::Md5 => to_hex(&*md5::compute(parts.concat())),
             Self::Sha256 => {
                 let mut context = Context::new(&SHA256);
                 parts.iter().for_each(|part| context.update(part));
