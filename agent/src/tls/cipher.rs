@@ -6,9 +6,12 @@
 
 use std::sync::Arc;
 
+use ring::rand::SystemRandom;
 use rustls::crypto::ring::sign::{RsaSigningKey, any_ecdsa_type};
-use rustls::crypto::ring::{cipher_suite::*, default_provider, kx_group};
-use rustls::crypto::{CryptoProvider, KeyProvider, SupportedKxGroup, WebPkiSupportedAlgorithms};
+use rustls::crypto::ring::{cipher_suite::*, kx_group};
+use rustls::crypto::{
+    CryptoProvider, GetRandomFailed, KeyProvider, SecureRandom, SupportedKxGroup, WebPkiSupportedAlgorithms,
+};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::SigningKey;
 use rustls::{AlertDescription, Error, SignatureScheme, SupportedCipherSuite};
@@ -99,8 +102,18 @@ fn provider(cipher_suites: Vec<SupportedCipherSuite>) -> CryptoProvider {
         cipher_suites,
         kx_groups: KEY_EXCHANGES.to_vec(),
         signature_verification_algorithms: SIGNATURES,
-        secure_random: default_provider().secure_random,
+        secure_random: &Kernel,
         key_provider: &Keys,
+    }
+}
+
+/// The kernel's randomness. rustls has the same, but naming its provider brings all that it offers into the program.
+#[derive(Debug)]
+struct Kernel;
+
+impl SecureRandom for Kernel {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), GetRandomFailed> {
+        ring::rand::SecureRandom::fill(&SystemRandom::new(), bytes).map_err(|_| GetRandomFailed)
     }
 }
 
