@@ -142,7 +142,7 @@ pub fn decide(measure: Measure, situation: &Situation) -> Decision {
         bad_boots,
     } = situation;
     let closes_logins = match measure {
-        Measure::Credentials => true,
+        Measure::Credentials | Measure::Firewall => true,
         Measure::Telnet => false,
     };
     if *mode == Mode::Off && !asked {
