@@ -125,6 +125,7 @@ pub fn ladder(policy: &Policy) -> Result<(Rung, Abilities), String> {
         }
         Err(error) => error,
     };
+    xt::load();
     let v6 = match xt::read(Family::V4) {
         Ok(_) => xt::read(Family::V6).is_ok(),
         Err(error) => {
@@ -162,7 +163,7 @@ pub fn sync(root: &Root, state_dir: &str, before: Option<&Policy>) -> Result<(),
     let mut policy = match (record(root, state_dir), before) {
         (Some(policy), _) => policy,
         (None, Some(before)) => {
-            return remove(root, before).map_err(|error| format!("the firewall stays: {error}"));
+            return remove(before).map_err(|error| format!("the firewall stays: {error}"));
         }
         (None, None) => return Ok(()),
     };
@@ -188,20 +189,13 @@ pub fn sync(root: &Root, state_dir: &str, before: Option<&Policy>) -> Result<(),
 ///
 /// # Errors
 /// What the kernel says.
-pub fn remove(root: &Root, before: &Policy) -> io::Result<()> {
+pub fn remove(before: &Policy) -> io::Result<()> {
     let nothing = Rules::default();
     if !matches!(nft::find(&nothing), Ok(Found::Absent) | Err(_)) {
         nft::remove()?;
     }
-    for (family, tables) in [
-        (Family::V4, "/proc/net/ip_tables_names"),
-        (Family::V6, "/proc/net/ip6_tables_names"),
-    ] {
-        // A table that was never used is not loaded for this.
-        let used = root
-            .head(tables, MAX_CONF_BYTES)
-            .is_ok_and(|names| !names.is_empty());
-        if used && xt::read(family).is_ok_and(|table| table.is_marked()) {
+    for family in [Family::V4, Family::V6] {
+        if xt::read(family).is_ok_and(|table| table.is_marked()) {
             xt::replace(family, None)?;
         }
     }

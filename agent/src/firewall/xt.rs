@@ -28,29 +28,25 @@ pub(super) fn read(family: Family) -> io::Result<Table> {
     let socket = sys::raw_socket(family == Family::V6)?;
     let (level, _) = options(family);
     let mut info = info_request();
-    if let Err(error) = sys::socket_option(&socket, level, GET_INFO, &mut info) {
-        load(family);
-        info = info_request();
-        sys::socket_option(&socket, level, GET_INFO, &mut info).map_err(|_| error)?;
-    }
+    sys::socket_option(&socket, level, GET_INFO, &mut info)?;
     let damaged = || io::Error::from(io::ErrorKind::InvalidData);
     let mut entries = entries_request(&info, Layout::NATIVE).ok_or_else(damaged)?;
     sys::socket_option(&socket, level, GET_ENTRIES, &mut entries)?;
     Table::parse(family, Layout::NATIVE, &info, &entries).ok_or_else(damaged)
 }
 
-/// Kernels with modules do not load this one by themselves.
-fn load(family: Family) {
-    let module = match family {
-        Family::V4 => "iptable_filter",
-        Family::V6 => "ip6table_filter",
-    };
-    let _ = Command::new("modprobe")
-        .arg(module)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+/// Kernels with modules do not load these by themselves.
+pub(super) fn load() {
+    for (family, module) in [(Family::V4, "iptable_filter"), (Family::V6, "ip6table_filter")] {
+        if read(family).is_err() {
+            let _ = Command::new("modprobe")
+                .arg(module)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+        }
+    }
 }
 
 /// What both families' filters can ask.

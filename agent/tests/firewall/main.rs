@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod arbitrary;
+mod command;
 mod kernel;
+mod lan;
 mod traffic;
 
 use std::net::IpAddr;
@@ -43,7 +45,7 @@ fn run(program: &str, args: &[&str]) -> String {
     let output = output(program, args, "");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {args:?}: {errors}");
-    String::from_utf8(output.stdout).unwrap()
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn output(program: &str, args: &[&str], input: &str) -> Output {
@@ -51,6 +53,8 @@ fn output(program: &str, args: &[&str], input: &str) -> Output {
     let package = match program {
         "nft" => "nftables",
         "ip" => "iproute2",
+        "nmap" => "nmap",
+        "tar" | "mkdir" | "mknod" => "tar and coreutils",
         _ => "iptables",
     };
     let mut child = Command::new(program)
