@@ -361,12 +361,13 @@ fn wrong_command_lines() {
     let dir = fixture("busybox");
     let before = archive(dir.path());
     for args in [
-        &["--only", "firewall"][..],
+        &["--only", "nothing"][..],
         &["--only", ""],
         &["--dry-run", "--undo"],
         &["--restore-insecure"],
         &["--confirm"],
         &["--roll-back"],
+        &["--restore"],
         &["--apply", "--undo"],
         &["--password", "secret"],
         &["--password-file", "/nonexistent"],

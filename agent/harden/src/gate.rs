@@ -361,6 +361,10 @@ mod tests {
                 Decision::PlanOnly(Why::NoOwner)
             );
             assert_eq!(
+                decide(Measure::Firewall, &nobody),
+                Decision::PlanOnly(Why::NoOwner)
+            );
+            assert_eq!(
                 decide(Measure::Telnet, &nobody),
                 Decision::Apply { confirm: false }
             );

@@ -155,34 +155,38 @@ pub fn record_path(state_dir: &str) -> String {
 }
 
 /// Makes the kernel agree with the record: rules in place if there is one, gone if there is none. `before` is the record
-/// of a moment ago, if there was one. Idempotent, and no file is written.
+/// of a moment ago, if there was one. Idempotent, and no file is written. Says whether something had to be done.
 ///
 /// # Errors
 /// A sentence: what could not be put in place or taken away.
-pub fn sync(root: &Root, state_dir: &str, before: Option<&Policy>) -> Result<(), String> {
+pub fn sync(root: &Root, state_dir: &str, before: Option<&Policy>) -> Result<bool, String> {
     let mut policy = match (record(root, state_dir), before) {
         (Some(policy), _) => policy,
         (None, Some(before)) => {
-            return remove(before).map_err(|error| format!("the firewall stays: {error}"));
+            remove(before).map_err(|error| format!("the firewall stays: {error}"))?;
+            return Ok(true);
         }
-        (None, None) => return Ok(()),
+        (None, None) => return Ok(false),
     };
     let (dns, ntp, _) = servers(root, None);
     policy.add_servers(&dns, &ntp);
     let (rung, can) = ladder(&policy)?;
     let rules = policy.rules(can);
-    if !matches!(rung.find(&rules), Ok(Found::Same { .. })) {
+    let is_there = || matches!(rung.find(&rules), Ok(Found::Same { .. }));
+    let mut acted = false;
+    if !is_there() {
         rung.put(&rules)
             .map_err(|error| format!("the kernel refuses the rules: {error}"))?;
+        acted = true;
     }
-    if policy.no_ipv6 {
+    if policy.no_ipv6 && !ipv6_is_off() {
         switch_ipv6(false).map_err(|error| format!("IPv6 cannot be switched off: {error}"))?;
+        acted = true;
     }
-    match rung.find(&rules) {
-        Ok(Found::Same { .. }) => Ok(()),
-        Ok(_) => Err("the rules are not there after they were put in place".into()),
-        Err(error) => Err(format!("the rules cannot be read back: {error}")),
+    if acted && !is_there() {
+        return Err("the rules are not there after they were put in place".into());
     }
+    Ok(acted)
 }
 
 /// Takes away what is ours, from every rung, and nothing else. Where `before` had IPv6 off, it is on again.
@@ -251,4 +255,40 @@ fn ipv6_is_off() -> bool {
             entry.is_ok_and(|e| e.file_name() == "lo" || e.file_name() == "all" || off(&e.path()))
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn ipv6_is_switched_off_and_on() {
+        if std::env::var_os("LENSCAP_TEST_UNPRIVILEGED").is_some() {
+            return;
+        }
+        let ip = |args: &[&str]| {
+            let output = Command::new("ip").args(args).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let inside = move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
+                .expect("this test needs root; LENSCAP_TEST_UNPRIVILEGED=1 leaves it out");
+            ip(&["link", "set", "lo", "up"]);
+            ip(&["link", "add", "eth0", "type", "veth", "peer", "name", "eth1"]);
+            ip(&["addr", "add", "fd00::1/64", "dev", "eth0"]);
+            assert!(!ipv6_is_off());
+            switch_ipv6(false).unwrap();
+            assert!(ipv6_is_off());
+            assert!(!ip(&["-6", "addr"]).contains("fd00::1") && ip(&["-6", "addr"]).contains("::1/128"));
+            // An interface that comes later has none either.
+            ip(&["link", "add", "eth2", "type", "veth", "peer", "name", "eth3"]);
+            assert!(ipv6_is_off());
+            switch_ipv6(true).unwrap();
+            assert!(!ipv6_is_off());
+        };
+        std::thread::spawn(inside).join().unwrap();
+    }
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use lenscap_harden::edits::Edits;
 use lenscap_harden::firewall::nft::Found;
-use lenscap_harden::firewall::{Abilities, Allowed, Peer, Policy, own_addresses, peers, to_nft_text};
+use lenscap_harden::firewall::{Abilities, Allowed, Peer, Policy, own_addresses, peers, rebind, to_nft_text};
 use lenscap_harden::listeners;
 use lenscap_harden::report::{Measure, Status};
 use lenscap_harden::root::{Attributes, Root};
@@ -89,17 +89,24 @@ pub fn plan(request: Request<'_>, edits: &mut Edits<'_>) -> io::Result<()> {
         Ok(held) => held,
         Err(why) => {
             find(edits, Status::Fails, format!("not enforceable here: {why}"));
-            return Ok(());
+            let allowed = |port| policy.allow_in.iter().any(|allowed| allowed.port == port);
+            return rebind(edits, &allowed);
         }
     };
     policy.no_ipv6 = rung == (Rung::Iptables { v6: false }) && has_ipv6();
     if !watchers_agree(root, edits, &policy, request.cut) {
         return Ok(());
     }
-    put(edits, &path, &policy, can)?;
+    // Servers come and go with the network: that alone is no reason to write flash.
+    let in_force = kept.as_ref().is_some_and(|kept| kept.same_but_servers(&policy));
+    put(
+        edits,
+        &path,
+        kept.as_ref().filter(|_| in_force).unwrap_or(&policy),
+        can,
+    )?;
     weaknesses(edits, &policy, can);
     let found = rung.find(&policy.rules(can));
-    let in_force = kept.as_ref() == Some(&policy);
     match found {
         Ok(Found::Same {
             dropped_in,

@@ -159,7 +159,8 @@ pub(super) fn sync_firewall(root: &Root, settings: &Settings, before: Option<&Po
     if !root.is_live() {
         return Ok(());
     }
-    firewall::sync(root, &settings.state_dir, before).map_err(|why| Stop(why, EXIT_FAILURE))
+    let synced = firewall::sync(root, &settings.state_dir, before);
+    synced.map(|_| ()).map_err(|why| Stop(why, EXIT_FAILURE))
 }
 
 /// In its own process group, so that the end of the owner's session is not its end.

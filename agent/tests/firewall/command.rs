@@ -193,6 +193,20 @@ fn it_is_applied_confirmed_restored_and_taken_back() {
             "no file is written"
         );
 
+        // Another network has other servers: they are let through, and no file is written.
+        camera.write("etc/resolv.conf", "nameserver 10.9.0.3\n");
+        let before = run("tar", &["--sort=name", "-cC", &camera.path("etc"), "."]);
+        assert_eq!(camera.harden(&["--restore"]), (0, String::new()));
+        assert!(
+            table().contains("ip daddr 10.9.0.3 udp dport 53")
+                && table().contains("ip daddr 10.9.0.2 udp dport 53")
+        );
+        assert_eq!(camera.harden(APPLY).0, 0);
+        assert_eq!(
+            run("tar", &["--sort=name", "-cC", &camera.path("etc"), "."]),
+            before
+        );
+
         // Somebody opens it behind our back.
         run("nft", &["insert", "rule", "inet", "lenscap", "in", "accept"]);
         let (code, text) = camera.harden(FIREWALL);

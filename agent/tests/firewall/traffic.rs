@@ -39,7 +39,13 @@ fn policy() -> Policy {
 /// What a camera has open.
 fn services() -> Vec<TcpListener> {
     let all = ["0.0.0.0:554", "0.0.0.0:23", "0.0.0.0:80", "[::]:8554"];
-    all.map(|at| TcpListener::bind(at).unwrap()).into()
+    let listen = |at| {
+        let listener = TcpListener::bind(at).unwrap();
+        let socket = socket2::SockRef::from(&listener);
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        listener
+    };
+    all.map(listen).into()
 }
 
 /// Connects as a user of the camera. Says whether somebody answered.

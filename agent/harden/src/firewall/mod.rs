@@ -9,6 +9,7 @@ mod net;
 pub mod nft;
 mod nft_text;
 mod policy;
+mod rebind;
 mod rule;
 pub mod xt;
 
@@ -16,6 +17,7 @@ pub use facts::{Peer, name_servers, own_addresses, own_addresses6, peers, time_s
 pub use net::{Allowed, Net};
 pub use nft_text::to_nft_text;
 pub use policy::{MAX_SERVERS, Policy};
+pub use rebind::rebind;
 pub use rule::{Abilities, Family, Flags, Rule, Rules};
 
 /// The name of our table in nf_tables, and the beginning of our chains' names in iptables.

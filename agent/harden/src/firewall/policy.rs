@@ -160,6 +160,17 @@ impl Policy {
         Some(policy)
     }
 
+    /// Whether only the servers differ.
+    #[must_use]
+    pub fn same_but_servers(&self, other: &Self) -> bool {
+        let with_servers = Self {
+            dns: other.dns.clone(),
+            ntp: other.ntp.clone(),
+            ..self.clone()
+        };
+        with_servers == *other
+    }
+
     /// Takes name and time servers that became known, and keeps those that were.
     pub fn add_servers(&mut self, dns: &[IpAddr], ntp: &[IpAddr]) {
         for (have, new) in [(&mut self.dns, dns), (&mut self.ntp, ntp)] {

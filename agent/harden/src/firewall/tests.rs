@@ -249,8 +249,17 @@ fn without_name_servers_only_neighbours_are_asked() {
 
 #[test]
 fn servers_that_were_known_stay_and_are_few() {
+    let before = policy();
     let mut policy = policy();
     policy.add_servers(&[ip("192.168.1.1"), ip("9.9.9.9")], &[]);
+    assert!(policy != before && policy.same_but_servers(&before));
+    assert!(
+        !Policy {
+            uid: None,
+            ..policy.clone()
+        }
+        .same_but_servers(&before)
+    );
     assert_eq!(policy.dns, [ip("9.9.9.9"), ip("192.168.1.1")]);
     let many: Vec<IpAddr> = (0..20_u8).map(|n| IpAddr::from([10, 0, 0, n])).collect();
     policy.add_servers(&many, &many);
@@ -544,6 +553,40 @@ fn a_rule_for_iptables_is_these_bytes() {
         let target = usize::from(112 + udp + limit);
         assert_eq!(number(target + 32) as i32, -5, "RETURN");
     }
+}
+
+#[test]
+fn streamers_are_bound_to_the_loopback_interface_where_nothing_filters() {
+    use crate::edits::Edits;
+    use crate::report::Status;
+    use crate::root::Root;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("etc")).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join("etc").join(name), text).unwrap();
+    write(
+        "go2rtc.yaml",
+        "api:\n  listen: \"127.0.0.1:1984\"\nrtsp:\n  listen: \":8553\"\n",
+    );
+    write("mediamtx.yml", "# x\nrtspAddress: :8554\nrtpAddress: :8000\n");
+    let root = Root::tree(dir.path()).unwrap();
+    let mut edits = Edits::new(&root);
+    rebind(&mut edits, &|port| port == 8554).unwrap();
+    let planned: Vec<_> = edits
+        .files()
+        .map(|(path, edit)| (path, String::from_utf8_lossy(&edit.contents)))
+        .collect();
+    let expected = "api:\n  listen: \"127.0.0.1:1984\"\nrtsp:\n  listen: \"127.0.0.1:8553\"\n";
+    assert_eq!(
+        planned,
+        [("/etc/go2rtc.yaml", expected.into())],
+        "a port that somebody may reach stays"
+    );
+    let statuses: Vec<Status> = edits.findings.iter().map(|finding| finding.status).collect();
+    assert_eq!(statuses, [Status::Planned, Status::Holds]);
+    let mut edits = Edits::new(&root);
+    rebind(&mut edits, &|_| false).unwrap();
+    let changed = edits.read("/etc/mediamtx.yml").unwrap().unwrap();
+    assert_eq!(changed, b"# x\nrtspAddress: 127.0.0.1:8554\nrtpAddress: :8000\n");
 }
 
 proptest! {
