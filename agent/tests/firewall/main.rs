@@ -54,7 +54,7 @@ fn output(program: &str, args: &[&str], input: &str) -> Output {
         "nft" => "nftables",
         "ip" => "iproute2",
         "nmap" => "nmap",
-        "tar" | "mkdir" | "mknod" => "tar and coreutils",
+        "tar" | "cp" | "mkdir" | "mknod" => "tar and coreutils",
         _ => "iptables",
     };
     let mut child = Command::new(program)

@@ -157,7 +157,7 @@ fn datagrams(lan: &Lan, rung: Rung, can: Abilities) {
         (STRANGER, 53),
         (STRANGER, 123),
         (STRANGER, 9999),
-        (FRIEND, 9999),
+        (FRIEND, 999),
         (STRANGER6, 53),
         (STRANGER6, 9999),
     ];

@@ -8,8 +8,9 @@ const MAX_LINES: usize = 4096;
 const MAX_PEERS: usize = 32;
 /// `TCP_ESTABLISHED` in `/proc/net/tcp`.
 const ESTABLISHED: &str = "01";
-/// Where cameras give video to others, and what it is.
-const MEDIA_PORTS: &[(u16, &str)] = &[
+/// Where cameras give video or a login to others, and what it is.
+const WATCHED_PORTS: &[(u16, &str)] = &[
+    (22, "SSH"),
     (554, "RTSP"),
     (8554, "RTSP"),
     (80, "HTTP or ONVIF"),
@@ -19,7 +20,7 @@ const MEDIA_PORTS: &[(u16, &str)] = &[
     (34567, "DVRIP"),
 ];
 
-/// Somebody who is connected to a port where this camera gives video.
+/// Somebody who is connected to a port where this camera gives video or a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
     /// Who.
@@ -43,7 +44,7 @@ pub fn peers(table: &str) -> Vec<Peer> {
         let (Some((own, port)), Some((addr, _))) = (socket(local), socket(remote)) else {
             continue;
         };
-        let Some((_, what)) = MEDIA_PORTS.iter().find(|(media, _)| *media == port) else {
+        let Some((_, what)) = WATCHED_PORTS.iter().find(|(media, _)| *media == port) else {
             continue;
         };
         let peer = Peer { addr, port, what };

@@ -306,7 +306,7 @@ fn peers_are_those_that_take_video() {
     );
     let table = format!(
         "  sl  local_address rem_address st\n 0: {own}:022A {nvr}:9C40 01 0\n 1: {own}:022A {nvr}:9C41 01 0\n 2: {loopback}:022A {loopback}:9C42 01 0\n \
-         3: {own}:022A {own}:9C43 01 0\n 4: {own}:9C44 {nvr}:022A 01 0\n 5: {own}:022A {nvr}:9C45 06 0\n 6: {own}:8707 {nvr}:9C46 01 0\n nonsense\n 7: x:y z\n"
+         3: {own}:022A {own}:9C43 01 0\n 4: {own}:9C44 {nvr}:022A 01 0\n 5: {own}:022A {nvr}:9C45 06 0\n 6: {own}:8707 {nvr}:9C46 01 0\n 8: {own}:0017 {nvr}:9C47 01 0\n nonsense\n 7: x:y z\n"
     );
     let peer = |port, what| Peer {
         addr: ip("192.168.1.10"),
