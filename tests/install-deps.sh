@@ -35,6 +35,9 @@ gstreamer1.0-x                   the running clock in the test picture
 '
 packages_test='
 iproute2                         network namespaces and a throttled link
+iptables                         reads back what the firewall set, and sets a firmware's own rules
+nftables                         reads back what the firewall set
+nmap                             scans a camera from outside
 nginx-light                      a reverse proxy that ends TLS in front of the gateway
 python3-venv                     .venv for the independent gateway
 shellcheck                       lint of the shell scripts

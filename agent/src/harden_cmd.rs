@@ -15,8 +15,9 @@ use lenscap_harden::secret::{LoginPassword, Secret};
 use lenscap_harden::transaction::{Failure, Recovered};
 
 use crate::cli::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE};
+use crate::config::{self, Config};
 use crate::json::Writer;
-use crate::sys;
+use crate::{firewall, sys};
 
 /// Something could not be told.
 pub const EXIT_UNKNOWN: u8 = 2;
@@ -36,6 +37,8 @@ pub struct Request {
     pub password: Option<String>,
     /// A file whose first line becomes the login password.
     pub password_file: Option<PathBuf>,
+    /// Whoever watches now and is not allowed is cut off.
+    pub cut: bool,
     /// JSON instead of text.
     pub json: bool,
 }
@@ -51,6 +54,8 @@ pub enum Action {
     Confirm,
     /// Wait for the confirmation, and take back what was not confirmed in time.
     RollBack,
+    /// Put the firewall in place again, if it was applied and confirmed.
+    Restore,
     /// Take back what was applied.
     Undo {
         /// Default and empty passwords too.
@@ -74,17 +79,21 @@ pub fn run(request: &Request) -> u8 {
 }
 
 fn try_run(request: &Request) -> Result<u8, Stop> {
-    let settings = settings(request)?;
+    let mut settings = settings(request)?;
     let root = match &request.root {
         Some(tree) => {
             Root::tree(tree).map_err(|error| Stop(format!("{}: {error}", tree.display()), EXIT_USAGE))?
         }
         None => Root::live().map_err(|error| unknown(&error))?,
     };
+    let asked = request.only.is_some();
+    if !asked && config_of(request, &root).is_some_and(|config| config.harden.closes_network()) {
+        settings.measures.push(Measure::Firewall);
+    }
     match request.action {
         Action::Plan => {
             let mut checker = engine::checker(&root, &settings, u64::MAX);
-            let plan = plan(&root, &settings, &mut checker)?;
+            let plan = plan(request, &root, &settings, &mut checker)?;
             show(request, &plan, "planned")?;
             Ok(exit_status(plan.verdict()))
         }
@@ -92,6 +101,7 @@ fn try_run(request: &Request) -> Result<u8, Stop> {
         Action::Apply => apply(request, &root, &settings, None),
         Action::Confirm => live::confirm(request, &root, &settings),
         Action::RollBack => live::roll_back(&root, &settings),
+        Action::Restore => live::restore(&root, &settings),
         Action::Undo { restore_insecure } => undo(request, &root, &settings, restore_insecure),
     }
 }
@@ -100,12 +110,14 @@ fn settings(request: &Request) -> Result<Settings, Stop> {
     let usage = |why: String| Stop(why, EXIT_USAGE);
     let mut settings = Settings::default();
     if let Some(only) = &request.only {
-        let all = [Measure::Telnet, Measure::Credentials];
+        let all = [Measure::Telnet, Measure::Credentials, Measure::Firewall];
         let measure = |name: &str| {
             let known = all.iter().find(|measure| measure.name() == name);
-            known
-                .copied()
-                .ok_or_else(|| usage(format!("there is no measure `{name}`: telnet, credentials")))
+            known.copied().ok_or_else(|| {
+                usage(format!(
+                    "there is no measure `{name}`: telnet, credentials, firewall"
+                ))
+            })
         };
         settings.measures = only.split(',').map(measure).collect::<Result<_, _>>()?;
     }
@@ -126,8 +138,32 @@ fn settings(request: &Request) -> Result<Settings, Stop> {
     Ok(settings)
 }
 
-fn plan<'a>(root: &'a Root, settings: &Settings, checker: &mut Checker) -> Result<Plan<'a>, Stop> {
-    engine::plan(root, settings, checker, &mut fill).map_err(|error| unknown(&error))
+fn plan<'a>(
+    request: &Request,
+    root: &'a Root,
+    settings: &Settings,
+    checker: &mut Checker,
+) -> Result<Plan<'a>, Stop> {
+    let mut plan = engine::plan(root, settings, checker, &mut fill).map_err(|error| unknown(&error))?;
+    if settings.measures.contains(&Measure::Firewall) {
+        let config = config_of(request, root);
+        let asked = firewall::Request {
+            config: config.as_ref(),
+            state_dir: &settings.state_dir,
+            cut: request.cut,
+        };
+        firewall::plan(asked, &mut plan.edits).map_err(|error| unknown(&error))?;
+    }
+    Ok(plan)
+}
+
+/// The camera's configuration, or that of a tree, where there is one that can be used.
+fn config_of(request: &Request, root: &Root) -> Option<Config> {
+    if root.is_live() {
+        return Some(config::load(&request.config).ok()?.config);
+    }
+    let text = root.read(config::DEFAULT_PATH).ok()?;
+    config::parse_leniently(&String::from_utf8_lossy(&text))
 }
 
 fn fill(buffer: &mut [u8]) -> io::Result<()> {
@@ -147,15 +183,20 @@ fn apply(
     let _lock = lock(root)?;
     recover(request, root, settings)?;
     let mut checker = engine::checker(root, settings, u64::MAX);
-    let first = plan(root, settings, &mut checker)?;
+    let first = plan(request, root, settings, &mut checker)?;
     show(request, &first, "planned")?;
     let mut tell = |secrets: &Secrets| disclose(request, secrets);
+    let before = firewall::record(root, &settings.state_dir);
     engine::apply(&first, settings, applied_at, &mut tell).map_err(failed)?;
+    let mut held = Ok(());
+    if settings.measures.contains(&Measure::Firewall) {
+        held = live::sync_firewall(root, settings, before.as_ref());
+    }
     if root.is_live() && settings.measures.contains(&Measure::Telnet) {
         live::stop_shells(root);
     }
     // What was written is looked at again, as if by another run.
-    let second = plan(root, settings, &mut checker)?;
+    let second = plan(request, root, settings, &mut checker)?;
     if root.is_live() {
         engine::remember(root, settings, &checker);
     }
@@ -163,13 +204,16 @@ fn apply(
         say(request, "")?;
         show(request, &second, "verified")?;
     }
+    held?;
     Ok(exit_status(second.verdict()))
 }
 
 fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: bool) -> Result<u8, Stop> {
     let _lock = lock(root)?;
     recover(request, root, settings)?;
+    let before = firewall::record(root, &settings.state_dir);
     let undone = engine::undo(root, settings, restore_insecure).map_err(failed)?;
+    live::sync_firewall(root, settings, before.as_ref())?;
     let Undone {
         restored,
         kept,

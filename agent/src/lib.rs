@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod dns;
 pub mod files;
+pub mod firewall;
 pub mod harden_cmd;
 pub mod identity;
 pub mod json;

@@ -328,7 +328,8 @@ fn undo_some(
             continue;
         }
         let created = entry.original.is_none();
-        if !restore_insecure && (entry.insecure || created && keep_created) {
+        let media_password = created && entry.path == settings.password_file;
+        if !restore_insecure && (entry.insecure || media_password && keep_created) {
             undone.kept.push(entry.path.clone());
             rest.entries.push(entry);
             continue;

@@ -142,7 +142,7 @@ pub fn decide(measure: Measure, situation: &Situation) -> Decision {
         bad_boots,
     } = situation;
     let closes_logins = match measure {
-        Measure::Credentials => true,
+        Measure::Credentials | Measure::Firewall => true,
         Measure::Telnet => false,
     };
     if *mode == Mode::Off && !asked {
@@ -358,6 +358,10 @@ mod tests {
             };
             assert_eq!(
                 decide(Measure::Credentials, &nobody),
+                Decision::PlanOnly(Why::NoOwner)
+            );
+            assert_eq!(
+                decide(Measure::Firewall, &nobody),
                 Decision::PlanOnly(Why::NoOwner)
             );
             assert_eq!(

@@ -10,6 +10,7 @@ pub mod crypt;
 pub mod defaults;
 pub mod edits;
 pub mod engine;
+pub mod firewall;
 pub mod firmware;
 pub mod gate;
 pub mod journal;

@@ -9,6 +9,8 @@ pub enum Measure {
     Telnet,
     /// Passwords that everybody knows.
     Credentials,
+    /// What may come in and go out.
+    Firewall,
 }
 
 impl Measure {
@@ -18,6 +20,7 @@ impl Measure {
         match self {
             Self::Telnet => "telnet",
             Self::Credentials => "credentials",
+            Self::Firewall => "firewall",
         }
     }
 }

@@ -103,7 +103,7 @@ struct Status {
     json: bool,
 }
 
-/// Closes a camera: telnet and other shells on a port, and passwords that everybody knows. With --root it works on a
+/// Closes a camera: telnet and other shells on a port, passwords that everybody knows, and the network by a firewall. With --root it works on a
 /// root file system tree and applies its plan; without, it shows what it finds on this camera, and changes it only with
 /// --apply. Exits with 0 if
 /// everything holds, 1 if something does not, 2 if something could not be told.
@@ -142,7 +142,15 @@ struct Harden {
     #[argh(switch)]
     restore_insecure: bool,
 
-    /// measures to take, with commas: telnet, credentials (all)
+    /// put a firewall that was applied and confirmed in place again; for start scripts, before the network
+    #[argh(switch)]
+    restore: bool,
+
+    /// with --apply: cut off whoever watches now and is not allowed
+    #[argh(switch)]
+    cut: bool,
+
+    /// measures to take, with commas: telnet, credentials, firewall (all)
     #[argh(option, arg_name = "measures")]
     only: Option<String>,
 
@@ -168,21 +176,22 @@ impl Harden {
             roll_back,
             undo,
             restore_insecure,
+            restore,
             ..
         } = self;
-        if [dry_run, apply, confirm, roll_back, undo]
+        if [dry_run, apply, confirm, roll_back, undo, restore]
             .iter()
             .filter(|given| **given)
             .count()
             > 1
         {
-            return Err("give one of --dry-run, --apply, --confirm, --roll-back and --undo\n");
+            return Err("give one of --dry-run, --apply, --confirm, --roll-back, --undo and --restore\n");
         }
         if restore_insecure && !undo {
             return Err("--restore-insecure goes with --undo\n");
         }
-        if (confirm || roll_back) && self.root.is_some() {
-            return Err("a tree is not confirmed: leave --root out\n");
+        if (confirm || roll_back || restore) && self.root.is_some() {
+            return Err("a tree is not running: leave --root out\n");
         }
         let action = if undo {
             harden_cmd::Action::Undo { restore_insecure }
@@ -190,6 +199,8 @@ impl Harden {
             harden_cmd::Action::Confirm
         } else if roll_back {
             harden_cmd::Action::RollBack
+        } else if restore {
+            harden_cmd::Action::Restore
         } else if apply || self.root.is_some() && !dry_run {
             harden_cmd::Action::Apply
         } else {
@@ -202,6 +213,7 @@ impl Harden {
             only: self.only,
             password: self.password,
             password_file: self.password_file,
+            cut: self.cut,
             json: self.json,
         })
     }

@@ -83,6 +83,12 @@ pub fn load_agent_leniently(path: &Path) -> AgentConfig {
     read::agent_only(&String::from_utf8_lossy(&bytes), &mut sink)
 }
 
+/// What a configuration says, as far as it can be used: for a tree, whose files are not this machine's.
+#[must_use]
+pub fn parse_leniently(text: &str) -> Option<Config> {
+    read::config(text, &mut Sink::new(String::new()))
+}
+
 fn finish<T>(value: Option<T>, mut sink: Sink) -> Result<(T, Vec<Diagnostic>), Errors> {
     sink.errors
         .sort_by_key(|diagnostic| diagnostic.position.for_order());

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use lenscap_harden::firewall::Allowed;
 use lenscap_uplink::upgrade::Carrier;
 use lenscap_uplink::url::{HostPattern, Url};
 use log::LevelFilter;
@@ -40,6 +41,7 @@ const HARDEN: &[&str] = &[
     "firewall",
     "allow_lan",
     "allow_out",
+    "discovery",
 ];
 
 /// The most uplinks, and the most profiles.
@@ -366,6 +368,7 @@ fn harden(sections: &[Section], sink: &mut Sink) -> Harden {
         firewall: true,
         allow_lan: Vec::new(),
         allow_out: Vec::new(),
+        discovery: false,
     };
     let Some(section) = single(sections, "harden", sink) else {
         harden.mode = HardenMode::Off;
@@ -376,6 +379,7 @@ fn harden(sections: &[Section], sink: &mut Sink) -> Harden {
     set(&mut harden.telnet, reader.parsed("telnet", boolean));
     set(&mut harden.credentials, reader.parsed("credentials", boolean));
     set(&mut harden.firewall, reader.parsed("firewall", boolean));
+    set(&mut harden.discovery, reader.parsed("discovery", boolean));
     harden.allow_lan = reader.parsed_list("allow_lan", MAX_LIST, address_and_port);
     harden.allow_out = reader.parsed_list("allow_out", MAX_LIST, address_and_port);
     harden
@@ -453,26 +457,7 @@ fn serial(text: &str) -> Result<String, String> {
 
 /// No host names in rules: an address, or a network, with a port.
 fn address_and_port(text: &str) -> Result<String, String> {
-    const EXPECTED: &str =
-        "expected an address and a port: 192.168.1.10:554, 192.168.1.0/24:554 or [fd00::1]:554";
-    let (host, port) = text.rsplit_once(':').ok_or(EXPECTED)?;
-    let host = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
-    let (ip, prefix) = host
-        .split_once('/')
-        .map_or((host, None), |(ip, prefix)| (ip, Some(prefix)));
-    let ip: std::net::IpAddr = ip.parse().map_err(|_| EXPECTED)?;
-    let longest = if ip.is_ipv4() { 32 } else { 128 };
-    let prefix_fits = prefix.is_none_or(|prefix| prefix.parse::<u8>().is_ok_and(|bits| bits <= longest));
-    let port_fits = port.parse::<u16>().is_ok_and(|port| port != 0);
-    let bracketed = ip.is_ipv4() != text.starts_with('[');
-    if prefix_fits && port_fits && bracketed {
-        Ok(text.to_owned())
-    } else {
-        Err(EXPECTED.into())
-    }
+    Allowed::parse(text).map(|_| text.to_owned())
 }
 
 #[cfg(test)]

@@ -240,6 +240,16 @@ pub struct Harden {
     pub allow_lan: Vec<String>,
     /// Destinations that stay reachable.
     pub allow_out: Vec<String>,
+    /// The camera answers WS-Discovery on the local network.
+    pub discovery: bool,
+}
+
+impl Harden {
+    /// Whether the firewall is among the measures that are taken without being named.
+    #[must_use]
+    pub fn closes_network(&self) -> bool {
+        self.firewall && self.mode != HardenMode::Off
+    }
 }
 
 /// `option mode` of `config harden`.

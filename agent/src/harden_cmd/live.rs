@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use lenscap_harden::engine::{self, Settings};
+use lenscap_harden::firewall::{Allowed, Policy};
 use lenscap_harden::firmware::{Tried, recognise};
 use lenscap_harden::gate::{CONFIRM_WITHIN, Decision, Due, Mode, OwnerFacts, Situation, decide, owner_path};
 use lenscap_harden::listeners;
@@ -17,7 +18,7 @@ use nix::unistd::Pid;
 use super::{Request, Stop, failed, lock, recover, say, unknown};
 use crate::cli::{EXIT_FAILURE, EXIT_OK};
 use crate::config::{self, HardenMode};
-use crate::sys;
+use crate::{firewall, sys};
 
 /// Where authorised SSH keys lie.
 const KEYS: &[&str] = &["/etc/dropbear/authorized_keys", "/root/.ssh/authorized_keys"];
@@ -55,7 +56,7 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
         say(request, &format!("{measure} is not changed: {}", why.explain()))?;
     }
     let applied_at = confirm_needed.then(|| (boot_id.as_str(), sys::monotonic()));
-    let status = super::apply(request, root, &settings, applied_at)?;
+    let outcome = super::apply(request, root, &settings, applied_at);
     if engine::waiting(root, &settings)
         .map_err(|error| unknown(&error))?
         .is_some()
@@ -67,6 +68,7 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
             &format!("confirm    `lenscap harden --confirm` within {minutes} minutes, or it is taken back"),
         )?;
     }
+    let status = outcome?;
     say(
         request,
         "restart    services take new passwords when the camera starts again",
@@ -79,6 +81,7 @@ pub(super) fn confirm(request: &Request, root: &Root, settings: &Settings) -> Re
     let _lock = lock(root)?;
     recover(request, root, settings)?;
     let waited = engine::confirm(root, settings).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
+    sync_firewall(root, settings, None)?;
     say(
         request,
         if waited {
@@ -114,9 +117,50 @@ fn take_back_overdue(root: &Root, settings: &Settings, boot_id: &str) -> Result<
     engine::recover(root, settings).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
     let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
     match waiting.map(|confirmation| confirmation.due(boot_id, sys::monotonic())) {
-        Some(Due::RollBack) => engine::roll_back(root, settings).map(|_| ()).map_err(failed),
+        Some(Due::RollBack) => {
+            let before = firewall::record(root, &settings.state_dir);
+            engine::roll_back(root, settings).map_err(failed)?;
+            sync_firewall(root, settings, before.as_ref())
+        }
         Some(Due::Wait(_)) | None => Ok(()),
     }
+}
+
+/// Puts the firewall in place again after a boot, or after others' rules were loaded. What the owner has not confirmed
+/// is not put in place in another boot than that in which it was applied: switching the camera off is a way out.
+pub(super) fn restore(root: &Root, settings: &Settings) -> Result<u8, Stop> {
+    let path = firewall::record_path(&settings.state_dir);
+    if !root.exists(&path) {
+        return Ok(EXIT_OK);
+    }
+    let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
+    if let Some(confirmation) = waiting
+        && confirmation.boot_id != boot_id(root)?
+        && (confirmation.paths.is_empty() || confirmation.paths.contains(&path))
+    {
+        return Err(Stop(
+            "the firewall was not confirmed before the camera started again: it waits for `lenscap harden --confirm`"
+                .into(),
+            EXIT_FAILURE,
+        ));
+    }
+    if firewall::record(root, &settings.state_dir).is_none() {
+        return Err(Stop(
+            format!("{path} is damaged: `lenscap harden --apply --only firewall` writes it anew"),
+            EXIT_FAILURE,
+        ));
+    }
+    sync_firewall(root, settings, None)?;
+    Ok(EXIT_OK)
+}
+
+/// Makes the kernel's rules agree with what the journal says. A tree has none.
+pub(super) fn sync_firewall(root: &Root, settings: &Settings, before: Option<&Policy>) -> Result<(), Stop> {
+    if !root.is_live() {
+        return Ok(());
+    }
+    let synced = firewall::sync(root, &settings.state_dir, before);
+    synced.map(|_| ()).map_err(|why| Stop(why, EXIT_FAILURE))
 }
 
 /// In its own process group, so that the end of the owner's session is not its end.
@@ -157,12 +201,14 @@ fn situation(
         Some(HardenMode::Off) => Mode::Off,
         Some(HardenMode::Confirm) | None => Mode::Confirm,
     };
+    let to_ssh = |text: &String| Allowed::parse(text).is_ok_and(|allowed| allowed.tcp && allowed.port == 22);
+    let allowed_lan = harden.is_some_and(|harden| harden.allow_lan.iter().any(to_ssh));
     let facts = OwnerFacts {
         authorised_key: KEYS.iter().any(|path| has_key(root, path)),
-        allowed_lan: harden
-            .is_some_and(|harden| harden.allow_lan.iter().any(|allowed| allowed.ends_with(":22"))),
+        allowed_lan,
         claimed_uplink: false,
-        secret_given: request.password_file.is_some(),
+        // Behind the firewall a password is of no use but from an allowed address.
+        secret_given: request.password_file.is_some() && (measure != Measure::Firewall || allowed_lan),
     };
     let tried = recognise(root).iter().map(|known| known.adapter.tried).min();
     Ok(Situation {
@@ -170,7 +216,7 @@ fn situation(
         asked: true,
         tried: tried.unwrap_or(Tried::Fixture),
         owner: owner_path(&facts),
-        storage: storage(root, settings, measure)?,
+        storage: storage(request, root, settings, measure)?,
         bad_boots: 0,
     })
 }
@@ -183,7 +229,7 @@ fn has_key(root: &Root, path: &str) -> bool {
 }
 
 /// Judges where the journal and each file that the measure changes lie. The first that a reboot may lose counts.
-fn storage(root: &Root, settings: &Settings, measure: Measure) -> Result<Storage, Stop> {
+fn storage(request: &Request, root: &Root, settings: &Settings, measure: Measure) -> Result<Storage, Stop> {
     let mounts = root
         .head("/proc/mounts", MAX_MOUNTS_BYTES)
         .map_err(|error| unknown(&error))?;
@@ -191,7 +237,7 @@ fn storage(root: &Root, settings: &Settings, measure: Measure) -> Result<Storage
     let mut alone = settings.clone();
     alone.measures = vec![measure];
     let mut checker = engine::checker(root, settings, u64::MAX);
-    let plan = super::plan(root, &alone, &mut checker)?;
+    let plan = super::plan(request, root, &alone, &mut checker)?;
     let paths = plan.edits.files().map(|(path, _)| path);
     for mut path in paths.chain([settings.state_dir.as_str()]) {
         while !root.exists(path) {

@@ -33,6 +33,7 @@ pub use link::Link;
 pub use message::{Health, MAX_PATH_BYTES, MAX_REASON_BYTES, MESSAGE_BYTES, Order, Report, Start, Wire};
 pub use sandbox::{Measure, Sandbox};
 pub use state::describe;
+pub use user::uid_in;
 
 use crate::cli::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK};
 use crate::clock::Clock;

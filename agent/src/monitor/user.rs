@@ -32,6 +32,12 @@ pub(super) fn look_up(agent: &AgentConfig) -> (Ids, Option<String>) {
     )
 }
 
+/// The user's number by the text of a passwd(5), as [`look_up`] finds it.
+#[must_use]
+pub fn uid_in(agent: &AgentConfig, passwd: &str) -> u32 {
+    choose(&agent.user, agent.group.as_deref(), passwd, "").0.uid
+}
+
 fn choose(user: &str, group: Option<&str>, passwd: &str, groups: &str) -> (Ids, Option<String>) {
     let nobody = Ids {
         uid: NOBODY,

@@ -8,6 +8,8 @@ mod random;
 mod signals;
 mod socket;
 mod time;
+mod tun;
+mod xtables;
 
 pub use channel::{channel, is_channel, receive, send, wait_readable, wait_writable};
 pub use privileges::{
@@ -18,3 +20,5 @@ pub use random::{Entropy, entropy, random};
 pub use signals::{Signal, Signals};
 pub use socket::{out_queue, set_notsent_lowat, tcp_flight, unsent};
 pub use time::{clock_synchronised, monotonic, realtime};
+pub use tun::tun;
+pub use xtables::{raw_socket, replace_table, set_socket_option, socket_option};

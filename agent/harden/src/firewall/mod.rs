@@ -1,0 +1,29 @@
+//! The firewall: what may come in and go out, as rules that know nothing of a kernel; and two ways to say them to one.
+//!
+//! [`Policy`] is what is wanted, [`Rules`] is what follows from it on a kernel with given [`Abilities`]. [`nft`] and [`xt`]
+//! encode rules for nf_tables and for the older iptables, and recognise them when they are read back. Nothing here
+//! talks to a kernel.
+
+mod facts;
+mod net;
+pub mod nft;
+mod nft_text;
+mod policy;
+mod rebind;
+mod rule;
+pub mod xt;
+
+pub use facts::{Peer, name_servers, own_addresses, own_addresses6, peers, time_servers};
+pub use net::{Allowed, Net};
+pub use nft_text::to_nft_text;
+pub use policy::{MAX_SERVERS, Policy};
+pub use rebind::rebind;
+pub use rule::{Abilities, Family, Flags, Rule, Rules};
+
+/// The name of our table in nf_tables, and the beginning of our chains' names in iptables.
+pub const NAME: &str = "lenscap";
+/// Where the policy that is in force is kept, below the folder of the journal.
+pub const RECORD: &str = "firewall";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,294 @@
+//! The firewall of a running camera: which rung of the ladder its kernel offers, rules put in place, looked at, and taken
+//! away. What is wanted is kept in one file beside the journal ([`RECORD`]): the file is there if and only if the rules
+//! should be, so that undo, roll-back and a reboot need nothing else.
+//!
+//! This is no protection from root: who has root removes rules, or sends past them (`AF_PACKET`).
+
+mod nft;
+mod plan;
+mod probe;
+mod xt;
+
+use std::io;
+use std::path::Path;
+
+use lenscap_harden::firewall::nft::Found;
+use lenscap_harden::firewall::{Abilities, Family, Policy, RECORD, Rules, name_servers, time_servers};
+use lenscap_harden::root::Root;
+
+pub use plan::{Request, plan};
+
+/// Files of name servers: the configured one first, then those that a local resolver asks.
+const RESOLV_CONF: &[&str] = &[
+    "/etc/resolv.conf",
+    "/tmp/resolv.conf",
+    "/tmp/resolv.conf.auto",
+    "/tmp/resolv.conf.d/resolv.conf.auto",
+];
+/// Files of time servers.
+const TIME_CONF: &[&str] = &["/etc/config/system", "/etc/ntp.conf", "/etc/chrony.conf"];
+/// The longest of these.
+const MAX_CONF_BYTES: u64 = 64 * 1024;
+/// Where IPv6 is switched, one folder for each interface.
+const IPV6: &str = "/proc/sys/net/ipv6/conf";
+
+/// A way in which this kernel filters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rung {
+    /// nf_tables, by netlink.
+    Nft,
+    /// iptables' kernel half, with IPv6 or without.
+    Iptables {
+        /// Whether IPv6 can be filtered too.
+        v6: bool,
+    },
+}
+
+impl Rung {
+    /// Its name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nft => "nf_tables",
+            Self::Iptables { v6: true } => "iptables",
+            Self::Iptables { v6: false } => "iptables, IPv4 alone",
+        }
+    }
+
+    fn families(self) -> &'static [Family] {
+        match self {
+            Self::Nft | Self::Iptables { v6: true } => &[Family::V4, Family::V6],
+            Self::Iptables { v6: false } => &[Family::V4],
+        }
+    }
+
+    /// Puts rules in place, instead of earlier ones of ours.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn put(self, rules: &Rules) -> io::Result<()> {
+        match self {
+            Self::Nft => nft::put(rules),
+            Self::Iptables { .. } => self
+                .families()
+                .iter()
+                .try_for_each(|family| xt::replace(*family, Some(rules))),
+        }
+    }
+
+    /// Compares what is there with rules.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn find(self, rules: &Rules) -> io::Result<Found> {
+        if self == Self::Nft {
+            return nft::find(rules);
+        }
+        let mut sum = None;
+        for family in self.families() {
+            let found = xt::find(*family, rules)?;
+            sum = Some(match (sum, found) {
+                (None, found) => found,
+                (
+                    Some(Found::Same {
+                        dropped_in: a,
+                        dropped_out: b,
+                    }),
+                    Found::Same {
+                        dropped_in,
+                        dropped_out,
+                    },
+                ) => Found::Same {
+                    dropped_in: a + dropped_in,
+                    dropped_out: b + dropped_out,
+                },
+                (Some(Found::Absent), Found::Absent) => Found::Absent,
+                _ => Found::Different,
+            });
+        }
+        Ok(sum.unwrap_or(Found::Absent))
+    }
+}
+
+/// The highest rung that this kernel offers, and what its filter can ask. Nothing is changed.
+///
+/// # Errors
+/// A sentence: why nothing is enforceable here.
+pub fn ladder(policy: &Policy) -> Result<(Rung, Abilities), String> {
+    let nft_error = match nft::judge(&Rules::default()) {
+        Ok(()) => {
+            let fits = Abilities::best_first().find(|can| nft::judge(&policy.rules(*can)).is_ok());
+            if let Some(can) = fits {
+                return Ok((Rung::Nft, can));
+            }
+            io::Error::other("it takes none of the rules")
+        }
+        Err(error) => error,
+    };
+    xt::load();
+    let v6 = match xt::read(Family::V4) {
+        Ok(_) => xt::read(Family::V6).is_ok(),
+        Err(error) => {
+            return Err(format!(
+                "this kernel has no filter that can be used (nf_tables: {nft_error}; iptables: {error})"
+            ));
+        }
+    };
+    if !v6 && has_ipv6() && !Path::new(IPV6).is_dir() {
+        return Err("this kernel can neither filter IPv6 nor switch it off".into());
+    }
+    let rung = Rung::Iptables { v6 };
+    Ok((rung, xt::abilities(rung.families())))
+}
+
+/// The policy that is to be in force, if one is.
+#[must_use]
+pub fn record(root: &Root, state_dir: &str) -> Option<Policy> {
+    let text = root.read(&record_path(state_dir)).ok()?;
+    Policy::parse(&String::from_utf8_lossy(&text))
+}
+
+/// Where it is kept.
+#[must_use]
+pub fn record_path(state_dir: &str) -> String {
+    format!("{}/{RECORD}", state_dir.trim_end_matches('/'))
+}
+
+/// Makes the kernel agree with the record: rules in place if there is one, gone if there is none. `before` is the record
+/// of a moment ago, if there was one. Idempotent, and no file is written. Says whether something had to be done.
+///
+/// # Errors
+/// A sentence: what could not be put in place or taken away.
+pub fn sync(root: &Root, state_dir: &str, before: Option<&Policy>) -> Result<bool, String> {
+    let mut policy = match (record(root, state_dir), before) {
+        (Some(policy), _) => policy,
+        (None, Some(before)) => {
+            remove(before).map_err(|error| format!("the firewall stays: {error}"))?;
+            return Ok(true);
+        }
+        (None, None) => return Ok(false),
+    };
+    let (dns, ntp, _) = servers(root, None);
+    policy.add_servers(&dns, &ntp);
+    let (rung, can) = ladder(&policy)?;
+    let rules = policy.rules(can);
+    let is_there = || matches!(rung.find(&rules), Ok(Found::Same { .. }));
+    let mut acted = false;
+    if !is_there() {
+        rung.put(&rules)
+            .map_err(|error| format!("the kernel refuses the rules: {error}"))?;
+        acted = true;
+    }
+    if policy.no_ipv6 && !ipv6_is_off() {
+        switch_ipv6(false).map_err(|error| format!("IPv6 cannot be switched off: {error}"))?;
+        acted = true;
+    }
+    if acted && !is_there() {
+        return Err("the rules are not there after they were put in place".into());
+    }
+    Ok(acted)
+}
+
+/// Takes away what is ours, from every rung, and nothing else. Where `before` had IPv6 off, it is on again.
+///
+/// # Errors
+/// What the kernel says.
+pub fn remove(before: &Policy) -> io::Result<()> {
+    let nothing = Rules::default();
+    if !matches!(nft::find(&nothing), Ok(Found::Absent) | Err(_)) {
+        nft::remove()?;
+    }
+    for family in [Family::V4, Family::V6] {
+        if xt::read(family).is_ok_and(|table| table.is_marked()) {
+            xt::replace(family, None)?;
+        }
+    }
+    if before.no_ipv6 {
+        switch_ipv6(true)?;
+    }
+    Ok(())
+}
+
+/// Name servers, time servers, and the names of time servers, as the camera has them.
+fn servers(
+    root: &Root,
+    resolv_conf: Option<&str>,
+) -> (Vec<core::net::IpAddr>, Vec<core::net::IpAddr>, Vec<String>) {
+    let read = |path: &str| {
+        let text = root.head(path, MAX_CONF_BYTES).unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    let mut all = (Vec::new(), Vec::new(), Vec::new());
+    for path in resolv_conf.iter().chain(RESOLV_CONF) {
+        all.0.extend(name_servers(&read(path)));
+    }
+    for path in TIME_CONF {
+        let text = read(path);
+        let (addresses, names) = time_servers(&text);
+        all.1.extend(addresses);
+        all.2.extend(names.into_iter().map(str::to_owned));
+    }
+    all
+}
+
+fn has_ipv6() -> bool {
+    Path::new("/proc/net/if_inet6").exists()
+}
+
+/// On every interface but the loopback, and those to come.
+fn switch_ipv6(on: bool) -> io::Result<()> {
+    let value = if on { "0" } else { "1" };
+    for entry in std::fs::read_dir(IPV6)? {
+        let entry = entry?;
+        if entry.file_name() != "lo" && entry.file_name() != "all" {
+            std::fs::write(entry.path().join("disable_ipv6"), value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is off on every interface but the loopback.
+fn ipv6_is_off() -> bool {
+    let off = |path: &Path| std::fs::read(path.join("disable_ipv6")).is_ok_and(|text| text.starts_with(b"1"));
+    std::fs::read_dir(IPV6).is_ok_and(|mut entries| {
+        entries.all(|entry| {
+            entry.is_ok_and(|e| e.file_name() == "lo" || e.file_name() == "all" || off(&e.path()))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn ipv6_is_switched_off_and_on() {
+        if std::env::var_os("LENSCAP_TEST_UNPRIVILEGED").is_some() {
+            return;
+        }
+        let ip = |args: &[&str]| {
+            let output = Command::new("ip").args(args).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let inside = move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
+                .expect("this test needs root; LENSCAP_TEST_UNPRIVILEGED=1 leaves it out");
+            ip(&["link", "set", "lo", "up"]);
+            ip(&["link", "add", "eth0", "type", "veth", "peer", "name", "eth1"]);
+            ip(&["addr", "add", "fd00::1/64", "dev", "eth0"]);
+            assert!(!ipv6_is_off());
+            switch_ipv6(false).unwrap();
+            assert!(ipv6_is_off());
+            assert!(!ip(&["-6", "addr"]).contains("fd00::1") && ip(&["-6", "addr"]).contains("::1/128"));
+            // An interface that comes later has none either.
+            ip(&["link", "add", "eth2", "type", "veth", "peer", "name", "eth3"]);
+            assert!(ipv6_is_off());
+            switch_ipv6(true).unwrap();
+            assert!(!ipv6_is_off());
+        };
+        std::thread::spawn(inside).join().unwrap();
+    }
+}

@@ -1,0 +1,373 @@
+//! What the firewall measure finds and would change.
+
+use std::io::{self, Write as _};
+use std::process::{Command, Stdio};
+
+use lenscap_harden::edits::Edits;
+use lenscap_harden::firewall::nft::Found;
+use lenscap_harden::firewall::{Abilities, Allowed, Peer, Policy, own_addresses, peers, rebind, to_nft_text};
+use lenscap_harden::listeners;
+use lenscap_harden::report::{Measure, Status};
+use lenscap_harden::root::{Attributes, Root};
+
+use super::probe::{Probe, STRANGER};
+use super::{Rung, has_ipv6, ipv6_is_off, ladder, record_path, servers};
+use crate::config::Config;
+use crate::monitor;
+
+/// Where OpenWrt's firewall 4 takes rules of others from, each time that it loads its own.
+const FW4_FILE: &str = "/usr/share/nftables.d/ruleset-post/50-lenscap.nft";
+const FW4: &str = "/sbin/fw4";
+/// What OpenWrt's firewall 3 runs after it has loaded its rules.
+const FW3_FILE: &str = "/etc/firewall.user";
+const FW3: &str = "/sbin/fw3";
+const FW3_LINE: &str = "/usr/sbin/lenscap harden --restore";
+const HTTPS: u16 = 443;
+/// The most ports that are tried from outside.
+const MAX_PROBES: usize = 8;
+/// The longest table of the kernel that is read.
+const MAX_TABLE_BYTES: u64 = 1 << 20;
+const READABLE: Attributes = Attributes {
+    mode: 0o644,
+    ..Attributes::PRIVATE
+};
+
+/// What is asked of the measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The configuration, if there is one that can be used.
+    pub config: Option<&'a Config>,
+    /// The folder of the journal.
+    pub state_dir: &'a str,
+    /// Whoever watches now and is not allowed is cut off.
+    pub cut: bool,
+}
+
+/// Looks, and plans.
+///
+/// # Errors
+/// When a file that was seen cannot be read.
+pub fn plan(request: Request<'_>, edits: &mut Edits<'_>) -> io::Result<()> {
+    let root = edits.root();
+    let find = |edits: &mut Edits<'_>, status, text: String| {
+        edits.find(Measure::Firewall, status, None, text);
+    };
+    let Some(config) = request.config else {
+        let (status, what) = if root.is_live() {
+            (Status::Fails, "not closed")
+        } else {
+            (Status::Notice, "not planned")
+        };
+        let text =
+            format!("{what}: there is no configuration that says where the uplink leads (`lenscap check`)");
+        find(edits, status, text);
+        return Ok(());
+    };
+    let path = record_path(request.state_dir);
+    let kept = edits.read(&path)?;
+    let kept = kept.and_then(|text| Policy::parse(&String::from_utf8_lossy(&text)));
+    let (mut policy, names) = wanted(root, config, kept.as_ref());
+    if !names.is_empty() {
+        let text = format!(
+            "time servers known by name only are closed ({}): `list allow_out 'address:123/udp'` opens one",
+            names.join(", ")
+        );
+        find(edits, Status::Notice, text);
+    }
+    if policy.dns.is_empty() {
+        let text = "no name server is known yet: names are asked of any on the local network";
+        find(edits, Status::Notice, text.into());
+    }
+    if !root.is_live() {
+        put(edits, &path, &policy, Abilities::ALL)?;
+        let text =
+            "each boot closes it with `lenscap harden --restore`; whether the kernel can, the camera tells";
+        find(edits, Status::Notice, text.into());
+        return Ok(());
+    }
+    let (rung, can) = match ladder(&policy) {
+        Ok(held) => held,
+        Err(why) => {
+            find(edits, Status::Fails, format!("not enforceable here: {why}"));
+            let allowed = |port| policy.allow_in.iter().any(|allowed| allowed.port == port);
+            return rebind(edits, &allowed);
+        }
+    };
+    policy.no_ipv6 = rung == (Rung::Iptables { v6: false }) && has_ipv6();
+    if !watchers_agree(root, edits, &policy, request.cut) {
+        return Ok(());
+    }
+    // Servers come and go with the network: that alone is no reason to write flash.
+    let in_force = kept.as_ref().is_some_and(|kept| kept.same_but_servers(&policy));
+    put(
+        edits,
+        &path,
+        kept.as_ref().filter(|_| in_force).unwrap_or(&policy),
+        can,
+    )?;
+    weaknesses(edits, &policy, can);
+    let found = rung.find(&policy.rules(can));
+    match found {
+        Ok(Found::Same {
+            dropped_in,
+            dropped_out,
+        }) if in_force && (!policy.no_ipv6 || ipv6_is_off()) => {
+            let text = format!(
+                "closed by {}; dropped so far: {dropped_in} packets coming in, {dropped_out} going out",
+                rung.name()
+            );
+            find(edits, Status::Holds, text);
+            let rules = policy.rules(can);
+            let dropped = || match rung.find(&rules) {
+                Ok(Found::Same { dropped_in, .. }) => dropped_in,
+                _ => 0,
+            };
+            probe(root, edits, &policy, &dropped);
+        }
+        Ok(_) => {
+            let what = if in_force { "is not in place" } else { "is new" };
+            let text = format!(
+                "will be closed by {} (what is wanted {what}): nothing comes in but what is allowed, nothing goes out but to \
+                 the uplink, name and time servers, and what is allowed",
+                rung.name()
+            );
+            find(edits, Status::Planned, text);
+        }
+        Err(error) => find(
+            edits,
+            Status::Unknown,
+            format!("the rules cannot be read: {error}"),
+        ),
+    }
+    Ok(())
+}
+
+/// What the configuration and the camera's files ask for, and time servers that have names only. Servers that are known
+/// from before stay known, so that a network that is not up yet changes nothing.
+fn wanted(root: &Root, config: &Config, kept: Option<&Policy>) -> (Policy, Vec<String>) {
+    let allowed = |list: &[String]| -> Vec<Allowed> {
+        list.iter().filter_map(|text| Allowed::parse(text).ok()).collect()
+    };
+    let passwd = root.read("/etc/passwd").unwrap_or_default();
+    let mut ports: Vec<u16> = Vec::new();
+    for uplink in &config.uplinks {
+        ports.extend(uplink.endpoints.iter().map(|url| url.port()));
+        // Where a redirect leads, nobody knows before; this is where they usually lead.
+        ports.extend(uplink.redirect_to.iter().map(|_| HTTPS));
+    }
+    if root.is_live() {
+        ports.extend(
+            monitor::endpoints(config)
+                .iter()
+                .map(|endpoint| endpoint.url.port()),
+        );
+    }
+    ports.sort_unstable();
+    ports.dedup();
+    let mut policy = Policy {
+        uid: Some(monitor::uid_in(&config.agent, &String::from_utf8_lossy(&passwd))),
+        ports,
+        allow_in: allowed(&config.harden.allow_lan),
+        allow_out: allowed(&config.harden.allow_out),
+        discovery: config.harden.discovery,
+        ..Policy::default()
+    };
+    if let Some(kept) = kept {
+        policy.dns.clone_from(&kept.dns);
+        policy.ntp.clone_from(&kept.ntp);
+    }
+    let (dns, ntp, names) = servers(root, config.agent.resolv_conf.to_str());
+    policy.add_servers(&dns, &ntp);
+    (policy, names)
+}
+
+/// The record, and what has OpenWrt's own firewall keep ours.
+fn put(edits: &mut Edits<'_>, path: &str, policy: &Policy, can: Abilities) -> io::Result<()> {
+    let root = edits.root();
+    let text = policy.to_text().into_bytes();
+    edits.put(path, text, Attributes::PRIVATE, "what the firewall lets pass")?;
+    if root.exists(FW4) {
+        let text = to_nft_text(&policy.rules(can));
+        if root.is_live() && nft_refuses(&text) {
+            let text = "`nft` refuses our file: OpenWrt's firewall will not restore ours by itself";
+            edits.find(Measure::Firewall, Status::Notice, None, text);
+        } else {
+            edits.put(
+                FW4_FILE,
+                text.into_bytes(),
+                READABLE,
+                "restores the firewall with OpenWrt's own",
+            )?;
+        }
+    } else if root.exists(FW3)
+        && let Some(script) = edits.read(FW3_FILE)?
+    {
+        let mut script = String::from_utf8_lossy(&script).into_owned();
+        if !script.lines().any(|line| line == FW3_LINE) {
+            if !script.is_empty() && !script.ends_with('\n') {
+                script.push('\n');
+            }
+            script.push_str(FW3_LINE);
+            script.push('\n');
+            let why = "restores the firewall with OpenWrt's own";
+            edits.change(FW3_FILE, script.into_bytes(), false, why)?;
+        }
+    }
+    Ok(())
+}
+
+/// Asks the program, where there is one.
+fn nft_refuses(text: &str) -> bool {
+    let child = Command::new("nft")
+        .args(["-c", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut child) = child else {
+        return false;
+    };
+    let written = child
+        .stdin
+        .take()
+        .map(|mut stdin| stdin.write_all(text.as_bytes()));
+    let status = child.wait();
+    !matches!((written, status), (Some(Ok(())), Ok(status)) if status.success())
+}
+
+/// Names everybody who watches now and would not be let in. Says whether it can go on.
+fn watchers_agree(root: &Root, edits: &mut Edits<'_>, policy: &Policy, cut: bool) -> bool {
+    let mut agree = true;
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let text = root.head(table, MAX_TABLE_BYTES).unwrap_or_default();
+        for Peer { addr, port, what } in peers(&String::from_utf8_lossy(&text)) {
+            if policy.allow_in.iter().any(|allowed| allowed.covers(addr, port)) {
+                continue;
+            }
+            let place = if addr.is_ipv6() {
+                format!("[{addr}]:{port}")
+            } else {
+                format!("{addr}:{port}")
+            };
+            let (status, text) = if cut {
+                (
+                    Status::Notice,
+                    format!("{addr} is connected to port {port} ({what}) and is cut off"),
+                )
+            } else {
+                agree = false;
+                let text = format!(
+                    "waits: {addr} is connected to port {port} ({what}). `list allow_lan '{place}'` lets it stay, --cut cuts it off"
+                );
+                (Status::Fails, text)
+            };
+            edits.find(Measure::Firewall, status, None, text);
+        }
+    }
+    agree
+}
+
+/// What this kernel's filter cannot ask.
+fn weaknesses(edits: &mut Edits<'_>, policy: &Policy, can: Abilities) {
+    let ports: Vec<String> = policy.ports.iter().map(u16::to_string).collect();
+    let notes = [
+        (
+            can.owner,
+            format!(
+                "weaker: this kernel cannot tell who sends, so every program may dial port {} anywhere",
+                ports.join(", ")
+            ),
+        ),
+        (
+            can.established,
+            "stateless: this kernel does not track connections, so answers are told by ports and flags"
+                .into(),
+        ),
+        (
+            can.limit,
+            "weaker: this kernel cannot limit how many packets pass".into(),
+        ),
+        (
+            !policy.no_ipv6,
+            "IPv6 is off: this kernel cannot filter it".into(),
+        ),
+    ];
+    for (fine, text) in notes {
+        if !fine {
+            edits.find(Measure::Firewall, Status::Notice, None, text);
+        }
+    }
+}
+
+/// Knocks from outside.
+fn probe(root: &Root, edits: &mut Edits<'_>, policy: &Policy, dropped: &dyn Fn() -> u64) {
+    let (status, text) = match knock(root, policy, dropped) {
+        Ok(Knocked::Silent(ports)) => (
+            Status::Holds,
+            format!("packets from outside to port {ports} are dropped"),
+        ),
+        Ok(Knocked::Lost) => (
+            Status::Unknown,
+            "packets made to come in from outside do not reach the firewall: whether others do was not seen"
+                .into(),
+        ),
+        Ok(Knocked::Answered(ports)) => (
+            Status::Fails,
+            format!("a packet from outside to port {ports} is answered"),
+        ),
+        Ok(Knocked::Nothing) => (
+            Status::Holds,
+            "no port of this camera is open to others, with the firewall or without".into(),
+        ),
+        Err(error) => (
+            Status::Unknown,
+            format!("whether packets from outside are dropped could not be tried: {error}"),
+        ),
+    };
+    edits.find(Measure::Firewall, status, None, text);
+}
+
+enum Knocked {
+    /// These ports did not answer, and the packets were counted as dropped.
+    Silent(String),
+    /// No port answered, and the packets were not counted.
+    Lost,
+    Answered(String),
+    Nothing,
+}
+
+fn knock(root: &Root, policy: &Policy, dropped: &dyn Fn() -> u64) -> io::Result<Knocked> {
+    let trie = root.head("/proc/net/fib_trie", MAX_TABLE_BYTES)?;
+    let address = own_addresses(&String::from_utf8_lossy(&trie)).into_iter().next();
+    let address = address.ok_or_else(|| io::Error::other("this camera has no address yet"))?;
+    let mut ports: Vec<u16> = listeners::read(root)?
+        .iter()
+        .filter(|listener| !listener.loopback)
+        .map(|listener| listener.port)
+        .filter(|port| {
+            let let_in = |allowed: &Allowed| allowed.covers(STRANGER.into(), *port);
+            !policy.allow_in.iter().any(let_in)
+        })
+        .collect();
+    ports.dedup();
+    ports.truncate(MAX_PROBES);
+    if ports.is_empty() {
+        return Ok(Knocked::Nothing);
+    }
+    let mut probe = Probe::new()?;
+    let before = dropped();
+    let mut answered = Vec::new();
+    for port in &ports {
+        if probe.is_answered(address, *port)? {
+            answered.push(*port);
+        }
+    }
+    let list = |ports: &[u16]| ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+    Ok(if !answered.is_empty() {
+        Knocked::Answered(list(&answered))
+    } else if dropped() >= before + ports.len() as u64 {
+        Knocked::Silent(list(&ports))
+    } else {
+        Knocked::Lost
+    })
+}

@@ -1,0 +1,372 @@
+//! `lenscap harden` with the firewall, as an owner and a start script run it, on a camera with a network.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use super::lan::{CAMERA, FRIEND, Lan, STRANGER, with_lan};
+use super::{output, run, without_root};
+
+const CONFIG: &str = "config uplink 'main'
+	option endpoint 'https://gw.example.net:8443/u'
+config profile 'main'
+	option rtsp 'rtsp://127.0.0.1/'
+config harden
+	list allow_lan '10.9.0.2:22'
+";
+const BOOTS: [&str; 2] = [
+    "6c1f4a0e-0000-0000-0000-000000000001",
+    "6c1f4a0e-0000-0000-0000-000000000002",
+];
+const RECORD: &str = "etc/lenscap/harden/firewall";
+const WAITING: &str = "etc/lenscap/harden/unconfirmed";
+
+/// The program below a root of its own, with a `/proc` as the kernel would show it and a device for the probe.
+struct Camera(tempfile::TempDir);
+
+impl Camera {
+    fn new() -> Self {
+        let camera = Self(tempfile::tempdir().unwrap());
+        let program = env!("CARGO_BIN_EXE_lenscap");
+        let list = Command::new("ldd").arg(program).output().unwrap();
+        let list = String::from_utf8(list.stdout).unwrap();
+        for file in list.split_whitespace().filter(|word| word.starts_with('/')) {
+            camera.copy(file, file);
+        }
+        camera.copy(program, "/lenscap");
+        for (path, text) in [
+            ("etc/config/lenscap", CONFIG),
+            ("etc/resolv.conf", "nameserver 10.9.0.2\n"),
+            (
+                "etc/passwd",
+                "root:x:0:0::/root:/bin/sh\nlenscap:x:31200:31200::/:/bin/false\n",
+            ),
+            ("root/.ssh/authorized_keys", "ssh-ed25519 AAAA owner\n"),
+            ("proc/mounts", "/dev/mtdblock3 / jffs2 rw 0 0\n"),
+            ("dev/null", ""),
+        ] {
+            camera.write(path, text);
+        }
+        camera.boot(BOOTS[0]);
+        run("mkdir", &["-p", &camera.path("dev/net")]);
+        run("mknod", &[&camera.path("dev/net/tun"), "c", "10", "200"]);
+        camera
+    }
+
+    fn path(&self, path: &str) -> String {
+        self.0
+            .path()
+            .join(path.trim_start_matches('/'))
+            .to_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let to = self.path(to);
+        fs::create_dir_all(Path::new(&to).parent().unwrap()).unwrap();
+        // By another process: whatever a test beside this one starts must not hold the new program open for writing.
+        run("cp", &["-L", from, &to]);
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(Path::new(&path).parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn has(&self, path: &str) -> bool {
+        Path::new(&self.path(path)).exists()
+    }
+
+    fn boot(&self, id: &str) {
+        self.write("proc/sys/kernel/random/boot_id", id);
+    }
+
+    fn harden(&self, args: &[&str]) -> (i32, String) {
+        // What this thread's network is like.
+        for table in ["tcp", "tcp6", "fib_trie"] {
+            let text = fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap();
+            self.write(&format!("proc/net/{table}"), &text);
+        }
+        let output = self.command(&[]).args(args).output().unwrap();
+        answer(&output)
+    }
+
+    fn command(&self, before: &[&str]) -> Command {
+        let root = self.path("");
+        let words = [before, &["chroot", &root, "/lenscap", "harden"]].concat();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
+        command
+    }
+}
+
+fn answer(output: &Output) -> (i32, String) {
+    let text = [&output.stdout[..], &output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+}
+
+fn table() -> String {
+    let list = output("nft", &["list", "table", "inet", "lenscap"], "");
+    String::from_utf8(list.stdout).unwrap()
+}
+
+fn open_to_strangers(lan: &Lan) -> bool {
+    lan.dial(STRANGER, CAMERA, 554).is_some()
+}
+
+const FIREWALL: &[&str] = &["--only", "firewall"];
+const APPLY: &[&str] = &["--only", "firewall", "--apply"];
+
+#[test]
+fn it_is_applied_confirmed_restored_and_taken_back() {
+    if without_root() {
+        return;
+    }
+    with_lan(|lan| {
+        let camera = Camera::new();
+        let _video = TcpListener::bind("0.0.0.0:554").unwrap();
+        run("nft", &["add", "table", "inet", "vendor"]);
+
+        let (code, plan) = camera.harden(FIREWALL);
+        assert_eq!(code, 1, "{plan}");
+        assert!(
+            plan.contains("firewall     planned  will be closed by nf_tables"),
+            "{plan}"
+        );
+        assert!(
+            plan.contains("create       /etc/lenscap/harden/firewall"),
+            "{plan}"
+        );
+        assert!(
+            table().is_empty() && !camera.has(RECORD),
+            "a plan changes nothing"
+        );
+
+        let (code, text) = camera.harden(APPLY);
+        assert_eq!(code, 0, "{text}");
+        assert!(
+            text.contains("firewall     holds    closed by nf_tables"),
+            "{text}"
+        );
+        assert!(
+            text.contains("holds    packets from outside to port 554 are dropped"),
+            "{text}"
+        );
+        assert!(
+            text.contains("`lenscap harden --confirm` within 10 minutes"),
+            "{text}"
+        );
+        assert!(table().contains("tcp dport 8443") && table().contains("meta skuid 31200"));
+        assert!(table().contains("ip daddr 10.9.0.2 udp dport 53"));
+        assert!(!open_to_strangers(lan) && camera.has(WAITING));
+        let mode = fs::metadata(camera.path(RECORD)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+
+        // Others' rules are loaded in the same boot: it comes back. In the next boot it waits for the owner.
+        run("nft", &["flush", "ruleset"]);
+        assert_eq!(camera.harden(&["--restore"]), (0, String::new()));
+        assert!(!open_to_strangers(lan));
+        run("nft", &["flush", "ruleset"]);
+        camera.boot(BOOTS[1]);
+        let (code, text) = camera.harden(&["--restore"]);
+        assert!(
+            code == 1 && text.contains("was not confirmed before the camera started again"),
+            "{text}"
+        );
+        assert!(open_to_strangers(lan), "switching it off is a way out");
+        assert_eq!(camera.harden(&["--confirm"]).0, 0);
+        assert!(!open_to_strangers(lan));
+
+        run("nft", &["flush", "ruleset"]);
+        camera.boot(BOOTS[0]);
+        let before = run("tar", &["--sort=name", "-cC", &camera.path("etc"), "."]);
+        assert_eq!(camera.harden(&["--restore"]), (0, String::new()));
+        assert_eq!(camera.harden(&["--restore"]), (0, String::new()));
+        assert!(!open_to_strangers(lan));
+        assert_eq!(camera.harden(APPLY).0, 0, "nothing to do");
+        assert_eq!(
+            run("tar", &["--sort=name", "-cC", &camera.path("etc"), "."]),
+            before,
+            "no file is written"
+        );
+
+        // Another network has other servers: they are let through, and no file is written.
+        camera.write("etc/resolv.conf", "nameserver 10.9.0.3\n");
+        let before = run("tar", &["--sort=name", "-cC", &camera.path("etc"), "."]);
+        assert_eq!(camera.harden(&["--restore"]), (0, String::new()));
+        assert!(
+            table().contains("ip daddr 10.9.0.3 udp dport 53")
+                && table().contains("ip daddr 10.9.0.2 udp dport 53")
+        );
+        assert_eq!(camera.harden(APPLY).0, 0);
+        assert_eq!(
+            run("tar", &["--sort=name", "-cC", &camera.path("etc"), "."]),
+            before
+        );
+
+        // Somebody opens it behind our back.
+        run("nft", &["insert", "rule", "inet", "lenscap", "in", "accept"]);
+        let (code, text) = camera.harden(FIREWALL);
+        assert!(
+            code == 1 && text.contains("what is wanted is not in place"),
+            "{text}"
+        );
+        assert_eq!(camera.harden(&["--restore"]).0, 0);
+        assert_eq!(camera.harden(FIREWALL).0, 0);
+
+        run("nft", &["add", "table", "inet", "vendor"]);
+        let (code, text) = camera.harden(&["--undo"]);
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains("/etc/lenscap/harden/firewall  as it was"), "{text}");
+        assert!(open_to_strangers(lan) && !camera.has(RECORD));
+        assert_eq!(run("nft", &["list", "ruleset"]), "table inet vendor {\n}\n");
+        assert_eq!(
+            camera.harden(&["--restore"]),
+            (0, String::new()),
+            "nothing is to be restored"
+        );
+    });
+}
+
+#[test]
+fn what_is_not_confirmed_in_time_is_taken_back() {
+    if without_root() {
+        return;
+    }
+    with_lan(|lan| {
+        let camera = Camera::new();
+        let _video = TcpListener::bind("0.0.0.0:554").unwrap();
+        assert_eq!(camera.harden(APPLY).0, 0);
+        assert!(!open_to_strangers(lan));
+        // As if it had been applied when this machine started; the monotonic clock must say ten minutes and more.
+        let waiting = fs::read_to_string(camera.path(WAITING)).unwrap();
+        let (_, paths) = waiting.split_once('\n').unwrap();
+        camera.write(WAITING, &format!("{} 0\n{paths}", BOOTS[0]));
+        let uptime = fs::read_to_string("/proc/uptime").unwrap();
+        let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+        let args = if uptime > 600.0 {
+            &["--roll-back"][..]
+        } else {
+            &["--undo"]
+        };
+        assert_eq!(camera.harden(args).0, 0);
+        assert!(open_to_strangers(lan) && !camera.has(RECORD) && !camera.has(WAITING));
+        assert!(table().is_empty());
+    });
+}
+
+#[test]
+fn whoever_watches_is_not_cut_off_without_a_decision() {
+    if without_root() {
+        return;
+    }
+    with_lan(|lan| {
+        let camera = Camera::new();
+        let _video = TcpListener::bind("0.0.0.0:554").unwrap();
+        let _watching = lan.dial(STRANGER, CAMERA, 554).unwrap();
+        let (code, text) = camera.harden(APPLY);
+        assert_eq!(code, 1, "{text}");
+        let waits = "waits: 10.9.0.3 is connected to port 554 (RTSP). `list allow_lan '10.9.0.3:554'` lets it stay, --cut cuts it off";
+        assert!(text.contains(waits), "{text}");
+        assert!(open_to_strangers(lan) && !camera.has(RECORD));
+        // Allowed, it stays.
+        camera.write(
+            "etc/config/lenscap",
+            &format!("{CONFIG}\tlist allow_lan '10.9.0.3:554/tcp'\n"),
+        );
+        let (code, text) = camera.harden(APPLY);
+        assert_eq!(code, 0, "{text}");
+        assert!(open_to_strangers(lan) && lan.dial(FRIEND, CAMERA, 554).is_none());
+        assert_eq!(camera.harden(&["--undo"]).0, 0);
+        // Cut, it is gone.
+        camera.write("etc/config/lenscap", CONFIG);
+        let (code, text) = camera.harden(&[APPLY, &["--cut"]].concat());
+        assert_eq!(code, 0, "{text}");
+        assert!(
+            text.contains("10.9.0.3 is connected to port 554 (RTSP) and is cut off"),
+            "{text}"
+        );
+        assert!(!open_to_strangers(lan));
+        assert_eq!(camera.harden(&["--undo"]).0, 0);
+    });
+}
+
+#[test]
+fn without_an_owner_or_a_filter_nothing_is_pretended() {
+    if without_root() {
+        return;
+    }
+    with_lan(|lan| {
+        let camera = Camera::new();
+        let _video = TcpListener::bind("0.0.0.0:554").unwrap();
+        fs::remove_file(camera.path("root/.ssh/authorized_keys")).unwrap();
+        let (code, text) = camera.harden(APPLY);
+        assert!(
+            code == 1 && text.contains("firewall is not changed: waiting for an owner"),
+            "{text}"
+        );
+        // A label's password is no way in behind a firewall that lets nobody in.
+        camera.write("label", "label-7Q2M-9ZKD\n");
+        camera.write("etc/config/lenscap", CONFIG.split("\tlist").next().unwrap());
+        let (code, text) = camera.harden(&[APPLY, &["--password-file", "/label"]].concat());
+        assert!(
+            code == 1 && text.contains("firewall is not changed: waiting for an owner"),
+            "{text}"
+        );
+        camera.write("etc/config/lenscap", "config uplink\n");
+        let (code, text) = camera.harden(FIREWALL);
+        assert!(
+            code == 1 && text.contains("not closed: there is no configuration"),
+            "{text}"
+        );
+        camera.write("etc/config/lenscap", CONFIG);
+        camera.write("root/.ssh/authorized_keys", "ssh-ed25519 AAAA owner\n");
+
+        // A kernel that refuses every rung.
+        let powerless = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"];
+        let (code, text) = answer(&camera.command(&powerless).args(APPLY).output().unwrap());
+        assert_eq!(code, 1, "{text}");
+        assert!(
+            text.contains("fails    not enforceable here: this kernel has no filter that can be used"),
+            "{text}"
+        );
+        assert!(open_to_strangers(lan) && !camera.has(RECORD));
+
+        // Without the probe's device it is closed, and unproven.
+        fs::remove_file(camera.path("dev/net/tun")).unwrap();
+        let (code, text) = camera.harden(APPLY);
+        assert_eq!(code, 2, "{text}");
+        assert!(
+            text.contains("unknown  whether packets from outside are dropped could not be tried"),
+            "{text}"
+        );
+        assert!(!open_to_strangers(lan));
+        assert_eq!(camera.harden(&["--undo"]).0, 0);
+    });
+}
+
+#[test]
+fn openwrts_own_firewall_restores_ours() {
+    if without_root() {
+        return;
+    }
+    with_lan(|lan| {
+        let camera = Camera::new();
+        let _video = TcpListener::bind("0.0.0.0:554").unwrap();
+        camera.write("sbin/fw4", "#!/bin/sh\n");
+        assert_eq!(camera.harden(APPLY).0, 0);
+        let include = "usr/share/nftables.d/ruleset-post/50-lenscap.nft";
+        // What firewall 4 does in a restart: everything goes, then all files are loaded.
+        run("nft", &["flush", "ruleset"]);
+        run("nft", &["-f", &camera.path(include)]);
+        assert!(!open_to_strangers(lan));
+        let (code, text) = camera.harden(FIREWALL);
+        assert_eq!(code, 0, "it is known as ours: {text}");
+        assert_eq!(camera.harden(&["--undo"]).0, 0);
+        assert!(!camera.has(include) && open_to_strangers(lan));
+    });
+}
