@@ -33,6 +33,7 @@ gstreamer1.0-plugins-ugly        x264 encoder
 gstreamer1.0-libav               decoders
 '
 packages_test='
+age                              opens what the agent encrypts to an owner
 iproute2                         network namespaces and a throttled link
 nginx-light                      a reverse proxy that ends TLS in front of the gateway
 python3-venv                     .venv for the independent gateway

@@ -130,6 +130,14 @@ struct Harden {
     #[argh(switch)]
     roll_back: bool,
 
+    /// look again, and close again what was opened since; the service does so by itself
+    #[argh(switch)]
+    recheck: bool,
+
+    /// the same for start scripts before the network: in 20 seconds at most
+    #[argh(switch)]
+    boot: bool,
+
     /// configuration file (/etc/config/lenscap)
     #[argh(option, default = "PathBuf::from(DEFAULT_PATH)", arg_name = "file")]
     config: PathBuf,
@@ -166,23 +174,30 @@ impl Harden {
             apply,
             confirm,
             roll_back,
+            recheck,
+            boot,
             undo,
             restore_insecure,
             ..
         } = self;
-        if [dry_run, apply, confirm, roll_back, undo]
+        // What a start script starts is given both.
+        if [dry_run, apply, confirm, roll_back, recheck || boot, undo]
             .iter()
             .filter(|given| **given)
             .count()
             > 1
         {
-            return Err("give one of --dry-run, --apply, --confirm, --roll-back and --undo\n");
+            return Err(
+                "give one of --dry-run, --apply, --confirm, --roll-back, --recheck, --boot and --undo\n",
+            );
         }
         if restore_insecure && !undo {
             return Err("--restore-insecure goes with --undo\n");
         }
-        if (confirm || roll_back) && self.root.is_some() {
-            return Err("a tree is not confirmed: leave --root out\n");
+        if (confirm || roll_back || recheck || boot) && self.root.is_some() {
+            return Err(
+                "--confirm, --roll-back, --recheck and --boot are for a running camera: leave --root out\n",
+            );
         }
         let action = if undo {
             harden_cmd::Action::Undo { restore_insecure }
@@ -190,6 +205,10 @@ impl Harden {
             harden_cmd::Action::Confirm
         } else if roll_back {
             harden_cmd::Action::RollBack
+        } else if recheck {
+            harden_cmd::Action::Recheck
+        } else if boot {
+            harden_cmd::Action::Boot
         } else if apply || self.root.is_some() && !dry_run {
             harden_cmd::Action::Apply
         } else {
@@ -203,8 +222,16 @@ impl Harden {
             password: self.password,
             password_file: self.password_file,
             json: self.json,
+            boot,
         })
     }
+}
+
+/// Whether this program has a command.
+#[must_use]
+pub fn knows(command: &str) -> bool {
+    let commands = <Command as argh::SubCommands>::COMMANDS;
+    commands.iter().any(|known| known.name == command)
 }
 
 /// Runs the program with the process' arguments.
