@@ -20,7 +20,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Request, Stop, failed, lock, recover, say, unknown};
+use super::{Request, Stop, failed, local, lock, recover, say, unknown};
 use crate::cli::{EXIT_FAILURE, EXIT_OK};
 use crate::config::{self, Harden, HardenMode, HardenPassword};
 use crate::sys;
@@ -77,6 +77,16 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     boots.forget();
     engine::keep_boots(root, &settings, &boots).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
     let applied_at = confirm_needed.then(|| (boot_id.as_str(), sys::monotonic()));
+    let mut failures = Vec::new();
+    if settings.measures.contains(&Measure::Credentials) {
+        let _lock = lock(root)?;
+        recover(request, root, &settings)?;
+        let (changed, failed) = local::close(root, &settings, &request.config, applied_at)?;
+        failures = failed;
+        for line in changed.iter().chain(&failures) {
+            say(request, &format!("credentials  {line}"))?;
+        }
+    }
     let status = super::apply(request, root, &settings, applied_at, harden.owner_key.as_deref())?;
     if engine::waiting(root, &settings)
         .map_err(|error| unknown(&error))?
@@ -93,7 +103,8 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
         request,
         "restart    services take new passwords when the camera starts again",
     )?;
-    Ok(if waiting.is_empty() { status } else { EXIT_FAILURE })
+    let complete = waiting.is_empty() && failures.is_empty();
+    Ok(if complete { status } else { EXIT_FAILURE })
 }
 
 /// The owner is there.
@@ -153,9 +164,18 @@ pub(super) fn take_back_overdue(root: &Root, settings: &Settings, boot_id: &str)
     let _lock = lock(root)?;
     engine::recover(root, settings).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
     let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
-    match waiting.map(|confirmation| confirmation.due(boot_id, sys::monotonic())) {
-        Some(Due::RollBack) => engine::roll_back(root, settings).map(|_| ()).map_err(failed),
-        Some(Due::Wait(_)) | None => Ok(()),
+    let Some(waiting) = waiting else {
+        return Ok(());
+    };
+    match waiting.due(boot_id, sys::monotonic()) {
+        Due::RollBack => {
+            // Every login works as before, that of services too; what cannot be reached does not hold up the others.
+            if waiting.paths.contains(&settings.password_file) {
+                let _ = local::undo(root, settings);
+            }
+            engine::roll_back(root, settings).map(|_| ()).map_err(failed)
+        }
+        Due::Wait(_) => Ok(()),
     }
 }
 
