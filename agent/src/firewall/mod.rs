@@ -160,7 +160,7 @@ pub fn record_path(state_dir: &str) -> String {
 /// # Errors
 /// A sentence: what could not be put in place or taken away.
 pub fn sync(root: &Root, state_dir: &str, before: Option<&Policy>) -> Result<bool, String> {
-    let mut policy = match (record(root, state_dir), before) {
+    let policy = match (current(root, state_dir), before) {
         (Some(policy), _) => policy,
         (None, Some(before)) => {
             remove(before).map_err(|error| format!("the firewall stays: {error}"))?;
@@ -168,8 +168,6 @@ pub fn sync(root: &Root, state_dir: &str, before: Option<&Policy>) -> Result<boo
         }
         (None, None) => return Ok(false),
     };
-    let (dns, ntp, _) = servers(root, None);
-    policy.add_servers(&dns, &ntp);
     let (rung, can) = ladder(&policy)?;
     let rules = policy.rules(can);
     let is_there = || matches!(rung.find(&rules), Ok(Found::Same { .. }));
@@ -187,6 +185,32 @@ pub fn sync(root: &Root, state_dir: &str, before: Option<&Policy>) -> Result<boo
         return Err("the rules are not there after they were put in place".into());
     }
     Ok(acted)
+}
+
+/// Whether the kernel agrees with the record. Without a record there is nothing to find, and that is [`Found::Absent`].
+///
+/// # Errors
+/// A sentence: why it cannot be told.
+pub fn look(root: &Root, state_dir: &str) -> Result<Found, String> {
+    let Some(policy) = current(root, state_dir) else {
+        return Ok(Found::Absent);
+    };
+    let (rung, can) = ladder(&policy)?;
+    let found = rung
+        .find(&policy.rules(can))
+        .map_err(|error| format!("the rules cannot be read: {error}"))?;
+    Ok(match found {
+        Found::Same { .. } if policy.no_ipv6 && !ipv6_is_off() => Found::Different,
+        found => found,
+    })
+}
+
+/// The policy that is to be in force, with the servers that the camera has by now.
+fn current(root: &Root, state_dir: &str) -> Option<Policy> {
+    let mut policy = record(root, state_dir)?;
+    let (dns, ntp, _) = servers(root, None);
+    policy.add_servers(&dns, &ntp);
+    Some(policy)
 }
 
 /// Takes away what is ours, from every rung, and nothing else. Where `before` had IPv6 off, it is on again.

@@ -3,12 +3,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use lenscap_harden::engine::{self, Settings};
+use lenscap_harden::look;
+use lenscap_harden::root::Root;
 use lenscap_uplink::dial::{DialConfig, Dialer};
 use lenscap_uplink::url::Url;
 use ring::digest::{SHA256, digest};
 
 use crate::config::{AgentConfig, Config, Loaded, MAX_FILE_BYTES, Pin, Uplink};
-use crate::{config, files};
+use crate::{config, files, firewall};
 
 /// The last configuration with which the agent came up.
 const GOOD_CONFIG: &str = "config.good";
@@ -16,6 +19,34 @@ const GOOD_CONFIG: &str = "config.good";
 const ENDPOINTS: &str = "endpoints";
 /// Most that is read of the latter.
 const MAX_ENDPOINTS_BYTES: u64 = 64 * 1024;
+
+/// Where name servers that are new are told: the firewall must let them pass. Not what lies in `/tmp` itself, where
+/// there is no end of changes.
+const NAME_SERVERS: &[&str] = &["/etc/resolv.conf", "/tmp/resolv.conf.d/resolv.conf.auto"];
+
+/// The files whose change is worth a look at hardening.
+pub(super) fn watched() -> Vec<String> {
+    let settings = Settings::default();
+    let mut paths = Root::live()
+        .and_then(|root| look::watched(&root, &settings))
+        // A damaged journal is said by the look itself.
+        .unwrap_or_else(|_| look::STARTERS.iter().map(|path| (*path).to_owned()).collect());
+    if paths.contains(&firewall::record_path(&settings.state_dir)) {
+        paths.extend(NAME_SERVERS.iter().map(|path| (*path).to_owned()));
+    }
+    paths
+}
+
+/// Hardening counts boots that go wrong: this one did not.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn note_healthy() -> io::Result<()> {
+    let (root, settings) = (Root::live()?, Settings::default());
+    let mut boots = engine::boots(&root, &settings);
+    boots.healthy();
+    engine::keep_boots(&root, &settings, &boots)
+}
 
 /// Where the last good configuration is kept.
 pub(super) fn good_path(agent: &AgentConfig) -> PathBuf {
