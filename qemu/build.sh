@@ -12,8 +12,13 @@ cargo=$(command -v cargo 2>/dev/null || echo "$HOME/.cargo/bin/cargo")
 targets="armv7-unknown-linux-musleabihf arm-unknown-linux-musleabi"
 [ "${1:-}" != demo ] || targets=armv7-unknown-linux-musleabihf
 
-"$cargo" build --locked -p lenscap-gateway --bin lenscap-gateway
-"$cargo" build --locked -p lenscap-tests --bin simcam --bin rtp-sink
+if [ "${1:-}" = all ]; then
+	# As the tests build it: what they have built is not built again.
+	"$cargo" build --locked --workspace --all-targets
+else
+	"$cargo" build --locked -p lenscap-gateway --bin lenscap-gateway
+	"$cargo" build --locked -p lenscap-tests --bin simcam --bin rtp-sink
+fi
 # shellcheck disable=SC2086 # one word a target
 LENSCAP_BIN="lenscap-tests simcam" packaging/toolchain/build.sh $targets
 if [ "${1:-}" = all ]; then
