@@ -10,7 +10,7 @@ pub mod dns;
 pub mod files;
 pub mod harden_cmd;
 pub mod identity;
-pub mod json;
+pub use lenscap_audit::json;
 pub mod logging;
 pub mod monitor;
 pub mod run;
