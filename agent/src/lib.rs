@@ -2,6 +2,7 @@
 //!
 //! This crate is the only one on the camera that touches the operating system.
 
+pub mod audit_cmd;
 pub mod check;
 pub mod cli;
 pub mod clock;

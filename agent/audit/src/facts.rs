@@ -92,6 +92,8 @@ pub struct Facts {
     pub partial: Vec<Finding>,
     /// What starts by itself.
     pub starts: Fact<Vec<Start>>,
+    /// Whether the firmware and what was added to it can be told apart.
+    pub layers: Fact<()>,
     /// Files whose owner or mode matters.
     pub files: Fact<Vec<FileState>>,
     /// Programs and known files of malware in places that everybody can write to.

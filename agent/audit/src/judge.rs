@@ -97,15 +97,19 @@ impl Report<'_> {
         all.filter(|outcome| outcome.verdict == verdict).count()
     }
 
-    /// Whether the inventory may be kept as what belongs on the camera: it is whole, and no rule about break-ins,
-    /// accounts and start entries fails.
+    /// Whether the inventory may be kept as what belongs on the camera: it is whole, and no rule of high or critical
+    /// severity about break-ins, accounts and start entries fails or was left out.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        let judged = |group: &str| matches!(group, "trace" | "account" | "start");
-        inventory::is_whole(self.facts)
-            && !self.outcomes.iter().any(|outcome| {
-                judged(outcome.rule.group()) && matches!(outcome.verdict, Verdict::Fail | Verdict::NotChecked)
-            })
+        let bad = |outcome: &Outcome| {
+            let Rule { id, severity, .. } = outcome.rule;
+            let matters =
+                *severity >= Severity::High && matches!(outcome.rule.group(), "trace" | "account" | "start");
+            // What is new cannot be told the first time.
+            let left_out = outcome.verdict == Verdict::NotChecked && !id.ends_with("drift");
+            matters && (outcome.verdict == Verdict::Fail || left_out)
+        };
+        inventory::is_whole(self.facts) && !self.outcomes.iter().any(bad)
     }
 
     /// The outcomes, fails first, and of those the severest.

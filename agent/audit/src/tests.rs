@@ -117,6 +117,7 @@ fn good() -> Facts {
             "/etc/init.d",
             vec![start("/etc/init.d/S95majestic", "1f2e", false)],
         ),
+        layers: Fact::seen("/proc/mounts", ()),
         files: Fact::seen("modes", vec![file("/etc/shadow", 0o600, true)]),
         droppings: Fact::seen("/tmp", vec![]),
         preload: Fact::seen("/etc/ld.so.preload", None),

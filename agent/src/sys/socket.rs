@@ -60,6 +60,29 @@ pub fn set_notsent_lowat(socket: impl AsFd, bytes: u32) -> io::Result<()> {
     }
 }
 
+/// Asks for a socket option: `bytes` is the question, and then the answer.
+///
+/// # Errors
+/// What the kernel says.
+pub fn socket_option(socket: impl AsFd, level: i32, name: i32, bytes: &mut [u8]) -> io::Result<()> {
+    let mut length = libc::socklen_t::try_from(bytes.len()).unwrap_or(0);
+    // SAFETY: the descriptor is borrowed for the call; the kernel writes at most `length` bytes, all of them in `bytes`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            name,
+            bytes.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

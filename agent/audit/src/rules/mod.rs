@@ -92,13 +92,19 @@ const UPDATE: &str = "software-update";
 const DATA: &str = "data-protection";
 
 macro_rules! rule {
+    (live) => {
+        true
+    };
+    (tree) => {
+        false
+    };
     ($live:ident $severity:ident $id:literal, $title:literal, $remedy:literal, $references:expr, $judge:path) => {
         Rule {
             id: $id,
             severity: Severity::$severity,
             title: $title,
             remedy: $remedy,
-            live: stringify!($live).len() == 4,
+            live: rule!($live),
             references: $references,
             judge: $judge,
         }

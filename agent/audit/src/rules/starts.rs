@@ -43,6 +43,9 @@ pub(super) fn added(facts: &Facts, judge: &mut Judge) {
         return;
     };
     let baseline = facts.baseline.value().and_then(Option::as_ref);
+    if baseline.is_none() {
+        let _ = judge.need(&facts.layers);
+    }
     for start in starts.iter().filter(|start| start.added) {
         let line = format!("{}{} {}", Class::Start.word(), start.place, start.what);
         if baseline.is_some_and(|lines| lines.contains(&line)) {

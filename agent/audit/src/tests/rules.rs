@@ -234,6 +234,10 @@ const UNKNOWN: &[(&str, Change)] = &[
         f.accounts = Fact::seen("t", vec![account("x", 7, Strength::Own)])
     }),
     ("start.telnet", |f| findings(f, Topic::Telnet, false)),
+    ("start.added", |f| {
+        f.layers = Fact::default();
+        f.baseline = Fact::seen("b", None);
+    }),
     ("service.telnet", |f| push(f, listener("0.0.0.0", 9530))),
     ("service.rtsp", |f| answer(f, Service::Rtsp, no_answer())),
     ("service.rtsp", |f| {
@@ -491,9 +495,41 @@ fn a_baseline_is_made_of_clean_cameras_alone() {
         assert_eq!(audit(&facts, &[]).is_clean(), clean, "{id}");
     }
     let mut facts = good();
+    facts.baseline = Fact::seen("b", None);
+    assert!(audit(&facts, &[]).is_clean(), "the first time");
     facts.sockets[0].value.as_mut().unwrap().left_out = 1;
     assert!(!audit(&facts, &[]).is_clean());
     assert!(!audit(&good(), &["network"]).is_clean());
+}
+
+#[test]
+fn a_tree_tells_what_files_tell() {
+    let mut facts = good();
+    facts.about.live = false;
+    let report = audit(&facts, &[]);
+    let passed = report
+        .outcomes
+        .iter()
+        .filter(|outcome| outcome.verdict == Verdict::Pass);
+    let passed: Vec<&str> = passed.map(|outcome| outcome.rule.id).collect();
+    let expected = [
+        "trace.preload",
+        "account.default",
+        "account.root",
+        "account.service",
+        "account.boot",
+        "account.key",
+        "account.ssh",
+        "start.telnet",
+        "start.card",
+        "start.loader",
+        "start.console",
+        "start.download",
+        "start.writable",
+        "system.kernel",
+        "system.busybox",
+    ];
+    assert_eq!(passed, expected);
 }
 
 #[test]
