@@ -27,6 +27,9 @@ pub enum Class {
 }
 
 impl Class {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Listen, Self::Account, Self::Start, Self::Peer, Self::Module];
+
     /// The first word of its lines.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -73,23 +76,27 @@ pub fn take(facts: &Facts) -> Vec<String> {
     lines
 }
 
-/// Whether everything that the lines are made of was seen.
+/// Whether everything that the lines of some classes are made of was seen.
 #[must_use]
-pub fn is_whole(facts: &Facts) -> bool {
-    let whole = |left_out| left_out == 0;
-    !facts.sockets.is_empty()
-        && facts.sockets.iter().all(|table| {
-            table
-                .value()
-                .is_some_and(|table| whole(table.left_out) && table.odd == 0)
-        })
-        && facts
-            .processes
+pub fn is_whole(facts: &Facts, classes: &[Class]) -> bool {
+    classes.iter().all(|class| match class {
+        Class::Listen | Class::Peer => has_sockets(facts),
+        Class::Account => facts.accounts.value.is_ok() && facts.findings.value.is_ok(),
+        Class::Start => facts.starts.value.is_ok(),
+        Class::Module => facts.modules.value.is_ok(),
+    })
+}
+
+fn has_sockets(facts: &Facts) -> bool {
+    let tables = facts.sockets.iter().all(|table| {
+        table
             .value()
-            .is_some_and(|processes| processes.left_out == 0 && processes.list.iter().all(|one| one.open))
-        && facts.accounts.value.is_ok()
-        && facts.starts.value.is_ok()
-        && facts.modules.value.is_ok()
+            .is_some_and(|table| table.left_out == 0 && table.odd == 0)
+    });
+    let processes = facts.processes.value().is_some_and(|processes| {
+        processes.left_out == 0 && processes.list.iter().all(|process| process.open)
+    });
+    !facts.sockets.is_empty() && tables && processes
 }
 
 /// All sockets of all tables that were seen.

@@ -1,7 +1,7 @@
 //! Verdicts, and how evidence adds up to them.
 
 use crate::facts::{Fact, Facts, Missing, Text};
-use crate::inventory;
+use crate::inventory::{self, Class};
 use crate::rules::{RULES, Rule, Severity};
 
 /// The most pieces of evidence of one rule; the rest is counted.
@@ -109,7 +109,7 @@ impl Report<'_> {
             let left_out = outcome.verdict == Verdict::NotChecked && !id.ends_with("drift");
             matters && (outcome.verdict == Verdict::Fail || left_out)
         };
-        inventory::is_whole(self.facts) && !self.outcomes.iter().any(bad)
+        inventory::is_whole(self.facts, &Class::ALL) && !self.outcomes.iter().any(bad)
     }
 
     /// The outcomes, fails first, and of those the severest.

@@ -151,6 +151,16 @@ fn hardener(root: &Root, survey: &Survey, checker: &mut Checker, found: &mut Vec
         password_file: &settings.password_file,
     };
     credentials::plan(inputs, &mut edits)?;
+    let places = recognise(root).into_iter().flat_map(|known| known.adapter.places);
+    if !places.into_iter().any(|place| root.exists(place.path)) {
+        // Nothing was found where nobody knows where to look.
+        found.push(Finding {
+            topic: Topic::Service,
+            certain: false,
+            place: "firmware".into(),
+            text: "where its services keep their passwords is not known".into(),
+        });
+    }
     for finding in &edits.findings {
         let Some(path) = &finding.path else { continue };
         let topic = match (finding.measure, finding.status) {
@@ -161,7 +171,8 @@ fn hardener(root: &Root, survey: &Survey, checker: &mut Checker, found: &mut Vec
             (_, Status::Notice) => continue,
             // Judged one by one as accounts.
             _ if survey.accounts.contains(path) => continue,
-            _ if survey.scripts.contains(path) => Topic::Boot,
+            // A place without a line is a script that uses a service's password.
+            _ if survey.scripts.contains(path) && finding.line.is_some() => Topic::Boot,
             _ => Topic::Service,
         };
         if found.len() == MAX_ENTRIES {

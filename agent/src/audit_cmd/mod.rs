@@ -85,7 +85,7 @@ fn try_run(request: &Request) -> Result<u8, Stop> {
         Some(file) => Some((file, sign::Signer::load(&request.config).map_err(failed)?)),
         None => None,
     };
-    let mut facts = collect(request, &root);
+    let mut facts = collect(request, &root, &only);
     facts.about.device = signer.as_ref().map(|(_, signer)| signer.fingerprint.clone());
     let report = audit(&facts, &only);
     let style = Style {
@@ -138,8 +138,14 @@ fn exit_status(fail_on: Option<&str>) -> Result<fn(&Report<'_>) -> u8, String> {
     })
 }
 
-/// Looks at everything.
-fn collect(request: &Request, root: &Root) -> Facts {
+/// Looks at everything that the rules are about. What is not looked at stays unknown.
+fn collect(request: &Request, root: &Root, only: &[&str]) -> Facts {
+    let wanted = |groups: &[&str]| {
+        let named = RULES
+            .iter()
+            .filter(|rule| only.iter().any(|name| rule.is_named(name)));
+        only.is_empty() || named.into_iter().any(|rule| groups.contains(&rule.group()))
+    };
     let shown = request
         .root
         .as_ref()
@@ -168,14 +174,18 @@ fn collect(request: &Request, root: &Root) -> Facts {
         facts.filters = firewall::read(root);
         facts.allowed = net::allowed(&request.config, &agent);
         system::collect_live(root, &agent, &mut facts);
-        if !request.no_probe {
+        if !wanted(&["service"]) {
+            // Nobody would hear the answers.
+        } else if !request.no_probe {
             facts.probes = probe::all(root, &request.config, &facts);
         } else {
             let why = Missing::because("no service was asked (--no-probe)");
             facts.probes = vec![Fact::missing("--no-probe", why)];
         }
     }
-    files::collect(root, &mut facts);
+    if wanted(&["trace", "account", "start"]) || request.accept {
+        files::collect(root, &mut facts);
+    }
     facts
 }
 

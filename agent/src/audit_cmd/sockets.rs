@@ -164,4 +164,14 @@ mod tests {
         assert_eq!((cut.list.len(), cut.left_out), (10, 1));
         assert_eq!(table(Proto::Tcp, &b""[..], 9).unwrap(), Sockets::default());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_table_makes_it_panic(text in proptest::collection::vec(0..=255u8, 0..400), line in "[0-9A-F: \\n]{0,200}") {
+            for proto in [Proto::Tcp, Proto::Tcp6, Proto::Packet] {
+                let _ = table(proto, text.as_slice(), 99);
+                let _ = table(proto, line.as_bytes(), 99);
+            }
+        }
+    }
 }

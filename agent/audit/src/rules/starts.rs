@@ -97,7 +97,7 @@ fn drift(facts: &Facts, judge: &mut Judge, classes: &[Class]) {
             judge.fail(source, format!("new: {line}"));
         }
     }
-    if !inventory::is_whole(facts) {
+    if !inventory::is_whole(facts, classes) {
         judge.unknown(source, "not everything could be compared");
     }
     judge.pass_otherwise(

@@ -17,6 +17,8 @@ const APK_DATABASES: &[&str] = &["/lib/apk/db/installed", "/usr/lib/apk/db/insta
 const MAX_LIST_BYTES: u64 = 1024 * 1024;
 /// Where everybody may write.
 const LOOSE: &[&str] = &["/tmp/", "/var/tmp/", "/dev/shm/", "/var/run/", "/run/"];
+/// Memory cards are a matter of their own.
+const CARD: &str = "/tmp/sd";
 /// Programs that fetch files.
 const FETCHERS: &[&str] = &["wget", "curl", "tftp", "ftpget", "uclient-fetch"];
 
@@ -131,6 +133,18 @@ fn in_apk(root: &Root, database: &str, path: &str) -> io::Result<bool> {
 
 /// What is wrong with what starts, beside what the hardener looks for.
 pub(super) fn findings(root: &Root, survey: &Survey, found: &mut Vec<Finding>) {
+    // What the boot loader told the kernel.
+    let told = crate::audit_cmd::processes::text(root, "/proc/cmdline", 2048).unwrap_or_default();
+    for word in told.split_whitespace() {
+        let shell = word
+            .strip_prefix("init=")
+            .or_else(|| word.strip_prefix("rdinit="));
+        if shell.is_some_and(|program| matches!(name_of(program), "sh" | "ash" | "bash")) || word == "single"
+        {
+            let text = format!("the boot loader starts a shell: `{word}`");
+            add(found, Topic::Loader, "/proc/cmdline", 1, text);
+        }
+    }
     for path in survey.scripts.iter().filter(|path| starts_itself(path)) {
         let Ok(text) = root.read(path) else { continue };
         for command in shell::commands(&text) {
@@ -151,7 +165,7 @@ pub(super) fn findings(root: &Root, survey: &Survey, found: &mut Vec<Finding>) {
             let separator = |c: char| c.is_whitespace() || c == ':';
             let mut words = line.split(separator).skip_while(|word| !word.starts_with('/'));
             let first = words.next().unwrap_or_default();
-            if LOOSE.iter().any(|place| first.starts_with(place)) {
+            if is_loose(first) {
                 add(found, Topic::Download, path, number, format!("runs `{first}`"));
             }
             if name_of(path) == "inittab"
@@ -174,12 +188,16 @@ fn add(found: &mut Vec<Finding>, topic: Topic, path: &str, line: u32, text: Stri
     }
 }
 
+fn is_loose(path: &str) -> bool {
+    LOOSE.iter().any(|place| path.starts_with(place)) && !path.starts_with(CARD)
+}
+
 fn runs_loose(words: &[String]) -> bool {
     let target = match words.first().map(String::as_str) {
         Some("." | "source" | "sh" | "ash" | "exec" | "nohup") => words.get(1),
         _ => words.first(),
     };
-    target.is_some_and(|target| LOOSE.iter().any(|place| target.starts_with(place)))
+    target.is_some_and(|target| is_loose(target))
 }
 
 /// A program is fetched and run at once.
@@ -279,14 +297,26 @@ pub(super) fn ssh(root: &Root, survey: &Survey) -> Fact<Option<bool>> {
         });
         return Fact::seen("/etc/ssh/sshd_config", Some(!off));
     }
+    let named = |path: &&String| {
+        let text = root.read(path).unwrap_or_default();
+        contains(&text, b"dropbear") || contains(&text, b"sshd")
+    };
+    let script = survey.scripts.iter().find(named).cloned();
     let servers = [
         "/usr/sbin/dropbear",
         "/usr/sbin/sshd",
         "/usr/bin/dropbear",
         "/sbin/dropbear",
     ];
-    match servers.iter().find(|path| root.exists(path)) {
-        Some(server) => Fact::missing(*server, Missing::because("what starts it was not found")),
-        None => Fact::seen("/usr/sbin/dropbear", None),
+    let server = servers
+        .iter()
+        .find(|path| root.exists(path))
+        .map(|path| (*path).to_owned());
+    match script.or(server) {
+        Some(place) => Fact::missing(
+            place,
+            Missing::because("how it takes passwords is not understood"),
+        ),
+        None => Fact::seen("scripts", None),
     }
 }

@@ -168,3 +168,16 @@ fn shells_speak_first_and_silence_ends() {
     assert!(asker.probes.last().unwrap().value.is_err());
     assert!(gives_shell(b"\r\n(none) login: ") && gives_shell(b"/ # ") && !gives_shell(b"SSH-2.0-x\r\n"));
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_answer_makes_it_panic(answer in proptest::collection::vec(0..=255u8, 0..300), head in "(HTTP/1.0 401 |WWW-Authenticate: |Digest |Basic |Content-Length: |[a-z\"=,: 0-9]|\r\n){0,20}") {
+        for answer in [answer.as_slice(), head.as_bytes()] {
+            let _ = Reply::parse(answer).map(|reply| reply.is("content-type", "x"));
+            let _ = http::is_whole(answer);
+            let _ = http::authorization(answer, "/", "admin", "admin");
+            let _ = gives_shell(answer);
+        }
+        let _ = Logins::parse(head.lines()).fitting(&answer).len();
+    }
+}
