@@ -34,7 +34,9 @@ gstreamer1.0-libav               decoders
 '
 packages_test='
 iproute2                         network namespaces and a throttled link
+iptables                         packet filters that the audit reads
 net-tools                        netstat, which the audit must agree with
+nftables                         packet filters that the audit reads
 nginx-light                      a reverse proxy that ends TLS in front of the gateway
 openscap-common                  the schema of XCCDF
 python3-venv                     .venv for the independent gateway and what judges audits

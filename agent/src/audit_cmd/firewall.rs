@@ -1,7 +1,8 @@
 //! What becomes of a packet that nobody asked for, as the kernel's packet filters say it: chains of nf_tables by netlink,
 //! the filter tables of iptables by socket options.
 //!
-//! Rules that let single peers in are not looked at: the question is what happens to everybody else.
+//! Rules that let single peers, ports or answers in are not looked at: the question is what happens to everybody else. A
+//! rule that takes whatever comes in by an interface, as zones of OpenWrt do, is no such rule.
 
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -19,15 +20,28 @@ use crate::sys;
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
-/// `NFNL_SUBSYS_NFTABLES`: `NFT_MSG_NEWCHAIN`, `NFT_MSG_GETCHAIN`.
+/// `NFNL_SUBSYS_NFTABLES`: `NFT_MSG_NEWCHAIN`, `NFT_MSG_GETCHAIN`, and the same for rules.
 const NEW_CHAIN: u16 = 0x0a03;
 const GET_CHAIN: u16 = 0x0a04;
-/// `NFTA_CHAIN_*` and `NFTA_HOOK_*` of linux/netfilter/nf_tables.h.
+const NEW_RULE: u16 = 0x0a06;
+const GET_RULE: u16 = 0x0a07;
+/// `NFTA_CHAIN_*`, `NFTA_HOOK_*` and `NFTA_RULE_*` of linux/netfilter/nf_tables.h.
 const CHAIN_TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;
 const CHAIN_HOOK: u16 = 4;
 const CHAIN_POLICY: u16 = 5;
 const HOOK_NUMBER: u16 = 1;
+const RULE_TABLE: u16 = 1;
+const RULE_EXPRESSIONS: u16 = 4;
+/// `NFTA_EXPR_NAME`, `NFTA_EXPR_DATA`.
+const EXPRESSION_NAME: u16 = 1;
+const EXPRESSION_DATA: u16 = 2;
+/// `NFT_META_IIF`, `NFT_META_IIFNAME`, `NFT_META_L4PROTO`.
+const META_IIF: u32 = 4;
+const META_IIFNAME: u32 = 6;
+const META_L4PROTO: u32 = 16;
+/// ICMP and ICMPv6.
+const ICMP: [u8; 2] = [1, 58];
 /// `NF_INET_LOCAL_IN`.
 const LOCAL_IN: u32 = 1;
 /// `IPT_SO_GET_INFO`, `IPT_SO_GET_ENTRIES` (`IP6T_*` are the same).
@@ -40,16 +54,16 @@ const MAX_STEPS: u32 = 10_000;
 
 /// IPv4, then IPv6.
 pub(super) fn read(root: &Root) -> [Fact<Filter>; 2] {
-    let chains = nft_chains();
-    [false, true].map(|v6| family(root, v6, &chains))
+    let found = nft_read();
+    [false, true].map(|v6| family(root, v6, &found))
 }
 
-fn family(root: &Root, v6: bool, chains: &io::Result<Vec<Chain>>) -> Fact<Filter> {
+fn family(root: &Root, v6: bool, found: &io::Result<Found>) -> Fact<Filter> {
     if v6 && let Some(off) = ipv6_off(root) {
         return off;
     }
-    let by_nft = match chains {
-        Ok(chains) => nft_verdict(chains, v6),
+    let by_nft = match found {
+        Ok(found) => nft_verdict(found, v6),
         // A kernel without it.
         Err(error) if unsupported(error) => None,
         Err(error) => return Fact::missing("nf_tables", missing(error)),
@@ -133,18 +147,35 @@ fn ipv6_off(root: &Root) -> Option<Fact<Filter>> {
 #[derive(Debug, PartialEq, Eq)]
 struct Chain {
     family: u8,
+    table: String,
     name: String,
     drops: bool,
 }
 
-fn nft_verdict(chains: &[Chain], v6: bool) -> Option<Filter> {
+/// What nf_tables has.
+#[derive(Debug, Default)]
+struct Found {
+    chains: Vec<Chain>,
+    /// Tables with a rule that takes whatever comes in by an interface, with their families.
+    open: Vec<(u8, String)>,
+}
+
+fn nft_verdict(found: &Found, v6: bool) -> Option<Filter> {
     // NFPROTO_INET, and NFPROTO_IPV4 or NFPROTO_IPV6.
     let ours = |chain: &&Chain| chain.family == 1 || chain.family == if v6 { 10 } else { 2 };
-    let dropping = chains.iter().filter(ours).find(|chain| chain.drops);
-    let chain = dropping.or_else(|| chains.iter().find(ours))?;
+    let drops = |chain: &&Chain| {
+        let open = found.open.iter();
+        chain.drops
+            && !open
+                .into_iter()
+                .any(|(family, table)| (*family, table) == (chain.family, &chain.table))
+    };
+    let all = || found.chains.iter().filter(ours);
+    let dropping = all().find(drops);
+    let chain = dropping.or_else(|| all().next())?;
     Some(Filter {
-        how: chain.name.clone(),
-        inbound: if chain.drops {
+        how: format!("nf_tables {} {}", chain.table, chain.name),
+        inbound: if dropping.is_some() {
             Inbound::Dropped
         } else {
             Inbound::Rules
@@ -152,7 +183,17 @@ fn nft_verdict(chains: &[Chain], v6: bool) -> Option<Filter> {
     })
 }
 
-fn nft_chains() -> io::Result<Vec<Chain>> {
+fn nft_read() -> io::Result<Found> {
+    let mut found = Found::default();
+    dump(GET_CHAIN, &mut found)?;
+    // Rules of tables without an input chain are nothing to us.
+    if found.chains.iter().any(|chain| chain.drops) {
+        dump(GET_RULE, &mut found)?;
+    }
+    Ok(found)
+}
+
+fn dump(kind: u16, found: &mut Found) -> io::Result<()> {
     let netlink = socket(
         AddressFamily::Netlink,
         SockType::Raw,
@@ -161,26 +202,25 @@ fn nft_chains() -> io::Result<Vec<Chain>> {
     )?;
     // nlmsghdr (length, type, NLM_F_REQUEST | NLM_F_DUMP, sequence, port), nfgenmsg (family, version, resource).
     let mut question = 20u32.to_ne_bytes().to_vec();
-    question.extend_from_slice(&GET_CHAIN.to_ne_bytes());
+    question.extend_from_slice(&kind.to_ne_bytes());
     question.extend_from_slice(&0x301u16.to_ne_bytes());
     question.extend_from_slice(&[0; 12]);
     send(netlink.as_raw_fd(), &question, MsgFlags::empty())?;
-    let mut chains = Vec::new();
     let mut datagram = vec![0; 32 * 1024];
     let mut seen = 0;
     // The kernel answers while it is asked.
     while seen < MAX_ANSWER_BYTES {
         let length = recv(netlink.as_raw_fd(), &mut datagram, MsgFlags::empty())?;
         seen += length;
-        if messages(datagram.get(..length).unwrap_or_default(), &mut chains)? {
-            return Ok(chains);
+        if messages(datagram.get(..length).unwrap_or_default(), found)? {
+            return Ok(());
         }
     }
     Err(Errno::EMSGSIZE.into())
 }
 
-/// Takes the chains of a datagram. Says whether it was the last.
-fn messages(mut bytes: &[u8], chains: &mut Vec<Chain>) -> io::Result<bool> {
+/// Takes the chains and rules of a datagram. Says whether it was the last.
+fn messages(mut bytes: &[u8], found: &mut Found) -> io::Result<bool> {
     while let (Some(length), Some(kind)) = (word(bytes, 0), half(bytes, 4)) {
         let length = length as usize;
         let Some(body) = bytes.get(16..length) else {
@@ -192,7 +232,8 @@ fn messages(mut bytes: &[u8], chains: &mut Vec<Chain>) -> io::Result<bool> {
                 let code = word(body, 0).unwrap_or(0) as i32;
                 return Err(io::Error::from_raw_os_error(code.wrapping_neg()));
             }
-            NEW_CHAIN => chains.extend(chain(body)),
+            NEW_CHAIN => found.chains.extend(chain(body)),
+            NEW_RULE => found.open.extend(open_table(body)),
             _ => {}
         }
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
@@ -200,23 +241,65 @@ fn messages(mut bytes: &[u8], chains: &mut Vec<Chain>) -> io::Result<bool> {
     Ok(false)
 }
 
+/// The table of a rule that takes whatever comes in by an interface, or of a whole protocol.
+fn open_table(body: &[u8]) -> Option<(u8, String)> {
+    let family = *body.first()?;
+    let attributes = body.get(4..)?;
+    let mut rest = attribute(attributes, RULE_EXPRESSIONS)?;
+    let (mut key, mut takes) = (0, false);
+    while let Some(length) = half(rest, 0).map(usize::from).filter(|length| *length >= 4) {
+        let expression = rest.get(4..length)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        let data = attribute(expression, EXPRESSION_DATA).unwrap_or_default();
+        match attribute(expression, EXPRESSION_NAME)? {
+            b"meta\0" => key = attribute(data, 2).and_then(number)?,
+            b"cmp\0" => {
+                let equal = attribute(data, 2).and_then(number) == Some(0);
+                let value = attribute(attribute(data, 3)?, 1)?;
+                // The loopback interface has the number 1 everywhere.
+                let narrow = match key {
+                    META_IIF => value == 1u32.to_ne_bytes(),
+                    META_IIFNAME => value.starts_with(b"lo\0"),
+                    META_L4PROTO => value.first().is_some_and(|protocol| ICMP.contains(protocol)),
+                    _ => false,
+                };
+                if narrow && equal {
+                    return None;
+                }
+            }
+            b"counter\0" | b"log\0" => {}
+            b"immediate\0" => {
+                let verdict = attribute(attribute(data, 2)?, 2)?;
+                takes = attribute(verdict, 1).and_then(number) == Some(1);
+            }
+            // An address, a port, a state, a set.
+            _ => return None,
+        }
+    }
+    takes.then(|| (family, name(attributes, RULE_TABLE)))
+}
+
+fn number(bytes: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.try_into().ok()?))
+}
+
+fn name(attributes: &[u8], kind: u16) -> String {
+    let bytes = attribute(attributes, kind).unwrap_or_default();
+    String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
+}
+
 fn chain(body: &[u8]) -> Option<Chain> {
     let family = *body.first()?;
     let attributes = body.get(4..)?;
     let hook = attribute(attributes, CHAIN_HOOK)?;
-    let number = attribute(hook, HOOK_NUMBER)?;
-    if u32::from_be_bytes(number.try_into().ok()?) != LOCAL_IN {
+    if number(attribute(hook, HOOK_NUMBER)?)? != LOCAL_IN {
         return None;
     }
-    let name = |kind| {
-        let bytes = attribute(attributes, kind).unwrap_or_default();
-        String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
-    };
-    let policy = attribute(attributes, CHAIN_POLICY);
     Some(Chain {
         family,
-        name: format!("nf_tables {} {}", name(CHAIN_TABLE), name(CHAIN_NAME)),
-        drops: policy == Some(&[0, 0, 0, 0]),
+        table: name(attributes, CHAIN_TABLE),
+        name: name(attributes, CHAIN_NAME),
+        drops: attribute(attributes, CHAIN_POLICY) == Some(&[0, 0, 0, 0]),
     })
 }
 
@@ -243,7 +326,7 @@ fn xt_table(v6: bool) -> io::Result<Inbound> {
     // struct ipt_getinfo: name, valid_hooks, hook_entry[5], underflow[5], num_entries, size.
     let mut info = [0; 84];
     info[..6].copy_from_slice(b"filter");
-    sys::socket_option(&raw, level, GET_INFO, &mut info)?;
+    sys::get_option(&raw, level, GET_INFO, &mut info)?;
     let size = word(&info, 80).unwrap_or(0) as usize;
     if size > MAX_ANSWER_BYTES {
         return Err(Errno::EMSGSIZE.into());
@@ -253,7 +336,7 @@ fn xt_table(v6: bool) -> io::Result<Inbound> {
     let mut block = vec![0; start + size];
     block[..6].copy_from_slice(b"filter");
     block[32..36].copy_from_slice(&(size as u32).to_ne_bytes());
-    sys::socket_option(&raw, level, GET_ENTRIES, &mut block)?;
+    sys::get_option(&raw, level, GET_ENTRIES, &mut block)?;
     let table = Table {
         entries: block.get(start..).unwrap_or_default(),
         address_bytes: if v6 { 136 } else { 84 },
@@ -303,29 +386,32 @@ impl Table<'_> {
             };
             let (target, next) = (usize::from(target), usize::from(next));
             let header = (self.address_bytes + 12).next_multiple_of(align_of::<u64>()) + 16;
-            let any = entry
-                .get(..self.address_bytes)
-                .is_some_and(|ip| ip.iter().all(|byte| *byte == 0));
-            let (verdict, name) = (word(entry, target + 32), entry.get(target + 2..target + 31));
-            let standard = name.is_some_and(|name| name.first() == Some(&0));
             if next == 0 {
                 break;
             }
-            if any && target == header && standard {
-                match verdict.map(|verdict| verdict as i32) {
-                    Some(-1) => return End::Drops,
-                    Some(-2) => return End::Takes,
-                    Some(-5) => return End::Returns,
-                    Some(to) if to >= 0 && to as usize != at + next => {
-                        match self.walk(to as usize, None, depth + 1, steps) {
-                            End::Returns => {}
-                            end => return end,
-                        }
+            let scope = if target == header {
+                self.scope(entry)
+            } else {
+                Scope::Some
+            };
+            let name = entry.get(target + 2..target + 31).unwrap_or_default();
+            let verdict = word(entry, target + 32).map(|verdict| verdict as i32);
+            let rejects = name.starts_with(b"REJECT\0");
+            let standard = name.first() == Some(&0);
+            match (scope, verdict) {
+                (Scope::Some, _) => {}
+                (Scope::All, _) if rejects => return End::Drops,
+                (Scope::All, Some(-1)) if standard => return End::Drops,
+                (Scope::All | Scope::Broad, Some(-2)) if standard => return End::Takes,
+                (Scope::All, Some(-5)) if standard => return End::Returns,
+                (_, Some(to)) if standard && to >= 0 && to as usize != at + next => {
+                    match (self.walk(to as usize, None, depth + 1, steps), scope) {
+                        (End::Takes, _) => return End::Takes,
+                        (End::Drops, Scope::All) => return End::Drops,
+                        _ => {}
                     }
-                    _ => {}
                 }
-            } else if any && target == header && name.is_some_and(|name| name.starts_with(b"REJECT\0")) {
-                return End::Drops;
+                _ => {}
             }
             if policy == Some(at) {
                 break;
@@ -335,6 +421,38 @@ impl Table<'_> {
         // What could not be followed is taken for the worse.
         End::Takes
     }
+
+    /// What an entry without matches is about, by `struct ipt_ip` or `struct ip6t_ip6`.
+    fn scope(&self, entry: &[u8]) -> Scope {
+        let addresses = if self.address_bytes == 136 { 64 } else { 16 };
+        let part = |from: usize, to: usize| entry.get(addresses + from..addresses + to).unwrap_or_default();
+        let zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+        let all = entry.get(..self.address_bytes).unwrap_or_default();
+        // iniface, outiface, their masks, the protocol.
+        let (inward, protocol) = (part(0, 16), part(64, 66));
+        if zero(all) {
+            Scope::All
+        } else if !zero(all.get(..addresses).unwrap_or_default())
+            || !zero(part(16, 32))
+            || inward.starts_with(b"lo\0")
+            || half(protocol, 0).is_some_and(|protocol| ICMP.iter().any(|icmp| u16::from(*icmp) == protocol))
+        {
+            Scope::Some
+        } else {
+            Scope::Broad
+        }
+    }
+}
+
+/// Whom an entry is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// Everybody.
+    All,
+    /// Whatever comes in by an interface, or of a whole protocol.
+    Broad,
+    /// Some.
+    Some,
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
@@ -369,20 +487,22 @@ mod tests {
         message.extend_from_slice(&NEW_CHAIN.to_ne_bytes());
         message.extend_from_slice(&[0; 10]);
         message.extend(&body);
-        let mut chains = Vec::new();
-        assert!(!messages(&message, &mut chains).unwrap());
+        let mut found = Found::default();
+        assert!(!messages(&message, &mut found).unwrap());
+        let filter = nft_verdict(&found, true).unwrap();
         assert_eq!(
-            (chains[0].name.as_str(), chains[0].drops),
-            ("nf_tables fw4 input", true)
+            (filter.how.as_str(), filter.inbound),
+            ("nf_tables fw4 input", Inbound::Dropped)
         );
-        assert_eq!(nft_verdict(&chains, true).unwrap().inbound, Inbound::Dropped);
-        chains[0].family = 2;
-        assert_eq!(nft_verdict(&chains, true), None);
+        found.open.push((1, "fw4".into()));
+        assert_eq!(nft_verdict(&found, true).unwrap().inbound, Inbound::Rules);
+        found.chains[0].family = 2;
+        assert_eq!(nft_verdict(&found, true), None);
         for length in 0..message.len() {
-            let _ = messages(&message[..length], &mut Vec::new());
+            let _ = messages(&message[..length], &mut Found::default());
             let mut damaged = message.clone();
             damaged[length] ^= 0xff;
-            let _ = messages(&damaged, &mut Vec::new());
+            let _ = messages(&damaged, &mut Found::default());
         }
     }
 

@@ -16,5 +16,5 @@ pub use privileges::{
 };
 pub use random::{Entropy, entropy, random};
 pub use signals::{Signal, Signals};
-pub use socket::{out_queue, set_notsent_lowat, socket_option, unsent};
+pub use socket::{get_option, out_queue, set_notsent_lowat, unsent};
 pub use time::{clock_synchronised, monotonic, realtime};

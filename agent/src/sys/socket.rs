@@ -64,7 +64,7 @@ pub fn set_notsent_lowat(socket: impl AsFd, bytes: u32) -> io::Result<()> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn socket_option(socket: impl AsFd, level: i32, name: i32, bytes: &mut [u8]) -> io::Result<()> {
+pub fn get_option(socket: impl AsFd, level: i32, name: i32, bytes: &mut [u8]) -> io::Result<()> {
     let mut length = libc::socklen_t::try_from(bytes.len()).unwrap_or(0);
     // SAFETY: the descriptor is borrowed for the call; the kernel writes at most `length` bytes, all of them in `bytes`.
     let result = unsafe {

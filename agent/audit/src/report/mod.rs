@@ -16,6 +16,7 @@ use crate::rules::date;
 pub const ALWAYS_BLIND: &[&str] = &[
     "A kernel that an intruder changed can hide what it likes from every program on the camera.",
     "The boot loader, a camera's processors of their own, and whoever has it in their hands.",
+    "What compiled programs start, fetch or let in by themselves: only scripts and settings are read.",
     "Doors that a vendor's programs keep without a port of their own, through connections they open themselves.",
     "What is inside encrypted connections, and what the vendor's cloud does with it.",
     "What the vendor promises: how long there are updates, and who takes reports of flaws (PSTI schedule 1, 2 and 3).",

@@ -128,7 +128,15 @@ pub(super) fn telnet(facts: &Facts, judge: &mut Judge) {
             judge.unknown(&source, format!("cameras give shells here; {text}"));
         }
     }
+    unasked(facts, judge);
     judge.pass_otherwise(&source, "no telnet server, and no answer like one");
+}
+
+/// Ports that gave no answer may be anything.
+fn unasked(facts: &Facts, judge: &mut Judge) {
+    for probe in &facts.probes {
+        let _ = judge.need(probe);
+    }
 }
 
 /// What services of one kind said when they were asked.
@@ -151,11 +159,7 @@ fn probes(facts: &Facts, judge: &mut Judge, service: Service, absent: &'static s
             Err(why) => judge.missing(source, why),
         }
     }
-    for probe in &facts.probes {
-        if let Err(why) = &probe.value {
-            judge.missing(&probe.source, why);
-        }
-    }
+    unasked(facts, judge);
     if !any {
         let source = tables(facts, judge, Proto::is_tcp);
         if !judge.has_doubts() {

@@ -239,6 +239,7 @@ const UNKNOWN: &[(&str, Change)] = &[
         f.baseline = Fact::seen("b", None);
     }),
     ("service.telnet", |f| push(f, listener("0.0.0.0", 9530))),
+    ("service.telnet", |f| f.probes.push(Fact::default())),
     ("service.rtsp", |f| answer(f, Service::Rtsp, no_answer())),
     ("service.rtsp", |f| {
         f.probes.clear();

@@ -145,6 +145,14 @@ pub(super) fn findings(root: &Root, survey: &Survey, found: &mut Vec<Finding>) {
             add(found, Topic::Loader, "/proc/cmdline", 1, text);
         }
     }
+    if !survey.settings.iter().any(|path| name_of(path) == "inittab") && found.len() < MAX_ENTRIES {
+        found.push(Finding {
+            topic: Topic::Console,
+            certain: false,
+            place: "inittab".into(),
+            text: "there is none; BusyBox then gives a shell on the console".into(),
+        });
+    }
     for path in survey.scripts.iter().filter(|path| starts_itself(path)) {
         let Ok(text) = root.read(path) else { continue };
         for command in shell::commands(&text) {
