@@ -7,7 +7,7 @@
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-requirements=$root/tests/pygateway/requirements.txt
+requirements="$root/tests/pygateway/requirements.txt $root/tests/audit/requirements.txt"
 venv=$root/.venv
 min_rust=90
 
@@ -36,11 +36,13 @@ gstreamer1.0-x                   the running clock in the test picture
 packages_test='
 age                              opens what the agent encrypts to an owner
 iproute2                         network namespaces and a throttled link
-iptables                         reads back what the firewall set, and sets a firmware's own rules
-nftables                         reads back what the firewall set
+iptables                         reads back what the firewall set, and sets filters that the audit reads
+net-tools                        netstat, which the audit must agree with
+nftables                         reads back what the firewall set, and sets filters that the audit reads
 nmap                             scans a camera from outside
 nginx-light                      a reverse proxy that ends TLS in front of the gateway
-python3-venv                     .venv for the independent gateway
+openscap-common                  the schema of XCCDF
+python3-venv                     .venv for the independent gateway and what judges audits
 shellcheck                       lint of the shell scripts
 util-linux                       setpriv, so that no test program outlives its test
 '
@@ -151,14 +153,20 @@ install_packages() {
 }
 
 install_venv() {
-	[ -f "$requirements" ] || fail "$requirements is missing"
-	want=$(sha256sum <"$requirements" | cut -d' ' -f1)
+	options=
+	for file in $requirements; do
+		[ -f "$file" ] || fail "$file is missing"
+		options="$options -r $file"
+	done
+	# shellcheck disable=SC2086 # one word a file
+	want=$(cat $requirements | sha256sum | cut -d' ' -f1)
 	[ "$(cat "$venv/requirements.sha256" 2>/dev/null)" = "$want" ] && [ -x "$venv/bin/python" ] && return
-	echo "install-deps: Python packages for the independent gateway, in .venv (tests/pygateway/requirements.txt)"
+	echo "install-deps: Python packages for the independent gateway and the audit's judges, in .venv"
 	rm -rf "$venv"
 	/usr/bin/python3 -m venv "$venv"
-	"$venv/bin/python" -m pip install -q --disable-pip-version-check -r "$requirements" ||
-		fail "cannot install the Python packages; is this machine offline? By hand: $venv/bin/pip install -r $requirements"
+	# shellcheck disable=SC2086
+	"$venv/bin/python" -m pip install -q --disable-pip-version-check $options ||
+		fail "cannot install the Python packages; is this machine offline? By hand: $venv/bin/pip install $options"
 	printf '%s\n' "$want" >"$venv/requirements.sha256"
 }
 

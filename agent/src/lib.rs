@@ -2,6 +2,7 @@
 //!
 //! This crate is the only one on the camera that touches the operating system.
 
+pub mod audit_cmd;
 pub mod check;
 pub mod cli;
 pub mod clock;
@@ -12,7 +13,7 @@ pub mod firewall;
 pub mod flat;
 pub mod harden_cmd;
 pub mod identity;
-pub mod json;
+pub use lenscap_audit::json;
 pub mod logging;
 pub mod monitor;
 pub mod run;

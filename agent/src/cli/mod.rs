@@ -9,7 +9,7 @@ use argh::FromArgs;
 use crate::config::{self, DEFAULT_PATH, LogTarget};
 use crate::identity::{self, Identity, Source};
 use crate::json::Writer;
-use crate::{check, harden_cmd, logging, monitor, run, sys};
+use crate::{audit_cmd, check, harden_cmd, logging, monitor, run, sys};
 
 /// Everything went well.
 pub const EXIT_OK: u8 = 0;
@@ -24,11 +24,14 @@ pub const EXIT_CONFIG: u8 = 78;
 /// gateway asks for. Nothing listens on the camera.
 #[derive(FromArgs, Debug)]
 #[argh(
-    example = "lenscap check\nlenscap identity\nlenscap run --config /etc/config/lenscap\nlenscap status\nlenscap harden --root ./rootfs",
+    example = "lenscap check\nlenscap identity\nlenscap run --config /etc/config/lenscap\nlenscap status\nlenscap harden --root ./rootfs\nlenscap audit --details",
     note = "The configuration is /etc/config/lenscap, see lenscap(5).",
     error_code(0, "all is well"),
-    error_code(1, "the program could not do its work; harden: something does not hold"),
-    error_code(2, "harden: something could not be told"),
+    error_code(
+        1,
+        "the program could not do its work; harden, audit: something does not hold"
+    ),
+    error_code(2, "harden, audit: something could not be told"),
     error_code(64, "the command line is wrong"),
     error_code(78, "the configuration is wrong")
 )]
@@ -49,6 +52,7 @@ enum Command {
     Identity(ShowIdentity),
     Status(Status),
     Harden(Harden),
+    Audit(Audit),
 }
 
 /// Runs the agent in the foreground: dials the gateways and serves them. Started as root it is two processes, a monitor
@@ -237,6 +241,73 @@ impl Harden {
     }
 }
 
+/// Says what is true about this camera or a root file system tree, with evidence: what could not be looked at is unknown,
+/// never well. Exits with 0 if every rule holds, 1 if one does not, 2 if something could not be told.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "audit")]
+struct Audit {
+    /// root file system tree to look at, instead of this camera
+    #[argh(option, arg_name = "dir")]
+    root: Option<PathBuf>,
+
+    /// configuration file (/etc/config/lenscap)
+    #[argh(option, default = "PathBuf::from(DEFAULT_PATH)", arg_name = "file")]
+    config: PathBuf,
+
+    /// text, json, html, xccdf or cyclonedx (text)
+    #[argh(option, default = "\"text\".into()", arg_name = "format")]
+    format: String,
+
+    /// the same as --format json
+    #[argh(switch)]
+    json: bool,
+
+    /// all evidence, remedies and references, in text
+    #[argh(switch)]
+    details: bool,
+
+    /// rules or groups to judge, with commas (all)
+    #[argh(option, arg_name = "rules")]
+    only: Option<String>,
+
+    /// what exits with 1, all else with 0: fail or unknown
+    #[argh(option, arg_name = "verdict")]
+    fail_on: Option<String>,
+
+    /// baseline to compare with, instead of audit.baseline in the state folder
+    #[argh(option, arg_name = "file")]
+    baseline: Option<PathBuf>,
+
+    /// keep what is there now as the baseline
+    #[argh(switch)]
+    accept: bool,
+
+    /// write a signature of the report, with this camera's key
+    #[argh(option, arg_name = "file")]
+    sign: Option<PathBuf>,
+
+    /// ask no service on this camera anything
+    #[argh(switch)]
+    no_probe: bool,
+}
+
+impl Audit {
+    fn request(self) -> audit_cmd::Request {
+        audit_cmd::Request {
+            root: self.root,
+            config: self.config,
+            format: if self.json { "json".into() } else { self.format },
+            baseline: self.baseline,
+            accept: self.accept,
+            only: self.only,
+            fail_on: self.fail_on,
+            details: self.details,
+            sign: self.sign,
+            no_probe: self.no_probe,
+        }
+    }
+}
+
 /// Whether this program has a command.
 #[must_use]
 pub fn knows(command: &str) -> bool {
@@ -265,7 +336,7 @@ pub fn main() -> ExitCode {
     };
     match parsed.command {
         _ if parsed.version => out(&version(), EXIT_OK),
-        None => usage("a command is missing: run, check, identity, status or harden\n"),
+        None => usage("a command is missing: run, check, identity, status, harden or audit\n"),
         Some(Command::Run(Run { config })) => run_agent(&config),
         Some(Command::Check(Check { config, json })) => check_config(&config, json),
         Some(Command::Identity(ShowIdentity { config, json })) => show_identity(&config, json),
@@ -274,6 +345,7 @@ pub fn main() -> ExitCode {
             Ok(request) => ExitCode::from(harden_cmd::run(&request)),
             Err(why) => usage(why),
         },
+        Some(Command::Audit(audit)) => ExitCode::from(audit_cmd::run(&audit.request())),
     }
 }
 

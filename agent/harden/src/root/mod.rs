@@ -6,6 +6,7 @@
 mod resolve;
 mod write;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -82,6 +83,17 @@ impl Entry {
             _ => Kind::Other,
         }
     }
+}
+
+/// What a folder holds.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The names, sorted.
+    pub entries: Vec<Entry>,
+    /// Names that are no UTF-8 or hold control characters, as far as they can be read.
+    pub odd: Vec<String>,
+    /// There are more than are looked at.
+    pub cut: bool,
 }
 
 impl Root {
@@ -182,6 +194,29 @@ impl Root {
         Ok(bytes)
     }
 
+    /// A regular file, open for reading, for those that are too large to be held or change while they are read.
+    ///
+    /// # Errors
+    /// When it is not there, is no regular file, or cannot be read.
+    pub fn reader(&self, path: &str) -> io::Result<File> {
+        self.open_file(path)
+    }
+
+    /// Owner and mode of whatever is there, after all links; it need not be readable.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn stat(&self, path: &str) -> io::Result<Attributes> {
+        let place = self.resolve(path)?;
+        let stat = nix::sys::stat::fstatat(&place.parent, place.name.as_str(), no_follow())?;
+        #[allow(clippy::useless_conversion, reason = "as wide as the platform has it")]
+        Ok(Attributes {
+            mode: u32::from(stat.st_mode) & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+        })
+    }
+
     /// Owner and mode of a regular file.
     ///
     /// # Errors
@@ -233,11 +268,19 @@ impl Root {
     /// # Errors
     /// When it is no link, or says no UTF-8.
     pub fn link(&self, path: &str) -> io::Result<String> {
+        let target = self.link_target(path)?;
+        target.into_string().map_err(|_| Errno::EILSEQ.into())
+    }
+
+    /// Where a symbolic link leads, whatever bytes it says.
+    ///
+    /// # Errors
+    /// When it is no link, or cannot be read.
+    pub fn link_target(&self, path: &str) -> io::Result<OsString> {
         let place = self.resolve(folder_of(path))?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let folder = openat(&place.parent, place.name.as_str(), flags, Mode::empty())?;
-        let target = readlinkat(&folder, name_of(path))?;
-        target.into_string().map_err(|_| Errno::EILSEQ.into())
+        Ok(readlinkat(&folder, name_of(path))?)
     }
 
     /// The names in a folder, sorted. Names that are no UTF-8 or hold control characters are left out, since no firmware
@@ -246,17 +289,35 @@ impl Root {
     /// # Errors
     /// When it is no folder, or cannot be read.
     pub fn list(&self, path: &str) -> io::Result<Vec<Entry>> {
+        Ok(self.listing(path)?.entries)
+    }
+
+    /// The names in a folder, those that [`list`](Self::list) leaves out too.
+    ///
+    /// # Errors
+    /// When it is no folder, or cannot be read.
+    pub fn listing(&self, path: &str) -> io::Result<Listing> {
         let place = self.resolve(path)?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let folder = openat(&place.parent, place.name.as_str(), flags, Mode::empty())?;
         let copy = folder.try_clone()?;
-        let mut entries: Vec<Entry> = Vec::new();
-        for entry in Dir::from_fd(folder)?.iter().take(MAX_ENTRIES) {
+        let mut listing = Listing::default();
+        for (seen, entry) in Dir::from_fd(folder)?.iter().enumerate() {
+            if seen == MAX_ENTRIES {
+                listing.cut = true;
+                break;
+            }
             let entry = entry?;
-            let Ok(name) = entry.file_name().to_str() else {
+            let name = entry.file_name();
+            let Some(name) = name
+                .to_str()
+                .ok()
+                .filter(|name| !name.contains(|c: char| c.is_control()))
+            else {
+                listing.odd.push(name.to_string_lossy().into_owned());
                 continue;
             };
-            if name == "." || name == ".." || name.contains(|c: char| c.is_control()) {
+            if name == "." || name == ".." {
                 continue;
             }
             let kind = match entry.file_type() {
@@ -267,14 +328,13 @@ impl Root {
                 // Some flash file systems do not say.
                 None => kind_of(&copy, name),
             };
-            let entry = Entry {
+            listing.entries.push(Entry {
                 name: name.to_owned(),
                 kind,
-            };
-            let at = entries.partition_point(|have| *have < entry);
-            entries.insert(at, entry);
+            });
         }
-        Ok(entries)
+        listing.entries.sort_unstable();
+        Ok(listing)
     }
 
     /// Calls `visit` with the path of every regular file, links left out. Says whether nothing was left out for the

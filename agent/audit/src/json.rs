@@ -1,7 +1,7 @@
 //! Writes JSON (RFC 8259). It does not read it.
 //!
 //! ```
-//! use lenscap::json::Writer;
+//! use lenscap_audit::json::Writer;
 //! let mut json = Writer::new();
 //! json.object(|o| {
 //!     o.key("name").string("front");

@@ -1,0 +1,127 @@
+//! What is on a camera, one line a thing, so that two audits can be compared: what listens, who has an account, what
+//! starts by itself, who is talked to, which modules are loaded.
+//!
+//! A line begins with its class. Lines hold what stays the same from one boot to the next: no process numbers and no ports
+//! that the kernel chose.
+
+use crate::facts::{Facts, Proto, Socket, is_loopback};
+use crate::judge::clean;
+use crate::rules::network;
+
+/// The most lines.
+pub const MAX_LINES: usize = 1024;
+
+/// A class of things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// A port that waits for whoever comes.
+    Listen,
+    /// An account.
+    Account,
+    /// Something that starts by itself.
+    Start,
+    /// An address that the camera talks to.
+    Peer,
+    /// A loaded module.
+    Module,
+}
+
+impl Class {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Listen, Self::Account, Self::Start, Self::Peer, Self::Module];
+
+    /// The first word of its lines.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        ["listen ", "account ", "start ", "peer ", "module "][self as usize]
+    }
+}
+
+/// The lines of a camera, sorted.
+#[must_use]
+pub fn take(facts: &Facts) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut add = |class: Class, text: String| {
+        if lines.len() < MAX_LINES {
+            lines.push(clean((class.word().to_owned() + &text).into()).into_owned());
+        }
+    };
+    for socket in sockets(facts) {
+        let program = program(facts, socket);
+        let proto = socket.proto.name();
+        if network::is_service(socket) {
+            let (address, port) = socket.local;
+            add(Class::Listen, format!("{proto} {address} {port} {program}"));
+        } else if is_peer(facts, socket) {
+            let (address, port) = socket.remote;
+            add(
+                Class::Peer,
+                format!("{proto} {} {port} {program}", address.to_canonical()),
+            );
+        }
+    }
+    for account in facts.accounts.value().into_iter().flatten() {
+        let uid = account.uid.map_or(String::new(), |uid| format!(" {uid}"));
+        let table = account.place.split(':').next().unwrap_or_default();
+        add(Class::Account, format!("{table} {}{uid}", account.user));
+    }
+    for start in facts.starts.value().into_iter().flatten() {
+        add(Class::Start, format!("{} {}", start.place, start.what));
+    }
+    for module in facts.modules.value().into_iter().flatten() {
+        add(Class::Module, module.name.clone());
+    }
+    lines.sort_unstable();
+    lines.dedup();
+    lines
+}
+
+/// Whether everything that the lines of some classes are made of was seen.
+#[must_use]
+pub fn is_whole(facts: &Facts, classes: &[Class]) -> bool {
+    classes.iter().all(|class| match class {
+        Class::Listen | Class::Peer => has_sockets(facts),
+        Class::Account => facts.accounts.value.is_ok() && facts.findings.value.is_ok(),
+        Class::Start => facts.starts.value.is_ok(),
+        Class::Module => facts.modules.value.is_ok(),
+    })
+}
+
+fn has_sockets(facts: &Facts) -> bool {
+    let tables = facts.sockets.iter().all(|table| {
+        table
+            .value()
+            .is_some_and(|table| table.left_out == 0 && table.odd == 0)
+    });
+    let processes = facts.processes.value().is_some_and(|processes| {
+        processes.left_out == 0 && processes.list.iter().all(|process| process.open)
+    });
+    !facts.sockets.is_empty() && tables && processes
+}
+
+/// All sockets of all tables that were seen.
+pub fn sockets(facts: &Facts) -> impl Iterator<Item = &Socket> {
+    let tables = facts.sockets.iter().filter_map(|table| table.value());
+    tables.flat_map(|table| &table.list)
+}
+
+/// Whether the camera opened this connection to somebody else.
+#[must_use]
+pub fn is_peer(facts: &Facts, socket: &Socket) -> bool {
+    if socket.proto >= Proto::Raw || socket.remote.1 == 0 || is_loopback(socket.remote.0) {
+        return false;
+    }
+    // Whoever came in is on a port that waits.
+    !sockets(facts).any(|other| {
+        other.waits() && other.local.1 == socket.local.1 && other.proto.is_tcp() == socket.proto.is_tcp()
+    })
+}
+
+/// The file of the program that has a socket, or `-`.
+#[must_use]
+pub fn program<'f>(facts: &'f Facts, socket: &Socket) -> &'f str {
+    let owner = socket
+        .owner
+        .and_then(|owner| facts.processes.value()?.list.get(owner));
+    owner.map_or("-", |owner| owner.program.as_deref().unwrap_or(&owner.name))
+}

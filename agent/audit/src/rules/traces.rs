@@ -1,0 +1,252 @@
+//! Traces of Mirai and its successors. An open watchdog alone is none: streamers feed it too.
+
+use super::network::{describe, tables};
+use crate::facts::{Facts, Image, Missing, Process, Proto, SYN_SENT, Socket};
+use crate::inventory::sockets;
+use crate::judge::Judge;
+
+/// Mirai's one instance holds it.
+const BOTNET_PORTS: &[u16] = &[48_101];
+/// Where scanners knock.
+const SCANNED_PORTS: &[u16] = &[22, 23, 2323, 7547, 5555, 37215, 52869, 60001];
+/// Half-open connections that no client has.
+const MAX_HALF_OPEN: usize = 20;
+/// Half-open connections to [`SCANNED_PORTS`] that no client has.
+const MAX_KNOCKS: usize = 3;
+/// Places that everybody may write to, or that are empty after a restart.
+const LOOSE: &[&str] = &[
+    "/tmp/",
+    "/var/tmp/",
+    "/var/run/",
+    "/run/",
+    "/dev/",
+    "/memfd:",
+    "/var/lock/",
+    "/proc/",
+];
+/// Raw sockets' protocol that scanners send by themselves.
+const IPPROTO_TCP: u16 = 6;
+
+/// Adds what keeps the list of processes from being whole.
+fn processes<'f>(facts: &'f Facts, judge: &mut Judge) -> Option<&'f [Process]> {
+    let processes = judge.need(&facts.processes)?;
+    if processes.left_out > 0 {
+        let text = format!("{} processes were not looked at", processes.left_out);
+        judge.unknown(&facts.processes.source, text);
+    }
+    if processes.list.is_empty() {
+        judge.unknown(&facts.processes.source, "no process was found");
+    }
+    Some(&processes.list)
+}
+
+pub(super) fn deleted(facts: &Facts, judge: &mut Judge) {
+    let Some(list) = processes(facts, judge) else {
+        return;
+    };
+    for process in list {
+        let Process { pid, image, name, .. } = process;
+        let source = format!("/proc/{pid}/exe");
+        let file = match &process.program {
+            Ok(file) => file,
+            Err(Missing { errno, why }) => {
+                judge.unknown(&source, format!("{name}: {why} (errno {errno})"));
+                continue;
+            }
+        };
+        let watchdog = if process.watchdog {
+            "; it holds the watchdog"
+        } else {
+            ""
+        };
+        if *image == Image::Deleted {
+            judge.fail(&source, format!("{file} is deleted and runs as {name}{watchdog}"));
+        } else if LOOSE.iter().any(|place| file.starts_with(place)) {
+            judge.fail(&source, format!("{file} runs as {name}{watchdog}"));
+        } else if *image == Image::Replaced {
+            let text = format!("{file} was replaced while it ran as {name}: restart it and look again");
+            judge.unknown(&source, text);
+        }
+    }
+    let text = format!("{} processes, each from a file of the firmware", list.len());
+    judge.pass_otherwise(&facts.processes.source, text);
+}
+
+pub(super) fn port(facts: &Facts, judge: &mut Judge) {
+    let source = tables(facts, judge, |proto| proto < Proto::Raw);
+    let known =
+        |socket: &&Socket| BOTNET_PORTS.contains(&socket.local.1) || BOTNET_PORTS.contains(&socket.remote.1);
+    for socket in sockets(facts)
+        .filter(|socket| socket.proto < Proto::Raw)
+        .filter(known)
+    {
+        let (address, port) = socket.remote;
+        let text = describe(facts, socket);
+        judge.fail(&source, format!("{text} (other end {address} port {port})"));
+    }
+    judge.pass_otherwise(&source, "no socket has such a port");
+}
+
+pub(super) fn scan(facts: &Facts, judge: &mut Judge) {
+    let source = tables(facts, judge, |proto| proto < Proto::Udp || proto == Proto::Raw);
+    let half_open = |socket: &&Socket| socket.proto.is_tcp() && socket.state == SYN_SENT;
+    let all = sockets(facts).filter(half_open).count();
+    let knocks = sockets(facts)
+        .filter(half_open)
+        .filter(|socket| SCANNED_PORTS.contains(&socket.remote.1))
+        .count();
+    if all > MAX_HALF_OPEN || knocks > MAX_KNOCKS {
+        let first = sockets(facts).find(half_open);
+        let who = first.map_or(String::new(), |socket| describe(facts, socket));
+        let text = format!("{all} connections half open, {knocks} of them to ports that are scanned; {who}");
+        judge.fail(&source, text);
+    }
+    for socket in sockets(facts).filter(|socket| socket.proto == Proto::Raw && socket.local.1 == IPPROTO_TCP)
+    {
+        let text = format!("makes TCP packets by itself: {}", describe(facts, socket));
+        judge.fail(&source, text);
+    }
+    judge.pass_otherwise(&source, format!("{all} connections half open"));
+}
+
+pub(super) fn names(facts: &Facts, judge: &mut Judge) {
+    let Some(list) = processes(facts, judge) else {
+        return;
+    };
+    for process in list {
+        let file = process.program.as_deref().unwrap_or_default();
+        let base = file.rsplit('/').next().unwrap_or_default();
+        let first = process.words.split(' ').next().unwrap_or_default();
+        let first = first.rsplit('/').next().unwrap_or_default();
+        for name in [process.name.as_str(), first] {
+            let own = !base.is_empty() && (base.starts_with(name) || name.starts_with(base));
+            if !own && is_random(name) {
+                let source = format!("/proc/{}/comm", process.pid);
+                judge.fail(&source, format!("`{name}`, program {file}"));
+                break;
+            }
+        }
+    }
+    judge.pass_otherwise(&facts.processes.source, format!("{} names", list.len()));
+}
+
+/// Whether nobody would call a program so: ten and more small letters and digits that no tongue can say.
+fn is_random(name: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "http", "rtsp", "serv", "stream", "video", "cam", "watch", "client", "onvif",
+    ];
+    let bytes = name.as_bytes();
+    let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    if bytes.len() < 10 || !bytes.iter().all(plain) || WORDS.iter().any(|word| name.contains(word)) {
+        return false;
+    }
+    let digits = bytes.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let mut turns = 0;
+    let (mut run, mut longest) = (0, 0);
+    for pair in bytes.windows(2) {
+        turns += u32::from(pair[0].is_ascii_digit() && !pair[1].is_ascii_digit());
+        let consonant = !matches!(pair[1], b'a' | b'e' | b'i' | b'o' | b'u' | b'y' | b'0'..=b'9');
+        run = if consonant { run + 1 } else { 0 };
+        longest = longest.max(run);
+    }
+    digits >= 3 && turns >= 2 || longest >= 6
+}
+
+pub(super) fn files(facts: &Facts, judge: &mut Judge) {
+    let Some(files) = judge.need(&facts.droppings) else {
+        return;
+    };
+    for file in files {
+        judge.fail(file, "a program, or a name of known malware");
+    }
+    judge.pass_otherwise(&facts.droppings.source, "no program lies there");
+}
+
+pub(super) fn preload(facts: &Facts, judge: &mut Judge) {
+    let source = &facts.preload.source;
+    match judge.need(&facts.preload) {
+        None => {}
+        Some(Some(what)) => judge.fail(source, what.clone()),
+        Some(None) => judge.pass(source, "there is none"),
+    }
+}
+
+pub(super) fn modules(facts: &Facts, judge: &mut Judge) {
+    let Some(modules) = judge.need(&facts.modules) else {
+        return;
+    };
+    for module in modules.iter().filter(|module| !module.found) {
+        judge.unknown(
+            &facts.modules.source,
+            format!("{}: its file was not found", module.name),
+        );
+    }
+    judge.pass_otherwise(
+        &facts.modules.source,
+        format!("{} modules, each with its file", modules.len()),
+    );
+}
+
+pub(super) fn logs(facts: &Facts, judge: &mut Judge) {
+    for log in &facts.logs {
+        let Some(found) = judge.need(log) else { continue };
+        let (crashes, ooms, failures) = (found.crashes, found.ooms, found.failures);
+        let text = format!(
+            "{crashes} crashes, {ooms} times no memory, {failures} failed logins in {} lines",
+            found.lines
+        );
+        if crashes + ooms + failures > 0 {
+            judge.fail(&log.source, format!("{text}; last: {}", found.last));
+        } else {
+            judge.pass(&log.source, text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_random;
+
+    #[test]
+    fn random_names_are_told_from_odd_ones() {
+        for name in [
+            "dvqbi2h4vtfb3lk",
+            "ukfhpq6w5t1n",
+            "kdm2gvwlq83ehu",
+            "xjqwkrtplmnz",
+            "3k5jdu7a1bvq",
+        ] {
+            assert!(is_random(name), "{name}");
+        }
+        for name in [
+            "systemd-journal",
+            "wpa_supplicant",
+            "majestic",
+            "prudynt",
+            "v4l2rtspserver",
+            "mjpg_streamer",
+            "odhcp6c",
+            "lighttpd",
+            "rtspserver",
+            "avahi-daemon",
+            "nvramdaemon",
+            "telnetd",
+            "onvif_simple_server",
+            "snapshotserver",
+            "ubusd",
+            "chromium",
+            "python3",
+            "gst-launch-1.0",
+            "lenscap",
+            "watchdogd",
+            "cameraservice",
+            "iotcserver",
+            "p2pclient2",
+            "streamer1080p",
+            "node_exporter",
+            "containerd",
+        ] {
+            assert!(!is_random(name), "{name}");
+        }
+    }
+}

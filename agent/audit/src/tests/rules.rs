@@ -1,0 +1,555 @@
+use super::*;
+use crate::rules::{GROUPS, RULES};
+
+/// What makes a rule fail, and what makes it unknown though nothing is missing.
+type Change = fn(&mut Facts);
+
+fn findings(facts: &mut Facts, topic: Topic, certain: bool) {
+    facts
+        .findings
+        .value
+        .as_mut()
+        .unwrap()
+        .push(finding(topic, certain));
+}
+
+fn processes(facts: &mut Facts) -> &mut Vec<Process> {
+    &mut facts.processes.value.as_mut().unwrap().list
+}
+
+fn answer(facts: &mut Facts, service: Service, answer: Result<Answer, Missing>) {
+    let probe = facts
+        .probes
+        .iter_mut()
+        .find(|probe| probe.value().unwrap().service == service);
+    probe.unwrap().value.as_mut().unwrap().answer = answer;
+}
+
+fn open_filters(facts: &mut Facts) {
+    for filter in &mut facts.filters {
+        filter.value.as_mut().unwrap().inbound = Inbound::NoFilter;
+    }
+}
+
+fn no_answer() -> Result<Answer, Missing> {
+    Err(Missing::because("no answer in time"))
+}
+
+const FAIL: &[(&str, Change)] = &[
+    ("trace.deleted", |f| processes(f)[0].image = Image::Deleted),
+    ("trace.deleted", |f| processes(f)[0].program = Ok("/tmp/x".into())),
+    ("trace.port", |f| push(f, listener("127.0.0.1", 48_101))),
+    ("trace.scan", |f| {
+        for n in 0..9 {
+            push(
+                f,
+                socket(
+                    Proto::Tcp,
+                    ("10.0.0.2", 50_000 + n),
+                    ("203.0.113.9", 23),
+                    SYN_SENT,
+                    0,
+                ),
+            );
+        }
+    }),
+    ("trace.scan", |f| {
+        push(f, socket(Proto::Raw, ("0.0.0.0", 6), ("0.0.0.0", 0), 7, 0))
+    }),
+    ("trace.name", |f| processes(f)[0].name = "dvqbi2h4vtfb3lk".into()),
+    ("trace.file", |f| {
+        f.droppings = Fact::seen("/tmp", vec!["/tmp/dvrHelper".into()])
+    }),
+    ("trace.preload", |f| {
+        f.preload = Fact::seen("/etc/ld.so.preload", Some("/tmp/x.so".into()))
+    }),
+    ("trace.log", |f| f.logs[0].value.as_mut().unwrap().failures = 3),
+    ("account.default", |f| {
+        f.accounts = Fact::seen("t", vec![account("root", 0, Strength::Empty)]);
+    }),
+    ("account.default", |f| {
+        f.accounts = Fact::seen("t", vec![account("root", 0, Strength::Known("mirai".into()))]);
+    }),
+    ("account.root", |f| {
+        let toor = account("toor", 0, Strength::Own);
+        f.accounts.value.as_mut().unwrap().push(toor);
+    }),
+    ("account.service", |f| findings(f, Topic::Service, true)),
+    ("account.boot", |f| findings(f, Topic::Boot, true)),
+    ("account.key", |f| {
+        f.keys = Fact::seen("/etc", vec![key(Origin::Image)])
+    }),
+    ("account.key", |f| {
+        f.keys = Fact::seen("/etc", vec![key(Origin::Published("list".into()))]);
+    }),
+    ("account.ssh", |f| f.ssh_passwords = Fact::seen("x", Some(true))),
+    ("service.telnet", |f| {
+        processes(f).push(process(9, "telnetd", "/bin/busybox"));
+        push(
+            f,
+            socket(Proto::Tcp, ("0.0.0.0", 2626), ("0.0.0.0", 0), LISTEN, 3),
+        );
+    }),
+    ("service.telnet", |f| {
+        push(f, listener("0.0.0.0", 9527));
+        let answer = Answer::Open("a prompt".into());
+        f.probes
+            .push(probe("tcp://127.0.0.1:9527", Service::Telnet, answer));
+    }),
+    ("service.rtsp", |f| {
+        answer(f, Service::Rtsp, Ok(Answer::Open("200".into())))
+    }),
+    ("service.snapshot", |f| {
+        answer(f, Service::Snapshot, Ok(Answer::Open("JPEG".into())))
+    }),
+    ("service.web", |f| {
+        answer(f, Service::Web, Ok(Answer::DefaultLogin("list".into())))
+    }),
+    ("service.onvif", |f| {
+        answer(f, Service::Onvif, Ok(Answer::Open("GetUsers".into())))
+    }),
+    ("service.ftp", |f| push(f, listener("0.0.0.0", 21))),
+    ("network.exposed", open_filters),
+    ("network.vendor", |f| {
+        open_filters(f);
+        push(f, socket(Proto::Udp, ("0.0.0.0", 34_569), ("0.0.0.0", 0), 7, 0));
+    }),
+    ("network.firewall", |f| {
+        f.filters[0].value.as_mut().unwrap().inbound = Inbound::NoFilter
+    }),
+    ("network.firewall6", |f| {
+        f.filters[1].value.as_mut().unwrap().inbound = Inbound::Taken
+    }),
+    ("network.peer", |f| {
+        push(
+            f,
+            socket(
+                Proto::Tcp,
+                ("10.0.0.2", 40_009),
+                ("203.0.113.66", 443),
+                ESTABLISHED,
+                0,
+            ),
+        );
+    }),
+    ("network.raw", |f| {
+        push(f, socket(Proto::Raw, ("0.0.0.0", 1), ("0.0.0.0", 0), 7, 0))
+    }),
+    ("start.telnet", |f| findings(f, Topic::Telnet, true)),
+    ("start.card", |f| findings(f, Topic::Card, true)),
+    ("start.loader", |f| findings(f, Topic::Loader, true)),
+    ("start.console", |f| findings(f, Topic::Console, true)),
+    ("start.download", |f| findings(f, Topic::Download, true)),
+    ("start.added", |f| {
+        f.starts
+            .value
+            .as_mut()
+            .unwrap()
+            .push(start("/etc/init.d/S99x", "0", true));
+    }),
+    ("start.writable", |f| {
+        f.files = Fact::seen("m", vec![file("/etc/init.d/rcS", 0o777, false)])
+    }),
+    ("start.writable", |f| {
+        f.files = Fact::seen("m", vec![file("/etc/shadow", 0o644, true)])
+    }),
+    ("start.drift", |f| {
+        f.starts
+            .value
+            .as_mut()
+            .unwrap()
+            .push(start("/etc/crontabs/root:1", "* * * * * x", false));
+    }),
+    ("start.drift", |f| {
+        f.modules.value.as_mut().unwrap().push(module("rootkit", true))
+    }),
+    ("account.drift", |f| {
+        let new = account("admin", 1000, Strength::Own);
+        f.accounts.value.as_mut().unwrap().push(new);
+    }),
+    ("network.drift", |f| push(f, listener("0.0.0.0", 8080))),
+    ("network.peer-drift", |f| {
+        push(
+            f,
+            socket(
+                Proto::Tcp,
+                ("10.0.0.2", 40_009),
+                ("198.51.100.7", 80),
+                ESTABLISHED,
+                0,
+            ),
+        );
+    }),
+    ("system.hardening", |f| f.unconfirmed = Fact::seen("x", true)),
+    ("system.sandbox", |f| {
+        f.sandbox.value.as_mut().unwrap().as_mut().unwrap().user = false
+    }),
+    ("system.kernel", |f| f.kernel = Fact::seen("v", "3.10.14".into())),
+    ("system.kernel", |f| {
+        f.kernel = Fact::seen("v", "5.10.61".into());
+        f.about.time = 1_830_000_000;
+    }),
+    ("system.busybox", |f| {
+        f.busybox = Fact::seen("b", Some("1.31.1".into()))
+    }),
+    ("system.clock", |f| f.clock.value.as_mut().unwrap().now = 0),
+    ("system.clock", |f| f.clock.value.as_mut().unwrap().kept = false),
+    ("system.memory", |f| f.memory = Fact::seen("m", (60_000, 1_000))),
+    ("system.storage", |f| {
+        f.storage = Fact::seen("s", (Storage::Volatile, Some(9_999_999)))
+    }),
+    ("system.storage", |f| {
+        f.storage = Fact::seen("s", (Storage::Persistent, Some(1)))
+    }),
+    ("system.mount", |f| f.mounts = Fact::seen("m", vec![mount(true)])),
+];
+
+/// Doubts that no missing fact is behind.
+const UNKNOWN: &[(&str, Change)] = &[
+    ("trace.deleted", |f| processes(f)[0].image = Image::Replaced),
+    ("trace.deleted", |f| {
+        processes(f)[0].program = Err(Missing {
+            errno: 13,
+            why: "no".into(),
+        })
+    }),
+    ("trace.deleted", |f| processes(f).clear()),
+    ("trace.name", |f| f.processes.value.as_mut().unwrap().left_out = 1),
+    ("trace.port", |f| {
+        f.sockets[2].value.as_mut().unwrap().left_out = 1
+    }),
+    ("trace.module", |f| {
+        f.modules = Fact::seen("m", vec![module("x", false)])
+    }),
+    ("account.default", |f| f.accounts = Fact::seen("t", vec![])),
+    ("account.default", |f| f.findings = Fact::default()),
+    ("account.default", |f| {
+        let odd = Strength::Unknown("yescrypt".into());
+        f.accounts = Fact::seen("t", vec![account("root", 0, odd)]);
+    }),
+    ("account.key", |f| {
+        f.keys = Fact::seen("/etc", vec![key(Origin::Unknown(Missing::because("no")))]);
+    }),
+    ("account.root", |f| {
+        f.accounts = Fact::seen("t", vec![account("x", 7, Strength::Own)])
+    }),
+    ("start.telnet", |f| findings(f, Topic::Telnet, false)),
+    ("start.added", |f| {
+        f.layers = Fact::default();
+        f.baseline = Fact::seen("b", None);
+    }),
+    ("service.telnet", |f| push(f, listener("0.0.0.0", 9530))),
+    ("service.telnet", |f| f.probes.push(Fact::default())),
+    ("service.rtsp", |f| answer(f, Service::Rtsp, no_answer())),
+    ("service.rtsp", |f| {
+        f.probes.clear();
+        f.sockets.clear();
+    }),
+    ("network.exposed", |f| f.filters[0] = Fact::default()),
+    ("network.exposed", |f| {
+        f.filters[0].value.as_mut().unwrap().inbound = Inbound::Rules;
+    }),
+    ("network.firewall", |f| {
+        f.filters[0].value.as_mut().unwrap().inbound = Inbound::Rules
+    }),
+    ("network.peer", |f| {
+        push(
+            f,
+            socket(Proto::Tcp, ("10.0.0.2", 4), ("203.0.113.66", 443), ESTABLISHED, 0),
+        );
+        f.allowed = Fact::default();
+    }),
+    ("network.owner", |f| {
+        let mut nobodys = listener("127.0.0.1", 9);
+        nobodys.owner = None;
+        push(f, nobodys);
+    }),
+    ("network.owner", |f| processes(f)[0].open = false),
+    ("network.drift", |f| processes(f)[0].open = false),
+    ("system.kernel", |f| f.kernel = Fact::seen("v", "7.3.0".into())),
+    ("system.kernel", |f| f.kernel = Fact::seen("v", "odd".into())),
+    ("system.busybox", |f| {
+        f.busybox = Fact::seen("b", Some(String::new()))
+    }),
+    ("system.storage", |f| {
+        f.storage = Fact::seen("s", (Storage::Persistent, None))
+    }),
+];
+
+#[test]
+fn a_good_camera_passes_every_rule() {
+    let facts = good();
+    let report = audit(&facts, &[]);
+    for outcome in &report.outcomes {
+        assert_eq!(
+            outcome.verdict,
+            Verdict::Pass,
+            "{}: {:?}",
+            outcome.rule.id,
+            outcome.evidence
+        );
+    }
+    assert_eq!(report.verdict(), Verdict::Pass);
+    assert_eq!(report.worst(), None);
+    assert!(report.is_clean() && report.blind.is_empty());
+}
+
+#[test]
+fn what_was_not_looked_at_is_unknown_and_never_well() {
+    let facts = Facts {
+        about: About {
+            live: true,
+            ..About::default()
+        },
+        ..Facts::default()
+    };
+    let report = audit(&facts, &[]);
+    for outcome in &report.outcomes {
+        assert_eq!(outcome.verdict, Verdict::Unknown, "{}", outcome.rule.id);
+    }
+    assert_eq!(report.verdict(), Verdict::Unknown);
+    assert!(!report.is_clean());
+    // A tree that nobody looked at: the rest is not checked, and nothing passes.
+    let report_of_tree = Facts::default();
+    let report = audit(&report_of_tree, &[]);
+    assert_eq!(report.verdict(), Verdict::Unknown);
+    assert!(report.outcomes.iter().all(|outcome| {
+        outcome.verdict
+            == if outcome.rule.live {
+                Verdict::NotChecked
+            } else {
+                Verdict::Unknown
+            }
+    }));
+}
+
+#[test]
+fn every_rule_fails_where_it_should() {
+    let mut failed: Vec<&str> = FAIL.iter().map(|(id, _)| *id).collect();
+    for (id, change) in FAIL {
+        let mut facts = good();
+        change(&mut facts);
+        let report = audit(&facts, &[]);
+        assert_eq!(verdict(&report, id), Verdict::Fail, "{id}");
+        assert_eq!(report.verdict(), Verdict::Fail);
+        assert!(report.worst().is_some());
+    }
+    // These two tell of nothing but doubts.
+    failed.extend(["trace.module", "network.owner"]);
+    for rule in RULES {
+        assert!(failed.contains(&rule.id), "{} has no case that fails", rule.id);
+    }
+}
+
+#[test]
+fn doubts_are_unknown() {
+    for (id, change) in UNKNOWN {
+        let mut facts = good();
+        change(&mut facts);
+        let report = audit(&facts, &[]);
+        assert_eq!(verdict(&report, id), Verdict::Unknown, "{id}");
+        assert_ne!(report.verdict(), Verdict::Pass, "{id}");
+    }
+}
+
+/// What each source is needed for: without it, exactly these rules stop passing.
+#[test]
+fn each_missing_fact_is_missed() {
+    let cases: &[(&str, Change, &[&str])] = &[
+        (
+            "tcp",
+            |f| f.sockets[0] = Fact::default(),
+            &[
+                "trace.port",
+                "trace.scan",
+                "service.telnet",
+                "service.ftp",
+                "network.exposed",
+                "network.vendor",
+                "network.peer",
+                "network.owner",
+                "network.drift",
+                "network.peer-drift",
+            ],
+        ),
+        (
+            "raw",
+            |f| f.sockets[4] = Fact::default(),
+            &[
+                "trace.scan",
+                "network.owner",
+                "network.raw",
+                "network.drift",
+                "network.peer-drift",
+            ],
+        ),
+        (
+            "processes",
+            |f| f.processes = Fact::default(),
+            &[
+                "trace.deleted",
+                "trace.name",
+                "network.peer",
+                "network.owner",
+                "network.raw",
+                "network.drift",
+                "network.peer-drift",
+            ],
+        ),
+        (
+            "files",
+            |f| f.findings = Fact::default(),
+            &[
+                "account.default",
+                "account.root",
+                "account.service",
+                "account.boot",
+                "start.telnet",
+                "start.card",
+                "start.loader",
+                "start.console",
+                "start.download",
+                "account.drift",
+            ],
+        ),
+        (
+            "filter",
+            |f| f.filters[0] = Fact::default(),
+            &["network.exposed", "network.firewall"],
+        ),
+        ("preload", |f| f.preload = Fact::default(), &["trace.preload"]),
+        ("logs", |f| f.logs = vec![Fact::default()], &["trace.log"]),
+        ("no logs", |f| f.logs.clear(), &["trace.log"]),
+        ("modes", |f| f.files = Fact::default(), &["start.writable"]),
+        ("sandbox", |f| f.sandbox = Fact::default(), &["system.sandbox"]),
+    ];
+    for (what, change, expected) in cases {
+        let mut facts = good();
+        change(&mut facts);
+        let report = audit(&facts, &[]);
+        let missed: Vec<&str> = report
+            .outcomes
+            .iter()
+            .filter(|outcome| outcome.verdict != Verdict::Pass)
+            .map(|outcome| outcome.rule.id)
+            .collect();
+        assert_eq!(&missed, expected, "{what}");
+        assert!(!report.blind.is_empty() || *what == "no logs", "{what}");
+    }
+}
+
+#[test]
+fn lines_that_make_no_sense_are_errors() {
+    let mut facts = good();
+    facts.sockets[0].value.as_mut().unwrap().odd = 2;
+    let report = audit(&facts, &["network"]);
+    assert_eq!(verdict(&report, "network.exposed"), Verdict::Error);
+    assert_eq!(verdict(&report, "trace.port"), Verdict::NotChecked);
+    assert_eq!(report.verdict(), Verdict::Unknown);
+}
+
+#[test]
+fn a_watchdog_alone_is_no_trace() {
+    let mut facts = good();
+    processes(&mut facts)[0].watchdog = true;
+    let report = audit(&facts, &["trace"]);
+    assert_eq!(report.verdict(), Verdict::Pass);
+    assert_eq!(report.count(Verdict::NotChecked), RULES.len() - 8);
+}
+
+#[test]
+fn filtered_and_absent_services_are_no_fails() {
+    let mut facts = good();
+    facts.probes.clear();
+    let report = audit(&facts, &[]);
+    for id in ["service.rtsp", "service.snapshot", "service.web", "service.onvif"] {
+        assert_eq!(verdict(&report, id), Verdict::NotApplicable, "{id}");
+    }
+    // `::` takes IPv4 too: both filters count.
+    let mut facts = good();
+    push(
+        &mut facts,
+        socket(Proto::Tcp6, ("::", 8000), ("::", 0), LISTEN, 0),
+    );
+    assert_eq!(verdict(&audit(&facts, &[]), "network.vendor"), Verdict::Pass);
+    facts.filters[0].value.as_mut().unwrap().inbound = Inbound::NoFilter;
+    assert_eq!(verdict(&audit(&facts, &[]), "network.vendor"), Verdict::Fail);
+    facts.sockets[1].value.as_mut().unwrap().list[0].local.0 = ip("::1");
+    assert_eq!(verdict(&audit(&facts, &[]), "network.vendor"), Verdict::Pass);
+}
+
+#[test]
+fn a_baseline_is_made_of_clean_cameras_alone() {
+    for (id, clean) in [
+        ("trace.deleted", false),
+        ("system.clock", true),
+        ("account.default", false),
+    ] {
+        let (_, change) = FAIL.iter().find(|(name, _)| *name == id).unwrap();
+        let mut facts = good();
+        change(&mut facts);
+        assert_eq!(audit(&facts, &[]).is_clean(), clean, "{id}");
+    }
+    let mut facts = good();
+    facts.baseline = Fact::seen("b", None);
+    assert!(audit(&facts, &[]).is_clean(), "the first time");
+    facts.sockets[0].value.as_mut().unwrap().left_out = 1;
+    assert!(!audit(&facts, &[]).is_clean());
+    assert!(!audit(&good(), &["network"]).is_clean());
+}
+
+#[test]
+fn a_tree_tells_what_files_tell() {
+    let mut facts = good();
+    facts.about.live = false;
+    let report = audit(&facts, &[]);
+    let passed = report
+        .outcomes
+        .iter()
+        .filter(|outcome| outcome.verdict == Verdict::Pass);
+    let passed: Vec<&str> = passed.map(|outcome| outcome.rule.id).collect();
+    let expected = [
+        "trace.preload",
+        "account.default",
+        "account.root",
+        "account.service",
+        "account.boot",
+        "account.key",
+        "account.ssh",
+        "start.telnet",
+        "start.card",
+        "start.loader",
+        "start.console",
+        "start.download",
+        "start.writable",
+        "system.kernel",
+        "system.busybox",
+    ];
+    assert_eq!(passed, expected);
+}
+
+#[test]
+fn ids_groups_and_references_are_whole() {
+    for (n, rule) in RULES.iter().enumerate() {
+        assert!(RULES[..n].iter().all(|other| other.id != rule.id), "{}", rule.id);
+        assert!(
+            GROUPS.iter().any(|(group, _)| *group == rule.group()),
+            "{}",
+            rule.id
+        );
+        assert!(
+            rule.remedy.ends_with('.') && !rule.title.ends_with('.'),
+            "{}",
+            rule.id
+        );
+        let [etsi, en, psti, cra, nist, owasp] = rule.references;
+        assert!(etsi.split(' ').all(|one| one.starts_with("5.")), "{}", rule.id);
+        assert!(
+            !en.is_empty() && !cra.is_empty() && !nist.is_empty(),
+            "{}",
+            rule.id
+        );
+        assert!(psti.is_empty() || ["1", "2", "3"].contains(&psti), "{}", rule.id);
+        assert!(owasp.split(' ').all(|one| one.starts_with('I')), "{}", rule.id);
+    }
+}

@@ -1,0 +1,487 @@
+//! What files tell: accounts, what starts by itself, owners and modes, keys, and what lies where everybody writes.
+//!
+//! Telnet, passwords and boot scripts are the hardener's to find: its plan is made and never applied.
+
+mod starts;
+
+use std::io;
+
+use lenscap_audit::facts::{Account, Fact, Facts, FileState, Finding, Key, Missing, Origin, Strength, Topic};
+use lenscap_harden::defaults::{self, Checker};
+use lenscap_harden::edits::Edits;
+use lenscap_harden::engine::{self, Settings};
+use lenscap_harden::firmware::recognise;
+use lenscap_harden::report::{Measure, Status};
+use lenscap_harden::root::{Kind, Root, name_of};
+use lenscap_harden::secret::LoginPassword;
+use lenscap_harden::survey::Survey;
+use lenscap_harden::{accounts, credentials, storage, telnet};
+use ring::digest::{SHA256, digest};
+
+use super::{is_absent, missing};
+
+/// The work that password checks may be, in units of `crypt::cost`: a minute on a slow processor. The next audit goes on.
+const BUDGET: u64 = 6_000_000;
+/// The most entries of a kind.
+const MAX_ENTRIES: usize = 1024;
+/// Where everybody may write, or where nothing is after a restart.
+const LOOSE: &[&str] = &[
+    "/tmp",
+    "/var/tmp",
+    "/var/run",
+    "/run",
+    "/dev/shm",
+    "/dev",
+    "/var/lock",
+];
+/// The most files that are looked at there, and the deepest folder.
+const MAX_LOOSE_FILES: usize = 4096;
+const MAX_LOOSE_DEPTH: usize = 3;
+/// Names that Mirai's kin drops.
+const KNOWN_NAMES: &[&str] = &[
+    "dvrHelper",
+    "nttpd",
+    ".nttpd",
+    "Mozi.m",
+    "Mozi.a",
+    "bins.sh",
+    "8UsA.sh",
+    ".anime",
+    "hajime",
+    "loligang",
+    "mirai",
+    "sora",
+    "owari",
+    "okane",
+];
+/// The longest key that is read.
+const MAX_KEY_BYTES: usize = 16 * 1024;
+/// Keys that are published.
+const PUBLISHED_KEYS: &str = include_str!("../../data/published-keys.csv");
+
+/// Looks at the files of a camera or a tree.
+pub(super) fn collect(root: &Root, facts: &mut Facts) {
+    let survey = Survey::take(root, engine::STATE_DIR);
+    let source = format!(
+        "{} scripts, {} settings, {} tables",
+        survey.scripts.len(),
+        survey.settings.len(),
+        survey.accounts.len()
+    );
+    let settings = Settings::default();
+    let mut checker = engine::checker(root, &settings, BUDGET);
+    facts.accounts = all_accounts(root, &survey, &mut checker);
+    let mut found = Vec::new();
+    let result = hardener(root, &survey, &mut checker, &mut found);
+    if root.is_live() {
+        engine::remember(root, &settings, &checker);
+    }
+    starts::findings(root, &survey, &mut found);
+    facts.findings = match result {
+        Err(error) => Fact::missing(source, missing(&error)),
+        Ok(()) if !survey.complete => {
+            Fact::missing(source, Missing::because("not all files could be looked at"))
+        }
+        Ok(()) => Fact::seen(source, found.clone()),
+    };
+    facts.partial = found;
+    let mounts = super::processes::text(root, "/proc/mounts", 64 * 1024).unwrap_or_default();
+    let layers = Layers::new(root, &mounts);
+    facts.starts = starts::all(root, &survey, &layers);
+    facts.layers = layers.told();
+    let mut walked = Walked::default();
+    walked.walk(root, facts);
+    facts.keys = keys(root, &walked, &layers, &mounts);
+    facts.files = modes(root, &survey, facts);
+    if root.is_live() {
+        facts.droppings = droppings(root);
+    } else {
+        facts.ssh_passwords = starts::ssh(root, &survey);
+    }
+}
+
+fn all_accounts(root: &Root, survey: &Survey, checker: &mut Checker) -> Fact<Vec<Account>> {
+    let source = survey.accounts.join(" ");
+    let mut all = Vec::new();
+    for path in &survey.accounts {
+        let text = match root.read(path) {
+            Ok(text) => text,
+            Err(error) => return Fact::missing(path.clone(), missing(&error)),
+        };
+        for account in accounts::parse(&text) {
+            if all.len() == MAX_ENTRIES {
+                return Fact::missing(source, Missing::because("has too many accounts"));
+            }
+            let strength = match checker.judge(&account.field) {
+                defaults::Strength::Empty => Strength::Empty,
+                defaults::Strength::Known(known) => Strength::Known(known.source.to_owned()),
+                defaults::Strength::Own => Strength::Own,
+                defaults::Strength::Locked | defaults::Strength::Shadowed => Strength::Locked,
+                defaults::Strength::Unknown(why) => Strength::Unknown(why.to_owned()),
+            };
+            all.push(Account {
+                user: account.user,
+                uid: account.uid,
+                place: format!("{path}:{}", account.line),
+                strength,
+            });
+        }
+    }
+    if all.is_empty() {
+        return Fact::missing("passwd", Missing::because("no account could be found"));
+    }
+    Fact::seen(source, all)
+}
+
+/// What `lenscap harden` would say.
+fn hardener(root: &Root, survey: &Survey, checker: &mut Checker, found: &mut Vec<Finding>) -> io::Result<()> {
+    let mut edits = Edits::new(root);
+    telnet::plan(survey, &mut edits)?;
+    let settings = Settings::default();
+    let inputs = credentials::Inputs {
+        survey,
+        recognised: &recognise(root),
+        checker,
+        // What it makes is for a plan that nobody applies.
+        random: &mut |bytes: &mut [u8]| {
+            bytes.fill(b'x');
+            Ok(())
+        },
+        login_password: &LoginPassword::Lock,
+        password_file: &settings.password_file,
+        kept: &engine::applied(root, &settings),
+    };
+    credentials::plan(inputs, &mut edits)?;
+    let places = recognise(root).into_iter().flat_map(|known| known.adapter.places);
+    if !places.into_iter().any(|place| root.exists(place.path)) {
+        // Nothing was found where nobody knows where to look.
+        found.push(Finding {
+            topic: Topic::Service,
+            certain: false,
+            place: "firmware".into(),
+            text: "where its services keep their passwords is not known".into(),
+        });
+    }
+    for finding in &edits.findings {
+        let Some(path) = &finding.path else { continue };
+        let topic = match (finding.measure, finding.status) {
+            // Cards and boot loaders: no edit of the hardener's closes those.
+            (Measure::Telnet, Status::Notice) if finding.text.contains("boot loader") => Topic::Loader,
+            (Measure::Telnet, Status::Notice) => Topic::Card,
+            (Measure::Telnet, _) => Topic::Telnet,
+            (_, Status::Notice) => continue,
+            // Judged one by one as accounts.
+            _ if survey.accounts.contains(path) => continue,
+            // A place without a line is a script that uses a service's password.
+            _ if survey.scripts.contains(path) && finding.line.is_some() => Topic::Boot,
+            _ => Topic::Service,
+        };
+        if found.len() == MAX_ENTRIES {
+            return Err(io::Error::other("there are too many findings"));
+        }
+        let line = finding.line.map_or(String::new(), |line| format!(":{line}"));
+        found.push(Finding {
+            topic,
+            certain: !matches!(finding.status, Status::Unknown),
+            place: format!("{path}{line}"),
+            text: finding.text.clone(),
+        });
+    }
+    Ok(())
+}
+
+/// The firmware below an overlay, and what was changed above it.
+pub(super) struct Layers {
+    upper: Option<String>,
+    lower: Option<String>,
+    live: bool,
+}
+
+impl Layers {
+    fn new(root: &Root, mounts: &str) -> Self {
+        let mut layers = Self {
+            upper: None,
+            lower: None,
+            live: root.is_live(),
+        };
+        let overlay = mounts.lines().rev().find_map(|line| {
+            let mut fields = line.split(' ').skip(1);
+            let root_itself = fields.next() == Some("/");
+            let overlay = fields.next().is_some_and(|kind| kind.starts_with("overlay"));
+            fields.next().filter(|_| root_itself && overlay)
+        });
+        for option in overlay.unwrap_or_default().split(',') {
+            if let Some(upper) = option.strip_prefix("upperdir=") {
+                layers.upper = Some(upper.to_owned()).filter(|upper| root.exists(upper));
+            }
+        }
+        let rom = ["/rom/etc", "/rom/root/etc"].iter().find(|etc| root.exists(etc));
+        layers.lower = rom.and_then(|etc| etc.strip_suffix("/etc")).map(str::to_owned);
+        layers
+    }
+
+    fn told(&self) -> Fact<()> {
+        match (&self.upper, &self.lower) {
+            (Some(_), Some(_)) => Fact::seen("/proc/mounts", ()),
+            _ => Fact::missing(
+                "/proc/mounts",
+                Missing::because("shows no firmware below a writable layer"),
+            ),
+        }
+    }
+
+    /// Whether a file is in the writable layer alone; `None`: it cannot be told.
+    fn added(&self, root: &Root, path: &str) -> Option<bool> {
+        let (upper, lower) = (self.upper.as_ref()?, self.lower.as_ref()?);
+        Some(root.exists(&format!("{upper}{path}")) && !root.exists(&format!("{lower}{path}")))
+    }
+
+    /// Whether a file in use is the firmware's own; `None`: it cannot be told.
+    fn is_firmware(&self, root: &Root, path: &str, mounts: &str) -> Option<bool> {
+        if !self.live {
+            return Some(true);
+        }
+        if let Some(upper) = &self.upper {
+            return Some(!root.exists(&format!("{upper}{path}")));
+        }
+        match storage::judge(mounts, path) {
+            storage::Storage::ReadOnly => Some(true),
+            // Made since the restart.
+            storage::Storage::Volatile => Some(false),
+            storage::Storage::Persistent | storage::Storage::Unknown => None,
+        }
+    }
+}
+
+/// What one walk over all names finds.
+#[derive(Default)]
+struct Walked {
+    keys: Vec<String>,
+    complete: bool,
+}
+
+impl Walked {
+    fn walk(&mut self, root: &Root, facts: &mut Facts) {
+        let mut none = Vec::new();
+        let modules = facts.modules.value.as_mut().unwrap_or(&mut none);
+        self.complete = root.walk(&mut |path| {
+            let name = name_of(path);
+            if let Some(stem) = name
+                .split(".ko")
+                .next()
+                .filter(|stem| stem.len() + 2 < name.len())
+            {
+                let same = |loaded: &str| loaded.replace('-', "_") == stem.replace('-', "_");
+                if let Some(module) = modules.iter_mut().find(|module| same(&module.name)) {
+                    module.found = true;
+                }
+            }
+            let key = name.ends_with("_host_key")
+                || name.ends_with(".pem")
+                || name.ends_with(".key")
+                || name.starts_with("ssh_host_") && name.ends_with("_key");
+            // Authorities' certificates have such names too.
+            if key && self.keys.len() < MAX_ENTRIES && !path.contains("/ssl/certs/") {
+                self.keys.push(path.to_owned());
+            }
+        });
+    }
+}
+
+fn keys(root: &Root, walked: &Walked, layers: &Layers, mounts: &str) -> Fact<Vec<Key>> {
+    let mut keys = Vec::new();
+    for path in &walked.keys {
+        let origin = match root.read_up_to(path, MAX_KEY_BYTES) {
+            Ok(text) if is_private(path, &text) => origin(root, path, &text, layers, mounts),
+            Ok(_) => continue,
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => continue,
+            Err(error) => Origin::Unknown(missing(&error)),
+        };
+        keys.push(Key {
+            path: path.clone(),
+            origin,
+        });
+    }
+    if !walked.complete && keys.is_empty() {
+        return Fact::missing("keys", Missing::because("not all folders could be looked at"));
+    }
+    Fact::seen("*_host_key *.pem *.key", keys)
+}
+
+fn is_private(path: &str, text: &[u8]) -> bool {
+    let dropbear = name_of(path).starts_with("dropbear_") && !text.starts_with(b"ssh-");
+    dropbear || lenscap_harden::survey::contains(text, b"PRIVATE KEY-----")
+}
+
+fn origin(root: &Root, path: &str, text: &[u8], layers: &Layers, mounts: &str) -> Origin {
+    match (
+        published(text, PUBLISHED_KEYS),
+        layers.is_firmware(root, path, mounts),
+    ) {
+        (Some(place), _) => Origin::Published(place.to_owned()),
+        (None, Some(true)) => Origin::Image,
+        (None, Some(false)) => Origin::Own,
+        (None, None) => Origin::Unknown(Missing::because(
+            "no layer of the firmware to compare with: compare the key with another camera's",
+        )),
+    }
+}
+
+/// Where a key in PEM form (RFC 7468) is published.
+fn published<'l>(text: &[u8], list: &'l str) -> Option<&'l str> {
+    use core::fmt::Write as _;
+    let text = str::from_utf8(text).ok()?;
+    let (_, rest) = text.split_once("PRIVATE KEY-----")?;
+    let (body, _) = rest.split_once("-----END")?;
+    let body: String = body.split_whitespace().collect();
+    let mut hash = String::new();
+    for byte in digest(&SHA256, body.as_bytes()).as_ref() {
+        let _ = write!(hash, "{byte:02x}");
+    }
+    list.lines()
+        .find_map(|line| line.strip_prefix(&hash)?.strip_prefix(','))
+}
+
+/// Owners and modes of what starts, of tables, and of secrets.
+fn modes(root: &Root, survey: &Survey, facts: &Facts) -> Fact<Vec<FileState>> {
+    const SECRETS: &[&str] = &[
+        "/etc/lenscap/identity.pem",
+        "/etc/lenscap/camera-password",
+        "/etc/config/lenscap",
+    ];
+    const FOLDERS: &[&str] = &[
+        "/etc",
+        "/etc/init.d",
+        "/etc/rc.d",
+        "/etc/crontabs",
+        "/root",
+        "/root/.ssh",
+    ];
+    let mut files: Vec<FileState> = Vec::new();
+    let mut failed = None;
+    let mut add = |path: &str, secret: bool, required: bool| match root.stat(path) {
+        Ok(state) if files.len() < 2 * MAX_ENTRIES && !files.iter().any(|file| file.path == path) => {
+            files.push(FileState {
+                path: path.to_owned(),
+                mode: state.mode,
+                uid: state.uid,
+                secret,
+            });
+        }
+        Ok(_) => {}
+        Err(error) if is_absent(&error) && !required => {}
+        Err(error) => failed = Some(Fact::missing(path.to_owned(), missing(&error))),
+    };
+    for path in &survey.accounts {
+        add(path, path.ends_with("/shadow"), true);
+    }
+    for path in FOLDERS {
+        add(path, false, false);
+    }
+    for path in SECRETS {
+        add(path, true, false);
+    }
+    for key in facts.keys.value().into_iter().flatten() {
+        add(&key.path, true, true);
+    }
+    for start in facts.starts.value().into_iter().flatten() {
+        add(
+            start.place.split(": ").next().unwrap_or(&start.place),
+            false,
+            true,
+        );
+    }
+    match failed {
+        Some(failed) => failed,
+        None => Fact::seen("modes", files),
+    }
+}
+
+/// Programs, and names that hide, where everybody may write.
+fn droppings(root: &Root) -> Fact<Vec<String>> {
+    let mut found: Vec<String> = Vec::new();
+    let mut doubt = None;
+    let mut seen = 0;
+    let mut done: Vec<String> = Vec::new();
+    let mut folders: Vec<(String, usize)> = LOOSE.iter().rev().map(|path| ((*path).to_owned(), 0)).collect();
+    while let Some((folder, depth)) = folders.pop() {
+        // `/var/run` is `/run` by another name, as a rule.
+        let Ok(folder) = root.canonical(&folder) else {
+            continue;
+        };
+        if done.contains(&folder) || folder.starts_with("/dev/pts") {
+            continue;
+        }
+        done.push(folder.clone());
+        let listing = match root.listing(&folder) {
+            Ok(listing) => listing,
+            Err(error) if is_absent(&error) => continue,
+            Err(error) => {
+                doubt = Some(Fact::missing(folder, missing(&error)));
+                continue;
+            }
+        };
+        for name in &listing.odd {
+            push(&mut found, format!("{folder}/{name}"));
+        }
+        let mut cut = listing.cut;
+        for entry in &listing.entries {
+            let path = format!("{folder}/{}", entry.name);
+            seen += 1;
+            match entry.kind() {
+                _ if seen > MAX_LOOSE_FILES => cut = true,
+                Kind::Folder if depth < MAX_LOOSE_DEPTH => folders.push((path, depth + 1)),
+                Kind::File if KNOWN_NAMES.contains(&entry.name.as_str()) => push(&mut found, path),
+                Kind::File => match root.head(&path, 4) {
+                    Ok(head) if head == b"\x7fELF" => push(&mut found, path),
+                    Ok(_) => {}
+                    Err(error) if is_absent(&error) => {}
+                    Err(error) => doubt = Some(Fact::missing(path, missing(&error))),
+                },
+                Kind::Folder | Kind::Link | Kind::Other => {}
+            }
+        }
+        if cut {
+            doubt = Some(Fact::missing(
+                folder,
+                Missing::because("holds too many files to look at"),
+            ));
+        }
+    }
+    match doubt {
+        Some(doubt) if found.is_empty() => doubt,
+        _ if done.is_empty() => Fact::default(),
+        _ => Fact::seen(LOOSE.join(" "), found),
+    }
+}
+
+fn push(list: &mut Vec<String>, path: String) {
+    if list.len() < MAX_ENTRIES {
+        list.push(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_keys_are_known_however_they_are_broken() {
+        let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let list = format!("# x\n{hash},somewhere\n");
+        for text in [
+            "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----\n",
+            "x\n-----BEGIN EC PRIVATE KEY-----\r\nab\r\nc\r\n-----END EC PRIVATE KEY-----",
+        ] {
+            assert_eq!(published(text.as_bytes(), &list), Some("somewhere"));
+            assert_eq!(published(text.as_bytes(), PUBLISHED_KEYS), None);
+        }
+        assert_eq!(
+            published(b"-----BEGIN PRIVATE KEY-----\nabd\n-----END", &list),
+            None
+        );
+        assert_eq!(published(b"\xff", &list), None);
+        let lines = PUBLISHED_KEYS.lines().skip(1);
+        assert!(lines.clone().count() >= 3 && lines.into_iter().all(|line| line.find(',') == Some(64)));
+    }
+}

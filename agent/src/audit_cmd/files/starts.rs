@@ -1,0 +1,330 @@
+//! What starts by itself: scripts, lines of tables, and what is wrong with them.
+
+use std::io::{self, BufRead as _, BufReader, Read as _};
+
+use lenscap_audit::facts::{Fact, Finding, Missing, Start, Topic};
+use lenscap_harden::root::{Root, name_of};
+use lenscap_harden::shell;
+use lenscap_harden::survey::{Survey, contains};
+use ring::digest::{SHA256, digest};
+
+use super::{Layers, MAX_ENTRIES, missing};
+
+/// Where packages list their files.
+const OPKG_LISTS: &str = "/usr/lib/opkg/info";
+const APK_DATABASES: &[&str] = &["/lib/apk/db/installed", "/usr/lib/apk/db/installed"];
+/// The most bytes of such a list.
+const MAX_LIST_BYTES: u64 = 1024 * 1024;
+/// Where everybody may write.
+const LOOSE: &[&str] = &["/tmp/", "/var/tmp/", "/dev/shm/", "/var/run/", "/run/"];
+/// Memory cards are a matter of their own.
+const CARD: &str = "/tmp/sd";
+/// Programs that fetch files.
+const FETCHERS: &[&str] = &["wget", "curl", "tftp", "ftpget", "uclient-fetch"];
+
+/// Whether the system runs it by itself: what lies where programs are is run by others.
+fn starts_itself(path: &str) -> bool {
+    let programs = ["/usr/", "/lib/", "/bin/", "/sbin/", "/opt/bin/"];
+    let hooks = [
+        "/init.d/",
+        "/rc.d/",
+        "/hotplug.d/",
+        "/uci-defaults/",
+        "/profile.d/",
+        "/if-up.d/",
+    ];
+    hooks.iter().any(|hook| path.contains(hook)) || !programs.iter().any(|place| path.starts_with(place))
+}
+
+fn is_table(path: &str) -> bool {
+    matches!(name_of(path), "inittab" | "inetd.conf" | "crontab") || path.contains("/crontabs/")
+}
+
+/// Everything that starts by itself.
+pub(super) fn all(root: &Root, survey: &Survey, layers: &Layers) -> Fact<Vec<Start>> {
+    let mut starts = Vec::new();
+    for path in survey.scripts.iter().filter(|path| starts_itself(path)) {
+        let text = match root.read(path) {
+            Ok(text) => text,
+            Err(error) => return Fact::missing(path.clone(), missing(&error)),
+        };
+        let what = short_hash(&text);
+        let added = layers.added(root, path) == Some(true) && !is_packaged(root, path);
+        push(&mut starts, path.clone(), what, added);
+    }
+    for path in survey.settings.iter().filter(|path| is_table(path)) {
+        let text = match root.read(path) {
+            Ok(text) => text,
+            Err(error) => return Fact::missing(path.clone(), missing(&error)),
+        };
+        for line in String::from_utf8_lossy(&text).lines() {
+            let line = line.trim();
+            if !line.is_empty() && !line.starts_with('#') {
+                push(&mut starts, format!("{path}: {line}"), "line".into(), false);
+            }
+        }
+    }
+    if starts.len() == MAX_ENTRIES {
+        return Fact::missing("scripts", Missing::because("there are too many to look at"));
+    }
+    if starts.is_empty() {
+        return Fact::missing("scripts", Missing::because("none was found"));
+    }
+    if !survey.complete {
+        return Fact::missing("scripts", Missing::because("not all files could be looked at"));
+    }
+    Fact::seen(format!("{} scripts and lines", starts.len()), starts)
+}
+
+fn push(starts: &mut Vec<Start>, place: String, what: String, added: bool) {
+    if starts.len() < MAX_ENTRIES {
+        starts.push(Start { place, what, added });
+    }
+}
+
+fn short_hash(text: &[u8]) -> String {
+    let hash = digest(&SHA256, text);
+    hash.as_ref()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Whether a package brought a file.
+fn is_packaged(root: &Root, path: &str) -> bool {
+    let lists = root.list(OPKG_LISTS).unwrap_or_default();
+    let lists = lists.iter().filter(|entry| entry.name.ends_with(".list"));
+    for entry in lists {
+        if has_line(root, &format!("{OPKG_LISTS}/{}", entry.name), path).unwrap_or(false) {
+            return true;
+        }
+    }
+    APK_DATABASES
+        .iter()
+        .any(|database| in_apk(root, database, path).unwrap_or(false))
+}
+
+fn has_line(root: &Root, list: &str, wanted: &str) -> io::Result<bool> {
+    let mut text = Vec::new();
+    root.reader(list)?.take(MAX_LIST_BYTES).read_to_end(&mut text)?;
+    Ok(text
+        .split(|byte| *byte == b'\n')
+        .any(|line| line == wanted.as_bytes()))
+}
+
+/// `F:folder` and below it `R:name`, in apk's database.
+fn in_apk(root: &Root, database: &str, path: &str) -> io::Result<bool> {
+    let mut here = false;
+    let (folder, name) = path
+        .trim_start_matches('/')
+        .rsplit_once('/')
+        .unwrap_or(("", path));
+    let text = BufReader::new(root.reader(database)?.take(4 * MAX_LIST_BYTES));
+    for line in text.split(b'\n') {
+        match line?.as_slice() {
+            [b'F', b':', rest @ ..] => here = rest == folder.as_bytes(),
+            [b'R', b':', rest @ ..] if here && rest == name.as_bytes() => return Ok(true),
+            _ => {}
+        }
+    }
+    Ok(false)
+}
+
+/// What is wrong with what starts, beside what the hardener looks for.
+pub(super) fn findings(root: &Root, survey: &Survey, found: &mut Vec<Finding>) {
+    // What the boot loader told the kernel.
+    let told = crate::audit_cmd::processes::text(root, "/proc/cmdline", 2048).unwrap_or_default();
+    for word in told.split_whitespace() {
+        let shell = word
+            .strip_prefix("init=")
+            .or_else(|| word.strip_prefix("rdinit="));
+        if shell.is_some_and(|program| matches!(name_of(program), "sh" | "ash" | "bash")) || word == "single"
+        {
+            let text = format!("the boot loader starts a shell: `{word}`");
+            add(found, Topic::Loader, "/proc/cmdline", 1, text);
+        }
+    }
+    if !survey.settings.iter().any(|path| name_of(path) == "inittab") && found.len() < MAX_ENTRIES {
+        found.push(Finding {
+            topic: Topic::Console,
+            certain: false,
+            place: "inittab".into(),
+            text: "there is none; BusyBox then gives a shell on the console".into(),
+        });
+    }
+    for path in survey.scripts.iter().filter(|path| starts_itself(path)) {
+        let Ok(text) = root.read(path) else { continue };
+        for command in shell::commands(&text) {
+            if runs_loose(&command.words) {
+                let text = format!("runs `{}`", command.words.join(" "));
+                add(found, Topic::Download, path, command.line, text);
+            }
+        }
+        fetching_lines(path, &text, found);
+    }
+    for path in survey.settings.iter().filter(|path| is_table(path)) {
+        let Ok(text) = root.read(path) else { continue };
+        fetching_lines(path, &text, found);
+        for (line, number) in String::from_utf8_lossy(&text).lines().zip(1..) {
+            if line.trim_start().starts_with('#') {
+                continue;
+            }
+            let separator = |c: char| c.is_whitespace() || c == ':';
+            let mut words = line.split(separator).skip_while(|word| !word.starts_with('/'));
+            let first = words.next().unwrap_or_default();
+            if is_loose(first) {
+                add(found, Topic::Download, path, number, format!("runs `{first}`"));
+            }
+            if name_of(path) == "inittab"
+                && let Some(what) = open_console(root, line)
+            {
+                add(found, Topic::Console, path, number, what);
+            }
+        }
+    }
+}
+
+fn add(found: &mut Vec<Finding>, topic: Topic, path: &str, line: u32, text: String) {
+    if found.len() < MAX_ENTRIES {
+        found.push(Finding {
+            topic,
+            certain: true,
+            place: format!("{path}:{line}"),
+            text,
+        });
+    }
+}
+
+fn is_loose(path: &str) -> bool {
+    LOOSE.iter().any(|place| path.starts_with(place)) && !path.starts_with(CARD)
+}
+
+fn runs_loose(words: &[String]) -> bool {
+    let target = match words.first().map(String::as_str) {
+        Some("." | "source" | "sh" | "ash" | "exec" | "nohup") => words.get(1),
+        _ => words.first(),
+    };
+    target.is_some_and(|target| is_loose(target))
+}
+
+/// A program is fetched and run at once.
+fn fetching_lines(path: &str, text: &[u8], found: &mut Vec<Finding>) {
+    for (line, number) in text.split(|byte| *byte == b'\n').zip(1..) {
+        let line = line.trim_ascii();
+        let fetches = FETCHERS.iter().any(|program| contains(line, program.as_bytes()));
+        let runs = [
+            "| sh", "|sh", "| ash", "|ash", "| bash", "|bash", "chmod +x", "chmod 7",
+        ];
+        if fetches && !line.starts_with(b"#") && runs.iter().any(|what| contains(line, what.as_bytes())) {
+            let text = format!("fetches and runs: `{}`", String::from_utf8_lossy(line));
+            add(found, Topic::Download, path, number, text);
+        }
+    }
+}
+
+/// A line of inittab(5) whose shell asks nobody.
+fn open_console(root: &Root, line: &str) -> Option<String> {
+    let mut fields = line.trim().splitn(4, ':');
+    let action = fields.nth(2)?;
+    let process = fields.next()?;
+    if !matches!(
+        action,
+        "respawn" | "askfirst" | "askconsole" | "askconsolelate" | "respawnlate"
+    ) {
+        return None;
+    }
+    let mut words = process.trim_start_matches('-').split_whitespace();
+    let program = name_of(words.next()?);
+    let rest: Vec<&str> = words.collect();
+    let shell = matches!(program, "sh" | "ash" | "bash");
+    let no_login = program == "getty"
+        && rest
+            .windows(2)
+            .any(|pair| pair[0] == "-l" && !pair[1].ends_with("/login"));
+    // OpenWrt's asks for a password only if it is told to.
+    let openwrt = program == "login.sh" && {
+        let settings = root.read("/etc/config/system").unwrap_or_default();
+        !String::from_utf8_lossy(&settings).lines().any(|line| {
+            let mut words = line.split_whitespace();
+            words.next() == Some("option")
+                && words.next() == Some("ttylogin")
+                && words
+                    .next()
+                    .is_some_and(|value| value.trim_matches(['\'', '"']) == "1")
+        })
+    };
+    (shell || no_login || openwrt).then(|| format!("gives a shell to whoever is there: `{}`", process.trim()))
+}
+
+/// How SSH takes passwords in a tree, by its settings.
+pub(super) fn ssh(root: &Root, survey: &Survey) -> Fact<Option<bool>> {
+    let read = |path: &str| {
+        root.read(path)
+            .map(|text| String::from_utf8_lossy(&text).into_owned())
+    };
+    if let Ok(text) = read("/etc/config/dropbear") {
+        let off = |line: &str| {
+            let mut words = line.split_whitespace().map(|word| word.trim_matches(['\'', '"']));
+            words.next() == Some("option")
+                && words.next() == Some("PasswordAuth")
+                && matches!(words.next(), Some("off" | "0" | "no"))
+        };
+        return Fact::seen("/etc/config/dropbear", Some(!text.lines().any(off)));
+    }
+    let script = survey
+        .scripts
+        .iter()
+        .find(|path| path.contains("/init.d/") && path.ends_with("dropbear"));
+    if let Some(script) = script {
+        let mut text = read(script).unwrap_or_default();
+        text.push('\n');
+        text.push_str(&read("/etc/default/dropbear").unwrap_or_default());
+        let options = |line: &str| {
+            let value = line.trim().strip_prefix("DROPBEAR_ARGS=")?.to_owned();
+            Some(
+                value
+                    .trim_matches(['\'', '"'])
+                    .split_whitespace()
+                    .any(|word| word == "-s"),
+            )
+        };
+        // The last that is set counts.
+        return Fact::seen(
+            script.clone(),
+            Some(text.lines().filter_map(options).next_back() != Some(true)),
+        );
+    }
+    if let Ok(text) = read("/etc/ssh/sshd_config") {
+        let off = text.lines().any(|line| {
+            let mut words = line.split_whitespace();
+            words
+                .next()
+                .is_some_and(|word| word.eq_ignore_ascii_case("passwordauthentication"))
+                && words.next() == Some("no")
+        });
+        return Fact::seen("/etc/ssh/sshd_config", Some(!off));
+    }
+    let named = |path: &&String| {
+        let text = root.read(path).unwrap_or_default();
+        contains(&text, b"dropbear") || contains(&text, b"sshd")
+    };
+    let script = survey.scripts.iter().find(named).cloned();
+    let servers = [
+        "/usr/sbin/dropbear",
+        "/usr/sbin/sshd",
+        "/usr/bin/dropbear",
+        "/sbin/dropbear",
+    ];
+    let server = servers
+        .iter()
+        .find(|path| root.exists(path))
+        .map(|path| (*path).to_owned());
+    match script.or(server) {
+        Some(place) => Fact::missing(
+            place,
+            Missing::because("how it takes passwords is not understood"),
+        ),
+        None => Fact::seen("scripts", None),
+    }
+}

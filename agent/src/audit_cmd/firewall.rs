@@ -1,0 +1,522 @@
+//! What becomes of a packet that nobody asked for, as the kernel's packet filters say it: chains of nf_tables by netlink,
+//! the filter tables of iptables by socket options.
+//!
+//! Rules that let single peers, ports or answers in are not looked at: the question is what happens to everybody else. A
+//! rule that takes whatever comes in by an interface, as zones of OpenWrt do, is no such rule.
+
+use std::io;
+use std::os::fd::AsRawFd as _;
+
+use lenscap_audit::facts::{Fact, Filter, Inbound};
+use lenscap_harden::root::Root;
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
+
+use super::missing;
+use super::processes::text;
+use crate::sys;
+
+/// The most bytes of an answer.
+const MAX_ANSWER_BYTES: usize = 256 * 1024;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+/// `NFNL_SUBSYS_NFTABLES`: `NFT_MSG_NEWCHAIN`, `NFT_MSG_GETCHAIN`, and the same for rules.
+const NEW_CHAIN: u16 = 0x0a03;
+const GET_CHAIN: u16 = 0x0a04;
+const NEW_RULE: u16 = 0x0a06;
+const GET_RULE: u16 = 0x0a07;
+/// `NFTA_CHAIN_*`, `NFTA_HOOK_*` and `NFTA_RULE_*` of linux/netfilter/nf_tables.h.
+const CHAIN_TABLE: u16 = 1;
+const CHAIN_NAME: u16 = 3;
+const CHAIN_HOOK: u16 = 4;
+const CHAIN_POLICY: u16 = 5;
+const HOOK_NUMBER: u16 = 1;
+const RULE_TABLE: u16 = 1;
+const RULE_EXPRESSIONS: u16 = 4;
+/// `NFTA_EXPR_NAME`, `NFTA_EXPR_DATA`.
+const EXPRESSION_NAME: u16 = 1;
+const EXPRESSION_DATA: u16 = 2;
+/// `NFT_META_IIF`, `NFT_META_IIFNAME`, `NFT_META_L4PROTO`.
+const META_IIF: u32 = 4;
+const META_IIFNAME: u32 = 6;
+const META_L4PROTO: u32 = 16;
+/// ICMP and ICMPv6.
+const ICMP: [u8; 2] = [1, 58];
+/// `NF_INET_LOCAL_IN`.
+const LOCAL_IN: u32 = 1;
+/// `IPT_SO_GET_INFO`, `IPT_SO_GET_ENTRIES` (`IP6T_*` are the same).
+const GET_INFO: i32 = 64;
+const GET_ENTRIES: i32 = 65;
+/// The deepest chain of chains.
+const MAX_DEPTH: u32 = 8;
+/// The most rules that are gone through.
+const MAX_STEPS: u32 = 10_000;
+
+/// IPv4, then IPv6.
+pub(super) fn read(root: &Root) -> [Fact<Filter>; 2] {
+    let found = nft_read();
+    [false, true].map(|v6| family(root, v6, &found))
+}
+
+fn family(root: &Root, v6: bool, found: &io::Result<Found>) -> Fact<Filter> {
+    if v6 && let Some(off) = ipv6_off(root) {
+        return off;
+    }
+    let by_nft = match found {
+        Ok(found) => nft_verdict(found, v6),
+        // A kernel without it.
+        Err(error) if unsupported(error) => None,
+        Err(error) => return Fact::missing("nf_tables", missing(error)),
+    };
+    if let Some(filter) = &by_nft
+        && filter.inbound == Inbound::Dropped
+    {
+        return Fact::seen("nf_tables", filter.clone());
+    }
+    let source = if v6 { "ip6_tables" } else { "ip_tables" };
+    let by_xt = match is_loaded(root, v6).and_then(|()| xt_table(v6)) {
+        Ok(inbound) => Some(Filter {
+            how: format!("{source} INPUT"),
+            inbound,
+        }),
+        // Linux 6.17 and later have it no more; others load it when it is asked for.
+        Err(error) if unsupported(&error) => None,
+        Err(error) => return Fact::missing(source, missing(&error)),
+    };
+    match (by_nft, by_xt) {
+        (_, Some(filter)) if filter.inbound == Inbound::Dropped => Fact::seen(source, filter),
+        (Some(filter), _) => Fact::seen("nf_tables", filter),
+        (None, Some(filter)) => Fact::seen(source, filter),
+        (None, None) => {
+            let how = "no packet filter in the kernel".into();
+            let inbound = Inbound::NoFilter;
+            Fact::seen(source, Filter { how, inbound })
+        }
+    }
+}
+
+/// Asking for a table would load the module that has it; what is not loaded filters nothing.
+fn is_loaded(root: &Root, v6: bool) -> io::Result<()> {
+    let names = if v6 {
+        "/proc/net/ip6_tables_names"
+    } else {
+        "/proc/net/ip_tables_names"
+    };
+    match text(root, names, 1024) {
+        Ok(names) if names.lines().any(|name| name == "filter") => Ok(()),
+        Ok(_) => Err(Errno::ENOENT.into()),
+        // Where nothing of the kernel is seen, this tells nothing.
+        Err(error) if super::is_absent(&error) && !root.exists("/proc/net/tcp") => Err(Errno::EACCES.into()),
+        Err(error) => Err(error),
+    }
+}
+
+fn unsupported(error: &io::Error) -> bool {
+    let known = [
+        Errno::ENOPROTOOPT,
+        Errno::EPROTONOSUPPORT,
+        Errno::EAFNOSUPPORT,
+        Errno::EOPNOTSUPP,
+        Errno::EINVAL,
+        Errno::ENOENT,
+    ];
+    known
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(*errno as i32))
+}
+
+/// Whether the kernel has no IPv6, or none that is on.
+fn ipv6_off(root: &Root) -> Option<Fact<Filter>> {
+    let source = "/proc/sys/net/ipv6/conf/all/disable_ipv6";
+    let inbound = Inbound::Off;
+    match text(root, source, 16) {
+        Ok(value) if value.trim() == "1" => {
+            let how = "disable_ipv6".into();
+            Some(Fact::seen(source, Filter { how, inbound }))
+        }
+        Ok(_) => None,
+        Err(error) if super::is_absent(&error) && root.exists("/proc/sys/net/ipv4") => {
+            let how = "no IPv6 in the kernel".into();
+            Some(Fact::seen("/proc/sys/net", Filter { how, inbound }))
+        }
+        Err(error) => Some(Fact::missing(source, missing(&error))),
+    }
+}
+
+/// A chain at the input hook.
+#[derive(Debug, PartialEq, Eq)]
+struct Chain {
+    family: u8,
+    table: String,
+    name: String,
+    drops: bool,
+}
+
+/// What nf_tables has.
+#[derive(Debug, Default)]
+struct Found {
+    chains: Vec<Chain>,
+    /// Tables with a rule that takes whatever comes in by an interface, with their families.
+    open: Vec<(u8, String)>,
+}
+
+fn nft_verdict(found: &Found, v6: bool) -> Option<Filter> {
+    // NFPROTO_INET, and NFPROTO_IPV4 or NFPROTO_IPV6.
+    let ours = |chain: &&Chain| chain.family == 1 || chain.family == if v6 { 10 } else { 2 };
+    let drops = |chain: &&Chain| {
+        let open = found.open.iter();
+        chain.drops
+            && !open
+                .into_iter()
+                .any(|(family, table)| (*family, table) == (chain.family, &chain.table))
+    };
+    let all = || found.chains.iter().filter(ours);
+    let dropping = all().find(drops);
+    let chain = dropping.or_else(|| all().next())?;
+    Some(Filter {
+        how: format!("nf_tables {} {}", chain.table, chain.name),
+        inbound: if dropping.is_some() {
+            Inbound::Dropped
+        } else {
+            Inbound::Rules
+        },
+    })
+}
+
+fn nft_read() -> io::Result<Found> {
+    let mut found = Found::default();
+    dump(GET_CHAIN, &mut found)?;
+    // Rules of tables without an input chain are nothing to us.
+    if found.chains.iter().any(|chain| chain.drops) {
+        dump(GET_RULE, &mut found)?;
+    }
+    Ok(found)
+}
+
+fn dump(kind: u16, found: &mut Found) -> io::Result<()> {
+    let netlink = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+        SockProtocol::NetlinkNetFilter,
+    )?;
+    // nlmsghdr (length, type, NLM_F_REQUEST | NLM_F_DUMP, sequence, port), nfgenmsg (family, version, resource).
+    let mut question = 20u32.to_ne_bytes().to_vec();
+    question.extend_from_slice(&kind.to_ne_bytes());
+    question.extend_from_slice(&0x301u16.to_ne_bytes());
+    question.extend_from_slice(&[0; 12]);
+    send(netlink.as_raw_fd(), &question, MsgFlags::empty())?;
+    let mut datagram = vec![0; 32 * 1024];
+    let mut seen = 0;
+    // The kernel answers while it is asked.
+    while seen < MAX_ANSWER_BYTES {
+        let length = recv(netlink.as_raw_fd(), &mut datagram, MsgFlags::empty())?;
+        seen += length;
+        if messages(datagram.get(..length).unwrap_or_default(), found)? {
+            return Ok(());
+        }
+    }
+    Err(Errno::EMSGSIZE.into())
+}
+
+/// Takes the chains and rules of a datagram. Says whether it was the last.
+fn messages(mut bytes: &[u8], found: &mut Found) -> io::Result<bool> {
+    while let (Some(length), Some(kind)) = (word(bytes, 0), half(bytes, 4)) {
+        let length = length as usize;
+        let Some(body) = bytes.get(16..length) else {
+            return Err(Errno::EBADMSG.into());
+        };
+        match kind {
+            NLMSG_DONE => return Ok(true),
+            NLMSG_ERROR => {
+                let code = word(body, 0).unwrap_or(0) as i32;
+                return Err(io::Error::from_raw_os_error(code.wrapping_neg()));
+            }
+            NEW_CHAIN => found.chains.extend(chain(body)),
+            NEW_RULE => found.open.extend(open_table(body)),
+            _ => {}
+        }
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Ok(false)
+}
+
+/// The table of a rule that takes whatever comes in by an interface, or of a whole protocol.
+fn open_table(body: &[u8]) -> Option<(u8, String)> {
+    let family = *body.first()?;
+    let attributes = body.get(4..)?;
+    let mut rest = attribute(attributes, RULE_EXPRESSIONS)?;
+    let (mut key, mut takes) = (0, false);
+    while let Some(length) = half(rest, 0).map(usize::from).filter(|length| *length >= 4) {
+        let expression = rest.get(4..length)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        let data = attribute(expression, EXPRESSION_DATA).unwrap_or_default();
+        match attribute(expression, EXPRESSION_NAME)? {
+            b"meta\0" => key = attribute(data, 2).and_then(number)?,
+            b"cmp\0" => {
+                let equal = attribute(data, 2).and_then(number) == Some(0);
+                let value = attribute(attribute(data, 3)?, 1)?;
+                // The loopback interface has the number 1 everywhere.
+                let narrow = match key {
+                    META_IIF => value == 1u32.to_ne_bytes(),
+                    META_IIFNAME => value.starts_with(b"lo\0"),
+                    META_L4PROTO => value.first().is_some_and(|protocol| ICMP.contains(protocol)),
+                    _ => false,
+                };
+                if narrow && equal {
+                    return None;
+                }
+            }
+            b"counter\0" | b"log\0" => {}
+            b"immediate\0" => {
+                let verdict = attribute(attribute(data, 2)?, 2)?;
+                takes = attribute(verdict, 1).and_then(number) == Some(1);
+            }
+            // An address, a port, a state, a set.
+            _ => return None,
+        }
+    }
+    takes.then(|| (family, name(attributes, RULE_TABLE)))
+}
+
+fn number(bytes: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.try_into().ok()?))
+}
+
+fn name(attributes: &[u8], kind: u16) -> String {
+    let bytes = attribute(attributes, kind).unwrap_or_default();
+    String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
+}
+
+fn chain(body: &[u8]) -> Option<Chain> {
+    let family = *body.first()?;
+    let attributes = body.get(4..)?;
+    let hook = attribute(attributes, CHAIN_HOOK)?;
+    if number(attribute(hook, HOOK_NUMBER)?)? != LOCAL_IN {
+        return None;
+    }
+    Some(Chain {
+        family,
+        table: name(attributes, CHAIN_TABLE),
+        name: name(attributes, CHAIN_NAME),
+        drops: attribute(attributes, CHAIN_POLICY) == Some(&[0, 0, 0, 0]),
+    })
+}
+
+fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    loop {
+        let length = usize::from(half(bytes, 0)?);
+        let kind = half(bytes, 2)? & 0x3fff;
+        let value = bytes.get(4..length)?;
+        if kind == wanted {
+            return Some(value);
+        }
+        bytes = bytes.get(length.next_multiple_of(4)..)?;
+    }
+}
+
+/// The filter table, as one block.
+fn xt_table(v6: bool) -> io::Result<Inbound> {
+    let (family, level) = if v6 {
+        (AddressFamily::Inet6, nix::libc::IPPROTO_IPV6)
+    } else {
+        (AddressFamily::Inet, nix::libc::IPPROTO_IP)
+    };
+    let raw = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw)?;
+    // struct ipt_getinfo: name, valid_hooks, hook_entry[5], underflow[5], num_entries, size.
+    let mut info = [0; 84];
+    info[..6].copy_from_slice(b"filter");
+    sys::socket_option(&raw, level, GET_INFO, &mut info)?;
+    let size = word(&info, 80).unwrap_or(0) as usize;
+    if size > MAX_ANSWER_BYTES {
+        return Err(Errno::EMSGSIZE.into());
+    }
+    // struct ipt_get_entries: name, size, entries aligned as numbers of 64 bits are.
+    let start = 36usize.next_multiple_of(align_of::<u64>());
+    let mut block = vec![0; start + size];
+    block[..6].copy_from_slice(b"filter");
+    block[32..36].copy_from_slice(&(size as u32).to_ne_bytes());
+    sys::socket_option(&raw, level, GET_ENTRIES, &mut block)?;
+    let table = Table {
+        entries: block.get(start..).unwrap_or_default(),
+        address_bytes: if v6 { 136 } else { 84 },
+    };
+    let entry = |at: usize| word(&info, at + 4 * LOCAL_IN as usize).map(|offset| offset as usize);
+    let (Some(first), Some(policy)) = (entry(36), entry(56)) else {
+        return Err(Errno::EBADMSG.into());
+    };
+    let mut steps = MAX_STEPS;
+    let end = table.walk(first, Some(policy), 0, &mut steps);
+    Ok(match end {
+        End::Drops => Inbound::Dropped,
+        End::Takes if first == policy => Inbound::Taken,
+        End::Takes | End::Returns => Inbound::Rules,
+    })
+}
+
+/// Entries of `struct ipt_entry` or `struct ip6t_entry`.
+struct Table<'t> {
+    entries: &'t [u8],
+    /// The addresses at the start of an entry.
+    address_bytes: usize,
+}
+
+/// What becomes of a packet that no rule with a condition fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Drops,
+    Takes,
+    Returns,
+}
+
+impl Table<'_> {
+    fn walk(&self, start: usize, policy: Option<usize>, depth: u32, steps: &mut u32) -> End {
+        let mut at = start;
+        while *steps > 0 && depth < MAX_DEPTH {
+            *steps -= 1;
+            let Some(entry) = self.entries.get(at..) else {
+                break;
+            };
+            // After the addresses: nfcache, target_offset, next_offset, comefrom, counters.
+            let (Some(target), Some(next)) = (
+                half(entry, self.address_bytes + 4),
+                half(entry, self.address_bytes + 6),
+            ) else {
+                break;
+            };
+            let (target, next) = (usize::from(target), usize::from(next));
+            let header = (self.address_bytes + 12).next_multiple_of(align_of::<u64>()) + 16;
+            if next == 0 {
+                break;
+            }
+            let scope = if target == header {
+                self.scope(entry)
+            } else {
+                Scope::Some
+            };
+            let name = entry.get(target + 2..target + 31).unwrap_or_default();
+            let verdict = word(entry, target + 32).map(|verdict| verdict as i32);
+            let rejects = name.starts_with(b"REJECT\0");
+            let standard = name.first() == Some(&0);
+            match (scope, verdict) {
+                (Scope::Some, _) => {}
+                (Scope::All, _) if rejects => return End::Drops,
+                (Scope::All, Some(-1)) if standard => return End::Drops,
+                (Scope::All | Scope::Broad, Some(-2)) if standard => return End::Takes,
+                (Scope::All, Some(-5)) if standard => return End::Returns,
+                (_, Some(to)) if standard && to >= 0 && to as usize != at + next => {
+                    match (self.walk(to as usize, None, depth + 1, steps), scope) {
+                        (End::Takes, _) => return End::Takes,
+                        (End::Drops, Scope::All) => return End::Drops,
+                        _ => {}
+                    }
+                }
+                _ => {}
+            }
+            if policy == Some(at) {
+                break;
+            }
+            at += next;
+        }
+        // What could not be followed is taken for the worse.
+        End::Takes
+    }
+
+    /// What an entry without matches is about, by `struct ipt_ip` or `struct ip6t_ip6`.
+    fn scope(&self, entry: &[u8]) -> Scope {
+        let addresses = if self.address_bytes == 136 { 64 } else { 16 };
+        let part = |from: usize, to: usize| entry.get(addresses + from..addresses + to).unwrap_or_default();
+        let zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+        let all = entry.get(..self.address_bytes).unwrap_or_default();
+        // iniface, outiface, their masks, the protocol.
+        let (inward, protocol) = (part(0, 16), part(64, 66));
+        if zero(all) {
+            Scope::All
+        } else if !zero(all.get(..addresses).unwrap_or_default())
+            || !zero(part(16, 32))
+            || inward.starts_with(b"lo\0")
+            || half(protocol, 0).is_some_and(|protocol| ICMP.iter().any(|icmp| u16::from(*icmp) == protocol))
+        {
+            Scope::Some
+        } else {
+            Scope::Broad
+        }
+    }
+}
+
+/// Whom an entry is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// Everybody.
+    All,
+    /// Whatever comes in by an interface, or of a whole protocol.
+    Broad,
+    /// Some.
+    Some,
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn half(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(kind: u16, value: &[u8]) -> Vec<u8> {
+        let mut out = ((value.len() + 4) as u16).to_ne_bytes().to_vec();
+        out.extend_from_slice(&kind.to_ne_bytes());
+        out.extend_from_slice(value);
+        out.resize(out.len().next_multiple_of(4), 0);
+        out
+    }
+
+    #[test]
+    fn chains_are_read_and_damage_is_an_error() {
+        let hook = put(HOOK_NUMBER, &1u32.to_be_bytes());
+        let mut body = vec![1, 0, 0, 0];
+        body.extend(put(CHAIN_TABLE, b"fw4\0"));
+        body.extend(put(CHAIN_NAME, b"input\0"));
+        body.extend(put(CHAIN_HOOK | 0x8000, &hook));
+        body.extend(put(CHAIN_POLICY, &0u32.to_be_bytes()));
+        let mut message = ((body.len() + 16) as u32).to_ne_bytes().to_vec();
+        message.extend_from_slice(&NEW_CHAIN.to_ne_bytes());
+        message.extend_from_slice(&[0; 10]);
+        message.extend(&body);
+        let mut found = Found::default();
+        assert!(!messages(&message, &mut found).unwrap());
+        let filter = nft_verdict(&found, true).unwrap();
+        assert_eq!(
+            (filter.how.as_str(), filter.inbound),
+            ("nf_tables fw4 input", Inbound::Dropped)
+        );
+        found.open.push((1, "fw4".into()));
+        assert_eq!(nft_verdict(&found, true).unwrap().inbound, Inbound::Rules);
+        found.chains[0].family = 2;
+        assert_eq!(nft_verdict(&found, true), None);
+        for length in 0..message.len() {
+            let _ = messages(&message[..length], &mut Found::default());
+            let mut damaged = message.clone();
+            damaged[length] ^= 0xff;
+            let _ = messages(&damaged, &mut Found::default());
+        }
+    }
+
+    #[test]
+    fn a_walk_through_nonsense_ends() {
+        for seed in 0..64u8 {
+            let entries: Vec<u8> = (0..4096u32)
+                .map(|n| (n as u8).wrapping_mul(seed) & 0x71)
+                .collect();
+            let table = Table {
+                entries: &entries,
+                address_bytes: 84,
+            };
+            let _ = table.walk(0, Some(0), 0, &mut 1000);
+        }
+    }
+}

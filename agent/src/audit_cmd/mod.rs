@@ -1,0 +1,206 @@
+//! `lenscap audit`: what is true about this camera or a root file system tree, with evidence.
+//!
+//! Collectors look and write down what they saw; `lenscap-audit` judges. Nothing is changed but the baseline and the
+//! memory of password checks.
+
+mod baseline;
+mod files;
+mod firewall;
+mod net;
+mod probe;
+mod processes;
+mod sign;
+mod sockets;
+mod system;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+use lenscap_audit::facts::{About, Fact, Facts, Missing};
+use lenscap_audit::report::{Format, Style, write};
+use lenscap_audit::rules::RULES;
+use lenscap_audit::{Report, Verdict, audit};
+use lenscap_harden::firmware::recognise;
+use lenscap_harden::root::Root;
+use nix::errno::Errno;
+
+use crate::cli::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE};
+use crate::config;
+use crate::harden_cmd::EXIT_UNKNOWN;
+use crate::sys;
+
+/// What is asked for.
+#[derive(Debug)]
+pub struct Request {
+    /// A tree; `None`: the running camera.
+    pub root: Option<PathBuf>,
+    /// The configuration, for a running camera.
+    pub config: PathBuf,
+    /// `text`, `json`, `html`, `xccdf` or `cyclonedx`.
+    pub format: String,
+    /// Where the baseline is, instead of the state folder.
+    pub baseline: Option<PathBuf>,
+    /// What is there now becomes the baseline.
+    pub accept: bool,
+    /// Rules or groups, with commas; `None`: all.
+    pub only: Option<String>,
+    /// `fail` or `unknown`: what exits with 1; `None`: fails exit with 1, doubts with 2.
+    pub fail_on: Option<String>,
+    /// All evidence, in text.
+    pub details: bool,
+    /// Where a signature of the report is written.
+    pub sign: Option<PathBuf>,
+    /// No service is asked anything.
+    pub no_probe: bool,
+}
+
+/// Why there is no report: a sentence, and the exit status.
+struct Stop(String, u8);
+
+/// Does it. Gives the exit status.
+#[must_use]
+pub fn run(request: &Request) -> u8 {
+    match try_run(request) {
+        Ok(status) => status,
+        Err(Stop(why, status)) => {
+            let _ = writeln!(io::stderr(), "lenscap: {why}");
+            status
+        }
+    }
+}
+
+fn try_run(request: &Request) -> Result<u8, Stop> {
+    let usage = |why: String| Stop(why, EXIT_USAGE);
+    let format = Format::parse(&request.format).ok_or_else(|| {
+        let known = "text, json, html, xccdf, cyclonedx";
+        usage(format!("there is no format `{}`: {known}", request.format))
+    })?;
+    let status = exit_status(request.fail_on.as_deref()).map_err(usage)?;
+    let only = only(request.only.as_deref()).map_err(usage)?;
+    let root = match &request.root {
+        Some(tree) => Root::tree(tree).map_err(|error| usage(format!("{}: {error}", tree.display())))?,
+        None => Root::live().map_err(|error| Stop(error.to_string(), EXIT_UNKNOWN))?,
+    };
+    let signer = match &request.sign {
+        Some(file) => Some((file, sign::Signer::load(&request.config).map_err(failed)?)),
+        None => None,
+    };
+    let mut facts = collect(request, &root, &only);
+    facts.about.device = signer.as_ref().map(|(_, signer)| signer.fingerprint.clone());
+    let report = audit(&facts, &only);
+    let style = Style {
+        colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        details: request.details,
+    };
+    let text = write(&report, format, style);
+    if let Some((file, signer)) = signer {
+        signer.write(file, text.as_bytes()).map_err(failed)?;
+    }
+    baseline::keep(request, &report).map_err(failed)?;
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| Stop(format!("standard output: {error}"), EXIT_FAILURE))?;
+    Ok(status(&report))
+}
+
+fn failed(why: String) -> Stop {
+    Stop(why, EXIT_FAILURE)
+}
+
+fn only(names: Option<&str>) -> Result<Vec<&str>, String> {
+    let names: Vec<&str> = names.map_or(Vec::new(), |names| names.split(',').collect());
+    for name in &names {
+        if !RULES.iter().any(|rule| rule.is_named(name)) {
+            return Err(format!(
+                "there is no rule or group `{name}`: docs/audit-rules.md lists them"
+            ));
+        }
+    }
+    Ok(names)
+}
+
+fn exit_status(fail_on: Option<&str>) -> Result<fn(&Report<'_>) -> u8, String> {
+    Ok(match fail_on {
+        None => |report| match report.verdict() {
+            Verdict::Fail => EXIT_FAILURE,
+            Verdict::Pass => EXIT_OK,
+            _ => EXIT_UNKNOWN,
+        },
+        Some("fail") => |report| match report.verdict() {
+            Verdict::Fail => EXIT_FAILURE,
+            _ => EXIT_OK,
+        },
+        Some("unknown") => |report| match report.verdict() {
+            Verdict::Pass => EXIT_OK,
+            _ => EXIT_FAILURE,
+        },
+        Some(other) => return Err(format!("--fail-on takes fail or unknown, not `{other}`")),
+    })
+}
+
+/// Looks at everything that the rules are about. What is not looked at stays unknown.
+fn collect(request: &Request, root: &Root, only: &[&str]) -> Facts {
+    let wanted = |groups: &[&str]| {
+        let named = RULES
+            .iter()
+            .filter(|rule| only.iter().any(|name| rule.is_named(name)));
+        only.is_empty() || named.into_iter().any(|rule| groups.contains(&rule.group()))
+    };
+    let shown = request
+        .root
+        .as_ref()
+        .map_or("/".to_owned(), |tree| tree.display().to_string());
+    let mut facts = Facts {
+        about: About {
+            live: root.is_live(),
+            root: shown,
+            firmwares: recognise(root)
+                .iter()
+                .map(|known| known.adapter.name.to_owned())
+                .collect(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            time: sys::realtime(),
+            device: None,
+        },
+        baseline: baseline::load(request),
+        ..Facts::default()
+    };
+    system::collect(root, &mut facts);
+    if root.is_live() {
+        let agent = config::load_agent_leniently(&request.config);
+        let mut tables = sockets::read(root);
+        facts.processes = processes::read(root, &mut tables);
+        facts.sockets = tables;
+        facts.filters = firewall::read(root);
+        facts.allowed = net::allowed(&request.config, &agent);
+        system::collect_live(root, &agent, &mut facts);
+        if !wanted(&["service"]) {
+            // Nobody would hear the answers.
+        } else if !request.no_probe {
+            facts.probes = probe::all(root, &request.config, &facts);
+        } else {
+            let why = Missing::because("no service was asked (--no-probe)");
+            facts.probes = vec![Fact::missing("--no-probe", why)];
+        }
+    }
+    if wanted(&["trace", "account", "start"]) || request.accept {
+        files::collect(root, &mut facts);
+    }
+    facts
+}
+
+/// What the system said, as a reason.
+fn missing(error: &io::Error) -> Missing {
+    match error.raw_os_error() {
+        Some(errno) => Missing {
+            errno,
+            why: Errno::from_raw(errno).desc().into(),
+        },
+        None => Missing::because(error.to_string()),
+    }
+}
+
+/// Whether nothing is there, rather than out of sight.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(errno) if errno == Errno::ENOENT as i32 || errno == Errno::ENOTDIR as i32)
+}

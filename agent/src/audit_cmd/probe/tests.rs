@@ -1,0 +1,183 @@
+//! Answers of a real server on loopback, judged.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+
+use super::*;
+
+/// Answers each connection by the first line of its question; ends with the test's process.
+fn server(answer: fn(&str, &str) -> String) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let first = lines.next().and_then(Result::ok).unwrap_or_default();
+            let mut authorization = String::new();
+            for line in lines.map_while(Result::ok).take_while(|line| !line.is_empty()) {
+                if let Some(value) = line.strip_prefix("Authorization: ") {
+                    value.clone_into(&mut authorization);
+                }
+            }
+            let _ = stream.write_all(answer(&first, &authorization).as_bytes());
+        }
+    });
+    at
+}
+
+fn asker() -> Asker<'static> {
+    Asker {
+        config: None,
+        logins: Logins::parse(include_str!("../../../data/http-logins.csv").lines()),
+        until: sys::monotonic() + TOTAL,
+        probes: Vec::new(),
+    }
+}
+
+fn answers(asker: &Asker<'_>, service: Service) -> Vec<Result<Answer, Missing>> {
+    let probes = asker.probes.iter().filter_map(|probe| probe.value());
+    let wanted = probes.filter(|probe| probe.service == service);
+    wanted.map(|probe| probe.answer.clone()).collect()
+}
+
+#[test]
+fn rtsp_is_open_closed_or_not_known() {
+    let open = server(|line, _| {
+        let status = if line.starts_with("DESCRIBE rtsp://127.0.0.1") && line.contains("/ch0 ") {
+            "200 OK"
+        } else {
+            "404 Not Found"
+        };
+        format!("RTSP/1.0 {status}\r\nCSeq: 1\r\n\r\n")
+    });
+    let closed =
+        server(|_, _| "RTSP/1.0 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\"\r\n\r\n".into());
+    let absent = server(|_, _| "RTSP/1.0 404 Not Found\r\n\r\n".into());
+    let odd = server(|_, _| "\u{0}\u{1}".into());
+    for (at, expected) in [
+        (open, Some(Answer::Open("DESCRIBE".into()))),
+        (closed, Some(Answer::AsksLogin)),
+        (absent, None),
+        (odd, None),
+    ] {
+        let mut asker = asker();
+        asker.rtsp(at).unwrap();
+        let [answer] = answers(&asker, Service::Rtsp).try_into().unwrap();
+        assert_eq!(answer.ok(), expected, "{at}");
+    }
+}
+
+#[test]
+fn a_web_interface_is_asked_what_everybody_knows() {
+    fn digest(_: &str, authorization: &str) -> String {
+        if authorization.starts_with("Digest username=\"admin\"") {
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi".into()
+        } else {
+            "HTTP/1.1 401 no\r\nServer: GoAhead-Webs\r\nWWW-Authenticate: Digest realm=\"x\", nonce=\"1\", qop=\"auth\"\r\n\r\n".into()
+        }
+    }
+    fn own(_: &str, authorization: &str) -> String {
+        // `admin` and a password that is on no list.
+        if authorization == "Basic YWRtaW46T1Z0SzFQ" {
+            "HTTP/1.0 200 OK\r\n\r\n".into()
+        } else {
+            "HTTP/1.0 401 no\r\nWWW-Authenticate: Basic realm=\"x\"\r\n\r\n".into()
+        }
+    }
+    fn always(_: &str, _: &str) -> String {
+        "HTTP/1.0 200 OK\r\nServer: uc-httpd 1.0\r\n\r\n<html>login</html>".into()
+    }
+    for (at, expected) in [
+        (
+            server(digest),
+            Some(Answer::DefaultLogin("user admin (goahead)".into())),
+        ),
+        (
+            server(own),
+            Some(Answer::There("5 logins that everybody knows are refused".into())),
+        ),
+        // 200 to everybody proves nothing.
+        (
+            server(always),
+            Some(Answer::There("1 logins that everybody knows are refused".into())),
+        ),
+        (server(|_, _| "HTTP/1.0 200 OK\r\n\r\nnew".into()), None),
+    ] {
+        let mut asker = asker();
+        asker.http(at).unwrap();
+        let [answer] = answers(&asker, Service::Web).try_into().unwrap();
+        assert_eq!(answer.clone().ok(), expected, "{answer:?}");
+    }
+}
+
+#[test]
+fn pictures_and_onvif_are_asked_for() {
+    fn open(line: &str, _: &str) -> String {
+        if line.starts_with("GET /image.jpg") {
+            "HTTP/1.0 200 OK\r\nContent-Type: image/jpeg\r\n\r\nx".into()
+        } else if line.starts_with("POST /onvif/device_service") {
+            "HTTP/1.0 200 OK\r\n\r\n<GetSystemDateAndTimeResponse/><GetUsersResponse/>".into()
+        } else {
+            "HTTP/1.0 404 no\r\n\r\n".into()
+        }
+    }
+    fn closed(line: &str, _: &str) -> String {
+        if line.starts_with("POST") {
+            "HTTP/1.0 400 no\r\n\r\n<NotAuthorized/>GetSystemDateAndTimeResponse".into()
+        } else {
+            "HTTP/1.0 401 no\r\nWWW-Authenticate: Basic realm=\"x\"\r\n\r\n".into()
+        }
+    }
+    for (answer, picture, onvif) in [
+        (
+            open as fn(&str, &str) -> String,
+            Answer::Open("a picture".into()),
+            Answer::Open("GetUsers".into()),
+        ),
+        (closed, Answer::AsksLogin, Answer::AsksLogin),
+    ] {
+        let mut asker = asker();
+        asker.http(server(answer)).unwrap();
+        assert_eq!(answers(&asker, Service::Snapshot), [Ok(picture)]);
+        assert_eq!(answers(&asker, Service::Onvif), [Ok(onvif)]);
+    }
+}
+
+#[test]
+fn shells_speak_first_and_silence_ends() {
+    let telnet = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = telnet.local_addr().unwrap();
+    std::thread::spawn(move || telnet.accept().unwrap().0.write_all(b"\xff\xfd\x01").unwrap());
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut asker = asker();
+    asker.greeting(at).unwrap();
+    asker.greeting(silent.local_addr().unwrap()).unwrap();
+    assert_eq!(answers(&asker, Service::Telnet).len(), 1);
+    assert_eq!(asker.probes.len(), 1);
+    // Whoever answers without end is cut.
+    let endless = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = endless.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = endless.accept().unwrap();
+        while stream.write_all(&[b'x'; 4096]).is_ok() {}
+    });
+    assert!(asker.ask(at, b"GET / HTTP/1.0\r\n\r\n").unwrap().len() < MAX_ANSWER_BYTES + 4096);
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    asker.port(gone);
+    assert!(asker.probes.last().unwrap().value.is_err());
+    assert!(gives_shell(b"\r\n(none) login: ") && gives_shell(b"/ # ") && !gives_shell(b"SSH-2.0-x\r\n"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_answer_makes_it_panic(answer in proptest::collection::vec(0..=255u8, 0..300), head in "(HTTP/1.0 401 |WWW-Authenticate: |Digest |Basic |Content-Length: |[a-z\"=,: 0-9]|\r\n){0,20}") {
+        for answer in [answer.as_slice(), head.as_bytes()] {
+            let _ = Reply::parse(answer).map(|reply| reply.is("content-type", "x"));
+            let _ = http::is_whole(answer);
+            let _ = http::authorization(answer, "/", "admin", "admin");
+            let _ = gives_shell(answer);
+        }
+        let _ = Logins::parse(head.lines()).fitting(&answer).len();
+    }
+}

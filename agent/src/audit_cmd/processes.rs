@@ -1,0 +1,181 @@
+//! The processes of a running camera, and which of them has which socket (proc(5)).
+
+use std::io::{self, Read as _};
+
+use lenscap_audit::facts::{Fact, Image, Missing, Process, Processes, Sockets};
+use lenscap_harden::root::Root;
+
+use super::{is_absent, missing};
+
+/// The most processes that are kept.
+const MAX_PROCESSES: usize = 1024;
+/// The most descriptors that are looked at, of all processes together.
+const MAX_DESCRIPTORS: usize = 32_768;
+/// Of a command line, in bytes.
+const MAX_WORDS: u64 = 192;
+/// The flag of kernel threads in `/proc/PID/stat` (`PF_KTHREAD`).
+const KERNEL_THREAD: u64 = 0x0020_0000;
+const DELETED: &str = " (deleted)";
+
+/// Reads the processes and gives the sockets their owners.
+pub(super) fn read(root: &Root, tables: &mut [Fact<Sockets>]) -> Fact<Processes> {
+    let listing = match root.listing("/proc") {
+        Ok(listing) => listing,
+        Err(error) => return Fact::missing("/proc", missing(&error)),
+    };
+    let mut pids: Vec<u32> = listing
+        .entries
+        .iter()
+        .filter_map(|entry| entry.name.parse().ok())
+        .collect();
+    if pids.is_empty() {
+        return Fact::missing("/proc", Missing::because("shows no process"));
+    }
+    pids.sort_unstable();
+    let mut owners = Owners::new(tables);
+    let mut processes = Processes {
+        list: Vec::new(),
+        left_out: u32::from(listing.cut),
+    };
+    for pid in pids {
+        if processes.list.len() == MAX_PROCESSES {
+            processes.left_out += 1;
+            continue;
+        }
+        // Processes end while they are looked at.
+        let Some(mut process) = one(root, pid) else {
+            continue;
+        };
+        process.open = owners.look(root, &mut process, processes.list.len());
+        if root.exists(&format!("/proc/{pid}")) {
+            processes.list.push(process);
+        }
+    }
+    let mut shared = owners.seen;
+    shared.sort_unstable();
+    for table in tables.iter_mut() {
+        let Ok(sockets) = &mut table.value else { continue };
+        for socket in &mut sockets.list {
+            // Of those that share it, the one with the lowest number, as netstat says it.
+            let at = shared.partition_point(|(inode, _)| *inode < socket.inode);
+            socket.owner = shared
+                .get(at)
+                .filter(|(inode, _)| *inode == socket.inode)
+                .map(|(_, owner)| *owner);
+        }
+    }
+    Fact::seen("/proc", processes)
+}
+
+/// `None`: it has ended, or is a thread of the kernel.
+fn one(root: &Root, pid: u32) -> Option<Process> {
+    let folder = format!("/proc/{pid}");
+    let stat = text(root, &format!("{folder}/stat"), 1024).unwrap_or_default();
+    // The name, in parentheses, may hold anything.
+    let mut fields = stat
+        .rsplit_once(')')
+        .map_or("", |(_, rest)| rest)
+        .split_whitespace();
+    let zombie = matches!(fields.next(), Some("Z" | "X"));
+    let flags: u64 = fields.nth(5).and_then(|flags| flags.parse().ok()).unwrap_or(0);
+    if zombie || flags & KERNEL_THREAD != 0 {
+        return None;
+    }
+    let name = text(root, &format!("{folder}/comm"), 64).unwrap_or_default();
+    let words = text(root, &format!("{folder}/cmdline"), MAX_WORDS).unwrap_or_default();
+    let status = text(root, &format!("{folder}/status"), 4096).unwrap_or_default();
+    let (program, image) = match root.link_target(&format!("{folder}/exe")) {
+        Ok(target) => image(root, target.to_string_lossy().into_owned()),
+        Err(error) => (Err(missing(&error)), Image::There),
+    };
+    Some(Process {
+        pid,
+        name: name.trim_end_matches('\n').to_owned(),
+        program,
+        image,
+        words: words.trim_end_matches('\0').replace('\0', " "),
+        uid: field(&status, "Uid:").and_then(|uid| uid.parse().ok()),
+        open: false,
+        watchdog: false,
+    })
+}
+
+fn image(root: &Root, target: String) -> (Result<String, Missing>, Image) {
+    match target.strip_suffix(DELETED) {
+        // A file may be called so.
+        Some(_) if root.exists(&target) => (Ok(target), Image::There),
+        Some(file) if root.exists(file) => (Ok(file.to_owned()), Image::Replaced),
+        Some(file) => (Ok(file.to_owned()), Image::Deleted),
+        None => (Ok(target), Image::There),
+    }
+}
+
+/// A file of `/proc`, as far as it is wanted.
+pub(super) fn text(root: &Root, path: &str, limit: u64) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    root.reader(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The first word after a name in `/proc/PID/status`.
+pub(super) fn field<'t>(status: &'t str, name: &str) -> Option<&'t str> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()
+}
+
+struct Owners {
+    /// Sorted inodes.
+    wanted: Vec<u64>,
+    seen: Vec<(u64, usize)>,
+    descriptors: usize,
+}
+
+impl Owners {
+    fn new(tables: &[Fact<Sockets>]) -> Self {
+        let sockets = tables
+            .iter()
+            .filter_map(Fact::value)
+            .flat_map(|table| &table.list);
+        let mut wanted: Vec<u64> = sockets
+            .map(|socket| socket.inode)
+            .filter(|inode| *inode != 0)
+            .collect();
+        wanted.sort_unstable();
+        Self {
+            wanted,
+            seen: Vec::new(),
+            descriptors: 0,
+        }
+    }
+
+    /// Says whether all descriptors of a process could be seen.
+    fn look(&mut self, root: &Root, process: &mut Process, index: usize) -> bool {
+        let folder = format!("/proc/{}/fd", process.pid);
+        let listing = match root.listing(&folder) {
+            Ok(listing) => listing,
+            // It has just ended.
+            Err(error) => return is_absent(&error),
+        };
+        for entry in &listing.entries {
+            self.descriptors += 1;
+            if self.descriptors > MAX_DESCRIPTORS {
+                return false;
+            }
+            let Ok(target) = root.link(&format!("{folder}/{}", entry.name)) else {
+                continue;
+            };
+            process.watchdog |= target.starts_with("/dev/watchdog");
+            let inode = target
+                .strip_prefix("socket:[")
+                .and_then(|rest| rest.strip_suffix(']'));
+            let Some(inode) = inode.and_then(|inode| inode.parse::<u64>().ok()) else {
+                continue;
+            };
+            let pair = (inode, index);
+            if self.wanted.binary_search(&inode).is_ok() && self.seen.last() != Some(&pair) {
+                self.seen.push(pair);
+            }
+        }
+        !listing.cut
+    }
+}

@@ -1,0 +1,177 @@
+//! The kernel's tables of sockets, line by line (proc(5), `/proc/net`), as netstat(8) reads them.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::io::{self, BufRead, BufReader, Read as _};
+
+use lenscap_audit::facts::{Fact, Proto, Socket, Sockets};
+use lenscap_harden::root::Root;
+
+use super::{is_absent, missing};
+
+/// In the order that the rules expect.
+const TABLES: [(Proto, &str); 7] = [
+    (Proto::Tcp, "/proc/net/tcp"),
+    (Proto::Tcp6, "/proc/net/tcp6"),
+    (Proto::Udp, "/proc/net/udp"),
+    (Proto::Udp6, "/proc/net/udp6"),
+    (Proto::Raw, "/proc/net/raw"),
+    (Proto::Raw6, "/proc/net/raw6"),
+    (Proto::Packet, "/proc/net/packet"),
+];
+/// The most lines of a table that are read.
+const MAX_LINES: u64 = 65_536;
+/// The longest line.
+const MAX_LINE_BYTES: u64 = 512;
+/// The most sockets of a table that are kept: those that wait, and the others.
+const MAX_KEPT: [usize; 2] = [1024, 1024];
+
+/// Reads all tables.
+pub(super) fn read(root: &Root) -> Vec<Fact<Sockets>> {
+    let here = root.reader(TABLES[0].1).is_ok();
+    let read = |(proto, path): (Proto, &'static str)| match root.reader(path) {
+        Ok(file) => match table(proto, BufReader::with_capacity(4096, file), MAX_LINES) {
+            Ok(sockets) => Fact::seen(path, sockets),
+            Err(error) => Fact::missing(path, missing(&error)),
+        },
+        // A kernel without IPv6 or raw sockets has no such table; one that hides them all is another matter.
+        Err(error) if here && is_absent(&error) && proto != Proto::Udp => {
+            Fact::seen(path, Sockets::default())
+        }
+        Err(error) => Fact::missing(path, missing(&error)),
+    };
+    TABLES.into_iter().map(read).collect()
+}
+
+fn table(proto: Proto, mut text: impl BufRead, max_lines: u64) -> io::Result<Sockets> {
+    let mut sockets = Sockets::default();
+    let mut kept = [0, 0];
+    let mut line = Vec::new();
+    for number in 0..=max_lines {
+        line.clear();
+        if (&mut text).take(MAX_LINE_BYTES).read_until(b'\n', &mut line)? == 0 {
+            return Ok(sockets);
+        }
+        // The first line names the columns.
+        if number == 0 {
+            continue;
+        }
+        let parsed = str::from_utf8(&line).ok().filter(|line| line.ends_with('\n'));
+        let Some(socket) = parsed.and_then(|line| parse(proto, line)) else {
+            sockets.odd = sockets.odd.saturating_add(1);
+            continue;
+        };
+        let kind = usize::from(!socket.waits());
+        if kept[kind] < MAX_KEPT[kind] {
+            kept[kind] += 1;
+            sockets.list.push(socket);
+        } else {
+            sockets.left_out += 1;
+        }
+    }
+    // At least one more may be there.
+    sockets.left_out += 1;
+    Ok(sockets)
+}
+
+fn parse(proto: Proto, line: &str) -> Option<Socket> {
+    let mut fields = line.split_ascii_whitespace();
+    if proto == Proto::Packet {
+        // sk RefCnt Type Proto Iface R Rmem User Inode
+        let protocol = u16::from_str_radix(fields.nth(3)?, 16).ok()?;
+        let inode = fields.nth(4)?.parse().ok()?;
+        let nowhere = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        return Some(Socket {
+            proto,
+            local: (nowhere.0, protocol),
+            remote: nowhere,
+            state: 0,
+            inode,
+            owner: None,
+        });
+    }
+    let local = address(fields.nth(1)?)?;
+    let remote = address(fields.next()?)?;
+    let state = u8::from_str_radix(fields.next()?, 16).ok()?;
+    let inode = fields.nth(5)?.parse().ok()?;
+    Some(Socket {
+        proto,
+        local,
+        remote,
+        state,
+        inode,
+        owner: None,
+    })
+}
+
+/// Numbers of 32 bits in hexadecimal, each in the byte order of the machine.
+fn address(text: &str) -> Option<(IpAddr, u16)> {
+    let (hex, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |at: usize| Some(u32::from_str_radix(hex.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
+    let ip = match hex.len() {
+        8 => IpAddr::V4(Ipv4Addr::from(word(0)?)),
+        32 => {
+            let mut bytes = [0; 16];
+            for (n, part) in bytes.chunks_exact_mut(4).enumerate() {
+                part.copy_from_slice(&word(n * 8)?);
+            }
+            IpAddr::V6(Ipv6Addr::from(bytes))
+        }
+        _ => return None,
+    };
+    Some((ip, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str =
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+    const LINE: &str = "   0: 0100007F:022A 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 102 1 0\n";
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn lines_are_read_as_the_kernel_writes_them() {
+        let text = format!("{HEAD}{LINE}");
+        let table = table(Proto::Tcp, text.as_bytes(), 9).unwrap();
+        let [socket] = table.list.as_slice() else {
+            panic!("{table:?}")
+        };
+        assert_eq!(socket.local, ("127.0.0.1".parse().unwrap(), 554));
+        assert_eq!((socket.state, socket.inode), (10, 102));
+        assert!(socket.waits() && socket.is_loopback());
+        let six = "   1: 0000000000000000FFFF00000100007F:1F90 000080FE00000000FF005450B6AD1DFE:01BB 01 0:0 0:0 0 0 0 104 1\n";
+        let socket = parse(Proto::Tcp6, six).unwrap();
+        assert_eq!(socket.local.0, "::ffff:127.0.0.1".parse::<IpAddr>().unwrap());
+        assert_eq!(socket.remote, ("fe80::5054:ff:fe1d:adb6".parse().unwrap(), 443));
+        assert!(socket.is_loopback());
+        let packet = "ffff8ec1 3      3    0003   2     1 0      0      18741\n";
+        let socket = parse(Proto::Packet, packet).unwrap();
+        assert_eq!((socket.local.1, socket.inode), (3, 18_741));
+    }
+
+    #[test]
+    fn odd_lines_are_counted_and_long_tables_cut() {
+        let text = format!("{HEAD}{LINE}nonsense\n\u{1}\n{}\n{LINE}cut", "x".repeat(2000));
+        let odd = table(Proto::Tcp, text.as_bytes(), 99).unwrap();
+        assert_eq!(odd.list.len(), 2);
+        assert!(odd.odd >= 4);
+        let text = format!("{HEAD}{}", LINE.repeat(3000));
+        let long = table(Proto::Tcp, text.as_bytes(), MAX_LINES).unwrap();
+        assert_eq!((long.list.len(), long.left_out), (1024, 1976));
+        let cut = table(Proto::Tcp, text.as_bytes(), 10).unwrap();
+        assert_eq!((cut.list.len(), cut.left_out), (10, 1));
+        assert_eq!(table(Proto::Tcp, &b""[..], 9).unwrap(), Sockets::default());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_table_makes_it_panic(text in proptest::collection::vec(0..=255u8, 0..400), line in "[0-9A-F: \\n]{0,200}") {
+            for proto in [Proto::Tcp, Proto::Tcp6, Proto::Packet] {
+                let _ = table(proto, text.as_slice(), 99);
+                let _ = table(proto, line.as_bytes(), 99);
+            }
+        }
+    }
+}

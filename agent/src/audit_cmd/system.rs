@@ -1,0 +1,516 @@
+//! The system below: kernel, BusyBox, memory, mounts, modules, logs, packages, and the agent's own processes.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, Read, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use lenscap_audit::facts::{
+    Clock, Fact, Facts, Log, Missing, Module, Mount, Package, Processes, Sandbox, Storage,
+};
+use lenscap_harden::root::Root;
+use lenscap_harden::storage;
+
+use super::processes::{field, text};
+use super::{is_absent, missing};
+use crate::config::AgentConfig;
+use crate::{clock, monitor, sys};
+
+/// The longest of the small tables of `/proc`.
+const MAX_TABLE_BYTES: u64 = 64 * 1024;
+/// The most lines of a log, and the bytes from its end, that are read.
+const MAX_LOG_LINES: u32 = 4096;
+const MAX_LOG_BYTES: u64 = 128 * 1024;
+/// The most packages.
+const MAX_PACKAGES: usize = 1024;
+/// The largest BusyBox.
+const MAX_BUSYBOX_BYTES: usize = 4 * 1024 * 1024;
+/// The longest line of a package database that is looked at.
+const MAX_LINE_BYTES: u64 = 1024;
+/// The most bytes of a package database.
+const MAX_DATABASE_BYTES: u64 = 4 * 1024 * 1024;
+/// Where systems log.
+const LOGS: &[&str] = &[
+    "/var/log/messages",
+    "/var/log/syslog",
+    "/var/log/auth.log",
+    "/tmp/messages",
+];
+/// Package databases: of opkg and of apk, old places and new.
+const DATABASES: &[&str] = &[
+    "/usr/lib/opkg/status",
+    "/var/lib/opkg/status",
+    "/lib/apk/db/installed",
+    "/usr/lib/apk/db/installed",
+];
+
+/// What a tree tells too.
+pub(super) fn collect(root: &Root, facts: &mut Facts) {
+    facts.busybox = busybox(root);
+    facts.packages = packages(root);
+    facts.preload = preload(root);
+    facts.kernel = if root.is_live() {
+        running_kernel(root)
+    } else {
+        kernel(root)
+    };
+    facts.clock = Fact::seen(
+        "adjtimex",
+        Clock {
+            now: facts.about.time,
+            built: clock::BUILD_TIME,
+            kept: sys::clock_synchronised(),
+        },
+    );
+}
+
+/// What only a running camera tells.
+pub(super) fn collect_live(root: &Root, agent: &AgentConfig, facts: &mut Facts) {
+    facts.memory = memory(root);
+    facts.modules = modules(root);
+    let table = text(root, "/proc/mounts", MAX_TABLE_BYTES);
+    facts.mounts = match &table {
+        Ok(table) => Fact::seen("/proc/mounts", table.lines().filter_map(mount).collect()),
+        Err(error) => Fact::missing("/proc/mounts", missing(error)),
+    };
+    facts.storage = state_storage(root, agent, table);
+    facts.logs = logs(root);
+    facts.sandbox = sandbox(root, &facts.processes);
+    facts.ssh_passwords = ssh(root, &facts.processes);
+    facts.unconfirmed = unconfirmed(root);
+}
+
+fn running_kernel(root: &Root) -> Fact<String> {
+    let source = "/proc/sys/kernel/osrelease";
+    match text(root, source, 128) {
+        Ok(release) => Fact::seen(source, release.trim().to_owned()),
+        Err(error) => Fact::missing(source, missing(&error)),
+    }
+}
+
+/// A tree has the modules of one kernel, as a rule.
+fn kernel(root: &Root) -> Fact<String> {
+    let source = "/lib/modules";
+    let digit = |name: &str| name.starts_with(|c: char| c.is_ascii_digit());
+    match root.list(source) {
+        Ok(entries) => {
+            let mut versions = entries
+                .into_iter()
+                .map(|entry| entry.name)
+                .filter(|name| digit(name));
+            match (versions.next(), versions.next()) {
+                (Some(one), None) => Fact::seen(source, one),
+                _ => Fact::missing(source, Missing::because("does not tell one version")),
+            }
+        }
+        Err(error) => Fact::missing(source, missing(&error)),
+    }
+}
+
+fn busybox(root: &Root) -> Fact<Option<String>> {
+    let source = "/bin/busybox";
+    if !root.exists(source) {
+        return match root.list("/bin") {
+            Ok(_) => Fact::seen(source, None),
+            Err(error) => Fact::missing(source, missing(&error)),
+        };
+    }
+    match root.reader(source).and_then(busybox_version) {
+        Ok(version) => Fact::seen(source, Some(version)),
+        Err(error) => Fact::missing(source, missing(&error)),
+    }
+}
+
+/// The version behind `BusyBox v` in a program; empty: it is not there.
+fn busybox_version(mut file: File) -> io::Result<String> {
+    const MARK: &[u8] = b"BusyBox v";
+    const OVERLAP: usize = 64;
+    let mut window = Vec::with_capacity(16 * 1024 + OVERLAP);
+    let mut seen = 0;
+    while seen < MAX_BUSYBOX_BYTES {
+        let read = (&mut file).take(16 * 1024).read_to_end(&mut window)?;
+        seen += read;
+        if let Some(at) = window.windows(MARK.len()).position(|part| part == MARK)
+            && (at + OVERLAP < window.len() || read == 0)
+        {
+            let version = window.get(at + MARK.len()..).unwrap_or_default();
+            let part = |byte: &&u8| byte.is_ascii_digit() || **byte == b'.';
+            return Ok(version
+                .iter()
+                .take_while(part)
+                .map(|byte| char::from(*byte))
+                .collect());
+        }
+        if read == 0 {
+            break;
+        }
+        let cut = window.len().saturating_sub(OVERLAP);
+        window.drain(..cut);
+    }
+    Ok(String::new())
+}
+
+fn preload(root: &Root) -> Fact<Option<String>> {
+    let source = "/etc/ld.so.preload";
+    match root.read(source) {
+        Ok(text) => {
+            let text = String::from_utf8_lossy(&text).trim().to_owned();
+            Fact::seen(source, Some(text).filter(|text| !text.is_empty()))
+        }
+        Err(error) if is_absent(&error) && root.exists("/etc") => Fact::seen(source, None),
+        Err(error) => Fact::missing(source, missing(&error)),
+    }
+}
+
+fn packages(root: &Root) -> Fact<Vec<Package>> {
+    for path in DATABASES {
+        let file = match root.reader(path) {
+            Ok(file) => file,
+            Err(error) if is_absent(&error) => continue,
+            Err(error) => return Fact::missing(*path, missing(&error)),
+        };
+        return match read_packages(file) {
+            Ok(packages) => Fact::seen(*path, packages),
+            Err(error) => Fact::missing(*path, missing(&error)),
+        };
+    }
+    Fact::missing(
+        "packages",
+        Missing::because("there is no database of opkg or apk"),
+    )
+}
+
+/// `Package: name` and so on (opkg), or `P:name` (apk): paragraphs with an empty line between.
+fn read_packages(file: File) -> io::Result<Vec<Package>> {
+    let mut text = BufReader::new(file.take(MAX_DATABASE_BYTES));
+    let mut packages: Vec<Package> = Vec::new();
+    let mut line = Vec::new();
+    let mut begun = false;
+    loop {
+        line.clear();
+        if (&mut text).take(MAX_LINE_BYTES).read_until(b'\n', &mut line)? == 0 {
+            return Ok(packages);
+        }
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim_end();
+        if line.is_empty() {
+            begun = false;
+            continue;
+        }
+        let Some((key, value)) = line.split_once(':') else {
+            continue;
+        };
+        let value = value.trim().to_owned();
+        if matches!(key, "Package" | "P") {
+            begun = packages.len() < MAX_PACKAGES;
+            if begun {
+                packages.push(Package {
+                    name: value,
+                    version: String::new(),
+                    licence: String::new(),
+                });
+            }
+            continue;
+        }
+        let Some(package) = packages.last_mut().filter(|_| begun) else {
+            continue;
+        };
+        match key {
+            "Version" | "V" => package.version = value,
+            "License" | "L" => package.licence = value,
+            _ => {}
+        }
+    }
+}
+
+fn memory(root: &Root) -> Fact<(u64, u64)> {
+    let source = "/proc/meminfo";
+    let table = match text(root, source, 8192) {
+        Ok(table) => table,
+        Err(error) => return Fact::missing(source, missing(&error)),
+    };
+    let number = |name: &str| field(&table, name).and_then(|value| value.parse::<u64>().ok());
+    // Before Linux 3.14 there is no MemAvailable.
+    let parts =
+        || Some(number("MemFree:")? + number("Cached:").unwrap_or(0) + number("Buffers:").unwrap_or(0));
+    match (number("MemTotal:"), number("MemAvailable:").or_else(parts)) {
+        (Some(all), Some(left)) => Fact::seen(source, (all, left)),
+        _ => Fact::missing(source, Missing::because("does not say")),
+    }
+}
+
+/// Loaded modules; their files are looked for later.
+fn modules(root: &Root) -> Fact<Vec<Module>> {
+    let source = "/proc/modules";
+    match text(root, source, MAX_TABLE_BYTES) {
+        Ok(table) => {
+            let names = table.lines().filter_map(|line| line.split(' ').next());
+            let module = |name: &str| Module {
+                name: name.to_owned(),
+                found: false,
+            };
+            Fact::seen(source, names.map(module).collect())
+        }
+        // A kernel without modules; one that hides everything is another matter.
+        Err(error) if is_absent(&error) && root.exists("/proc/net/tcp") => Fact::seen(source, Vec::new()),
+        Err(error) => Fact::missing(source, missing(&error)),
+    }
+}
+
+fn mount(line: &str) -> Option<Mount> {
+    let mut fields = line.split(' ');
+    let device = fields.next()?.to_owned();
+    let point = fields.next()?.replace("\\040", " ");
+    let kind = fields.next()?.to_owned();
+    let exec = !fields.next()?.split(',').any(|option| option == "noexec");
+    Some(Mount {
+        point,
+        device,
+        kind,
+        exec,
+    })
+}
+
+fn state_storage(
+    root: &Root,
+    agent: &AgentConfig,
+    table: io::Result<String>,
+) -> Fact<(Storage, Option<u64>)> {
+    let path = agent.state_dir.display().to_string();
+    let judged = match table {
+        Ok(table) => storage::judge(&table, &path),
+        Err(error) => return Fact::missing(path, missing(&error)),
+    };
+    let storage = match judged {
+        storage::Storage::Persistent => Storage::Persistent,
+        storage::Storage::Volatile => Storage::Volatile,
+        storage::Storage::ReadOnly => Storage::ReadOnly,
+        storage::Storage::Unknown => {
+            return Fact::missing(path, Missing::because("what holds it is not known"));
+        }
+    };
+    let free = root.free_bytes(&path);
+    Fact::seen(path, (storage, free))
+}
+
+fn logs(root: &Root) -> Vec<Fact<Log>> {
+    let mut logs = vec![match kernel_log() {
+        Ok(log) => Fact::seen("/dev/kmsg", log),
+        Err(error) => Fact::missing("/dev/kmsg", missing(&error)),
+    }];
+    let before = logs.len();
+    for path in LOGS {
+        match root.reader(path).and_then(tail) {
+            Ok(log) => logs.push(Fact::seen(*path, log)),
+            Err(error) if is_absent(&error) => {}
+            Err(error) => logs.push(Fact::missing(*path, missing(&error))),
+        }
+    }
+    if logs.len() == before {
+        let why = "there is no file of the system's log; logread may show it";
+        logs.push(Fact::missing("/var/log", Missing::because(why)));
+    }
+    logs
+}
+
+/// One record a read, from the oldest on, without waiting for more.
+fn kernel_log() -> io::Result<Log> {
+    let flags = nix::libc::O_NONBLOCK;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open("/dev/kmsg")?;
+    let mut log = Log::default();
+    let mut record = [0; 2048];
+    for _ in 0..MAX_LOG_LINES {
+        match file.read(&mut record) {
+            Ok(0) => break,
+            Ok(length) => count(&mut log, record.get(..length).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            // Records were overwritten while they were read.
+            Err(error) if error.raw_os_error() == Some(nix::libc::EPIPE) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(log)
+}
+
+fn tail(mut file: File) -> io::Result<Log> {
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MAX_LOG_BYTES)))?;
+    let mut log = Log::default();
+    let mut text = BufReader::new(file.take(MAX_LOG_BYTES));
+    let mut line = Vec::new();
+    while log.lines < MAX_LOG_LINES {
+        line.clear();
+        if (&mut text).take(MAX_LINE_BYTES).read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        count(&mut log, &line);
+    }
+    Ok(log)
+}
+
+fn count(log: &mut Log, line: &[u8]) {
+    const CRASHES: &[&str] = &[
+        "segfault at ",
+        "unhandled signal",
+        "Internal error: Oops",
+        "traps: ",
+        "sigsegv",
+    ];
+    const OOMS: &[&str] = &["Out of memory", "oom-killer", "oom_reaper"];
+    const FAILURES: &[&str] = &[
+        "ad password attempt",
+        "ailed password",
+        "nvalid password",
+        "authentication failure",
+        "ogin failed",
+        "FAILED LOGIN",
+        "attempt for nonexistent user",
+    ];
+    log.lines += 1;
+    let text = String::from_utf8_lossy(line);
+    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let counter = if says(CRASHES) {
+        &mut log.crashes
+    } else if says(OOMS) {
+        &mut log.ooms
+    } else if says(FAILURES) {
+        &mut log.failures
+    } else {
+        return;
+    };
+    *counter += 1;
+    log.last = text.lines().next().unwrap_or_default().to_owned();
+}
+
+fn sandbox(root: &Root, processes: &Fact<Processes>) -> Fact<Option<Sandbox>> {
+    let list = match &processes.value {
+        Ok(processes) => &processes.list,
+        Err(why) => return Fact::missing(processes.source.clone(), why.clone()),
+    };
+    // The agent itself, or the one process of those that were not started by root.
+    let agent = list.iter().find(|process| {
+        let mut words = process.words.split(' ');
+        let program = words.next().unwrap_or_default().rsplit('/').next();
+        let command = words.next().unwrap_or_default();
+        let own = command == monitor::AGENT_COMMAND || command == "run" && process.uid != Some(0);
+        own && (program == Some("lenscap") || program == Some("exe"))
+    });
+    let Some(agent) = agent else {
+        return Fact::seen("/proc", None);
+    };
+    let source = format!("/proc/{}/status", agent.pid);
+    let status = match text(root, &source, 4096) {
+        Ok(status) => status,
+        Err(error) => return Fact::missing(source, missing(&error)),
+    };
+    let is = |name: &str, wanted: &str| field(&status, name).is_some_and(|value| value == wanted);
+    let sandbox = Sandbox {
+        pid: agent.pid,
+        user: field(&status, "Uid:").is_some_and(|uid| uid != "0"),
+        capabilities: is("CapEff:", "0000000000000000") && is("CapPrm:", "0000000000000000"),
+        no_new_privs: is("NoNewPrivs:", "1"),
+        seccomp: is("Seccomp:", "2"),
+    };
+    Fact::seen(source, Some(sandbox))
+}
+
+/// By the command line of the server that runs.
+fn ssh(root: &Root, processes: &Fact<Processes>) -> Fact<Option<bool>> {
+    let list = match &processes.value {
+        Ok(processes) => &processes.list,
+        Err(why) => return Fact::missing(processes.source.clone(), why.clone()),
+    };
+    for process in list {
+        let source = format!("/proc/{}/cmdline", process.pid);
+        match process.name.as_str() {
+            "dropbear" => {
+                let keys_alone = process.words.split(' ').any(|word| word == "-s");
+                return Fact::seen(source, Some(!keys_alone));
+            }
+            "sshd" => {
+                let source = "/etc/ssh/sshd_config";
+                return match root.read(source) {
+                    Ok(text) => {
+                        let text = String::from_utf8_lossy(&text).to_ascii_lowercase();
+                        let off = text.lines().any(|line| {
+                            let mut words = line.split_whitespace();
+                            words.next() == Some("passwordauthentication") && words.next() == Some("no")
+                        });
+                        Fact::seen(source, Some(!off))
+                    }
+                    Err(error) => Fact::missing(source, missing(&error)),
+                };
+            }
+            _ => {}
+        }
+    }
+    Fact::seen("/proc", None)
+}
+
+fn unconfirmed(root: &Root) -> Fact<bool> {
+    let folder = lenscap_harden::engine::STATE_DIR;
+    match root.list(folder) {
+        Ok(entries) => {
+            let waits = entries.iter().any(|entry| entry.name == "unconfirmed");
+            Fact::seen(folder, waits)
+        }
+        Err(error) if is_absent(&error) => Fact::seen(folder, false),
+        Err(error) => Fact::missing(folder, missing(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn file(contents: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(contents).unwrap();
+        file.rewind().unwrap();
+        file
+    }
+
+    #[test]
+    fn busybox_tells_its_version_wherever_it_stands() {
+        for before in [0, 5, 16_380, 16_384 - 4, 40_000] {
+            let mut program = vec![0; before];
+            program.extend_from_slice(b"BusyBox v1.36.1 (2024-01-01)\0");
+            program.resize(before + 50_000, 0);
+            assert_eq!(busybox_version(file(&program)).unwrap(), "1.36.1", "{before}");
+            program.truncate(before + 15);
+            assert_eq!(busybox_version(file(&program)).unwrap(), "1.36.1", "{before}");
+        }
+        assert_eq!(busybox_version(file(b"nothing")).unwrap(), "");
+    }
+
+    #[test]
+    fn both_databases_of_packages_are_read() {
+        let opkg = "Package: dropbear\nVersion: 2024.86-r1\nStatus: install\nLicense: MIT\n\nPackage: odd\nDescription: x\n";
+        let apk = "C:Q1\nP:musl\nV:1.2.5-r0\nL:MIT\nF:lib\nR:x\n\nP:busybox\nV:1.36.1-r2\nL:GPL-2.0-only\n";
+        let opkg = read_packages(file(opkg.as_bytes())).unwrap();
+        assert_eq!(
+            (opkg.len(), opkg[0].version.as_str(), opkg[1].version.as_str()),
+            (2, "2024.86-r1", "")
+        );
+        let apk = read_packages(file(apk.as_bytes())).unwrap();
+        assert_eq!(
+            (apk[1].name.as_str(), apk[1].licence.as_str()),
+            ("busybox", "GPL-2.0-only")
+        );
+        let many = "P:x\n\n".repeat(5000);
+        assert_eq!(read_packages(file(many.as_bytes())).unwrap().len(), MAX_PACKAGES);
+    }
+
+    #[test]
+    fn logs_tell_of_what_went_wrong() {
+        let text = "6,1,1,-;x[12]: segfault at 0 ip 0\nfine\nOut of memory: Killed process 7\ndropbear[9]: Bad password attempt for 'root' from 192.0.2.1\n";
+        let log = tail(file(text.as_bytes())).unwrap();
+        assert_eq!((log.lines, log.crashes, log.ooms, log.failures), (4, 1, 1, 1));
+        assert!(log.last.starts_with("dropbear[9]"));
+        let long = tail(file("x\n".repeat(1_000_000).as_bytes())).unwrap();
+        assert_eq!(long.lines, MAX_LOG_LINES);
+    }
+}

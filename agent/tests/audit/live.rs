@@ -1,0 +1,312 @@
+//! This machine, in namespaces of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+
+use super::*;
+
+/// A program in a network namespace of its own, ended with the test.
+struct Held(Child);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+fn tool(name: &str) -> String {
+    workspace()
+        .join("tests/audit")
+        .join(name)
+        .to_str()
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn sockets_are_what_netstat_says() {
+    if without_root() {
+        return;
+    }
+    let netstat = Path::new("/usr/bin/netstat").exists() || Path::new("/bin/netstat").exists();
+    assert!(netstat, "netstat is missing: Debian's package net-tools");
+    let script = tool("sockets.py");
+    let mut seeds = vec![1, 2, 3];
+    seeds.push(std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos());
+    for seed in seeds {
+        let seed = seed.to_string();
+        let output = run("unshare", &["--net", "python3", &script, LENSCAP, &seed]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        println!("{said}");
+        assert!(
+            output.status.success(),
+            "{said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+#[test]
+fn what_mirai_leaves_is_found() {
+    if without_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut evils = Command::new("unshare")
+        .args([
+            "--net",
+            "python3",
+            &tool("evils.py"),
+            folder.path().to_str().unwrap(),
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(evils.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let evils = Held(evils);
+    assert_eq!(line, "ready\n");
+    let pid = evils.0.id().to_string();
+    let enter = ["--target", &pid, "--net", LENSCAP, "audit", "--json"];
+    let output = run(
+        "nsenter",
+        &[&enter[..], &["--only", "trace,service,network"]].concat(),
+    );
+    let report = report(&output);
+    for (id, what) in [
+        (
+            "trace.deleted",
+            "dvrHelper is deleted and runs as dvqbi2h4vtfb3lk",
+        ),
+        ("trace.port", "port 48101"),
+        ("trace.name", "dvqbi2h4vtfb3lk"),
+        ("trace.scan", "connections half open"),
+        ("trace.scan", "makes TCP packets by itself"),
+        ("service.telnet", "answers as telnet or a shell"),
+        ("network.raw", "raw: process"),
+    ] {
+        assert_eq!(verdict(&report, id), "fail", "{id}: {}", rule(&report, id));
+        assert!(
+            evidence(&report, id).contains(what),
+            "{what}: {}",
+            evidence(&report, id)
+        );
+    }
+    assert_eq!(report["worst"], "critical");
+}
+
+#[test]
+fn what_is_hidden_is_unknown() {
+    if without_root() {
+        return;
+    }
+    // No /proc at all, on the machine itself.
+    let script = format!(
+        "mount -t tmpfs none /proc && exec {LENSCAP} audit --json --no-probe --only trace,network,service"
+    );
+    let output = run("unshare", &["--mount", "sh", "-c", &script]);
+    let hidden = report(&output);
+    for id in [
+        "trace.deleted",
+        "trace.port",
+        "trace.name",
+        "trace.scan",
+        "trace.module",
+        "network.exposed",
+        "network.owner",
+        "network.firewall",
+        "network.firewall6",
+        "service.telnet",
+        "service.rtsp",
+        "service.ftp",
+    ] {
+        assert_eq!(verdict(&hidden, id), "unknown", "{id}: {}", rule(&hidden, id));
+    }
+    assert_eq!(
+        hidden["counts"]["pass"].as_u64().unwrap(),
+        u64::from(verdict(&hidden, "trace.preload") == "pass")
+            + u64::from(verdict(&hidden, "trace.file") == "pass")
+            + u64::from(verdict(&hidden, "trace.log") == "pass")
+    );
+
+    // Somebody who may not look. The program lies where root alone may go.
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("lenscap");
+    std::fs::copy(LENSCAP, &program).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), mode).unwrap();
+    let program = program.to_str().unwrap();
+    let nobody = [
+        "--reuid",
+        "65534",
+        "--regid",
+        "65534",
+        "--clear-groups",
+        program,
+        "audit",
+        "--json",
+    ];
+    let output = run(
+        "setpriv",
+        &[&nobody[..], &["--no-probe", "--only", "trace,network,account"]].concat(),
+    );
+    let unprivileged = report(&output);
+    for (id, why) in [
+        ("trace.deleted", "Permission denied (errno 13)"),
+        ("network.owner", "descriptors of"),
+        ("network.firewall", "errno 1"),
+        ("account.default", "not all files could be looked at"),
+    ] {
+        assert_ne!(verdict(&unprivileged, id), "pass", "{id}");
+        assert!(
+            evidence(&unprivileged, id).contains(why),
+            "{id}: {}",
+            evidence(&unprivileged, id)
+        );
+    }
+}
+
+#[test]
+fn a_signature_is_one_for_openssl() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let config = format!("config agent\n\toption state_dir '{}'\n", dir.path().display());
+    std::fs::write(path("config"), config).unwrap();
+    let tree = fixture("wz_mini");
+    let tree = tree.path().to_str().unwrap();
+    let args = [
+        "audit",
+        "--root",
+        tree,
+        "--config",
+        &path("config"),
+        "--json",
+        "--sign",
+        &path("sig"),
+    ];
+    let output = run(LENSCAP, &args);
+    std::fs::write(path("report"), &output.stdout).unwrap();
+    let identity = run(LENSCAP, &["identity", "--config", &path("config"), "--json"]);
+    assert_eq!(
+        report(&output)["subject"]["device"],
+        report(&identity)["fingerprint"]
+    );
+    let key = run(
+        "openssl",
+        &["x509", "-pubkey", "-noout", "-in", &path("identity.pem")],
+    );
+    std::fs::write(path("key"), key.stdout).unwrap();
+    let verify = |file: &str| {
+        let args = [
+            "dgst",
+            "-sha256",
+            "-verify",
+            &path("key"),
+            "-signature",
+            &path("sig"),
+            file,
+        ];
+        run("openssl", &args).status.success()
+    };
+    assert!(verify(&path("report")));
+    std::fs::write(path("other"), [&output.stdout[..], b" "].concat()).unwrap();
+    assert!(!verify(&path("other")));
+}
+
+#[test]
+fn packet_filters_are_read_from_the_kernel() {
+    if without_root() {
+        return;
+    }
+    for (tool, package) in [
+        ("/usr/sbin/nft", "nftables"),
+        ("/usr/sbin/iptables-legacy", "iptables"),
+    ] {
+        assert!(
+            Path::new(tool).exists(),
+            "{tool} is missing: Debian's package {package}"
+        );
+    }
+    let chain = "nft add table inet t; nft add chain inet t in '{ type filter hook input priority 0; policy";
+    for (rules, four, six) in [
+        ("true", "fail", "fail"),
+        (&format!("{chain} drop; }}'"), "pass", "pass"),
+        (&format!("{chain} accept; }}'"), "unknown", "unknown"),
+        // Rules for some, and rules that take whatever an interface brings, as OpenWrt's zones do.
+        (
+            &format!(
+                "{chain} drop; }}'; nft add rule inet t in iif lo accept; nft add rule inet t in ct state established accept; nft add rule inet t in tcp dport 22 accept; nft add rule inet t in meta l4proto icmp accept"
+            ),
+            "pass",
+            "pass",
+        ),
+        (
+            &format!(
+                "{chain} drop; }}'; nft add chain inet t lan; nft add rule inet t lan iifname eth0 counter accept; nft add rule inet t in jump lan"
+            ),
+            "unknown",
+            "unknown",
+        ),
+        (
+            &format!("{chain} drop; }}'; nft add rule inet t in meta l4proto tcp accept"),
+            "unknown",
+            "unknown",
+        ),
+        (
+            "iptables-legacy -P INPUT DROP; iptables-legacy -A INPUT -i lo -j ACCEPT; iptables-legacy -A INPUT -p icmp -j ACCEPT; iptables-legacy -A INPUT -p tcp --dport 22 -j ACCEPT",
+            "pass",
+            "fail",
+        ),
+        (
+            "iptables-legacy -P INPUT DROP; iptables-legacy -N lan; iptables-legacy -A lan -j ACCEPT; iptables-legacy -A INPUT -i br-lan -j lan",
+            "unknown",
+            "fail",
+        ),
+        (
+            "iptables-legacy -P INPUT DROP; iptables-legacy -A INPUT -p udp -j ACCEPT",
+            "unknown",
+            "fail",
+        ),
+        (
+            "ip6tables-legacy -P INPUT DROP; ip6tables-legacy -A INPUT -i eth+ -j ACCEPT",
+            "fail",
+            "unknown",
+        ),
+        ("iptables-legacy -P INPUT DROP", "pass", "fail"),
+        ("ip6tables-legacy -P INPUT DROP", "fail", "pass"),
+        (
+            "iptables-legacy -A INPUT -i lo -j ACCEPT; iptables-legacy -A INPUT -j DROP",
+            "pass",
+            "fail",
+        ),
+        (
+            "iptables-legacy -N x; iptables-legacy -A x -j DROP; iptables-legacy -A INPUT -j x",
+            "pass",
+            "fail",
+        ),
+        (
+            "iptables-legacy -A INPUT -p tcp --dport 23 -j DROP",
+            "unknown",
+            "fail",
+        ),
+        (
+            "iptables-legacy -A INPUT -j ACCEPT; iptables-legacy -A INPUT -j DROP",
+            "unknown",
+            "fail",
+        ),
+        ("iptables-legacy -A INPUT -j REJECT", "pass", "fail"),
+        ("iptables-legacy -L", "fail", "fail"),
+        ("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6", "fail", "pass"),
+    ] {
+        let only = "network.firewall,network.firewall6";
+        let script = format!("{{ {rules}; }} >/dev/null && exec {LENSCAP} audit --json --only {only}");
+        let report = report(&run("unshare", &["--net", "sh", "-c", &script]));
+        for (id, expected) in [("network.firewall", four), ("network.firewall6", six)] {
+            assert_eq!(verdict(&report, id), expected, "{rules}: {}", rule(&report, id));
+        }
+    }
+}

