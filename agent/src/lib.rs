@@ -2,12 +2,14 @@
 //!
 //! This crate is the only one on the camera that touches the operating system.
 
+pub mod capture_cmd;
 pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dns;
 pub mod files;
+pub mod flows_cmd;
 pub mod harden_cmd;
 pub mod identity;
 pub mod json;

@@ -3,6 +3,8 @@
 #![allow(unsafe_code)]
 
 mod channel;
+mod netlink;
+mod packet;
 mod privileges;
 mod random;
 mod signals;
@@ -10,6 +12,8 @@ mod socket;
 mod time;
 
 pub use channel::{channel, is_channel, receive, send, wait_readable, wait_writable};
+pub use netlink::{Netlink, dump};
+pub use packet::{Packet, Packets};
 pub use privileges::{
     Limits, become_user, change_root, clear_capabilities, close_inherited, die_with_parent,
     drop_bounding_set, is_root, set_limits, set_no_new_privs, set_not_dumpable, set_process_name,
@@ -17,4 +21,4 @@ pub use privileges::{
 pub use random::{Entropy, entropy, random};
 pub use signals::{Signal, Signals};
 pub use socket::{out_queue, set_notsent_lowat, unsent};
-pub use time::{clock_synchronised, monotonic, realtime};
+pub use time::{clock_synchronised, monotonic, realtime, since_1970};

@@ -152,7 +152,7 @@ impl Socket {
     #[must_use]
     pub fn connection(&self, listening: &[(u8, u16)]) -> Option<Connection> {
         let called = listening.contains(&(self.protocol, self.local.port()));
-        (!self.listening && self.remote.port() != 0).then(|| Connection {
+        (!self.listening && self.remote.port() != 0).then_some(Connection {
             protocol: self.protocol,
             local: self.local,
             remote: self.remote,
