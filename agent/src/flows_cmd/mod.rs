@@ -9,8 +9,6 @@ use std::path::{Path, PathBuf};
 
 use lenscap_audit::flows::{State, saved};
 
-pub use lines::since;
-
 use crate::cli::{EXIT_FAILURE, EXIT_OK};
 use crate::{config, files, sys};
 

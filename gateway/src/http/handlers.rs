@@ -59,7 +59,8 @@ pub(super) async fn cameras(State(api): State<Api>) -> Response {
 }
 
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
-    ([(header::CONTENT_TYPE, OPENMETRICS)], api.shared.metrics.encode()).into_response()
+    let text = api.shared.metrics.encode_with(&api.shared.reports.registry());
+    ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response()
 }
 
 pub(super) async fn status(State(api): State<Api>, Path(camera): Path<String>) -> Response {
@@ -261,6 +262,6 @@ fn bad_gateway(status: StatusCode, body: &[u8]) -> Response {
     )
 }
 
-fn text(status: StatusCode, why: &str) -> Response {
+pub(super) fn text(status: StatusCode, why: &str) -> Response {
     (status, format!("{why}\n")).into_response()
 }
