@@ -34,9 +34,14 @@ gstreamer1.0-libav               decoders
 '
 packages_test='
 iproute2                         network namespaces and a throttled link
+nfdump                           nfcapd, an IPFIX collector
+nftables                         switches connection tracking on in a namespace
 nginx-light                      a reverse proxy that ends TLS in front of the gateway
 python3-venv                     .venv for the independent gateway
 shellcheck                       lint of the shell scripts
+strace                           plays a kernel that lacks something
+tcpdump                          counts what passes, beside our own count
+tshark                           reads the packet captures
 util-linux                       setpriv, so that no test program outlives its test
 '
 packages_bench='
@@ -112,7 +117,7 @@ release_services() {
 	as_root rm -f /usr/sbin/policy-rc.d
 	policy_is_ours=no
 	[ -d /run/systemd/system ] || return 0
-	for pair in nginx-light:nginx openssh-server:ssh openvpn:openvpn stunnel4:stunnel4; do
+	for pair in nfdump:nfdump nginx-light:nginx openssh-server:ssh openvpn:openvpn stunnel4:stunnel4; do
 		case " $names " in
 			*" ${pair%%:*} "*) as_root systemctl -q disable "${pair##*:}" || true ;;
 		esac

@@ -28,6 +28,8 @@ const BATCH: usize = 128;
 const LINK_TYPE: u32 = 113;
 const LINK_BYTES: usize = 16;
 const FILE_HEADER_BYTES: u32 = 24;
+/// The one file that is written though it is there.
+const STDOUT: &str = "/dev/stdout";
 
 /// What is asked for.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ pub struct Request {
     pub bytes: u32,
     /// How much of a packet at most.
     pub snaplen: u32,
-    /// The file, which must not be there yet; `-` is standard output.
+    /// The file, which must not be there yet; `/dev/stdout` is standard output.
     pub file: PathBuf,
     /// The configuration.
     pub config: PathBuf,
@@ -111,7 +113,7 @@ fn try_run(request: &Request) -> Result<String, (String, u8)> {
 
 /// A file for its owner alone; one that is there already may be a link to another.
 fn open(path: &Path) -> io::Result<Box<dyn Write>> {
-    if path == Path::new("-") {
+    if path == Path::new(STDOUT) {
         return Ok(Box::new(io::stdout()));
     }
     let file = OpenOptions::new()

@@ -188,7 +188,7 @@ struct Flows {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "capture")]
 struct Capture {
-    /// file to make, - for standard output
+    /// file to make, or /dev/stdout
     #[argh(positional)]
     file: PathBuf,
 

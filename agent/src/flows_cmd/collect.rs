@@ -121,6 +121,9 @@ fn read_sockets(protocol: u8, name: &str, found: &mut Vec<Socket>) {
 
 fn tracked(blind: &mut Vec<String>) -> Vec<Connection> {
     let ours = own_addresses();
+    if ours.is_empty() {
+        blind.push("tracked connections: this camera's own addresses could not be asked for".into());
+    }
     let is_ours = |address: IpAddr| ours.contains(&address);
     let mut found = Vec::new();
     let mut take = |connection: Option<Connection>| {
@@ -145,7 +148,7 @@ fn tracked(blind: &mut Vec<String>) -> Vec<Connection> {
         blind.push(format!(
             "UDP is not counted, and connections between two samples are not seen: no connection tracking ({error})"
         ));
-    } else if found.is_empty() {
+    } else if found.is_empty() && !ours.is_empty() {
         blind.push(
             "UDP is not counted, and connections between two samples are not seen: connection tracking follows none"
                 .into(),

@@ -133,7 +133,7 @@ impl Exporting {
                 Err(error) => {
                     self.counters.dropped.inc_by(count);
                     if let Some(error) = error {
-                        warn!(collector = self.config.collector, %error, "IPFIX collector cannot be reached");
+                        warn!(%error, "the IPFIX collector cannot be reached");
                     }
                 }
             }

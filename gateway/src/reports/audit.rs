@@ -1,6 +1,7 @@
 //! An audit as a camera sent it, and what of it goes into metrics. Everything here comes from a camera, which may lie.
 
 use serde::Deserialize;
+use serde::de::Error as _;
 use serde_json::Value;
 use thiserror::Error;
 
@@ -91,6 +92,9 @@ impl Summary {
     pub fn parse(body: &[u8]) -> Result<Self, BadAudit> {
         // The whole of it goes on to others, so the whole of it has to be JSON; nesting is bounded by serde_json.
         let whole: Value = serde_json::from_slice(body)?;
+        if !whole.is_object() {
+            return Err(serde_json::Error::custom("not an object").into());
+        }
         let Raw { rules } = Raw::deserialize(&whole)?;
         if rules.len() > MAX_RULES {
             return Err(BadAudit::TooMany);
@@ -138,6 +142,7 @@ mod tests {
             "{}",
             "[]",
             "{\"rules\":1}",
+            "[[[\"a\",\"pass\"]]]",
             "{\"rules\":[{\"id\":\"a\"}]}",
             "{\"rules\":[]} x",
             "{\"rules\":[{\"id\":\"a\",\"verdict\":\"great\"}]}",

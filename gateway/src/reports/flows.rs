@@ -34,6 +34,9 @@ pub enum BadFlows {
     /// Nothing at all.
     #[error("no lines")]
     Empty,
+    /// The first line does not say which accounts these are.
+    #[error("no epoch in the first line")]
+    Nameless,
 }
 
 /// Bytes and packets.
@@ -191,8 +194,11 @@ impl Report {
             .enumerate()
             .filter(|(_, line)| !line.trim_ascii().is_empty());
         let (_, first) = lines.next().ok_or(BadFlows::Empty)?;
-        let mut head: Head = serde_json::from_slice(first).map_err(|error| BadFlows::Json(1, error))?;
+        let mut head: Head = object(first).map_err(|error| BadFlows::Json(1, error))?;
         head.epoch = clean(&head.epoch, MAX_NAME_BYTES);
+        if head.epoch.is_empty() {
+            return Err(BadFlows::Nameless);
+        }
         head.blind.truncate(MAX_SENTENCES);
         for sentence in &mut head.blind {
             *sentence = clean(sentence, MAX_SENTENCE_BYTES);
@@ -202,13 +208,20 @@ impl Report {
             if flows.len() == MAX_FLOWS {
                 return Err(BadFlows::TooMany);
             }
-            let mut flow: Flow =
-                serde_json::from_slice(line).map_err(|error| BadFlows::Json(index + 1, error))?;
+            let mut flow: Flow = object(line).map_err(|error| BadFlows::Json(index + 1, error))?;
             flow.program = flow.program.map(|program| clean(&program, MAX_NAME_BYTES));
             flows.push(flow);
         }
         Ok(Self { head, flows })
     }
+}
+
+/// serde takes an array for a structure as well; nobody sends one in good faith.
+fn object<T: for<'a> Deserialize<'a>>(line: &[u8]) -> serde_json::Result<T> {
+    if !line.trim_ascii_start().starts_with(b"{") {
+        return Err(serde::de::Error::custom("not an object"));
+    }
+    serde_json::from_slice(line)
 }
 
 fn clean(text: &str, max_bytes: usize) -> String {
@@ -464,6 +477,7 @@ mod tests {
             "[]",
             "{\"epoch\":1}",
             "{\"cursor\":-1}",
+            "{}",
             &(head("a", 1) + "{}"),
             &(head("a", 1) + "x"),
             &(head("a", 1) + &many),

@@ -35,7 +35,7 @@ use metrics::Pulls;
 /// Time for a report to arrive, over a slow uplink that carries video as well.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How soon a camera that had no report is asked again; each time later, up to the interval.
-const FIRST_RETRY: Duration = Duration::from_secs(30);
+const FIRST_RETRY: Duration = Duration::from_secs(120);
 /// Intervals vary by a tenth, so that a fleet that came at once does not stay in step.
 const JITTER: f64 = 0.1;
 

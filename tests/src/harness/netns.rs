@@ -75,6 +75,27 @@ impl Cable {
             .args(["rate", &rate, "burst", "8kb", "latency", &latency]));
     }
 
+    /// Sends each segment by itself, as a camera's own hardware shows them to whoever counts.
+    #[track_caller]
+    pub fn send_single_segments(&self) {
+        for side in [&self.camera, &self.gateway] {
+            run(Command::new(tools::outside("ip")).args([
+                "-n",
+                side.name(),
+                "link",
+                "set",
+                DEVICE,
+                "gso_max_segs",
+                "1",
+            ]));
+        }
+    }
+
+    /// The cable's name at both ends.
+    pub fn device(&self) -> &'static str {
+        DEVICE
+    }
+
     /// `command`, to run on the camera's side.
     pub fn on_camera(&self, command: &Command) -> Command {
         inside(&self.camera, command)
