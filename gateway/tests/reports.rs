@@ -343,6 +343,30 @@ async fn an_answer_that_never_ends_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_camera_is_asked_to_look_again() {
+    let gateway = TestGateway::start().await;
+    assert_eq!(gateway.http("POST", "/cameras/front/audit", "", b"").await.0, 503);
+    let looked = std::sync::atomic::AtomicUsize::new(0);
+    let _asked = camera(&gateway, move |path| {
+        use std::sync::atomic::Ordering;
+        match path {
+            "/audit?again" if looked.fetch_add(1, Ordering::Relaxed) == 0 => Answer::Body(202, Bytes::new()),
+            "/audit?again" => Answer::Body(403, Bytes::new()),
+            "/audit" if looked.load(Ordering::Relaxed) > 0 => json(AUDIT.replace("unknown", "fail")),
+            "/audit" => json(AUDIT),
+            _ => Answer::Body(404, Bytes::new()),
+        }
+    })
+    .await;
+    body(&gateway, "/cameras/front/audit", "unknown").await;
+    assert_eq!(gateway.http("POST", "/cameras/front/audit", "", b"").await.0, 202);
+    // The interval is an hour here.
+    body(&gateway, "/cameras/front/audit", "fail").await;
+    assert_eq!(gateway.http("POST", "/cameras/front/audit", "", b"").await.0, 403);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_camera_without_reports_is_asked_less_and_less() {
     let gateway = TestGateway::start().await;
     let mut asked = camera(&gateway, |_| Answer::Body(404, Bytes::new())).await;

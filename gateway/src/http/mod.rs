@@ -49,7 +49,10 @@ fn router(api: Api) -> Router {
     let guarded = Router::new()
         .route("/cameras", get(handlers::cameras))
         .route("/cameras/{camera}/status", get(handlers::status))
-        .route("/cameras/{camera}/audit", get(reports::audit))
+        .route(
+            "/cameras/{camera}/audit",
+            get(reports::audit).post(reports::request_audit),
+        )
         .route("/cameras/{camera}/flows", get(reports::flows))
         .route("/cameras/{camera}/move", post(handlers::move_camera))
         .route("/cameras/{camera}/{file}", get(handlers::snapshot))

@@ -4,11 +4,13 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use http::Method;
 use serde::Serialize;
 
 use super::Api;
-use super::handlers::text;
+use super::handlers::{ask_camera, bad_gateway, text};
 use crate::reports::flows::{Flow, Head};
+use crate::uplink::requests::{MAX_TEXT_BYTES, TEXT_DEADLINE};
 
 /// When a report came from its camera, in seconds since 1970.
 const RECEIVED: HeaderName = HeaderName::from_static("lenscap-received");
@@ -28,6 +30,28 @@ pub(super) async fn audit(State(api): State<Api>, Path(camera): Path<String>) ->
         (RECEIVED, received_s.to_string()),
     ];
     (headers, body).into_response()
+}
+
+/// Asks the camera to look again now.
+pub(super) async fn request_audit(State(api): State<Api>, Path(camera): Path<String>) -> Response {
+    let (path, limit) = ("/audit?again", MAX_TEXT_BYTES);
+    match ask_camera(&api, &camera, Method::GET, path, None, limit, TEXT_DEADLINE).await {
+        Ok(response) => match response.status() {
+            StatusCode::ACCEPTED => {
+                api.shared.reports.expect_audit(&camera);
+                text(
+                    StatusCode::ACCEPTED,
+                    "the camera looks again, which takes it a minute",
+                )
+            }
+            StatusCode::FORBIDDEN => text(
+                StatusCode::FORBIDDEN,
+                "the camera's configuration gives this gateway no audits",
+            ),
+            other => bad_gateway(other, &response.into_body()),
+        },
+        Err(failure) => failure.into_response(),
+    }
 }
 
 #[derive(Serialize)]

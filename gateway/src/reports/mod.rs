@@ -18,6 +18,7 @@ use http::{Method, StatusCode};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
@@ -36,6 +37,9 @@ use metrics::Pulls;
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How soon a camera that had no report is asked again; each time later, up to the interval.
 const FIRST_RETRY: Duration = Duration::from_secs(120);
+/// How often a camera that was asked to look again is asked for its audit, and how many times.
+const EXPECT_EVERY: Duration = Duration::from_secs(5);
+const EXPECT_TIMES: u32 = 60;
 /// Intervals vary by a tenth, so that a fleet that came at once does not stay in step.
 const JITTER: f64 = 0.1;
 
@@ -75,6 +79,8 @@ struct Entry {
     audit_received_s: u64,
     audit_hash: Sha256Hash,
     audit: Summary,
+    /// Woken when a new audit is on its way.
+    expect: Arc<Notify>,
     flows_received_s: u64,
     flows: Table,
 }
@@ -138,8 +144,10 @@ impl Reports {
             let config = &self.settings().config;
             [config.flows_every, config.audit_every]
         };
+        let expect = Arc::clone(&self.cameras().entry(camera.clone()).or_default().expect);
         let mut due = [Instant::now(); 2];
         let mut retry = [FIRST_RETRY; 2];
+        let mut expected = 0;
         loop {
             for (index, kind) in [Kind::Flows, Kind::Audit].into_iter().enumerate() {
                 if due[index] > Instant::now() {
@@ -148,25 +156,52 @@ impl Reports {
                 let Some(uplink) = uplink.upgrade() else {
                     return;
                 };
+                let before = self.audit_hash(&camera);
                 let pull = match kind {
                     Kind::Flows => self.pull_flows(&camera, &uplink).await,
                     Kind::Audit => self.pull_audit(&camera, &uplink).await,
                 };
                 self.inner.pulls.count(kind, pull);
-                let pause = if pull == Pull::Ok {
+                let mut pause = every[index];
+                if pull == Pull::Ok {
                     retry[index] = FIRST_RETRY;
-                    every[index]
                 } else {
-                    let pause = retry[index].min(every[index]);
+                    pause = retry[index].min(pause);
                     retry[index] = pause.saturating_mul(2);
-                    pause
-                };
+                }
+                if kind == Kind::Audit && expected > 0 {
+                    let has_come = self.audit_hash(&camera) != before;
+                    expected = if has_come { 0 } else { expected - 1 };
+                    if !has_come {
+                        pause = EXPECT_EVERY.min(pause);
+                    }
+                }
                 let jitter = 1.0 + JITTER * (2.0 * rand::random::<f64>() - 1.0);
                 due[index] = Instant::now() + pause.mul_f64(jitter);
             }
             // A strong reference would keep the uplink open.
-            sleep_until(due[0].min(due[1])).await;
+            tokio::select! {
+                () = sleep_until(due[0].min(due[1])) => {}
+                () = expect.notified() => {
+                    expected = EXPECT_TIMES;
+                    due[1] = due[1].min(Instant::now() + EXPECT_EVERY);
+                }
+            }
         }
+    }
+
+    /// A new audit is on its way: the camera is asked for it until it has come.
+    pub fn expect_audit(&self, camera: &str) {
+        if let Some(entry) = self.cameras().get(camera) {
+            entry.expect.notify_one();
+        }
+    }
+
+    fn audit_hash(&self, camera: &str) -> Sha256Hash {
+        self.cameras()
+            .get(camera)
+            .map(|entry| entry.audit_hash)
+            .unwrap_or_default()
     }
 
     /// The last audit, as the camera sent it, and when it came, in seconds since 1970.
