@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use lenscap_tests::harness::certs::{CertFiles, Leaf};
 use lenscap_tests::harness::gateway::{CameraKey, ONLINE_LIMIT};
-use lenscap_tests::harness::netns::{CAMERA_IP, Cable, GATEWAY_IP};
+use lenscap_tests::harness::netns::{CAMERA_IP, CAMERA_IP6, Cable, GATEWAY_IP, GATEWAY_IP6};
 use lenscap_tests::harness::{Gateway, GatewayConfig, Pki, Process, TestDir, tools, wait};
 use nix::sys::signal::Signal;
 use rustls::pki_types::pem::PemObject as _;
@@ -48,14 +48,18 @@ struct Traffic {
 
 impl Traffic {
     fn start(cable: &Cable) -> Self {
-        let gateway: IpAddr = GATEWAY_IP.parse().unwrap();
+        Self::between(cable, CAMERA_IP, GATEWAY_IP)
+    }
+
+    fn between(cable: &Cable, camera: &str, gateway: &str) -> Self {
+        let [camera, gateway]: [IpAddr; 2] = [camera, gateway].map(|ip| ip.parse().unwrap());
         let (listener, udp) = cable.at_gateway(|| {
             let listener = TcpListener::bind((gateway, 0)).unwrap();
             (listener, UdpSocket::bind((gateway, 0)).unwrap())
         });
         let (tcp_to, udp_to) = (listener.local_addr().unwrap(), udp.local_addr().unwrap());
         let (stream, datagrams) = cable.at_camera(|| {
-            let datagrams = UdpSocket::bind((CAMERA_IP.parse::<IpAddr>().unwrap(), 0)).unwrap();
+            let datagrams = UdpSocket::bind((camera, 0)).unwrap();
             datagrams.connect(udp_to).unwrap();
             (TcpStream::connect(tcp_to).unwrap(), datagrams)
         });
@@ -235,12 +239,22 @@ fn numbers(command: &mut Command) -> Vec<Vec<String>> {
 fn counted_by_tcpdump(file: &Path, filter: &str) -> Sum {
     let mut sum = Sum::default();
     let mut tshark = Command::new(tools::outside("tshark"));
-    tshark
-        .arg("-r")
-        .arg(file)
-        .args(["-n", "-Y", filter, "-T", "fields", "-e", "ip.len"]);
+    tshark.arg("-r").arg(file).args([
+        "-n",
+        "-Y",
+        filter,
+        "-T",
+        "fields",
+        "-e",
+        "ip.len",
+        "-e",
+        "ipv6.plen",
+    ]);
     for fields in numbers(&mut tshark) {
-        sum.add(fields[0].parse().unwrap(), 1);
+        let length: u64 = fields[0].parse().unwrap();
+        // IPv6 counts its payload alone.
+        let header = if filter.starts_with("ipv6") { 40 } else { 0 };
+        sum.add(length + header, 1);
     }
     sum
 }
@@ -261,31 +275,62 @@ fn counted_by_nfdump(folder: &Path, filter: &str) -> Sum {
     sum
 }
 
+/// A family: its name in both tools' filters, and the ends of the cable.
+struct Family {
+    tshark: &'static str,
+    nfdump: &'static str,
+    camera: &'static str,
+    gateway: &'static str,
+}
+
+const FAMILIES: [Family; 2] = [
+    Family {
+        tshark: "ip",
+        nfdump: "ipv4",
+        camera: CAMERA_IP,
+        gateway: GATEWAY_IP,
+    },
+    Family {
+        tshark: "ipv6",
+        nfdump: "ipv6",
+        camera: CAMERA_IP6,
+        gateway: GATEWAY_IP6,
+    },
+];
+
 /// Everything of one run.
 struct Counted {
     tcpdump: PathBuf,
     nfcapd: PathBuf,
-    tcp_port: u16,
-    udp_port: u16,
+    /// TCP's and UDP's, for each family.
+    ports: [(u16, u16); 2],
     /// The gateway's last word on the flows.
     flows: Value,
 }
 
 impl Counted {
-    #[track_caller]
-    fn compare(&self, protocol: &str, port: u16, way: &str) {
-        let ours = counted_by_nfdump(&self.nfcapd, &format!("proto {protocol} and {way} port {port}"));
-        let field = format!("{protocol}.{way}port == {port}");
-        assert_close(
-            &format!("{protocol} {way}"),
-            ours,
-            counted_by_tcpdump(&self.tcpdump, &field),
-        );
+    fn by_tcpdump(&self, family: &Family, protocol: &str, port: u16, way: &str) -> Sum {
+        let filter = format!("{} && {protocol}.{way}port == {port}", family.tshark);
+        counted_by_tcpdump(&self.tcpdump, &filter)
     }
 
-    fn record(&self, port: u16) -> &Value {
+    /// To the port what left the camera, from it what came back.
+    #[track_caller]
+    fn compare(&self, family: &Family, protocol: &str, port: u16) {
+        for way in ["dst", "src"] {
+            let filter = format!("{} and proto {protocol} and {way} port {port}", family.nfdump);
+            assert_close(
+                &format!("{} {protocol} {way}", family.nfdump),
+                counted_by_nfdump(&self.nfcapd, &filter),
+                self.by_tcpdump(family, protocol, port, way),
+            );
+        }
+    }
+
+    fn record(&self, family: &Family, port: u16) -> &Value {
         let flows = self.flows["flows"].as_array().unwrap();
-        flows.iter().find(|flow| flow["port"] == port).unwrap()
+        let of_it = |flow: &&Value| flow["port"] == port && flow["peer"] == family.gateway;
+        flows.iter().find(of_it).unwrap()
     }
 }
 
@@ -293,6 +338,7 @@ fn count(test: &str, with_conntrack: bool) -> Counted {
     let dir = TestDir::new(test);
     let cable = Cable::new();
     cable.send_single_segments();
+    cable.add_ipv6();
     if with_conntrack {
         track_connections(&cable);
     }
@@ -320,25 +366,27 @@ fn count(test: &str, with_conntrack: bool) -> Counted {
 
     let tcpdump_file = dir.join("tcpdump.pcap");
     let mut tcpdump = start_tcpdump(&dir, &cable, &tcpdump_file, gateway.uplink_port());
-    let mut traffic = Traffic::start(&cable);
+    let mut traffic = FAMILIES.map(|family| Traffic::between(&cable, family.camera, family.gateway));
     wait::measure_for(Duration::from_secs(play_seconds()));
-    let sent = traffic.pause();
-    let (tcp_port, udp_port) = (traffic.tcp_port, traffic.udp_port);
+    let sent = traffic.each_mut().map(Traffic::pause);
+    let ports = traffic
+        .each_ref()
+        .map(|traffic| (traffic.tcp_port, traffic.udp_port));
     let settled = wait::until("every byte that was sent, at the gateway", LIMIT, || {
         let before = look().json();
-        let counted = |flows: &Value| {
+        wait::measure_for(FLOWS_EVERY * 2);
+        let now = look().json();
+        let counted = |flows: &Value, port: u16| {
             let flow = flows["flows"]
                 .as_array()?
                 .iter()
-                .find(|flow| flow["port"] == tcp_port)?;
+                .find(|flow| flow["port"] == port)?;
             flow["bytes_out"].as_u64()
         };
-        wait::measure_for(FLOWS_EVERY * 2);
-        let now = look().json();
-        (counted(&now)? > sent
-            && counted(&now) == counted(&before)
-            && now["received_s"] != before["received_s"])
-            .then_some(now)
+        let is_all = ports.iter().zip(sent).all(|((port, _), sent)| {
+            counted(&now, *port) > Some(sent) && counted(&now, *port) == counted(&before, *port)
+        });
+        (is_all && now["received_s"] != before["received_s"]).then_some(now)
     });
     tcpdump.signal(Signal::SIGINT);
     tcpdump.wait_exit(LIMIT);
@@ -347,17 +395,16 @@ fn count(test: &str, with_conntrack: bool) -> Counted {
     Counted {
         tcpdump: tcpdump_file,
         nfcapd: nfcapd_dir,
-        tcp_port,
-        udp_port,
+        ports,
         flows: settled,
     }
 }
 
 /// The kernel follows connections once a rule wants it.
 fn track_connections(cable: &Cable) {
-    let rules = "add table ip watch; add chain ip watch out { type filter hook output priority 0; }; \
-                 add chain ip watch into { type filter hook input priority 0; }; \
-                 add rule ip watch out ct state new counter; add rule ip watch into ct state new counter";
+    let rules = "add table inet watch; add chain inet watch out { type filter hook output priority 0; }; \
+                 add chain inet watch into { type filter hook input priority 0; }; \
+                 add rule inet watch out ct state new counter; add rule inet watch into ct state new counter";
     let mut nft = Command::new(tools::outside("nft"));
     nft.arg(rules);
     let output = cable.on_camera(&nft).output().unwrap();
@@ -408,7 +455,7 @@ fn start_tcpdump(dir: &TestDir, cable: &Cable, file: &Path, uplink_port: u16) ->
             "-w",
         ])
         .arg(file)
-        .arg(format!("ip and (tcp or udp) and not port {uplink_port}"));
+        .arg(format!("(tcp or udp) and not port {uplink_port}"));
     let mut tcpdump = Process::start(dir, "tcpdump", &cable.on_camera(&command));
     tcpdump.wait_log("listening", LIMIT, |line| line.contains("listening on"));
     tcpdump
@@ -417,23 +464,19 @@ fn start_tcpdump(dir: &TestDir, cable: &Cable, file: &Path, uplink_port: u16) ->
 #[test]
 fn tracked_connections_are_counted_as_tcpdump_counts_them() {
     let counted = count("flows::conntrack", true);
-    for (protocol, port) in [("tcp", counted.tcp_port), ("udp", counted.udp_port)] {
-        // To that port what left the camera, from it what came back.
-        counted.compare(protocol, port, "dst");
-        counted.compare(protocol, port, "src");
-        let record = counted.record(port);
-        assert_eq!(
-            (&record["source"], &record["direction"]),
-            (&"conntrack".into(), &"out".into())
-        );
-        assert_eq!(
-            (&record["peer"], &record["local"]),
-            (&GATEWAY_IP.into(), &CAMERA_IP.into())
-        );
-        let this = std::env::current_exe().unwrap();
-        let this = this.display().to_string();
-        // Names are cut to 64 bytes.
-        assert!(this.starts_with(record["program"].as_str().unwrap()), "{record}");
+    let this = std::env::current_exe().unwrap().display().to_string();
+    for (family, (tcp, udp)) in FAMILIES.iter().zip(counted.ports) {
+        for (protocol, port) in [("tcp", tcp), ("udp", udp)] {
+            counted.compare(family, protocol, port);
+            let record = counted.record(family, port);
+            assert_eq!(
+                (&record["source"], &record["direction"]),
+                (&"conntrack".into(), &"out".into())
+            );
+            assert_eq!(record["local"], family.camera);
+            // Names are cut to 64 bytes.
+            assert!(this.starts_with(record["program"].as_str().unwrap()), "{record}");
+        }
     }
     let number = |what: &str| counted.flows[what]["bytes_out"].as_u64().unwrap();
     let (rest, all) = (number("unexplained"), number("carried"));
@@ -444,19 +487,21 @@ fn tracked_connections_are_counted_as_tcpdump_counts_them() {
 #[test]
 fn without_tracking_tcp_is_counted_and_the_rest_is_unexplained() {
     let counted = count("flows::diag", false);
-    counted.compare("tcp", counted.tcp_port, "dst");
-    counted.compare("tcp", counted.tcp_port, "src");
-    assert_eq!(counted.record(counted.tcp_port)["source"], "tcp_info");
-    let udp = counted.record(counted.udp_port);
-    assert_eq!(
-        (&udp["source"], &udp["bytes_out"]),
-        (&"proc".into(), &Value::Null)
-    );
-    let real = counted_by_tcpdump(&counted.tcpdump, &format!("udp.dstport == {}", counted.udp_port));
+    let mut uncounted = 0;
+    for (family, (tcp, udp)) in FAMILIES.iter().zip(counted.ports) {
+        counted.compare(family, "tcp", tcp);
+        assert_eq!(counted.record(family, tcp)["source"], "tcp_info");
+        let record = counted.record(family, udp);
+        assert_eq!(
+            (&record["source"], &record["bytes_out"]),
+            (&"proc".into(), &Value::Null)
+        );
+        uncounted += counted.by_tcpdump(family, "udp", udp, "dst").bytes;
+    }
     let rest = counted.flows["unexplained"]["bytes_out"].as_u64().unwrap();
-    println!("unexplained: {rest} bytes; UDP had {real:?}");
+    println!("unexplained: {rest} bytes; UDP had {uncounted}");
     assert!(
-        rest.abs_diff(real.bytes) * 20 < real.bytes,
+        rest.abs_diff(uncounted) * 20 < uncounted,
         "{rest} is not the UDP that nobody counted"
     );
     let blind = counted.flows["blind"].as_array().unwrap();
