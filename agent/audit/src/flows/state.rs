@@ -9,8 +9,6 @@ use super::{
 
 /// A clock that is set by less is taken to run as before, in milliseconds.
 const CLOCK_STEP_MS: i64 = 2000;
-/// What an interface of 32-bit counters may carry between two samples; more is taken for counters that began anew.
-const MAX_WRAP: u64 = 1 << 30;
 /// Ethernet's header, which interfaces count and connections do not.
 const LINK_HEADER_BYTES: u64 = 14;
 
@@ -149,14 +147,8 @@ impl State {
                 None if self.samples > 0 => [0; 4],
                 None => continue,
             };
-            let mut delta = [0; 4];
-            let mut began_anew = false;
-            for (delta, (old, new)) in delta.iter_mut().zip(before.into_iter().zip(interface.counters)) {
-                let (moved, reset) = advance(old, new);
-                *delta = moved;
-                began_anew |= reset;
-            }
-            self.resets += u64::from(began_anew);
+            let (mut delta, is_reset) = advance(before, interface.counters);
+            self.resets += u64::from(is_reset);
             for way in 0..2 {
                 let headers = delta[way + 2].saturating_mul(LINK_HEADER_BYTES);
                 delta[way] = delta[way].saturating_sub(headers);
@@ -272,14 +264,22 @@ fn add(totals: &mut [u64; 4], more: [u64; 4]) {
     }
 }
 
-/// How far a counter has come, and whether it began anew. Counters of old 32-bit kernels wrap.
-fn advance(old: u64, new: u64) -> (u64, bool) {
-    if new >= old {
-        return (new - old, false);
+/// How far an interface's counters have come, and whether they began anew: then bytes and packets go back together.
+/// Bytes alone that go back have wrapped, as those of 32-bit kernels do.
+fn advance(old: [u64; 4], new: [u64; 4]) -> ([u64; 4], bool) {
+    let is_back = |index: usize| new[index] < old[index];
+    let has_wrapped = |index: usize| is_back(index) && old[index] <= u64::from(u32::MAX);
+    let together = (0..2).any(|way| is_back(way) && is_back(way + 2));
+    let is_reset = together || (0..4).any(|index| is_back(index) && !has_wrapped(index));
+    if is_reset {
+        return (new, true);
     }
-    let wrapped = new.wrapping_sub(old) & u64::from(u32::MAX);
-    if old <= u64::from(u32::MAX) && wrapped <= MAX_WRAP {
-        return (wrapped, false);
+    let mut delta = [0; 4];
+    for (index, delta) in delta.iter_mut().enumerate() {
+        *delta = new[index].wrapping_sub(old[index]);
+        if has_wrapped(index) {
+            *delta &= u64::from(u32::MAX);
+        }
     }
-    (new, true)
+    (delta, false)
 }

@@ -239,14 +239,22 @@ fn counters_that_go_backwards_are_told_apart() {
     let peer = "203.0.113.7:8443";
     let mut state = State::new(1);
     let near_wrap = u64::from(u32::MAX) - 99;
-    state.handle_sample(sample(0, Vec::new(), [near_wrap, 5_000_000_000, 0, 0]), 2);
-    // A 32-bit counter wrapped; a 64-bit one cannot have, so its interface was taken down and came up again.
-    state.handle_sample(sample(1, Vec::new(), [400, 300, 0, 0]), 2);
-    assert_eq!((state.carried, state.resets), ([500, 300, 0, 0], 1));
+    state.handle_sample(sample(0, Vec::new(), [near_wrap, 5000, 90, 80]), 2);
+    // A counter of 32 bits wrapped.
+    state.handle_sample(sample(1, Vec::new(), [2400, 5300, 91, 81]), 2);
+    assert_eq!((state.carried, state.resets), ([2500 - 14, 300 - 14, 1, 1], 0));
+    // The interface went down and came up again: its packets are fewer as well.
+    state.handle_sample(sample(2, Vec::new(), [400, 300, 1, 1]), 2);
+    assert_eq!((state.carried, state.resets), ([2886 - 14, 586 - 14, 2, 2], 1));
+    // One of 64 bits does not wrap.
+    let mut wide = State::new(1);
+    wide.handle_sample(sample(0, Vec::new(), [5_000_000_000, 0, 9, 9]), 2);
+    wide.handle_sample(sample(1, Vec::new(), [700, 0, 9, 9]), 2);
+    assert_eq!((wide.resets, wide.carried[2]), (1, 9));
     let ports = |counts| vec![connection(CAMERA, peer, counts)];
-    state.handle_sample(sample(2, ports([9000, 900, 9, 9]), [400, 300, 0, 0]), 2);
+    state.handle_sample(sample(3, ports([9000, 900, 9, 9]), [400, 300, 1, 1]), 2);
     // The same ports again, for another connection.
-    state.handle_sample(sample(3, ports([70, 60, 1, 1]), [400, 300, 0, 0]), 2);
+    state.handle_sample(sample(4, ports([70, 60, 1, 1]), [400, 300, 1, 1]), 2);
     assert_eq!(state.flows[0].counts, Counts::known(9070, 960, 10, 10));
     assert_eq!((state.flows[0].connections, state.resets), (2, 2));
     // The camera started anew: nothing of before means anything now.
