@@ -17,7 +17,6 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
@@ -30,7 +29,7 @@ use crate::uplink::link::Uplink;
 use crate::uplink::requests::{AskError, ask};
 use audit::{MAX_AUDIT_BYTES, Summary, Verdict};
 use flows::{MAX_FLOWS_BYTES, Report, Table};
-use keep::{Folder, Keep, Kind, Memory};
+use keep::{Folder, Keep, Kept, Kind, Memory};
 use metrics::Pulls;
 
 /// Time for a report to arrive, over a slow uplink that carries video as well.
@@ -93,12 +92,6 @@ struct Inner {
     ipfix: Counters,
 }
 
-/// The line before a report that is kept.
-#[derive(Deserialize, Serialize)]
-struct Stamp {
-    received_s: u64,
-}
-
 /// The reports of all cameras. Clones share them.
 #[derive(Clone, Default)]
 pub struct Reports {
@@ -149,7 +142,7 @@ impl Reports {
         let mut retry = [FIRST_RETRY; 2];
         let mut expected = 0;
         loop {
-            for (index, kind) in [Kind::Flows, Kind::Audit].into_iter().enumerate() {
+            for (index, kind) in Kind::ALL.into_iter().enumerate() {
                 if due[index] > Instant::now() {
                     continue;
                 }
@@ -197,6 +190,19 @@ impl Reports {
         }
     }
 
+    /// Forgets a camera: it is somebody else's from now on.
+    pub fn forget(&self, camera: &str) {
+        self.cameras().remove(camera);
+        let Some(settings) = self.inner.settings.get() else {
+            return;
+        };
+        for kind in Kind::ALL {
+            if let Err(error) = settings.keep.remove(camera, kind) {
+                warn!(camera, kind = kind.as_str(), %error, "a report cannot be removed");
+            }
+        }
+    }
+
     fn audit_hash(&self, camera: &str) -> Sha256Hash {
         self.cameras()
             .get(camera)
@@ -205,7 +211,7 @@ impl Reports {
     }
 
     /// The last audit, as the camera sent it, and when it came, in seconds since 1970.
-    pub async fn audit(&self, camera: &str) -> Option<(u64, Vec<u8>)> {
+    pub async fn audit(&self, camera: &str) -> Option<Kept> {
         match self.read(camera, Kind::Audit).await {
             Ok(kept) => kept,
             Err(error) => {
@@ -351,23 +357,19 @@ impl Reports {
         }
     }
 
-    async fn read(&self, camera: &str, kind: Kind) -> io::Result<Option<(u64, Vec<u8>)>> {
+    async fn read(&self, camera: &str, kind: Kind) -> io::Result<Option<Kept>> {
         let (reports, name) = (self.clone(), camera.to_owned());
         let loaded = spawn_blocking(move || reports.settings().keep.load(&name, kind)).await;
-        let Some(mut kept) = loaded.map_err(io::Error::other)?? else {
-            return Ok(None);
-        };
-        let end = kept.iter().position(|byte| *byte == b'\n').unwrap_or(kept.len());
-        let Stamp { received_s } = serde_json::from_slice(&kept[..end])?;
-        kept.drain(..(end + 1).min(kept.len()));
-        Ok(Some((received_s, kept)))
+        loaded.map_err(io::Error::other)?
     }
 
     async fn write(&self, camera: &str, kind: Kind, received_s: u64, report: Vec<u8>) {
         let (reports, name) = (self.clone(), camera.to_owned());
-        let mut kept = format!("{{\"received_s\":{received_s}}}\n").into_bytes();
-        kept.extend(report);
-        let saved = spawn_blocking(move || reports.settings().keep.save(&name, kind, &kept)).await;
+        let save = move || {
+            let keep = &reports.settings().keep;
+            keep.save(&name, kind, received_s, &report)
+        };
+        let saved = spawn_blocking(save).await;
         if let Err(error) = saved.unwrap_or_else(|error| Err(io::Error::other(error))) {
             warn!(camera, kind = kind.as_str(), %error, "a report cannot be kept");
         }
