@@ -24,10 +24,10 @@ demo-local: ## the same without emulation: GStreamer's RTSP server, agent and ga
 test: ## everything that must pass before a change is merged (under 15 minutes on 2 cores)
 	@tests/run-all.sh
 
-soak: ## the viewers again, 60 seconds each
+soak: ## the viewers and the flow accounts again, 60 seconds each
 	@$(INSTALL) test
 	$(CARGO) build --locked --workspace --all-targets
-	LENSCAP_PLAY_SECONDS=60 RUST_TEST_THREADS=4 $(CARGO) test --locked --workspace --test e2e -- play::
+	LENSCAP_PLAY_SECONDS=60 RUST_TEST_THREADS=4 $(CARGO) test --locked --workspace --test e2e -- play:: flows::
 
 bench: ## Lenscap beside stunnel, OpenSSH, Dropbear and OpenVPN; a table and out/bench/bench.json (root)
 	@$(INSTALL) bench

@@ -38,12 +38,16 @@ age                              opens what the agent encrypts to an owner
 iproute2                         network namespaces and a throttled link
 iptables                         reads back what the firewall set, and sets filters that the audit reads
 net-tools                        netstat, which the audit must agree with
-nftables                         reads back what the firewall set, and sets filters that the audit reads
+nfdump                           nfcapd, an IPFIX collector
+nftables                         reads back what the firewall set, sets filters that the audit reads, switches tracking on
 nmap                             scans a camera from outside
 nginx-light                      a reverse proxy that ends TLS in front of the gateway
 openscap-common                  the schema of XCCDF
 python3-venv                     .venv for the independent gateway and what judges audits
 shellcheck                       lint of the shell scripts
+strace                           plays a kernel that lacks something
+tcpdump                          counts what passes, beside our own count
+tshark                           reads the packet captures
 util-linux                       setpriv, so that no test program outlives its test
 '
 packages_bench='
@@ -119,7 +123,7 @@ release_services() {
 	as_root rm -f /usr/sbin/policy-rc.d
 	policy_is_ours=no
 	[ -d /run/systemd/system ] || return 0
-	for pair in nginx-light:nginx openssh-server:ssh openvpn:openvpn stunnel4:stunnel4; do
+	for pair in nfdump:nfdump nginx-light:nginx openssh-server:ssh openvpn:openvpn stunnel4:stunnel4; do
 		case " $names " in
 			*" ${pair%%:*} "*) as_root systemctl -q disable "${pair##*:}" || true ;;
 		esac

@@ -165,6 +165,14 @@ pub fn replace_volatile(path: &Path, contents: &[u8]) -> io::Result<()> {
     publish(path, contents, 0o644, false)
 }
 
+/// The same for its owner alone.
+///
+/// # Errors
+/// What the system says; the old file is then as it was.
+pub fn replace_volatile_private(path: &Path, contents: &[u8]) -> io::Result<()> {
+    publish(path, contents, 0o600, false)
+}
+
 fn publish(path: &Path, contents: &[u8], mode: u32, durable: bool) -> io::Result<()> {
     let temporary = path.with_extension("new");
     // What a power failure left behind; it was never in use.

@@ -3,6 +3,7 @@
 //! This crate is the only one on the camera that touches the operating system.
 
 pub mod audit_cmd;
+pub mod capture_cmd;
 pub mod check;
 pub mod cli;
 pub mod clock;
@@ -11,6 +12,7 @@ pub mod dns;
 pub mod files;
 pub mod firewall;
 pub mod flat;
+pub mod flows_cmd;
 pub mod harden_cmd;
 pub mod identity;
 pub use lenscap_audit::json;

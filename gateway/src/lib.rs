@@ -6,10 +6,12 @@
 
 pub mod config;
 pub mod http;
+pub mod ipfix;
 pub mod logging;
 pub mod metrics;
 pub mod net;
 pub mod registry;
+pub mod reports;
 pub mod rtsp;
 pub mod server;
 pub mod tls;

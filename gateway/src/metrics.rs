@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -159,9 +159,17 @@ impl Metrics {
     /// OpenMetrics text.
     #[must_use]
     pub fn encode(&self) -> String {
+        self.encode_with(&Registry::default())
+    }
+
+    /// OpenMetrics text, with metrics of another registry.
+    #[must_use]
+    pub fn encode_with(&self, more: &Registry) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.
-        let _ = encode(&mut out, &self.registry);
+        let _ = encode_registry(&mut out, &self.registry);
+        let _ = encode_registry(&mut out, more);
+        let _ = encode_eof(&mut out);
         out
     }
 }

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use crate::config::{Config, Sha256Hash};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
+use crate::reports::Reports;
 use crate::rtsp::digest::DigestServer;
 use crate::rtsp::guard::Policy;
 use crate::rtsp::throttle::Throttle;
@@ -34,6 +35,8 @@ pub struct Shared {
     pub registry: Registry,
     /// Counters.
     pub metrics: Metrics,
+    /// Audits and flows of the cameras.
+    pub reports: Reports,
     /// Who may watch what.
     pub policy: Arc<Policy>,
     /// The start of monotonic time here.
@@ -66,6 +69,7 @@ impl Shared {
         Arc::new(Self {
             registry: Registry::new(cameras),
             metrics: Metrics::new(),
+            reports: Reports::default(),
             policy: Arc::new(policy),
             start: Instant::now(),
             uplink_path,
@@ -97,6 +101,9 @@ pub enum StartError {
     /// The TLS library refused.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
+    /// The folder for reports cannot be made.
+    #[error("the state_dir of [reports] cannot be used: {0}")]
+    Reports(io::Error),
 }
 
 /// The addresses that were bound; what the `listening` line shows.
@@ -167,6 +174,10 @@ impl Gateway {
             config.fingerprints,
             config.tokens,
         );
+        shared
+            .reports
+            .start(config.reports, config.ipfix)
+            .map_err(StartError::Reports)?;
         let identity = tls::Identity::new(uplinks.identity);
         let tls = tls::server_config(Arc::clone(&identity))?;
         let (uplink, uplink_address) = listen("[uplink]", uplinks.listen).await?;

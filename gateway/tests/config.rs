@@ -56,6 +56,22 @@ fn every_mistake_has_its_place() {
         ),
         (UPLINK.replace("gw.key", "pw"), "no usable PEM private key"),
         (UPLINK.replace("gw.key", "open"), ":4:7: "),
+        (
+            format!("{UPLINK}[ipfix]\ncollector = \"nowhere\"\n"),
+            ":6:13: must be HOST:PORT",
+        ),
+        (
+            format!("{UPLINK}[ipfix]\ncollector = \"[::1]:4739\"\ntransport = \"sctp\"\n"),
+            ":7:13: must be \"udp\" or \"tcp\"",
+        ),
+        (
+            format!("{UPLINK}[ipfix]\ncollector = \"a:1\"\nmtu = 100\n"),
+            ":7:7: must be 512 to 65535",
+        ),
+        (
+            format!("{UPLINK}[reports]\nflows_every_s = 0\n"),
+            ":6:17: must be 1 to 604800 seconds",
+        ),
         (format!("{UPLINK}path = \"uplink\"\n"), "must begin with `/`"),
         (
             format!("{UPLINK}[http]\nlisten = \"0.0.0.0:0\"\n"),

@@ -8,6 +8,7 @@
 mod bad_config;
 mod bad_input;
 mod direct;
+mod flows;
 mod lifecycle;
 mod play;
 mod pygateway;

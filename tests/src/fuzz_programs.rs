@@ -1,11 +1,14 @@
 //! Fuzz targets of what the agent and the gateway read besides the protocol cores: configuration, names, messages to
-//! the monitor that stays root, and what strangers send to the gateway. Apart from `fuzz.rs`, so that the test tools
+//! the monitor that stays root, flow accounts, and what strangers and cameras send to the gateway. Apart from `fuzz.rs`, so that the test tools
 //! need not be built with both programs in them.
 
 use bytes::Bytes;
 use lenscap::config;
 use lenscap::dns::{Protocol, Resolver};
 use lenscap::monitor::{MESSAGE_BYTES, Order, Report};
+use lenscap_audit::flows::{State, conntrack, interfaces, sockets};
+use lenscap_gateway::reports::audit::Summary;
+use lenscap_gateway::reports::flows::{Report as FlowReport, Table};
 use lenscap_gateway::rtsp::head::Message;
 use lenscap_gateway::rtsp::splitter::{MAX_HEAD_BYTES, Piece, Splitter};
 use lenscap_gateway::uplink::upgrade::{Refusal, handle_head};
@@ -20,6 +23,8 @@ pub const PROGRAM_TARGETS: &[ProgramTarget] = &[
     ("config", config),
     ("dns", dns),
     ("monitor_message", monitor_message),
+    ("flows", flows),
+    ("gateway_reports", gateway_reports),
     ("gateway_rtsp", gateway_rtsp),
     ("gateway_upgrade", gateway_upgrade),
     ("gateway_ws", gateway_ws),
@@ -49,6 +54,45 @@ pub fn config(input: &[u8]) {
             }
         }
     }
+}
+
+/// What the kernel, or whoever wrote into the run folder, may show: files of `/proc`, netlink messages, and a state.
+pub fn flows(input: &[u8]) {
+    let _ = conntrack::parse_message(0x0100, input, |address| address.is_ipv4());
+    let _ = sockets::parse_message(sockets::DUMP, input);
+    let Ok(text) = std::str::from_utf8(input) else {
+        return;
+    };
+    for line in text.lines() {
+        let _ = conntrack::parse_line(line, |address| address.is_ipv4());
+        let _ = sockets::parse_line(sockets::TCP, line);
+        let _ = interfaces::parse_line(line);
+    }
+    if let Some(mut state) = State::from_text(text) {
+        let again = State::from_text(&state.to_text());
+        assert_eq!(again.as_ref(), Some(&state), "a state does not survive its file");
+    }
+}
+
+/// Flows and audits as a camera sends them.
+pub fn gateway_reports(input: &[u8]) {
+    let _ = Summary::parse(input);
+    let Ok(report) = FlowReport::parse(input) else {
+        return;
+    };
+    let mut table = Table::default();
+    for record in table.absorb(report, 1_700_000_000_000) {
+        assert!(
+            record.start_ms <= record.end_ms && record.octets > 0,
+            "{record:?}"
+        );
+    }
+    let again = Table::from_lines(&table.to_lines());
+    assert_eq!(
+        again.ok().as_ref(),
+        Some(&table),
+        "a table does not survive its file"
+    );
 }
 
 /// Answers of a name server, each behind its kind and its length in two bytes: 0 a datagram, 1 bytes of a connection,

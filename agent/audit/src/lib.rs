@@ -3,6 +3,7 @@
 //! It reads no file, no socket and no clock: whoever collects facts gives them, with what was read and what could not be.
 
 pub mod facts;
+pub mod flows;
 pub mod inventory;
 pub mod json;
 pub mod judge;

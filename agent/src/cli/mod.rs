@@ -9,7 +9,7 @@ use argh::FromArgs;
 use crate::config::{self, DEFAULT_PATH, LogTarget};
 use crate::identity::{self, Identity, Source};
 use crate::json::Writer;
-use crate::{audit_cmd, check, harden_cmd, logging, monitor, run, sys};
+use crate::{audit_cmd, capture_cmd, check, flows_cmd, harden_cmd, logging, monitor, run, sys};
 
 /// Everything went well.
 pub const EXIT_OK: u8 = 0;
@@ -24,7 +24,7 @@ pub const EXIT_CONFIG: u8 = 78;
 /// gateway asks for. Nothing listens on the camera.
 #[derive(FromArgs, Debug)]
 #[argh(
-    example = "lenscap check\nlenscap identity\nlenscap run --config /etc/config/lenscap\nlenscap status\nlenscap harden --root ./rootfs\nlenscap audit --details",
+    example = "lenscap check\nlenscap identity\nlenscap run --config /etc/config/lenscap\nlenscap status\nlenscap harden --root ./rootfs\nlenscap audit --details\nlenscap flows",
     note = "The configuration is /etc/config/lenscap, see lenscap(5).",
     error_code(0, "all is well"),
     error_code(
@@ -53,6 +53,8 @@ enum Command {
     Status(Status),
     Harden(Harden),
     Audit(Audit),
+    Flows(Flows),
+    Capture(Capture),
 }
 
 /// Runs the agent in the foreground: dials the gateways and serves them. Started as root it is two processes, a monitor
@@ -177,6 +179,96 @@ struct Harden {
     /// print one JSON object for each event
     #[argh(switch)]
     json: bool,
+}
+
+/// Shows who this camera talks to: by peer, protocol and port the bytes and packets each way, the program, and what the
+/// interfaces carried that no known connection explains. It shows what the service has kept; without that, one look.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "flows")]
+struct Flows {
+    /// print JSON lines: one on the whole, then a record a line
+    #[argh(switch)]
+    json: bool,
+
+    /// look now and keep what was seen; the service does so every minute
+    #[argh(switch)]
+    sample: bool,
+
+    /// where it is kept (flows in the run_dir of the configuration)
+    #[argh(option, arg_name = "file")]
+    state: Option<PathBuf>,
+
+    /// configuration file (/etc/config/lenscap)
+    #[argh(option, default = "PathBuf::from(DEFAULT_PATH)", arg_name = "file")]
+    config: PathBuf,
+}
+
+/// Writes the headers of packets to a pcap file; what they carry is cut off. Needs root and `option capture '1'` in
+/// `config agent`. No interface becomes promiscuous.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "capture")]
+struct Capture {
+    /// file to make, or /dev/stdout
+    #[argh(positional)]
+    file: PathBuf,
+
+    /// interface (all)
+    #[argh(option, arg_name = "name")]
+    interface: Option<String>,
+
+    /// seconds, at most 3600 (60)
+    #[argh(option, default = "60", arg_name = "n")]
+    seconds: u32,
+
+    /// size of the file in bytes, at most 67108864 (1048576)
+    #[argh(option, default = "1024 * 1024", arg_name = "n")]
+    bytes: u32,
+
+    /// bytes of a packet's headers, at most 256 (128)
+    #[argh(option, default = "128", arg_name = "n")]
+    snaplen: u32,
+
+    /// configuration file (/etc/config/lenscap)
+    #[argh(option, default = "PathBuf::from(DEFAULT_PATH)", arg_name = "file")]
+    config: PathBuf,
+}
+
+impl Flows {
+    fn request(self) -> flows_cmd::Request {
+        let Self {
+            json,
+            sample,
+            state,
+            config,
+        } = self;
+        flows_cmd::Request {
+            json,
+            sample,
+            state,
+            config,
+        }
+    }
+}
+
+impl Capture {
+    fn request(self) -> capture_cmd::Request {
+        let Self {
+            file,
+            interface,
+            seconds,
+            bytes,
+            snaplen,
+            config,
+        } = self;
+        capture_cmd::Request {
+            interface,
+            seconds,
+            bytes,
+            snaplen,
+            file,
+            config,
+        }
+    }
 }
 
 impl Harden {
@@ -336,7 +428,9 @@ pub fn main() -> ExitCode {
     };
     match parsed.command {
         _ if parsed.version => out(&version(), EXIT_OK),
-        None => usage("a command is missing: run, check, identity, status, harden or audit\n"),
+        None => {
+            usage("a command is missing: run, check, identity, status, harden, audit, flows or capture\n")
+        }
         Some(Command::Run(Run { config })) => run_agent(&config),
         Some(Command::Check(Check { config, json })) => check_config(&config, json),
         Some(Command::Identity(ShowIdentity { config, json })) => show_identity(&config, json),
@@ -346,6 +440,8 @@ pub fn main() -> ExitCode {
             Err(why) => usage(why),
         },
         Some(Command::Audit(audit)) => ExitCode::from(audit_cmd::run(&audit.request())),
+        Some(Command::Flows(flows)) => ExitCode::from(flows_cmd::run(&flows.request())),
+        Some(Command::Capture(capture)) => ExitCode::from(capture_cmd::run(&capture.request())),
     }
 }
 

@@ -33,6 +33,7 @@ const AGENT: &[&str] = &[
     "key",
     "resolv_conf",
     "hosts",
+    "capture",
 ];
 const UPLINK: &[&str] = &["endpoint", "redirect_to", "ca_file", "pin", "token_file", "level"];
 const PROFILE: &[&str] = &["rtsp", "snapshot", "user", "password", "password_file"];
@@ -183,6 +184,7 @@ fn agent(sections: &[Section], sink: &mut Sink) -> AgentConfig {
         certificate: None,
         resolv_conf: PathBuf::from("/etc/resolv.conf"),
         hosts: PathBuf::from("/etc/hosts"),
+        capture: false,
     };
     let Some(section) = single(sections, "agent", sink) else {
         return agent;
@@ -199,6 +201,7 @@ fn agent(sections: &[Section], sink: &mut Sink) -> AgentConfig {
         reader.parsed("resolv_conf", absolute_path),
     );
     set(&mut agent.hosts, reader.parsed("hosts", absolute_path));
+    set(&mut agent.capture, reader.parsed("capture", boolean));
     agent.serial = reader.parsed("serial", serial);
     agent.certificate = match (reader.file("cert"), reader.secret_file("key")) {
         (Some(cert), Some(key)) => Some(CertificateFiles { cert, key }),

@@ -49,6 +49,8 @@ pub struct AgentConfig {
     pub resolv_conf: PathBuf,
     /// Names known without asking, hosts(5).
     pub hosts: PathBuf,
+    /// Whether `lenscap capture` may be used.
+    pub capture: bool,
 }
 
 /// `option cert` and `option key`: PEM files.

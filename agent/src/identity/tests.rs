@@ -25,6 +25,7 @@ fn agent(dir: &Path) -> AgentConfig {
         certificate: None,
         resolv_conf: PathBuf::from("/dev/null"),
         hosts: PathBuf::from("/dev/null"),
+        capture: false,
     }
 }
 

@@ -3,6 +3,8 @@
 #![allow(unsafe_code)]
 
 mod channel;
+mod netlink;
+mod packet;
 mod privileges;
 mod random;
 mod signals;
@@ -12,6 +14,8 @@ mod tun;
 mod xtables;
 
 pub use channel::{channel, is_channel, receive, send, wait_readable, wait_writable};
+pub use netlink::{Netlink, dump};
+pub use packet::{Packet, Packets};
 pub use privileges::{
     Limits, become_user, change_root, clear_capabilities, close_inherited, die_with_parent,
     drop_bounding_set, is_root, make_minor, set_limits, set_no_new_privs, set_not_dumpable, set_process_name,
@@ -19,6 +23,6 @@ pub use privileges::{
 pub use random::{Entropy, entropy, random};
 pub use signals::{Signal, Signals};
 pub use socket::{out_queue, set_notsent_lowat, tcp_flight, unsent};
-pub use time::{clock_synchronised, monotonic, realtime};
+pub use time::{clock_synchronised, monotonic, realtime, since_1970};
 pub use tun::tun;
 pub use xtables::{raw_socket, replace_table, set_socket_option, socket_option};

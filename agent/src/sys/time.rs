@@ -20,6 +20,13 @@ pub fn realtime() -> i64 {
     clock_gettime(libc::CLOCK_REALTIME).0
 }
 
+/// The same with its nanoseconds; never before 1970.
+#[must_use]
+pub fn since_1970() -> Duration {
+    let (seconds, nanos) = clock_gettime(libc::CLOCK_REALTIME);
+    Duration::new(u64::try_from(seconds).unwrap_or(0), nanos)
+}
+
 /// Whether the kernel believes that its clock is kept right. An error counts as yes, so that a certificate's end
 /// date is then taken seriously.
 #[must_use]

@@ -5,6 +5,7 @@
 mod diagnostics;
 mod files;
 mod raw;
+mod reports;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -17,6 +18,8 @@ use toml::Spanned;
 use diagnostics::Collector;
 pub use diagnostics::{Diagnostic, Errors};
 
+use crate::ipfix::IpfixConfig;
+use crate::reports::ReportsConfig;
 use crate::rtsp::digest::{Algorithm, Ha1};
 use crate::rtsp::guard::Viewer;
 use crate::tls;
@@ -41,6 +44,10 @@ pub struct Config {
     pub rtsp: Option<RtspConfig>,
     /// The HTTP API.
     pub http: Option<HttpConfig>,
+    /// Audits and flows.
+    pub reports: ReportsConfig,
+    /// Where flows are exported to.
+    pub ipfix: Option<IpfixConfig>,
     /// Camera names, in the file's order.
     pub cameras: Vec<String>,
     /// SPKI fingerprint to index in `cameras`.
@@ -130,6 +137,11 @@ pub fn parse(path: &Path, text: &str) -> Result<Loaded, Errors> {
         .http
         .as_ref()
         .map(|raw| check_http(&mut collect, folder, raw));
+    let reports = reports::check_reports(&mut collect, folder, file.reports.as_ref());
+    let ipfix = file
+        .ipfix
+        .as_ref()
+        .map(|raw| reports::check_ipfix(&mut collect, raw));
     let mut cameras = Cameras::default();
     for camera in &file.camera {
         check_camera(&mut collect, camera, &mut cameras);
@@ -163,6 +175,8 @@ pub fn parse(path: &Path, text: &str) -> Result<Loaded, Errors> {
         uplink,
         rtsp,
         http,
+        reports,
+        ipfix,
         cameras: names,
         fingerprints,
         tokens,

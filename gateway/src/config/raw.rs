@@ -9,6 +9,8 @@ pub(super) struct File {
     pub(super) uplink: Uplink,
     pub(super) rtsp: Option<Rtsp>,
     pub(super) http: Option<Http>,
+    pub(super) reports: Option<super::reports::RawReports>,
+    pub(super) ipfix: Option<super::reports::RawIpfix>,
     #[serde(default)]
     pub(super) camera: Vec<Spanned<Camera>>,
     #[serde(default)]

@@ -59,7 +59,8 @@ pub(super) async fn cameras(State(api): State<Api>) -> Response {
 }
 
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
-    ([(header::CONTENT_TYPE, OPENMETRICS)], api.shared.metrics.encode()).into_response()
+    let text = api.shared.metrics.encode_with(&api.shared.reports.registry());
+    ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response()
 }
 
 pub(super) async fn status(State(api): State<Api>, Path(camera): Path<String>) -> Response {
@@ -192,7 +193,7 @@ pub(super) async fn move_camera(State(api): State<Api>, Path(camera): Path<Strin
     }
 }
 
-enum Failure {
+pub(super) enum Failure {
     UnknownCamera,
     Offline,
     Agent(AskError),
@@ -208,7 +209,7 @@ impl Failure {
         }
     }
 
-    fn into_response(self) -> Response {
+    pub(super) fn into_response(self) -> Response {
         match self {
             Self::UnknownCamera => text(StatusCode::NOT_FOUND, "no such camera"),
             Self::Offline => text(StatusCode::SERVICE_UNAVAILABLE, "the camera is offline"),
@@ -219,7 +220,7 @@ impl Failure {
 }
 
 /// Asks the newest uplink that takes the request.
-async fn ask_camera(
+pub(super) async fn ask_camera(
     api: &Api,
     camera: &str,
     method: Method,
@@ -247,7 +248,7 @@ fn is_segment(text: &str) -> bool {
     !text.is_empty() && text.len() <= 64 && text.bytes().all(plain)
 }
 
-fn bad_gateway(status: StatusCode, body: &[u8]) -> Response {
+pub(super) fn bad_gateway(status: StatusCode, body: &[u8]) -> Response {
     let why: String = String::from_utf8_lossy(body)
         .lines()
         .next()
@@ -261,6 +262,6 @@ fn bad_gateway(status: StatusCode, body: &[u8]) -> Response {
     )
 }
 
-fn text(status: StatusCode, why: &str) -> Response {
+pub(super) fn text(status: StatusCode, why: &str) -> Response {
     (status, format!("{why}\n")).into_response()
 }

@@ -1,6 +1,7 @@
 //! The HTTP API: cameras, snapshots, status, moves and metrics.
 
 mod handlers;
+mod reports;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -48,6 +49,11 @@ fn router(api: Api) -> Router {
     let guarded = Router::new()
         .route("/cameras", get(handlers::cameras))
         .route("/cameras/{camera}/status", get(handlers::status))
+        .route(
+            "/cameras/{camera}/audit",
+            get(reports::audit).post(reports::request_audit),
+        )
+        .route("/cameras/{camera}/flows", get(reports::flows))
         .route("/cameras/{camera}/move", post(handlers::move_camera))
         .route("/cameras/{camera}/{file}", get(handlers::snapshot))
         .route("/metrics", get(handlers::metrics))

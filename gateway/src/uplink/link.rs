@@ -214,7 +214,10 @@ pub async fn run<S>(
     info!(camera, "uplink up");
     debug!(camera, peer = %peer.address, "uplink peer");
     tokio::spawn(super::requests::learn(Arc::clone(&uplink)));
+    let reports = shared.reports.clone();
+    let following = tokio::spawn(reports.follow(camera.clone(), Arc::downgrade(&uplink)));
     let end = drive(&mut connection, pings, &uplink, &liveness, stop).await;
+    following.abort();
     shared.registry.detach(peer.camera, uplink.id);
     shared.metrics.uplinks.dec();
     info!(camera, reason = %end, "uplink down");

@@ -75,6 +75,11 @@ pub struct TestGateway {
 impl TestGateway {
     /// Cameras `front` (by key) and `back` (by token); viewers `alice` (all) and `bob` (back only).
     pub async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// The same with more in its configuration.
+    pub async fn start_with(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keys = Keys {
             server: self_signed("localhost"),
@@ -92,7 +97,7 @@ impl TestGateway {
              [[camera]]\nname = \"front\"\nfingerprint = \"sha256:{}\"\n\
              [[camera]]\nname = \"back\"\ntoken_sha256 = \"{}\"\n\
              [[viewer]]\nuser = \"alice\"\npassword_file = \"pw\"\n\
-             [[viewer]]\nuser = \"bob\"\npassword_file = \"pw\"\ncameras = [\"back\"]\n",
+             [[viewer]]\nuser = \"bob\"\npassword_file = \"pw\"\ncameras = [\"back\"]\n{more}",
             fingerprint(&keys.camera),
             hex(&sha256(TOKEN.as_bytes())),
         );
@@ -391,7 +396,7 @@ async fn answer(
 }
 
 /// Writes as credit allows; `Err` when the stream is gone.
-async fn write(
+pub async fn write(
     send: &mut SendStream<Bytes>,
     mut data: Bytes,
     blocked: Option<&mut (dyn FnMut() + Send)>,

@@ -41,6 +41,8 @@ pub struct GatewayConfig {
     pub server: CertFiles,
     /// Cameras by name.
     pub cameras: Vec<(String, CameraKey)>,
+    /// Appended as it is.
+    pub extra: String,
 }
 
 impl GatewayConfig {
@@ -51,6 +53,7 @@ impl GatewayConfig {
             uplink_port: 0,
             server: server.clone(),
             cameras: vec![("front".to_owned(), front)],
+            extra: String::new(),
         }
     }
 
@@ -71,6 +74,7 @@ impl GatewayConfig {
                 CameraKey::Token(token) => format!("token_sha256 = \"{}\"\n", sha256_hex(token.as_bytes())),
             };
         }
+        text += &self.extra;
         dir.write_secret("gateway.toml", text)
     }
 }

@@ -12,6 +12,10 @@ use crate::netns::{Namespace, join};
 pub const GATEWAY_IP: &str = "10.77.0.1";
 /// The camera's address on the cable.
 pub const CAMERA_IP: &str = "10.77.0.2";
+/// The gateway's and the camera's IPv6 addresses, where a test adds them.
+pub const GATEWAY_IP6: &str = "fd00:77::1";
+/// See [`GATEWAY_IP6`].
+pub const CAMERA_IP6: &str = "fd00:77::2";
 /// The cable's name at both ends.
 const DEVICE: &str = "cable";
 
@@ -73,6 +77,39 @@ impl Cable {
                 "tbf",
             ])
             .args(["rate", &rate, "burst", "8kb", "latency", &latency]));
+    }
+
+    /// Sends each segment by itself, as a camera's own hardware shows them to whoever counts.
+    #[track_caller]
+    pub fn send_single_segments(&self) {
+        for side in [&self.camera, &self.gateway] {
+            run(Command::new(tools::outside("ip")).args([
+                "-n",
+                side.name(),
+                "link",
+                "set",
+                DEVICE,
+                "gso_max_segs",
+                "1",
+            ]));
+        }
+    }
+
+    /// Gives both ends an IPv6 address as well, usable at once.
+    #[track_caller]
+    pub fn add_ipv6(&self) {
+        for (side, address) in [(&self.camera, CAMERA_IP6), (&self.gateway, GATEWAY_IP6)] {
+            let address = format!("{address}/64");
+            let add = ["addr", "add", &address, "dev", DEVICE, "nodad"];
+            run(Command::new(tools::outside("ip"))
+                .args(["-n", side.name()])
+                .args(add));
+        }
+    }
+
+    /// The cable's name at both ends.
+    pub fn device(&self) -> &'static str {
+        DEVICE
     }
 
     /// `command`, to run on the camera's side.

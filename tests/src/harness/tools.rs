@@ -16,6 +16,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ("setpriv", "util-linux"),
     ("python3", "python3"),
     ("openssl", "openssl"),
+    ("nfcapd", "nfdump"),
+    ("nft", "nftables"),
+    ("tcpdump", "tcpdump"),
+    ("tshark", "tshark"),
 ];
 
 /// Where system programs live that a user's PATH may leave out.

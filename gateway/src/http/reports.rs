@@ -1,0 +1,87 @@
+//! Audits and flows, as they were fetched last.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use http::Method;
+use serde::Serialize;
+
+use super::Api;
+use super::handlers::{ask_camera, bad_gateway, text};
+use crate::reports::flows::{Flow, Head};
+use crate::uplink::requests::{MAX_TEXT_BYTES, TEXT_DEADLINE};
+
+/// When a report came from its camera, in seconds since 1970.
+const RECEIVED: HeaderName = HeaderName::from_static("lenscap-received");
+
+pub(super) async fn audit(State(api): State<Api>, Path(camera): Path<String>) -> Response {
+    if api.shared.registry.index(&camera).is_none() {
+        return text(StatusCode::NOT_FOUND, "no such camera");
+    }
+    let Some((received_s, body)) = api.shared.reports.audit(&camera).await else {
+        return text(StatusCode::NOT_FOUND, "no audit of this camera yet");
+    };
+    // The camera's own words: JSON, which was checked, and nothing that a browser might take for a page.
+    let headers = [
+        (header::CONTENT_TYPE, "application/json".to_owned()),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+        (RECEIVED, received_s.to_string()),
+    ];
+    (headers, body).into_response()
+}
+
+/// Asks the camera to look again now.
+pub(super) async fn request_audit(State(api): State<Api>, Path(camera): Path<String>) -> Response {
+    let (path, limit) = ("/audit?again", MAX_TEXT_BYTES);
+    match ask_camera(&api, &camera, Method::GET, path, None, limit, TEXT_DEADLINE).await {
+        Ok(response) => match response.status() {
+            StatusCode::ACCEPTED => {
+                api.shared.reports.expect_audit(&camera);
+                text(
+                    StatusCode::ACCEPTED,
+                    "the camera looks again, which takes it a minute",
+                )
+            }
+            StatusCode::FORBIDDEN => text(
+                StatusCode::FORBIDDEN,
+                "the camera's configuration gives this gateway no audits",
+            ),
+            other => bad_gateway(other, &response.into_body()),
+        },
+        Err(failure) => failure.into_response(),
+    }
+}
+
+#[derive(Serialize)]
+struct FlowsView<'a> {
+    camera: &'a str,
+    received_s: u64,
+    #[serde(flatten)]
+    head: &'a Head,
+    flows: Vec<&'a Flow>,
+}
+
+pub(super) async fn flows(State(api): State<Api>, Path(camera): Path<String>) -> Response {
+    if api.shared.registry.index(&camera).is_none() {
+        return text(StatusCode::NOT_FOUND, "no such camera");
+    }
+    let Some((received_s, table)) = api.shared.reports.flows(&camera).await else {
+        return text(StatusCode::NOT_FOUND, "no flows of this camera yet");
+    };
+    let mut flows: Vec<&Flow> = table.flows().collect();
+    // What was active last comes first, as `lenscap flows` shows it.
+    flows.sort_by_key(|flow| std::cmp::Reverse(flow.cursor));
+    let view = FlowsView {
+        camera: &camera,
+        received_s,
+        head: &table.head,
+        flows,
+    };
+    let headers = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, Json(view)).into_response()
+}

@@ -1,0 +1,203 @@
+//! Where the last reports of the cameras are kept.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::audit::MAX_AUDIT_BYTES;
+use super::flows::MAX_FLOWS_BYTES;
+
+/// Largest report that is kept, in bytes.
+const MAX_BYTES: u64 = {
+    let larger = if MAX_AUDIT_BYTES > MAX_FLOWS_BYTES {
+        MAX_AUDIT_BYTES
+    } else {
+        MAX_FLOWS_BYTES
+    };
+    // Flows are written with every field, whatever the camera left out.
+    2 * larger as u64
+};
+
+/// What a report is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `GET /audit`.
+    Audit,
+    /// `GET /flows`.
+    Flows,
+}
+
+impl Kind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Flows, Self::Audit];
+
+    /// The name in paths and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Audit => "audit",
+            Self::Flows => "flows",
+        }
+    }
+}
+
+/// When a report came, in seconds since 1970, and what it is.
+pub type Kept = (u64, Vec<u8>);
+
+/// Keeps the last report of each kind and camera. Calls may block for as long as a disk takes.
+///
+/// Names of cameras are those of the configuration: letters, digits, `-`, `_` and `.`, with no dot at the start.
+pub trait Keep: Send + Sync + fmt::Debug {
+    /// The last report, if there is one, and when it came, in seconds since 1970.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn load(&self, camera: &str, kind: Kind) -> io::Result<Option<Kept>>;
+
+    /// Puts a report in the place of the one before, whole or not at all.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn save(&self, camera: &str, kind: Kind, received_s: u64, report: &[u8]) -> io::Result<()>;
+
+    /// Forgets a report, if there is one.
+    ///
+    /// # Errors
+    /// What the storage says.
+    fn remove(&self, camera: &str, kind: Kind) -> io::Result<()>;
+}
+
+/// Keeps them until the process ends.
+#[derive(Debug, Default)]
+pub struct Memory(Mutex<BTreeMap<(String, Kind), Kept>>);
+
+impl Keep for Memory {
+    fn load(&self, camera: &str, kind: Kind) -> io::Result<Option<Kept>> {
+        let reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(reports.get(&(camera.to_owned(), kind)).cloned())
+    }
+
+    fn save(&self, camera: &str, kind: Kind, received_s: u64, report: &[u8]) -> io::Result<()> {
+        let mut reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.insert((camera.to_owned(), kind), (received_s, report.to_owned()));
+        Ok(())
+    }
+
+    fn remove(&self, camera: &str, kind: Kind) -> io::Result<()> {
+        let mut reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.remove(&(camera.to_owned(), kind));
+        Ok(())
+    }
+}
+
+/// The line before a report in its file.
+#[derive(Deserialize, Serialize)]
+struct Stamp {
+    received_s: u64,
+}
+
+/// Keeps each in a file of its own.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// Makes the folder if need be, for its owner alone.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new(path: PathBuf) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+
+    fn path(&self, camera: &str, kind: Kind) -> PathBuf {
+        self.0.join(format!("{camera}.{}", kind.as_str()))
+    }
+}
+
+impl Keep for Folder {
+    fn load(&self, camera: &str, kind: Kind) -> io::Result<Option<Kept>> {
+        let file = match fs::File::open(self.path(camera, kind)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut report = Vec::new();
+        file.take(MAX_BYTES + 1).read_to_end(&mut report)?;
+        if report.len() as u64 > MAX_BYTES {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let end = report
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .unwrap_or(report.len());
+        let Stamp { received_s } = serde_json::from_slice(&report[..end])?;
+        report.drain(..(end + 1).min(report.len()));
+        Ok(Some((received_s, report)))
+    }
+
+    fn save(&self, camera: &str, kind: Kind, received_s: u64, report: &[u8]) -> io::Result<()> {
+        let path = self.path(camera, kind);
+        // No name of a camera begins with a dot, so this is nobody's report.
+        let temporary = self.0.join(format!(".{camera}.{}", kind.as_str()));
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        serde_json::to_writer(&file, &Stamp { received_s })?;
+        file.write_all(b"\n")?;
+        file.write_all(report)?;
+        fs::rename(&temporary, &path)
+    }
+
+    fn remove(&self, camera: &str, kind: Kind) -> io::Result<()> {
+        match fs::remove_file(self.path(camera, kind)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn reports_are_kept_apart_and_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("a/b");
+        let keeps: [Box<dyn Keep>; 2] = [
+            Box::new(Memory::default()),
+            Box::new(Folder::new(folder.clone()).unwrap()),
+        ];
+        for keep in keeps {
+            assert_eq!(keep.load("front", Kind::Audit).unwrap(), None);
+            keep.save("front", Kind::Audit, 1, b"one").unwrap();
+            keep.save("front", Kind::Audit, 2, b"two").unwrap();
+            keep.save("front", Kind::Flows, 3, b"three").unwrap();
+            let load = |kind| keep.load("front", kind).unwrap().unwrap();
+            assert_eq!(load(Kind::Audit), (2, b"two".to_vec()));
+            assert_eq!(load(Kind::Flows), (3, b"three".to_vec()));
+            assert_eq!(keep.load("back", Kind::Flows).unwrap(), None);
+            for _ in 0..2 {
+                keep.remove("front", Kind::Flows).unwrap();
+            }
+            assert_eq!(keep.load("front", Kind::Flows).unwrap(), None);
+        }
+        let modes = |name: &str| fs::metadata(folder.join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((modes("."), modes("front.audit")), (0o700, 0o600));
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        fs::write(folder.join("front.audit"), vec![0; MAX_BYTES as usize + 1]).unwrap();
+        let keep = Folder::new(folder).unwrap();
+        assert!(keep.load("front", Kind::Audit).is_err());
+    }
+}
