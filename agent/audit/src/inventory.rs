@@ -40,10 +40,13 @@ impl Class {
 /// The lines of a camera, sorted.
 #[must_use]
 pub fn take(facts: &Facts) -> Vec<String> {
-    let mut lines = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
     let mut add = |class: Class, text: String| {
-        if lines.len() < MAX_LINES {
-            lines.push(clean((class.word().to_owned() + &text).into()).into_owned());
+        let line = clean((class.word().to_owned() + &text).into()).into_owned();
+        // Sorted, and each once.
+        let at = lines.partition_point(|have| *have < line);
+        if lines.len() < MAX_LINES && lines.get(at) != Some(&line) {
+            lines.insert(at, line);
         }
     };
     for socket in sockets(facts) {
@@ -71,8 +74,6 @@ pub fn take(facts: &Facts) -> Vec<String> {
     for module in facts.modules.value().into_iter().flatten() {
         add(Class::Module, module.name.clone());
     }
-    lines.sort_unstable();
-    lines.dedup();
     lines
 }
 

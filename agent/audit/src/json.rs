@@ -34,6 +34,12 @@ impl Writer {
         self.text
     }
 
+    /// How long the text is by now, in bytes.
+    #[must_use]
+    pub fn written(&self) -> usize {
+        self.text.len()
+    }
+
     /// Writes an object; `fill` writes its members, each a [`key`](Self::key) and one value.
     pub fn object(&mut self, fill: impl FnOnce(&mut Self)) {
         self.nest('{', '}', fill);

@@ -6,7 +6,7 @@ use crate::rules::{RULES, Rule, Severity};
 
 /// The most pieces of evidence of one rule; the rest is counted.
 const MAX_EVIDENCE: usize = 24;
-/// The longest text of one piece of evidence, in characters.
+/// The longest text of one piece of evidence, in bytes.
 const MAX_TEXT: usize = 200;
 
 /// The verdicts of XCCDF (NISTIR 7275 r4, table 26) that a camera can get, the worst first.
@@ -289,8 +289,8 @@ pub fn clean(text: Text) -> Text {
         return text;
     }
     let mut out = String::with_capacity(text.len().min(MAX_TEXT) + 16);
-    for (n, c) in text.chars().enumerate() {
-        if n == MAX_TEXT {
+    for c in text.chars() {
+        if out.len() >= MAX_TEXT {
             out.push('…');
             break;
         }

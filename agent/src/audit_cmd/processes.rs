@@ -23,15 +23,14 @@ pub(super) fn read(root: &Root, tables: &mut [Fact<Sockets>]) -> Fact<Processes>
         Ok(listing) => listing,
         Err(error) => return Fact::missing("/proc", missing(&error)),
     };
-    let mut pids: Vec<u32> = listing
-        .entries
-        .iter()
-        .filter_map(|entry| entry.name.parse().ok())
-        .collect();
+    let mut pids: Vec<u32> = Vec::new();
+    for pid in listing.entries.iter().filter_map(|entry| entry.name.parse().ok()) {
+        let at = pids.partition_point(|have| *have < pid);
+        pids.insert(at, pid);
+    }
     if pids.is_empty() {
         return Fact::missing("/proc", Missing::because("shows no process"));
     }
-    pids.sort_unstable();
     let mut owners = Owners::new(tables);
     let mut processes = Processes {
         list: Vec::new(),
@@ -46,22 +45,20 @@ pub(super) fn read(root: &Root, tables: &mut [Fact<Sockets>]) -> Fact<Processes>
         let Some(mut process) = one(root, pid) else {
             continue;
         };
-        process.open = owners.look(root, &mut process, processes.list.len());
+        let index = processes.list.len();
+        process.open = owners.look(root, &mut process, index);
         if root.exists(&format!("/proc/{pid}")) {
             processes.list.push(process);
+        } else {
+            owners.forget(index);
         }
     }
-    let mut shared = owners.seen;
-    shared.sort_unstable();
     for table in tables.iter_mut() {
         let Ok(sockets) = &mut table.value else { continue };
         for socket in &mut sockets.list {
-            // Of those that share it, the one with the lowest number, as netstat says it.
-            let at = shared.partition_point(|(inode, _)| *inode < socket.inode);
-            socket.owner = shared
-                .get(at)
-                .filter(|(inode, _)| *inode == socket.inode)
-                .map(|(_, owner)| *owner);
+            let at = owners.wanted.partition_point(|(inode, _)| *inode < socket.inode);
+            let found = owners.wanted.get(at).filter(|(inode, _)| *inode == socket.inode);
+            socket.owner = found.and_then(|(_, owner)| *owner);
         }
     }
     Fact::seen("/proc", processes)
@@ -123,28 +120,38 @@ pub(super) fn field<'t>(status: &'t str, name: &str) -> Option<&'t str> {
     line.split_whitespace().next()
 }
 
+/// Inodes of sockets, sorted, each with the process that has it: of several the one with the lowest number, as netstat
+/// says it.
 struct Owners {
-    /// Sorted inodes.
-    wanted: Vec<u64>,
-    seen: Vec<(u64, usize)>,
+    wanted: Vec<(u64, Option<usize>)>,
     descriptors: usize,
 }
 
 impl Owners {
     fn new(tables: &[Fact<Sockets>]) -> Self {
+        let mut wanted: Vec<(u64, Option<usize>)> = Vec::new();
         let sockets = tables
             .iter()
             .filter_map(Fact::value)
             .flat_map(|table| &table.list);
-        let mut wanted: Vec<u64> = sockets
-            .map(|socket| socket.inode)
-            .filter(|inode| *inode != 0)
-            .collect();
-        wanted.sort_unstable();
+        for inode in sockets.map(|socket| socket.inode).filter(|inode| *inode != 0) {
+            let at = wanted.partition_point(|(have, _)| *have < inode);
+            if wanted.get(at).is_none_or(|(have, _)| *have != inode) {
+                wanted.insert(at, (inode, None));
+            }
+        }
         Self {
             wanted,
-            seen: Vec::new(),
             descriptors: 0,
+        }
+    }
+
+    /// A process has ended, and the next one gets its place.
+    fn forget(&mut self, index: usize) {
+        for (_, owner) in &mut self.wanted {
+            if *owner == Some(index) {
+                *owner = None;
+            }
         }
     }
 
@@ -171,9 +178,9 @@ impl Owners {
             let Some(inode) = inode.and_then(|inode| inode.parse::<u64>().ok()) else {
                 continue;
             };
-            let pair = (inode, index);
-            if self.wanted.binary_search(&inode).is_ok() && self.seen.last() != Some(&pair) {
-                self.seen.push(pair);
+            let at = self.wanted.partition_point(|(have, _)| *have < inode);
+            if let Some((_, owner)) = self.wanted.get_mut(at).filter(|(have, _)| *have == inode) {
+                owner.get_or_insert(index);
             }
         }
         !listing.cut

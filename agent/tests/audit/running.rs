@@ -282,7 +282,7 @@ fn a_million_sockets_end_in_time_and_memory() {
     assert!(took < Duration::from_secs(60), "{took:?}");
     let report = report(&output);
     println!("{took:?}, {} bytes of report", output.stdout.len());
-    assert!(output.stdout.len() < 1 << 20);
+    assert!(output.stdout.len() < 256 << 10);
     for id in ["trace.port", "trace.deleted", "network.owner", "trace.file"] {
         assert_ne!(verdict(&report, id), "pass", "{id}");
     }

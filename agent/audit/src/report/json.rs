@@ -10,11 +10,15 @@ use crate::rules::STANDARDS;
 
 /// The most sockets that are written.
 const MAX_SOCKETS: usize = 512;
+/// Where evidence beyond a rule's first, blind spots, the inventory and sockets stop, in bytes: whoever fills a camera with
+/// names must not make the report too long to be passed on. It stays below 256 KiB.
+const STOPS: [usize; 4] = [112 * 1024, 144 * 1024, 192 * 1024, 240 * 1024];
 
 pub(super) fn write(report: &Report<'_>) -> String {
     let facts = report.facts;
     let about = &facts.about;
     let mut json = Writer::new();
+    let mut left_out = [0; 4];
     json.object(|o| {
         o.key("format").string("lenscap-audit/1");
         o.key("version").string(&about.version);
@@ -58,7 +62,11 @@ pub(super) fn write(report: &Report<'_>) -> String {
                         }
                     });
                     o.key("evidence").array(|a| {
-                        for evidence in &outcome.evidence {
+                        for (n, evidence) in outcome.evidence.iter().enumerate() {
+                            if n > 0 && a.written() > STOPS[0] {
+                                left_out[0] += 1;
+                                continue;
+                            }
                             a.item().object(|o| {
                                 o.key("verdict").string(evidence.verdict.name());
                                 o.key("source").string(&evidence.source);
@@ -70,17 +78,40 @@ pub(super) fn write(report: &Report<'_>) -> String {
             }
         });
         o.key("blind_spots").array(|a| {
-            for (source, why) in &report.blind {
-                a.item().string(&format!("{source}: {why}"));
-            }
             ALWAYS_BLIND.iter().for_each(|text| a.item().string(text));
+            for (source, why) in &report.blind {
+                if a.written() < STOPS[1] {
+                    a.item().string(&format!("{source}: {why}"));
+                } else {
+                    left_out[1] += 1;
+                }
+            }
         });
-        o.key("inventory")
-            .array(|a| report.inventory.iter().for_each(|line| a.item().string(line)));
+        o.key("inventory").array(|a| {
+            for line in &report.inventory {
+                if a.written() < STOPS[2] {
+                    a.item().string(line);
+                } else {
+                    left_out[2] += 1;
+                }
+            }
+        });
         o.key("sockets").array(|a| {
-            for socket in sockets(facts).take(MAX_SOCKETS) {
-                a.item();
-                one_socket(a, report, socket);
+            for (n, socket) in sockets(facts).enumerate() {
+                if n < MAX_SOCKETS && a.written() < STOPS[3] {
+                    a.item();
+                    one_socket(a, report, socket);
+                } else {
+                    left_out[3] += 1;
+                }
+            }
+        });
+        o.key("left_out").object(|o| {
+            for (name, count) in ["evidence", "blind_spots", "inventory", "sockets"]
+                .iter()
+                .zip(left_out)
+            {
+                o.key(name).number(count);
             }
         });
     });

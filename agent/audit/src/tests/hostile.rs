@@ -84,27 +84,39 @@ fn names_move_no_cursor_and_break_no_markup() {
 
 #[test]
 fn reports_stay_small() {
-    let mut facts = called(&"x".repeat(1 << 20));
-    for n in 0..20_000u32 {
-        let port = (n % 30_000) as u16;
-        push(&mut facts, listener("0.0.0.0", port));
-        let list = &mut facts.processes.value.as_mut().unwrap().list;
-        list.push(process(1000 + n, "dvqbi2h4vtfb3lk", "/tmp/x"));
-    }
-    let report = audit(&facts, &[]);
-    let evidence = report.outcomes.iter().map(|outcome| outcome.evidence.len());
-    assert!(evidence.max().unwrap() <= 25);
-    assert!(report.inventory.len() <= crate::inventory::MAX_LINES);
-    for format in FORMATS {
-        let out = write(
-            &report,
-            format,
-            Style {
+    for name in ["x", "\"\\", "\u{202e}", "<"] {
+        let mut facts = called(&name.repeat(1 << 18));
+        for n in 0..4_000u32 {
+            let port = (n % 30_000) as u16;
+            push(&mut facts, listener("0.0.0.0", port));
+            let program = format!("/tmp/{n}{}", name.repeat(300));
+            let list = &mut facts.processes.value.as_mut().unwrap().list;
+            list.push(process(1000 + n, "dvqbi2h4vtfb3lk", &program));
+            let place = format!("{n}{}", name.repeat(300));
+            facts
+                .starts
+                .value
+                .as_mut()
+                .unwrap()
+                .push(start(&place, "x", true));
+        }
+        let report = audit(&facts, &[]);
+        let evidence = report.outcomes.iter().map(|outcome| outcome.evidence.len());
+        assert!(evidence.max().unwrap() <= 25);
+        assert!(report.inventory.len() <= crate::inventory::MAX_LINES);
+        for format in FORMATS {
+            let style = Style {
                 colour: true,
                 details: true,
-            },
-        );
-        assert!(out.len() < 1 << 20, "{format:?} {}", out.len());
+            };
+            let out = write(&report, format, style);
+            let limit = if format == Format::Json {
+                256 << 10
+            } else {
+                2 << 20
+            };
+            assert!(out.len() < limit, "{format:?} {}", out.len());
+        }
     }
 }
 

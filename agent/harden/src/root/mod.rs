@@ -328,12 +328,14 @@ impl Root {
                 // Some flash file systems do not say.
                 None => kind_of(&copy, name),
             };
-            listing.entries.push(Entry {
+            let entry = Entry {
                 name: name.to_owned(),
                 kind,
-            });
+            };
+            let entries = &mut listing.entries;
+            let at = entries.partition_point(|have| *have < entry);
+            entries.insert(at, entry);
         }
-        listing.entries.sort_unstable();
         Ok(listing)
     }
 
