@@ -12,6 +12,7 @@ pub mod net;
 pub mod registry;
 pub mod rtsp;
 pub mod server;
+pub mod store;
 pub mod tls;
 pub mod uplink;
 pub mod ws;
