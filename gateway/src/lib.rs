@@ -4,7 +4,12 @@
 //! programs over HTTP. The protocol cores ([`ws`], [`rtsp::splitter`], [`rtsp::guard`],
 //! [`rtsp::digest`], [`uplink::upgrade`]) do no input or output of their own.
 
+pub mod ca;
+pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod data;
+pub mod fleet;
 pub mod http;
 pub mod logging;
 pub mod metrics;

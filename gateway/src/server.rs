@@ -1,49 +1,45 @@
 //! The whole gateway: binds, serves, stops.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
-use crate::config::{Config, Sha256Hash};
+use crate::config::Config;
+use crate::data::{Data, DataError, LocalSocket};
+use crate::fleet::outbound::{AddressError, Callback};
+use crate::fleet::{Fixed, Fleet, OpenError};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
-use crate::rtsp::digest::DigestServer;
-use crate::rtsp::guard::Policy;
 use crate::rtsp::throttle::Throttle;
 use crate::uplink::listener::Listener;
 use crate::{http, rtsp, tls};
 
+/// How often the certificate's files are looked at.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(30);
 /// Time for viewers to be told, then for uplinks, when the gateway stops.
 const STOP_DEADLINE: Duration = Duration::from_secs(6);
-const DEFAULT_REALM: &str = "lenscap";
 
 /// What all connections share.
 pub struct Shared {
     /// Cameras and their uplinks.
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     /// Counters.
-    pub metrics: Metrics,
-    /// Who may watch what.
-    pub policy: Arc<Policy>,
-    /// The start of monotonic time here.
-    pub start: Instant,
+    pub metrics: Arc<Metrics>,
+    /// Whose the cameras are and who may watch what.
+    pub fleet: Arc<Fleet>,
     /// Path of the upgrade request.
     pub uplink_path: String,
-    /// SPKI fingerprint to camera.
-    pub fingerprints: BTreeMap<Sha256Hash, usize>,
-    /// Token hash to camera.
-    pub tokens: BTreeMap<Sha256Hash, usize>,
     throttle: Mutex<Throttle>,
 }
 
@@ -57,20 +53,16 @@ impl Shared {
     /// Nothing is connected yet.
     #[must_use]
     pub fn new(
-        cameras: &[String],
-        policy: Policy,
+        fleet: Arc<Fleet>,
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
         uplink_path: String,
-        fingerprints: BTreeMap<Sha256Hash, usize>,
-        tokens: BTreeMap<Sha256Hash, usize>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            registry: Registry::new(cameras),
-            metrics: Metrics::new(),
-            policy: Arc::new(policy),
-            start: Instant::now(),
+            registry,
+            metrics,
+            fleet,
             uplink_path,
-            fingerprints,
-            tokens,
             throttle: Mutex::default(),
         })
     }
@@ -78,6 +70,28 @@ impl Shared {
     /// The table of failed logins.
     pub fn throttle(&self) -> MutexGuard<'_, Throttle> {
         self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Monotonic time since the start.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.fleet.start().elapsed()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests(cameras: &[&str]) -> Arc<Self> {
+        let (registry, metrics) = (Arc::<Registry>::default(), Arc::<Metrics>::default());
+        let fixed = Fixed {
+            cameras: cameras.iter().map(|name| (*name).to_owned()).collect(),
+            ..Fixed::default()
+        };
+        let fleet = Fleet::fixed_only(fixed, Arc::clone(&metrics), Arc::clone(&registry));
+        Self::new(
+            fleet.expect("a fleet in memory"),
+            registry,
+            metrics,
+            String::new(),
+        )
     }
 }
 
@@ -97,6 +111,15 @@ pub enum StartError {
     /// The TLS library refused.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
+    /// The data folder.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// What is in it.
+    #[error(transparent)]
+    Fleet(#[from] OpenError),
+    /// The claim callback.
+    #[error("[claims] callback: {0}")]
+    Callback(#[from] AddressError),
 }
 
 /// The addresses that were bound; what the `listening` line shows.
@@ -106,6 +129,8 @@ pub struct Addresses {
     pub uplink: SocketAddr,
     /// Where viewers connect.
     pub rtsp: Option<SocketAddr>,
+    /// Where viewers connect with TLS.
+    pub rtsps: Option<SocketAddr>,
     /// The HTTP API.
     pub http: Option<SocketAddr>,
 }
@@ -129,6 +154,26 @@ impl Reloader {
             Err(error) => warn!(%error, "certificate not reloaded, the old one stays in use"),
         }
     }
+
+    /// Looks at both files every so often and reads them when they have changed, for as long as the process lives.
+    pub async fn watch(self) {
+        let mut seen = self.stamps();
+        loop {
+            tokio::time::sleep(CERTIFICATE_LOOK).await;
+            let now = self.stamps();
+            if now != seen {
+                seen = now;
+                self.reload();
+            }
+        }
+    }
+
+    fn stamps(&self) -> [Option<(SystemTime, u64)>; 2] {
+        [&self.cert, &self.key].map(|path| {
+            let meta = std::fs::metadata(path).ok()?;
+            Some((meta.modified().ok()?, meta.len()))
+        })
+    }
 }
 
 /// A gateway that has its sockets.
@@ -136,76 +181,88 @@ impl Reloader {
 pub struct Gateway {
     shared: Arc<Shared>,
     tls: Arc<rustls::ServerConfig>,
+    viewer_tls: Arc<rustls::ServerConfig>,
     reloader: Reloader,
     max_uplinks: usize,
     uplink: TcpListener,
-    rtsp: Option<(TcpListener, usize)>,
-    http: Option<(TcpListener, Option<Sha256Hash>)>,
+    rtsp: Vec<RtspListener>,
+    max_viewers: usize,
+    http: Option<(TcpListener, http::Gate, bool)>,
+    local: Option<LocalSocket>,
     addresses: Addresses,
+    /// Held for as long as the gateway lives.
+    _data: Option<Data>,
+}
+
+#[derive(Debug)]
+struct RtspListener {
+    socket: TcpListener,
+    tls: bool,
 }
 
 impl Gateway {
-    /// Binds all listeners.
+    /// Takes the data folder and binds all listeners.
     ///
     /// # Errors
     /// See [`StartError`].
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        let realm = config
-            .rtsp
-            .as_ref()
-            .map_or(DEFAULT_REALM, |rtsp| rtsp.realm.as_str());
-        let policy = Policy {
-            digest: DigestServer::new(&rand::random(), realm, &config.algorithms),
-            viewers: config.viewers,
-            cameras: config.cameras.iter().cloned().collect(),
-        };
+        let data = config.data.as_deref().map(Data::open).transpose()?;
+        let shared = share(&config, data.as_ref())?;
         let uplinks = config.uplink;
-        let shared = Shared::new(
-            &config.cameras,
-            policy,
-            uplinks.path,
-            config.fingerprints,
-            config.tokens,
-        );
         let identity = tls::Identity::new(uplinks.identity);
         let tls = tls::server_config(Arc::clone(&identity))?;
+        let viewer_tls = tls::viewer_config(Arc::clone(&identity))?;
         let (uplink, uplink_address) = listen("[uplink]", uplinks.listen).await?;
         let mut addresses = Addresses {
             uplink: uplink_address,
             rtsp: None,
+            rtsps: None,
             http: None,
         };
-        let rtsp = match config.rtsp {
-            Some(rtsp) => {
-                let (socket, address) = listen("[rtsp]", rtsp.listen).await?;
-                addresses.rtsp = Some(address);
-                Some((socket, rtsp.max_viewers))
+        let (mut rtsp, mut max_viewers) = (Vec::new(), 0);
+        if let Some(section) = config.rtsp {
+            let (socket, address) = listen("[rtsp]", section.listen).await?;
+            addresses.rtsp = Some(address);
+            max_viewers = section.max_viewers;
+            rtsp.push(RtspListener { socket, tls: false });
+            if let Some(address) = section.listen_tls {
+                let (socket, address) = listen("[rtsp] listen_tls", address).await?;
+                addresses.rtsps = Some(address);
+                rtsp.push(RtspListener { socket, tls: true });
             }
-            None => None,
-        };
+        }
         let http = match config.http {
             Some(http) => {
                 let (socket, address) = listen("[http]", http.listen).await?;
                 addresses.http = Some(address);
-                Some((socket, http.token))
+                let gate = match http.token {
+                    // With a data folder there are tokens, so nobody needs to come in without one.
+                    None if data.is_none() => http::Gate::Open,
+                    token => http::Gate::Token(token),
+                };
+                Some((socket, gate, http.tls))
             }
             None => None,
         };
+        let local = data.as_ref().map(Data::listen).transpose()?;
         let reloader = Reloader {
             cert: uplinks.cert,
             key: uplinks.key,
             identity,
         };
-        let max_uplinks = uplinks.max_uplinks;
         Ok(Self {
             shared,
             tls,
+            viewer_tls,
             reloader,
-            max_uplinks,
+            max_uplinks: uplinks.max_uplinks,
             uplink,
             rtsp,
+            max_viewers,
             http,
+            local,
             addresses,
+            _data: data,
         })
     }
 
@@ -236,33 +293,82 @@ impl Gateway {
             uplink_alive,
         );
         tokio::spawn(listener.run(self.uplink));
-        if let Some((socket, max_viewers)) = self.rtsp {
-            let shared = Arc::clone(&self.shared);
-            tokio::spawn(rtsp::server::run(
-                socket,
-                shared,
-                max_viewers,
-                viewers_stopping.clone(),
-                viewer_alive.clone(),
-            ));
+        let acceptor = TlsAcceptor::from(self.viewer_tls);
+        let room = Arc::new(Semaphore::new(self.max_viewers.min(Semaphore::MAX_PERMITS)));
+        for RtspListener { socket, tls } in self.rtsp {
+            let door = rtsp::server::Door {
+                shared: Arc::clone(&self.shared),
+                room: Arc::clone(&room),
+                tls: tls.then(|| acceptor.clone()),
+            };
+            tokio::spawn(door.run(socket, viewers_stopping.clone(), viewer_alive.clone()));
         }
-        if let Some((socket, token)) = self.http {
-            let shared = Arc::clone(&self.shared);
-            tokio::spawn(http::run(
-                socket,
-                shared,
-                token,
-                viewers_stopping,
-                viewer_alive.clone(),
-            ));
+        if let Some((socket, gate, tls)) = self.http {
+            let door = http::Door::new(Arc::clone(&self.shared), gate, tls.then_some(acceptor));
+            tokio::spawn(door.run(socket, viewers_stopping.clone(), viewer_alive.clone()));
         }
+        if let Some(local) = self.local {
+            let door = http::Door::new(Arc::clone(&self.shared), http::Gate::Local, None);
+            tokio::spawn(door.run_local(local, viewers_stopping, viewer_alive.clone()));
+        }
+        let chores = [
+            tokio::spawn(Arc::clone(&self.shared.fleet).run()),
+            tokio::spawn(self.reloader.watch()),
+        ];
         drop(viewer_alive);
         stop.await;
         info!("stopping");
         for (stop, done) in [(stop_viewers, viewers_done), (stop_uplinks, uplinks_done)] {
             end(stop, done).await;
         }
+        for chore in chores {
+            chore.abort();
+        }
     }
+}
+
+/// The fleet of a configuration: in its data folder, or in memory alone.
+///
+/// # Errors
+/// See [`StartError`].
+pub fn share(config: &Config, data: Option<&Data>) -> Result<Arc<Shared>, StartError> {
+    let callback = match &config.callback {
+        Some(callback) => Some(Callback::new(
+            &callback.url,
+            &callback.secret,
+            callback.ca.as_deref(),
+        )?),
+        None => None,
+    };
+    share_fixed(config.fixed(), callback, config.uplink.path.clone(), data)
+}
+
+/// The same from what it needs of a configuration.
+///
+/// # Errors
+/// See [`StartError`].
+pub fn share_fixed(
+    fixed: Fixed,
+    callback: Option<Callback>,
+    uplink_path: String,
+    data: Option<&Data>,
+) -> Result<Arc<Shared>, StartError> {
+    let (registry, metrics) = (Arc::<Registry>::default(), Arc::<Metrics>::default());
+    let fleet = match data {
+        Some(data) => {
+            let store = Arc::new(data.store()?);
+            Fleet::open(
+                store,
+                true,
+                fixed,
+                callback,
+                Arc::clone(&metrics),
+                Arc::clone(&registry),
+            )?
+        }
+        None => Fleet::fixed_only(fixed, Arc::clone(&metrics), Arc::clone(&registry))?,
+    };
+    Ok(Shared::new(fleet, registry, metrics, uplink_path))
 }
 
 async fn end(stop: watch::Sender<bool>, mut done: mpsc::Receiver<()>) {

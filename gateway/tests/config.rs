@@ -41,7 +41,7 @@ fn every_mistake_has_its_place() {
     for (text, expected) in [
         (
             format!("{UPLINK}[rtsp]\nlisten = \"127.0.0.1:0\"\nrelm = \"x\"\n"),
-            "gateway.toml:7:1: unknown field `relm`, expected one of `listen`, `realm`, `max_viewers` (did you mean `realm`?)",
+            "gateway.toml:7:1: unknown field `relm`, expected one of `listen`, `listen_tls`, `realm`, `max_viewers` (did you mean `realm`?)",
         ),
         ("[uplink\n".to_owned(), "gateway.toml:1:"),
         (UPLINK.replace("listen", "lisen"), "(did you mean `listen`?)"),

@@ -6,9 +6,11 @@ use toml::Spanned;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
+    pub(super) data: Option<Spanned<String>>,
     pub(super) uplink: Uplink,
     pub(super) rtsp: Option<Rtsp>,
     pub(super) http: Option<Http>,
+    pub(super) claims: Option<Claims>,
     #[serde(default)]
     pub(super) camera: Vec<Spanned<Camera>>,
     #[serde(default)]
@@ -29,6 +31,7 @@ pub(super) struct Uplink {
 #[serde(deny_unknown_fields)]
 pub(super) struct Rtsp {
     pub(super) listen: Spanned<String>,
+    pub(super) listen_tls: Option<Spanned<String>>,
     pub(super) realm: Option<Spanned<String>>,
     pub(super) max_viewers: Option<usize>,
 }
@@ -38,6 +41,16 @@ pub(super) struct Rtsp {
 pub(super) struct Http {
     pub(super) listen: Spanned<String>,
     pub(super) token_file: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) tls: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Claims {
+    pub(super) callback: Spanned<String>,
+    pub(super) callback_secret_file: Spanned<String>,
+    pub(super) callback_ca: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

@@ -182,7 +182,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&folder.path().join(DATABASE)).unwrap();
         store
-            .add_cameras(&[Camera::claimed(name, "", [1; 32], Method::Pin, 1)])
+            .put_cameras(&[Camera::claimed(name, "", [1; 32], Method::Pin, 1)])
             .unwrap();
         fs::write(folder.path().join("ca.pem"), name).unwrap();
         folder

@@ -86,17 +86,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Only of the database itself.
     fn cameras(&self) -> Result<Vec<Camera>>;
 
-    /// Adds cameras, all or none; ids in the argument are ignored.
+    /// Writes cameras, all or none: new ones with the id 0, others over the one of the same id.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if a name, key, serial of a reservation or agent id is taken.
-    fn add_cameras(&self, cameras: &[Camera]) -> Result<()>;
-
-    /// Writes a camera over the one of the same id.
-    ///
-    /// # Errors
-    /// As [`Store::add_cameras`], and [`StoreError::Missing`].
-    fn update_camera(&self, camera: &Camera) -> Result<()>;
+    /// [`StoreError::Conflict`] if a name, key, serial of a reservation or agent id is taken;
+    /// [`StoreError::Missing`] if there is none of the id.
+    fn put_cameras(&self, cameras: &[Camera]) -> Result<()>;
 
     /// Forgets a camera; its claim goes into the history, its resume credentials issued until `now` are void.
     ///

@@ -68,24 +68,24 @@ impl Store for SqliteStore {
         )
     }
 
-    fn add_cameras(&self, cameras: &[Camera]) -> Result<()> {
+    fn put_cameras(&self, cameras: &[Camera]) -> Result<()> {
         self.write(|transaction| {
             for camera in cameras {
-                transaction
-                    .execute(
-                        "INSERT INTO cameras (name, account, created, state, method)
-                         VALUES (?1, ?2, ?3, 'claimed', 'pin')",
-                        params![camera.name, camera.account, int(camera.created)],
-                    )
-                    .map_err(|error| taken(error, &camera.name))?;
-                write_camera(transaction, transaction.last_insert_rowid(), camera)?;
+                let mut id = camera.id;
+                if id == 0 {
+                    transaction
+                        .execute(
+                            "INSERT INTO cameras (name, account, created, state, method)
+                             VALUES (?1, ?2, ?3, 'claimed', 'pin')",
+                            params![camera.name, camera.account, int(camera.created)],
+                        )
+                        .map_err(|error| taken(error, &camera.name))?;
+                    id = transaction.last_insert_rowid();
+                }
+                write_camera(transaction, id, camera)?;
             }
             Ok(())
         })
-    }
-
-    fn update_camera(&self, camera: &Camera) -> Result<()> {
-        self.write(|transaction| write_camera(transaction, camera.id, camera))
     }
 
     fn remove_camera(&self, id: i64, now: u64, why: &str) -> Result<()> {

@@ -33,7 +33,7 @@ fn cameras_come_back_as_they_were() {
     };
     SqliteStore::open(&path)
         .unwrap()
-        .add_cameras(&[full.clone(), reserved.clone()])
+        .put_cameras(&[full.clone(), reserved.clone()])
         .unwrap();
     let store = SqliteStore::open(&path).unwrap();
     let read = store.cameras().unwrap();
@@ -57,7 +57,7 @@ fn cameras_come_back_as_they_were() {
 #[test]
 fn all_of_a_list_or_nothing() {
     let store = SqliteStore::in_memory().unwrap();
-    store.add_cameras(&[camera("front", 1)]).unwrap();
+    store.put_cameras(&[camera("front", 1)]).unwrap();
     for (list, why) in [
         (
             vec![camera("a", 2), camera("front", 3)],
@@ -68,7 +68,7 @@ fn all_of_a_list_or_nothing() {
             "this key is claimed already",
         ),
     ] {
-        let error = store.add_cameras(&list).unwrap_err();
+        let error = store.put_cameras(&list).unwrap_err();
         assert!(
             matches!(error, StoreError::Conflict(_)) && error.to_string().contains(why),
             "{error}"
@@ -80,7 +80,7 @@ fn all_of_a_list_or_nothing() {
 #[test]
 fn a_release_is_remembered_and_revokes() {
     let store = SqliteStore::in_memory().unwrap();
-    store.add_cameras(&[camera("front", 1)]).unwrap();
+    store.put_cameras(&[camera("front", 1)]).unwrap();
     store.set_placement("front", "s1").unwrap();
     store.set_audit("front", 5, "{}").unwrap();
     let id = store.cameras().unwrap()[0].id;
@@ -100,7 +100,7 @@ fn a_release_is_remembered_and_revokes() {
         store.remove_camera(id, 1, ""),
         Err(StoreError::Missing(_))
     ));
-    store.add_cameras(&[camera("front", 1)]).unwrap();
+    store.put_cameras(&[camera("front", 1)]).unwrap();
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn a_cut_log_loses_no_acknowledged_claim_before_it() {
     let log = folder.path().join("x.db-wal");
     let mut ends = Vec::new();
     for key in 1..=5 {
-        store.add_cameras(&[camera(&format!("c{key}"), key)]).unwrap();
+        store.put_cameras(&[camera(&format!("c{key}"), key)]).unwrap();
         ends.push(std::fs::metadata(&log).unwrap().len());
     }
     let (database, whole) = (std::fs::read(&path).unwrap(), std::fs::read(&log).unwrap());

@@ -15,6 +15,7 @@ use tracing::debug;
 
 use super::link::{Lease, Uplink};
 use crate::config::MAX_NAME_BYTES;
+use crate::server::Shared;
 
 /// Subprotocol of ONVIF streaming over WebSocket.
 pub const RTSP_SUBPROTOCOL: &str = "rtsp.onvif.org";
@@ -151,30 +152,45 @@ struct Status {
     profiles: Vec<String>,
 }
 
-/// Asks a new uplink for version and profiles, for the list of cameras.
-pub async fn learn(uplink: Arc<Uplink>) {
-    let answer = ask(
-        &uplink,
-        Method::GET,
-        "/status",
-        None,
-        MAX_TEXT_BYTES,
-        TEXT_DEADLINE,
-    )
-    .await;
-    let body = match answer {
-        Ok(response) if response.status() == StatusCode::OK => response.into_body(),
-        Ok(response) => return debug!(status = %response.status(), "agent has no status"),
-        Err(error) => return debug!(%error, "agent gave no status"),
+/// Asks a new uplink for version and profiles, for the list of cameras, and for its latest audit.
+pub async fn learn(uplink: Arc<Uplink>, shared: Arc<Shared>) {
+    if let Some(body) = text_of(&uplink, "/status").await {
+        match serde_json::from_slice::<Status>(&body) {
+            Ok(mut status) => uplink.set_info(|info| {
+                status.profiles.retain(|name| name.len() <= MAX_NAME_BYTES);
+                status.profiles.truncate(MAX_PROFILES);
+                info.profiles = status.profiles;
+                let version = status.version.filter(|version| version.len() <= MAX_NAME_BYTES);
+                info.version = version.or(info.version.take());
+            }),
+            Err(error) => debug!(%error, "agent's status is no JSON of ours"),
+        }
+    }
+    if !shared.fleet.keeps_audits() {
+        return;
+    }
+    let Some(body) = text_of(&uplink, "/audit").await else {
+        return;
     };
-    match serde_json::from_slice::<Status>(&body) {
-        Ok(mut status) => uplink.set_info(|info| {
-            status.profiles.retain(|name| name.len() <= MAX_NAME_BYTES);
-            status.profiles.truncate(MAX_PROFILES);
-            info.profiles = status.profiles;
-            let version = status.version.filter(|version| version.len() <= MAX_NAME_BYTES);
-            info.version = version.or(info.version.take());
-        }),
-        Err(error) => debug!(%error, "agent's status is no JSON of ours"),
+    let is_object = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&body).is_ok();
+    match String::from_utf8(body.to_vec()) {
+        Ok(report) if is_object => shared
+            .fleet
+            .keep_audit(shared.registry.name(uplink.camera()), report),
+        _ => debug!("agent's audit is no JSON object"),
+    }
+}
+
+async fn text_of(uplink: &Uplink, path: &str) -> Option<Bytes> {
+    match ask(uplink, Method::GET, path, None, MAX_TEXT_BYTES, TEXT_DEADLINE).await {
+        Ok(response) if response.status() == StatusCode::OK => Some(response.into_body()),
+        Ok(response) => {
+            debug!(status = %response.status(), path, "agent does not have it");
+            None
+        }
+        Err(error) => {
+            debug!(%error, path, "agent did not answer");
+            None
+        }
     }
 }

@@ -18,6 +18,7 @@ use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{Method, Response, StatusCode};
 use lenscap_gateway::config;
+use lenscap_gateway::fleet::{pin, sealed};
 use lenscap_gateway::rtsp::digest::{Algorithm, Ha1, hex};
 use lenscap_gateway::server::{Addresses, Gateway, Reloader};
 use lenscap_gateway::tls::{sha256, spki_fingerprint};
@@ -67,6 +68,8 @@ pub struct TestGateway {
     pub addresses: Addresses,
     pub keys: Keys,
     pub folder: tempfile::TempDir,
+    /// A field that every request of [`TestGateway::http`] carries.
+    auth: String,
     pub reloader: Reloader,
     stop: Option<oneshot::Sender<()>>,
     served: tokio::task::JoinHandle<()>,
@@ -75,6 +78,16 @@ pub struct TestGateway {
 impl TestGateway {
     /// Cameras `front` (by key) and `back` (by token); viewers `alice` (all) and `bob` (back only).
     pub async fn start() -> Self {
+        Self::start_with("", "", "").await
+    }
+
+    /// The same with a data folder, RTSPS, and a token for the operator.
+    pub async fn start_kept() -> Self {
+        Self::start_with("data = \"data\"\n", RTSPS, HTTP_TOKEN).await
+    }
+
+    /// `first` goes to the top of the configuration, `rtsp` into its section, `http` into its section and behind.
+    pub async fn start_with(first: &str, rtsp: &str, http: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keys = Keys {
             server: self_signed("localhost"),
@@ -86,9 +99,11 @@ impl TestGateway {
             &keys.server.signing_key.serialize_pem(),
         );
         write_private(&folder.path().join("pw"), "secret\n");
+        write_private(&folder.path().join("http.token"), OPERATOR_TOKEN);
+        write_private(&folder.path().join("hook.secret"), HOOK_SECRET);
         let text = format!(
-            "[uplink]\nlisten = \"127.0.0.1:0\"\ncert = \"gw.pem\"\nkey = \"gw.key\"\n\
-             [rtsp]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+            "{first}[uplink]\nlisten = \"127.0.0.1:0\"\ncert = \"gw.pem\"\nkey = \"gw.key\"\n\
+             [rtsp]\nlisten = \"127.0.0.1:0\"\n{rtsp}[http]\nlisten = \"127.0.0.1:0\"\n{http}\
              [[camera]]\nname = \"front\"\nfingerprint = \"sha256:{}\"\n\
              [[camera]]\nname = \"back\"\ntoken_sha256 = \"{}\"\n\
              [[viewer]]\nuser = \"alice\"\npassword_file = \"pw\"\n\
@@ -96,20 +111,17 @@ impl TestGateway {
             fingerprint(&keys.camera),
             hex(&sha256(TOKEN.as_bytes())),
         );
-        let path = folder.path().join("gateway.toml");
-        std::fs::write(&path, text).unwrap();
-        let loaded = config::load(&path).unwrap();
-        assert_eq!(loaded.warnings, []);
-        let gateway = Gateway::bind(loaded.config).await.unwrap();
-        let (addresses, reloader) = (gateway.addresses(), gateway.reloader());
-        let (stop, stopped) = oneshot::channel();
-        let served = tokio::spawn(gateway.serve(async {
-            let _ = stopped.await;
-        }));
+        std::fs::write(folder.path().join("gateway.toml"), text).unwrap();
+        let auth = match http.contains("token_file") {
+            true => format!("Authorization: Bearer {OPERATOR_TOKEN}\r\n"),
+            false => String::new(),
+        };
+        let (addresses, reloader, stop, served) = serve(folder.path()).await;
         Self {
             addresses,
             keys,
             folder,
+            auth,
             reloader,
             stop: Some(stop),
             served,
@@ -121,36 +133,52 @@ impl TestGateway {
         within("the gateway to stop", &mut self.served).await.unwrap();
     }
 
+    /// Stops, and starts again with the same files.
+    pub async fn restart(&mut self) {
+        drop(self.stop.take());
+        within("the gateway to stop", &mut self.served).await.unwrap();
+        let (addresses, reloader, stop, served) = serve(self.folder.path()).await;
+        (self.addresses, self.reloader) = (addresses, reloader);
+        (self.stop, self.served) = (Some(stop), served);
+    }
+
+    /// Asks the API as the operator; the body of the answer as JSON.
+    pub async fn api(&self, method: &str, path: &str, body: serde_json::Value) -> (u16, serde_json::Value) {
+        self.api_with("", method, path, body).await
+    }
+
+    /// The same with a token of its own.
+    pub async fn api_with(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: serde_json::Value,
+    ) -> (u16, serde_json::Value) {
+        let auth = match token {
+            "" => self.auth.clone(),
+            token => format!("Authorization: Bearer {token}\r\n"),
+        };
+        let text = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let (status, body) = self.raw("localhost", method, path, &auth, text.as_bytes()).await;
+        let json = serde_json::from_slice(&body);
+        (
+            status,
+            json.unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned().into()),
+        )
+    }
+
     pub fn rtsp(&self) -> SocketAddr {
         self.addresses.rtsp.unwrap()
     }
 
     /// TLS to the uplink port, as an agent does it.
     pub async fn dial(&self, certificate: Option<&CertifiedKey<KeyPair>>) -> TlsStream<TcpStream> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.keys.server.cert.der().clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots);
-        let mut config = match certificate {
-            None => builder.with_no_client_auth(),
-            Some(pair) => {
-                let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
-                let chain: Vec<CertificateDer<'static>> = vec![pair.cert.der().clone()];
-                builder.with_client_auth_cert(chain, key).unwrap()
-            }
-        };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let tcp = TcpStream::connect(self.addresses.uplink).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let stream = TlsConnector::from(Arc::new(config))
-            .connect(name, tcp)
-            .await
-            .unwrap();
-        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
-        stream
+        dial(self.addresses.uplink, self.keys.server.cert.der(), certificate).await
     }
 
     /// An agent for `front`, with its key, over the direct carrier.
@@ -212,6 +240,19 @@ impl TestGateway {
         fields: &str,
         body: &[u8],
     ) -> (u16, Vec<u8>) {
+        self.raw(host, method, path, &format!("{}{fields}", self.auth), body)
+            .await
+    }
+
+    /// Without the operator's token.
+    pub async fn raw(
+        &self,
+        host: &str,
+        method: &str,
+        path: &str,
+        fields: &str,
+        body: &[u8],
+    ) -> (u16, Vec<u8>) {
         let mut stream = TcpStream::connect(self.addresses.http.unwrap()).await.unwrap();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{fields}Content-Length: {}\r\n\r\n",
@@ -224,7 +265,12 @@ impl TestGateway {
             .unwrap();
         let end = reply.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
         let status = std::str::from_utf8(&reply[9..12]).unwrap().parse().unwrap();
-        (status, reply[end + 4..].to_vec())
+        let head = String::from_utf8_lossy(&reply[..end]).to_ascii_lowercase();
+        let body = &reply[end + 4..];
+        if head.contains("transfer-encoding: chunked") {
+            return (status, unchunk(body));
+        }
+        (status, body.to_vec())
     }
 
     pub async fn metric(&self, name: &str) -> f64 {
@@ -236,6 +282,153 @@ impl TestGateway {
         line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     }
 }
+
+/// TLS to an uplink port that `root` vouches for by the name localhost.
+pub async fn dial(
+    address: SocketAddr,
+    root: &CertificateDer<'static>,
+    certificate: Option<&CertifiedKey<KeyPair>>,
+) -> TlsStream<TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let mut config = match certificate {
+        None => builder.with_no_client_auth(),
+        Some(pair) => {
+            let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
+            let chain: Vec<CertificateDer<'static>> = vec![pair.cert.der().clone()];
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let stream = TlsConnector::from(Arc::new(config))
+        .connect(name, tcp)
+        .await
+        .unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    stream
+}
+
+type Served = (
+    Addresses,
+    Reloader,
+    oneshot::Sender<()>,
+    tokio::task::JoinHandle<()>,
+);
+
+async fn serve(folder: &Path) -> Served {
+    let loaded = config::load(&folder.join("gateway.toml")).unwrap();
+    assert_eq!(loaded.warnings, []);
+    let gateway = Gateway::bind(loaded.config).await.unwrap();
+    let (addresses, reloader) = (gateway.addresses(), gateway.reloader());
+    let (stop, stopped) = oneshot::channel();
+    let served = tokio::spawn(gateway.serve(async {
+        let _ = stopped.await;
+    }));
+    (addresses, reloader, stop, served)
+}
+
+fn unchunk(mut body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    loop {
+        let end = body.windows(2).position(|window| window == b"\r\n").unwrap();
+        let size = usize::from_str_radix(std::str::from_utf8(&body[..end]).unwrap(), 16).unwrap();
+        if size == 0 {
+            return out;
+        }
+        out.extend_from_slice(&body[end + 2..end + 2 + size]);
+        body = &body[end + 4 + size..];
+    }
+}
+
+/// A camera that nobody knows yet, as an agent introduces it.
+pub struct Newcomer {
+    pub pair: CertifiedKey<KeyPair>,
+    pub serial: String,
+    /// What is on the label.
+    pub pin: String,
+    pub operator: String,
+    pub boot: String,
+}
+
+impl Newcomer {
+    pub fn new(serial: &str) -> Self {
+        Self {
+            pair: self_signed("camera"),
+            serial: serial.to_owned(),
+            pin: "7K3M-9QX0-1BCD-EF2G".to_owned(),
+            operator: "none".to_owned(),
+            boot: "ab".repeat(16),
+        }
+    }
+
+    pub fn key(&self) -> [u8; 32] {
+        spki_fingerprint(self.pair.cert.der()).unwrap()
+    }
+
+    pub fn fingerprint(&self) -> String {
+        format!("sha256:{}", fingerprint(&self.pair))
+    }
+
+    /// K of docs/protocol.md, section 4.
+    pub fn pin_key(&self) -> [u8; 32] {
+        pin::Pin::parse(&self.pin).unwrap().key(&self.serial)
+    }
+
+    pub fn fields(&self) -> String {
+        let proof = sealed::encode(&pin::proof(&self.pin_key(), &self.key()));
+        format!(
+            "{DIRECT}Lenscap-Serial: {}\r\nLenscap-Model: Dome\r\nLenscap-Boot: {}\r\nLenscap-Operator: {}\r\n\
+             Lenscap-Pin-Proof: {proof}\r\n",
+            self.serial, self.boot, self.operator
+        )
+    }
+
+    /// One connection; the gateway's reply, and the stream behind it.
+    pub async fn dial(&self, gateway: &TestGateway) -> (String, TlsStream<TcpStream>) {
+        self.dial_to(gateway.addresses.uplink, gateway.keys.server.cert.der())
+            .await
+    }
+
+    pub async fn dial_to(
+        &self,
+        address: SocketAddr,
+        root: &CertificateDer<'static>,
+    ) -> (String, TlsStream<TcpStream>) {
+        let mut stream = dial(address, root, Some(&self.pair)).await;
+        let reply = upgrade(&mut stream, "/onvif/uplink", &self.fields()).await;
+        (reply, stream)
+    }
+
+    /// Comes, is not known, and waits.
+    pub async fn waits(&self, gateway: &TestGateway) -> String {
+        let (reply, _) = self.dial(gateway).await;
+        assert!(
+            reply.starts_with("HTTP/1.1 503 ") && reply.contains("\r\nLenscap-Claim: pending\r\n"),
+            "{reply}"
+        );
+        reply
+    }
+
+    /// Comes and is let in; the reply, and the agent that answers from now on.
+    pub async fn comes(&self, gateway: &TestGateway, play: Play) -> (String, Agent) {
+        let (reply, stream) = self.dial(gateway).await;
+        assert!(reply.starts_with("HTTP/1.1 101 "), "{reply}");
+        (reply, Agent::start(CarrierStream::Direct(stream), play))
+    }
+}
+
+pub const DIRECT: &str = "Upgrade: h2c-reverse\r\n";
+pub const RTSPS: &str = "listen_tls = \"127.0.0.1:0\"\n";
+pub const OPERATOR_TOKEN: &str = "the-operators-own-token";
+pub const HTTP_TOKEN: &str = "token_file = \"http.token\"\n";
+pub const HOOK_SECRET: &str = "the-secret-of-the-hook";
 
 pub async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, path: &str, fields: &str) -> String {
     let head = format!(
@@ -306,7 +499,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    fn start<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, play: Play) -> Self {
+    pub fn start<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, play: Play) -> Self {
         let (events, seen) = mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
             let mut connection = h2::server::Builder::new()
@@ -364,6 +557,7 @@ async fn answer(
             200,
             r#"{"version":"1.2.3","profiles":["main","sub"],"sessions":0}"#.into(),
         ),
+        ("GET", "/audit") => (200, r#"{"overall":"fail"}"#.into()),
         ("GET", "/snapshot/main") => (200, vec![0xFF; 300_000].into()),
         ("GET", "/snapshot/broken") => (502, "camera closed the connection\n".into()),
         ("GET", "/snapshot/slow") => (504, "camera timeout\n".into()),
@@ -562,8 +756,8 @@ async fn media(
 }
 
 /// A raw RTSP client with Digest (MD5, no qop), as VLC does it.
-pub struct Viewer {
-    pub stream: TcpStream,
+pub struct Viewer<S = TcpStream> {
+    pub stream: S,
     buffer: Vec<u8>,
     pub frames: Vec<u8>,
     base: String,
@@ -592,7 +786,18 @@ impl Viewer {
     }
 
     pub fn over(stream: TcpStream, gateway: &TestGateway, user: &str, password: &str, path: &str) -> Self {
-        let base = format!("rtsp://localhost:{}/{path}", gateway.rtsp().port());
+        Self::of(
+            stream,
+            &format!("rtsp://localhost:{}/{path}", gateway.rtsp().port()),
+            user,
+            password,
+        )
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Viewer<S> {
+    pub fn of(stream: S, base: &str, user: &str, password: &str) -> Self {
+        let base = base.to_owned();
         let (user, password) = (user.to_owned(), password.to_owned());
         Self {
             stream,
