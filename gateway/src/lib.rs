@@ -15,6 +15,7 @@ pub mod logging;
 pub mod metrics;
 pub mod net;
 pub mod registry;
+pub mod roles;
 pub mod rtsp;
 pub mod server;
 pub mod store;

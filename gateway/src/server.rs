@@ -15,18 +15,24 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
-use crate::config::Config;
+use crate::config::{Config, Sha256Hash};
 use crate::data::{Data, DataError, LocalSocket};
 use crate::fleet::outbound::{AddressError, Callback};
-use crate::fleet::{Fixed, Fleet, OpenError};
+use crate::fleet::{Fixed, Fleet, OpenError, Part};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
+use crate::roles::join::{self, Join};
+use crate::roles::remote::Remote;
 use crate::rtsp::throttle::Throttle;
 use crate::uplink::listener::Listener;
 use crate::{http, rtsp, tls};
 
 /// How often the certificate's files are looked at.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(30);
+/// Time for the endpoint to learn that this streamer takes no more cameras.
+const DRAIN_NOTICE: Duration = Duration::from_millis(200);
+/// Time for cameras to go elsewhere before their uplinks are ended.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// Time for viewers to be told, then for uplinks, when the gateway stops.
 const STOP_DEADLINE: Duration = Duration::from_secs(6);
 
@@ -40,6 +46,8 @@ pub struct Shared {
     pub fleet: Arc<Fleet>,
     /// Path of the upgrade request.
     pub uplink_path: String,
+    /// SHA-256 of the token that lets streamers in.
+    pub join_token: Option<Sha256Hash>,
     throttle: Mutex<Throttle>,
 }
 
@@ -57,12 +65,14 @@ impl Shared {
         registry: Arc<Registry>,
         metrics: Arc<Metrics>,
         uplink_path: String,
+        join_token: Option<Sha256Hash>,
     ) -> Arc<Self> {
         Arc::new(Self {
             registry,
             metrics,
             fleet,
             uplink_path,
+            join_token,
             throttle: Mutex::default(),
         })
     }
@@ -91,6 +101,7 @@ impl Shared {
             registry,
             metrics,
             String::new(),
+            None,
         )
     }
 }
@@ -133,6 +144,37 @@ pub struct Addresses {
     pub rtsps: Option<SocketAddr>,
     /// The HTTP API.
     pub http: Option<SocketAddr>,
+}
+
+impl Addresses {
+    /// Addresses of the configuration with the port 0 mean the port that was bound.
+    fn put_into(self, config: &mut Config) {
+        let ports =
+            [Some(self.uplink), self.rtsp, self.http].map(|address| address.map(|address| address.port()));
+        let put = |url: &mut String, port: Option<u16>| {
+            let end = url
+                .find("://")
+                .and_then(|at| url[at + 3..].find('/').map(|end| at + 3 + end));
+            let (origin, path) = url.split_at(end.unwrap_or(url.len()));
+            if let (Some(host), Some(port)) = (origin.strip_suffix(":0"), port) {
+                *url = format!("{host}:{port}{path}");
+            }
+        };
+        if let Some(join) = &mut config.join {
+            put(&mut join.hello.uplink_url, ports[0]);
+            join.hello.rtsp_url.iter_mut().for_each(|url| put(url, ports[1]));
+            join.hello.http_url.iter_mut().for_each(|url| put(url, ports[2]));
+        }
+        if let Part::Endpoint {
+            addresses: Some(addresses),
+            ..
+        } = &mut config.part
+        {
+            put(&mut addresses.uplink_url, ports[0]);
+            addresses.rtsp_url.iter_mut().for_each(|url| put(url, ports[1]));
+            addresses.http_url.iter_mut().for_each(|url| put(url, ports[2]));
+        }
+    }
 }
 
 /// Reads the certificate and key again.
@@ -189,6 +231,7 @@ pub struct Gateway {
     max_viewers: usize,
     http: Option<(TcpListener, http::Gate, bool)>,
     local: Option<LocalSocket>,
+    join: Option<Join>,
     addresses: Addresses,
     /// Held for as long as the gateway lives.
     _data: Option<Data>,
@@ -205,14 +248,12 @@ impl Gateway {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn bind(config: Config) -> Result<Self, StartError> {
+    pub async fn bind(mut config: Config) -> Result<Self, StartError> {
         let data = config.data.as_deref().map(Data::open).transpose()?;
-        let shared = share(&config, data.as_ref())?;
-        let uplinks = config.uplink;
-        let identity = tls::Identity::new(uplinks.identity);
+        let identity = tls::Identity::new(Arc::clone(&config.uplink.identity));
         let tls = tls::server_config(Arc::clone(&identity))?;
         let viewer_tls = tls::viewer_config(Arc::clone(&identity))?;
-        let (uplink, uplink_address) = listen("[uplink]", uplinks.listen).await?;
+        let (uplink, uplink_address) = listen("[uplink]", config.uplink.listen).await?;
         let mut addresses = Addresses {
             uplink: uplink_address,
             rtsp: None,
@@ -220,7 +261,7 @@ impl Gateway {
             http: None,
         };
         let (mut rtsp, mut max_viewers) = (Vec::new(), 0);
-        if let Some(section) = config.rtsp {
+        if let Some(section) = &config.rtsp {
             let (socket, address) = listen("[rtsp]", section.listen).await?;
             addresses.rtsp = Some(address);
             max_viewers = section.max_viewers;
@@ -231,7 +272,7 @@ impl Gateway {
                 rtsp.push(RtspListener { socket, tls: true });
             }
         }
-        let http = match config.http {
+        let http = match &config.http {
             Some(http) => {
                 let (socket, address) = listen("[http]", http.listen).await?;
                 addresses.http = Some(address);
@@ -244,10 +285,24 @@ impl Gateway {
             }
             None => None,
         };
+        addresses.put_into(&mut config);
+        let shared = share(&config, data.as_ref())?;
+        let join = config.join.take().zip(data.as_ref()).map(|(join, data)| Join {
+            hello: join.hello,
+            endpoint: join.endpoint,
+            ca: join.ca,
+            token: join.token,
+            data: data.folder().to_owned(),
+        });
+        if let Some(join) = &join
+            && let Some(remote) = Remote::load(&join.hello.name, &join.data)
+        {
+            shared.fleet.set_remote(Arc::new(remote));
+        }
         let local = data.as_ref().map(Data::listen).transpose()?;
         let reloader = Reloader {
-            cert: uplinks.cert,
-            key: uplinks.key,
+            cert: config.uplink.cert.clone(),
+            key: config.uplink.key.clone(),
             identity,
         };
         Ok(Self {
@@ -255,12 +310,13 @@ impl Gateway {
             tls,
             viewer_tls,
             reloader,
-            max_uplinks: uplinks.max_uplinks,
+            max_uplinks: config.uplink.max_uplinks,
             uplink,
             rtsp,
             max_viewers,
             http,
             local,
+            join,
             addresses,
             _data: data,
         })
@@ -311,13 +367,23 @@ impl Gateway {
             let door = http::Door::new(Arc::clone(&self.shared), http::Gate::Local, None);
             tokio::spawn(door.run_local(local, viewers_stopping, viewer_alive.clone()));
         }
-        let chores = [
+        let mut chores = vec![
             tokio::spawn(Arc::clone(&self.shared.fleet).run()),
             tokio::spawn(self.reloader.watch()),
         ];
+        let (drain, draining) = watch::channel(false);
+        if let Some(join) = self.join {
+            chores.push(tokio::spawn(join.run(Arc::clone(&self.shared), draining)));
+        }
         drop(viewer_alive);
         stop.await;
         info!("stopping");
+        if self.shared.fleet.has_elsewhere() {
+            // First the endpoint, so that it sends none of them back here.
+            let _ = drain.send(true);
+            tokio::time::sleep(DRAIN_NOTICE).await;
+            join::drain(&self.shared, DRAIN_DEADLINE).await;
+        }
         for (stop, done) in [(stop_viewers, viewers_done), (stop_uplinks, uplinks_done)] {
             end(stop, done).await;
         }
@@ -340,7 +406,8 @@ pub fn share(config: &Config, data: Option<&Data>) -> Result<Arc<Shared>, StartE
         )?),
         None => None,
     };
-    share_fixed(config.fixed(), callback, config.uplink.path.clone(), data)
+    let path = config.uplink.path.clone();
+    share_fixed(config.fixed(), callback, path, config.join_token, data)
 }
 
 /// The same from what it needs of a configuration.
@@ -351,6 +418,7 @@ pub fn share_fixed(
     fixed: Fixed,
     callback: Option<Callback>,
     uplink_path: String,
+    join_token: Option<Sha256Hash>,
     data: Option<&Data>,
 ) -> Result<Arc<Shared>, StartError> {
     let (registry, metrics) = (Arc::<Registry>::default(), Arc::<Metrics>::default());
@@ -368,7 +436,7 @@ pub fn share_fixed(
         }
         None => Fleet::fixed_only(fixed, Arc::clone(&metrics), Arc::clone(&registry))?,
     };
-    Ok(Shared::new(fleet, registry, metrics, uplink_path))
+    Ok(Shared::new(fleet, registry, metrics, uplink_path, join_token))
 }
 
 async fn end(stop: watch::Sender<bool>, mut done: mpsc::Receiver<()>) {

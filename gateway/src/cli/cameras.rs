@@ -37,6 +37,9 @@ pub(super) enum CameraCommand {
         name: String,
         /// Where to, https: or wss:; without it to its own endpoint.
         target: Option<String>,
+        /// A streamer of this fleet.
+        #[arg(long, conflicts_with = "target")]
+        streamer: Option<String>,
         #[command(flatten)]
         place: Place,
     },
@@ -122,9 +125,14 @@ pub(super) fn run(command: CameraCommand) -> Result<(), Failure> {
             Client::open(&place, false)?.post(&format!("/cameras/{}/release", escape(&name)), &json!({}))?;
             print(&format!("{name} is released; it waits to be claimed again\n"))
         }
-        CameraCommand::Move { name, target, place } => {
+        CameraCommand::Move {
+            name,
+            target,
+            streamer,
+            place,
+        } => {
             let path = format!("/cameras/{}/move", escape(&name));
-            Client::open(&place, false)?.post(&path, &json!({"target": target}))?;
+            Client::open(&place, false)?.post(&path, &json!({"target": target, "streamer": streamer}))?;
             print(&format!("{name} moves\n"))
         }
         CameraCommand::Transfer {

@@ -81,7 +81,7 @@ impl Client {
                             realm: DEFAULT_REALM.to_owned(),
                             ..Fixed::default()
                         };
-                        share_fixed(fixed, None, DEFAULT_PATH.to_owned(), Some(&data))
+                        share_fixed(fixed, None, DEFAULT_PATH.to_owned(), None, Some(&data))
                     }
                 };
                 let shared: Result<_, server::StartError> = shared;

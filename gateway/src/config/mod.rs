@@ -5,6 +5,7 @@
 mod diagnostics;
 mod files;
 mod raw;
+mod roles;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -16,9 +17,10 @@ use toml::Spanned;
 
 use diagnostics::Collector;
 pub use diagnostics::{Diagnostic, Errors};
+pub use roles::JoinConfig;
 
-use crate::fleet::Fixed;
 use crate::fleet::outbound::Callback;
+use crate::fleet::{Fixed, Part};
 use crate::rtsp::digest::{Algorithm, Ha1};
 use crate::rtsp::guard::Viewer;
 use crate::tls;
@@ -48,6 +50,12 @@ pub struct Config {
     pub http: Option<HttpConfig>,
     /// The operator's own system, which decides about claims.
     pub callback: Option<CallbackConfig>,
+    /// What this process does in its fleet.
+    pub part: Part,
+    /// SHA-256 of the token that lets streamers in.
+    pub join_token: Option<Sha256Hash>,
+    /// How this streamer joins.
+    pub join: Option<JoinConfig>,
     /// Camera names, in the file's order.
     pub cameras: Vec<String>,
     /// SPKI fingerprint to index in `cameras`.
@@ -72,6 +80,7 @@ impl Config {
             tokens: self.tokens.clone(),
             viewers: self.viewers.clone(),
             realm: realm.to_owned(),
+            part: self.part.clone(),
         }
     }
 }
@@ -178,6 +187,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Loaded, Errors> {
         .claims
         .as_ref()
         .and_then(|raw| check_claims(&mut collect, folder, raw, data.is_some()));
+    let roles = roles::check(&mut collect, folder, &file);
     let mut cameras = Cameras::default();
     for camera in &file.camera {
         check_camera(&mut collect, camera, &mut cameras);
@@ -209,6 +219,9 @@ pub fn parse(path: &Path, text: &str) -> Result<Loaded, Errors> {
     let config = Config {
         data,
         callback,
+        part: roles.part,
+        join_token: roles.join_token,
+        join: roles.join,
         uplink,
         rtsp,
         http,

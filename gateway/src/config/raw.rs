@@ -11,6 +11,8 @@ pub(super) struct File {
     pub(super) rtsp: Option<Rtsp>,
     pub(super) http: Option<Http>,
     pub(super) claims: Option<Claims>,
+    pub(super) endpoint: Option<Endpoint>,
+    pub(super) streamer: Option<Streamer>,
     #[serde(default)]
     pub(super) camera: Vec<Spanned<Camera>>,
     #[serde(default)]
@@ -43,6 +45,29 @@ pub(super) struct Http {
     pub(super) token_file: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) tls: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Endpoint {
+    pub(super) uplink_url: Spanned<String>,
+    pub(super) rtsp_url: Option<Spanned<String>>,
+    pub(super) http_url: Option<Spanned<String>>,
+    pub(super) join_token_file: Spanned<String>,
+    pub(super) capacity: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Streamer {
+    pub(super) name: Spanned<String>,
+    pub(super) endpoint: Spanned<String>,
+    pub(super) endpoint_ca: Option<Spanned<String>>,
+    pub(super) join_token_file: Spanned<String>,
+    pub(super) uplink_url: Spanned<String>,
+    pub(super) rtsp_url: Option<Spanned<String>>,
+    pub(super) http_url: Option<Spanned<String>>,
+    pub(super) capacity: Option<usize>,
 }
 
 #[derive(Deserialize)]

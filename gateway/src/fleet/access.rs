@@ -107,6 +107,12 @@ impl Access {
         }
     }
 
+    /// True for a playback address of this camera.
+    #[must_use]
+    pub fn sees_by_link(&self, camera: &str) -> bool {
+        matches!(&self.right, Right::Link(own, _) if own == camera)
+    }
+
     /// When it ends.
     #[must_use]
     pub fn expires(&self) -> Option<u64> {

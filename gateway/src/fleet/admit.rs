@@ -6,7 +6,7 @@ use tracing::{debug, info, warn};
 
 use super::operator::introduction;
 use super::pending::Applicant;
-use super::{Fleet, FleetError, pin};
+use super::{Fleet, FleetError, Part, pin};
 use crate::config::Sha256Hash;
 use crate::rtsp::digest::hex;
 use crate::store::{Camera, CameraState, Forward, Method};
@@ -24,6 +24,13 @@ pub enum Admission {
         /// Whole lines of fields for the reply.
         fields: String,
     },
+    /// It is carried elsewhere, for this time.
+    Redirect {
+        /// Whole lines of fields for the reply.
+        fields: String,
+    },
+    /// Nobody has room for it.
+    Full,
     /// It belongs elsewhere, for good.
     Forward {
         /// Whole lines of fields for the reply.
@@ -68,6 +75,9 @@ impl Fleet {
         if let Some(index) = self.fixed.fingerprints.get(&key) {
             return self.admit_fixed(*index);
         }
+        if matches!(self.fixed.part, Part::Streamer { .. }) {
+            return self.judge_remote(now, &applicant, said);
+        }
         let live = self.live();
         let ours = said.operator == HeldKey::Id(self.operator.id().to_owned());
         if let Some(name) = live.keys.get(&key) {
@@ -76,7 +86,10 @@ impl Fleet {
                     Admission::Settle(Settle::Reset(name.clone()))
                 }
                 Some(_) if self.is_suspended(name) => Admission::Suspended,
-                Some(camera) => self.admit_claimed(camera, said, ours),
+                Some(camera) => {
+                    let here = self.admit_claimed(camera, said, ours);
+                    self.place(now, name, &key, camera.operator_proof.as_ref(), here)
+                }
                 None => Admission::Refuse,
             };
         }
@@ -215,7 +228,7 @@ impl Fleet {
         self.admit(&camera.name, fields)
     }
 
-    fn admit(&self, name: &str, fields: String) -> Admission {
+    pub(super) fn admit(&self, name: &str, fields: String) -> Admission {
         match self.registry.index(name) {
             Some(camera) => Admission::Admit {
                 camera,

@@ -11,11 +11,14 @@ mod claims;
 pub mod csv;
 pub mod import;
 pub mod link;
+mod live;
+mod merge;
 pub mod operator;
 pub mod outbound;
 pub mod pending;
 mod people;
 pub mod pin;
+mod placing;
 pub mod resume;
 pub mod sealed;
 pub mod views;
@@ -35,14 +38,17 @@ pub use claims::{ClaimRequest, ImportReport, Transfer};
 pub use people::{NewToken, NewViewer, TokenView, ViewerView};
 
 use crate::clock::unix_now;
-use crate::config::{Sha256Hash, common_algorithms};
+use crate::config::Sha256Hash;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
+use crate::roles::remote::Remote;
+use crate::roles::streamers::Streamers;
 use crate::rtsp::digest::DigestServer;
 use crate::rtsp::guard::{Policy, Viewer};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Camera, CameraState, Forward, Store, StoreError, Token, View, ViewFilter, ViewerRow};
+use crate::store::{Camera, Secret, Store, StoreError, View, ViewFilter};
 use access::Access;
+use live::Live;
 use operator::{OperatorKey, OperatorKeyError};
 use outbound::Callback;
 use pending::{Pending, Waiting, WrongPins};
@@ -61,6 +67,9 @@ pub enum FleetError {
         "this gateway keeps nothing: add `data = \"/var/lib/lenscap-gateway\"` to its configuration and restart it"
     )]
     NotKept,
+    /// This is a streamer.
+    #[error("this is a streamer; the endpoint of its fleet decides about cameras and viewers")]
+    Elsewhere,
     /// The request makes no sense.
     #[error("{0}")]
     Bad(String),
@@ -121,19 +130,52 @@ pub struct Fixed {
     pub viewers: BTreeMap<String, Viewer>,
     /// Digest realm.
     pub realm: String,
+    /// What this process does in its fleet.
+    pub part: Part,
 }
 
-/// The store's contents as of the last change.
+/// What this process does in its fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Knows the cameras. Carries their media too, or leaves that to streamers.
+    Endpoint {
+        /// Where it is reached, if streamers may join.
+        addresses: Option<EndpointAddresses>,
+        /// How many cameras it carries itself; 0 leaves all to streamers.
+        capacity: usize,
+    },
+    /// Carries media of cameras that the endpoint sends.
+    Streamer {
+        /// Its name.
+        name: String,
+    },
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self::Endpoint {
+            addresses: None,
+            capacity: usize::MAX,
+        }
+    }
+}
+
+/// Where an endpoint is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointAddresses {
+    /// By cameras.
+    pub uplink_url: String,
+    /// By viewers.
+    pub rtsp_url: Option<String>,
+    /// By programs.
+    pub http_url: Option<String>,
+}
+
+/// Camera to streamer, and whether that is written down.
 #[derive(Debug, Default)]
-struct Live {
-    cameras: BTreeMap<String, Arc<Camera>>,
-    /// Claimed keys to names.
-    keys: BTreeMap<Sha256Hash, String>,
-    /// Serials to names of reserved cameras.
-    reserved: BTreeMap<String, String>,
-    forwards: BTreeMap<Sha256Hash, Forward>,
-    viewers: Vec<ViewerRow>,
-    tokens: BTreeMap<Sha256Hash, Arc<Token>>,
+struct Placements {
+    by_camera: BTreeMap<String, String>,
+    unwritten: BTreeSet<String>,
 }
 
 /// See the module.
@@ -145,9 +187,14 @@ pub struct Fleet {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     operator: OperatorKey,
+    resume_secret: Secret,
     resume_key: hmac::Key,
-    link_key: hmac::Key,
+    link_secret: Secret,
     nonce_key: [u8; 32],
+    streamers: Streamers,
+    placements: Mutex<Placements>,
+    /// What a streamer was told last.
+    remote: RwLock<Option<Arc<Remote>>>,
     callback: Option<Callback>,
     start: Instant,
     live: RwLock<Arc<Live>>,
@@ -183,19 +230,18 @@ impl Fleet {
     ) -> Result<Arc<Self>, OpenError> {
         let operator = OperatorKey::from_pkcs8(store.secret("operator", &OperatorKey::generate)?.bytes())?;
         let random = || rand::random::<[u8; 32]>().to_vec();
-        let key = |name: &str| -> Result<hmac::Key, StoreError> {
-            Ok(hmac::Key::new(
-                hmac::HMAC_SHA256,
-                store.secret(name, &random)?.bytes(),
-            ))
+        let (resume_secret, link_secret) = (store.secret("resume", &random)?, store.secret("link", &random)?);
+        let resume_key = hmac::Key::new(hmac::HMAC_SHA256, resume_secret.bytes());
+        let placements = Placements {
+            by_camera: store.placements()?.into_iter().collect(),
+            unwritten: BTreeSet::new(),
         };
-        let (resume_key, link_key) = (key("resume")?, key("link")?);
         let start = Instant::now();
         let empty = Policy {
             digest: DigestServer::new(&[0; 32], "", &[]),
             viewers: BTreeMap::new(),
             cameras: BTreeSet::new(),
-            link_key: link_key.clone(),
+            link_key: hmac::Key::new(hmac::HMAC_SHA256, link_secret.bytes()),
             link_issuers: BTreeSet::new(),
             unix_start: 0,
         };
@@ -207,9 +253,13 @@ impl Fleet {
             registry,
             metrics,
             operator,
+            resume_secret,
             resume_key,
-            link_key,
+            link_secret,
             nonce_key: rand::random(),
+            streamers: Streamers::default(),
+            placements: Mutex::new(placements),
+            remote: RwLock::default(),
             callback,
             start,
             live: RwLock::default(),
@@ -261,12 +311,6 @@ impl Fleet {
         &self.operator
     }
 
-    /// What resume credentials are made with.
-    #[must_use]
-    pub fn resume_key(&self) -> &hmac::Key {
-        &self.resume_key
-    }
-
     /// A camera of the store.
     #[must_use]
     pub fn camera(&self, name: &str) -> Option<Arc<Camera>> {
@@ -306,6 +350,11 @@ impl Fleet {
     /// True if this camera exists for whoever asks.
     #[must_use]
     pub fn sees(&self, access: &Access, camera: &str) -> bool {
+        let is_fixed = self.fixed.cameras.iter().any(|name| name == camera);
+        if let Some(remote) = self.remote().filter(|_| !is_fixed) {
+            return access.is_unbounded() && remote.rules.cameras.contains_key(camera)
+                || access.sees_by_link(camera);
+        }
         self.account_of(camera)
             .is_some_and(|account| access.sees(camera, &account))
     }
@@ -346,6 +395,7 @@ impl Fleet {
 
     /// Viewers and tokens that have expired drop out of the rules; the clock is looked at.
     pub fn handle_tick(&self, now: u64) {
+        self.write_placements();
         self.metrics
             .pending
             .set(i64::try_from(self.waiting(now).len()).unwrap_or(i64::MAX));
@@ -452,6 +502,9 @@ impl Fleet {
     }
 
     fn must_keep(&self) -> Result<(), FleetError> {
+        if matches!(self.fixed.part, Part::Streamer { .. }) {
+            return Err(FleetError::Elsewhere);
+        }
         if self.kept {
             Ok(())
         } else {
@@ -470,103 +523,6 @@ impl Fleet {
         }
         Ok(value)
     }
-
-    fn reload(&self) -> Result<(), StoreError> {
-        let live = self.read_live()?;
-        let claimed = live
-            .cameras
-            .values()
-            .filter(|camera| camera.state == CameraState::Claimed);
-        let names: BTreeSet<String> = self
-            .fixed
-            .cameras
-            .iter()
-            .cloned()
-            .chain(claimed.map(|camera| camera.name.clone()))
-            .collect();
-        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
-        // Rules first: a camera that is not there any more is offered to nobody.
-        self.policy.send_replace(Arc::new(self.make_policy(unix_now())));
-        self.registry.sync(&names);
-        Ok(())
-    }
-
-    fn read_live(&self) -> Result<Live, StoreError> {
-        let mut live = Live {
-            forwards: self.store.forwards()?.into_iter().collect(),
-            viewers: self.store.viewers()?,
-            ..Live::default()
-        };
-        for token in self.store.tokens()? {
-            live.tokens.insert(token.hash, Arc::new(token));
-        }
-        for camera in self.store.cameras()? {
-            // What the configuration says comes first.
-            if self.fixed.cameras.contains(&camera.name) {
-                continue;
-            }
-            match (camera.state, &camera.fingerprint, &camera.serial) {
-                (CameraState::Claimed, Some(key), _) => {
-                    live.keys.insert(*key, camera.name.clone());
-                }
-                (CameraState::Reserved, _, Some(serial)) => {
-                    live.reserved.insert(serial.clone(), camera.name.clone());
-                }
-                (CameraState::Claimed, None, _) | (CameraState::Reserved, _, None) => {}
-            }
-            live.cameras.insert(camera.name.clone(), Arc::new(camera));
-        }
-        Ok(live)
-    }
-
-    fn make_policy(&self, now: u64) -> Policy {
-        let live = self.live();
-        let mut cameras: BTreeSet<String> = self.fixed.cameras.iter().cloned().collect();
-        let shown = |camera: &&Arc<Camera>| camera.state == CameraState::Claimed && camera.media;
-        cameras.extend(
-            live.cameras
-                .values()
-                .filter(shown)
-                .map(|camera| camera.name.clone()),
-        );
-        let mut viewers = self.fixed.viewers.clone();
-        for row in &live.viewers {
-            if row.expires.is_none_or(|expires| now < expires) && !viewers.contains_key(&row.user) {
-                let viewer = Viewer {
-                    ha1: row.ha1.clone(),
-                    cameras: visible(row, &live),
-                };
-                viewers.insert(row.user.clone(), viewer);
-            }
-        }
-        let good = |token: &&Arc<Token>| token.expires.is_none_or(|expires| now < expires);
-        let mut link_issuers: BTreeSet<String> = live
-            .tokens
-            .values()
-            .filter(good)
-            .map(|token| token.id.to_string())
-            .collect();
-        link_issuers.insert(Access::operator().issuer());
-        Policy {
-            digest: DigestServer::new(&self.nonce_key, &self.fixed.realm, &common_algorithms(&viewers)),
-            viewers,
-            cameras,
-            link_key: self.link_key.clone(),
-            link_issuers,
-            unix_start: now.saturating_sub(self.start.elapsed().as_secs()),
-        }
-    }
-
-    fn warn_of_shadows(&self) {
-        for camera in self.store.cameras().unwrap_or_default() {
-            if self.fixed.cameras.contains(&camera.name) {
-                warn!(
-                    camera = camera.name,
-                    "the configuration file and the database both have this camera; the file's counts"
-                );
-            }
-        }
-    }
 }
 
 /// Runs what waits for a disk or computes for long on a thread that may.
@@ -578,31 +534,6 @@ pub async fn blocking<T: Send + 'static>(
 ) -> Result<T, FleetError> {
     let stopping = |_| Err(FleetError::Unavailable("the gateway stops".to_owned()));
     tokio::task::spawn_blocking(act).await.unwrap_or_else(stopping)
-}
-
-/// The cameras that a viewer of the store may see; `None` is all of them.
-fn visible(viewer: &ViewerRow, live: &Live) -> Option<BTreeSet<String>> {
-    if viewer.account.is_empty() {
-        return viewer
-            .cameras
-            .as_ref()
-            .map(|names| names.iter().cloned().collect());
-    }
-    let own = live
-        .cameras
-        .values()
-        .filter(|camera| camera.account == viewer.account);
-    let listed = |name: &str| {
-        viewer
-            .cameras
-            .as_ref()
-            .is_none_or(|names| names.iter().any(|known| known == name))
-    };
-    Some(
-        own.map(|camera| camera.name.clone())
-            .filter(|name| listed(name))
-            .collect(),
-    )
 }
 
 #[cfg(test)]

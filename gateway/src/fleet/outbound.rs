@@ -194,7 +194,11 @@ impl Callback {
     }
 }
 
-fn connector(ca: Option<&Path>) -> Result<TlsConnector, AddressError> {
+/// TLS to servers that the public CAs vouch for, or those of the file `ca`.
+///
+/// # Errors
+/// The file has no certificate.
+pub fn connector(ca: Option<&Path>) -> Result<TlsConnector, AddressError> {
     let mut roots = RootCertStore::empty();
     match ca {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),

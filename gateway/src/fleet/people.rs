@@ -281,15 +281,16 @@ impl Fleet {
         }
         let asked = unix_now() + seconds;
         let expires = access.expires().map_or(asked, |end| end.min(asked));
-        let text = Link::new(camera, profile, &access.issuer(), expires).seal(&self.link_key);
+        let text = Link::new(camera, profile, &access.issuer(), expires).seal(&self.policy.borrow().link_key);
         Ok((text, expires))
     }
 
     /// Who made this playback address, if it is good for the profile now.
     #[must_use]
     pub fn accept_link(&self, text: &str, camera: &str, profile: &str) -> Option<String> {
-        let link = Link::accept(text, &self.link_key, camera, profile, unix_now())?;
-        let good = self.policy.borrow().link_issuers.contains(link.by());
+        let rules = self.policy.borrow();
+        let link = Link::accept(text, &rules.link_key, camera, profile, unix_now())?;
+        let good = rules.link_issuers.contains(link.by());
         good.then(|| format!("link:{}", link.by()))
     }
 

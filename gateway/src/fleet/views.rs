@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -66,13 +66,9 @@ impl ViewLog {
     /// Writes an entry soon. False if too many wait, and this one is lost.
     #[must_use]
     pub fn write(&self, view: View) -> bool {
-        match self
-            .sender
-            .as_ref()
-            .map(|sender| sender.try_send(Message::View(view)))
-        {
-            Some(Ok(())) => true,
-            Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) | None => false,
+        match &self.sender {
+            Some(sender) => sender.try_send(Message::View(view)).is_ok(),
+            None => false,
         }
     }
 
@@ -106,10 +102,7 @@ fn write(receiver: &Receiver<Message>, store: &dyn Store) {
                 Message::Flush(done) => flushes.push(done),
             }
             if batch.len() < MAX_BATCH && flushes.is_empty() {
-                next = match receiver.recv_timeout(GATHER) {
-                    Ok(message) => Some(message),
-                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-                };
+                next = receiver.recv_timeout(GATHER).ok();
             }
         }
         if !batch.is_empty()

@@ -202,6 +202,10 @@ pub(super) async fn views(State(api): State<Api>, RawQuery(query): RawQuery) -> 
     }
 }
 
+pub(super) async fn streamers(State(api): State<Api>) -> Response {
+    Json(api.shared.fleet.list_streamers()).into_response()
+}
+
 /// 204, or what went wrong.
 pub(super) fn done(outcome: Result<(), FleetError>) -> Response {
     match outcome {

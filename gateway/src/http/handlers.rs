@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
@@ -13,7 +13,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 
 use super::body::json;
-use super::reply::problem;
+use super::reply::{failure, problem};
 use super::{Api, Origin};
 use crate::fleet::access::Access;
 use crate::metrics::SnapshotResult;
@@ -51,6 +51,8 @@ struct CameraView {
     media: bool,
     /// Since when two devices use its key, in seconds since 1970.
     cloned: Option<u64>,
+    /// The streamer that has it, if it is not here.
+    streamer: Option<String>,
     details: Option<Details>,
 }
 
@@ -67,10 +69,11 @@ fn view(shared: &Shared, name: &str) -> CameraView {
             .map(|since| since.as_secs())
     };
     let kept = shared.fleet.camera(name);
+    let streamer = shared.fleet.streamer_of(name);
     let kept = kept.as_deref();
     CameraView {
         name: name.to_owned(),
-        online: uplink.is_some(),
+        online: uplink.is_some() || streamer.is_some(),
         since: uplink.as_ref().and_then(since),
         peer: uplink.as_ref().map(|uplink| uplink.peer().to_string()),
         agent_version: info.version,
@@ -90,6 +93,7 @@ fn view(shared: &Shared, name: &str) -> CameraView {
         claimed: kept.and_then(|camera| camera.claimed),
         media: kept.is_none_or(|camera| camera.media),
         cloned: index.and_then(|index| registry.cloned(index)),
+        streamer,
         details: kept.map(|camera| camera.details.clone()),
     }
 }
@@ -99,6 +103,8 @@ pub(super) async fn cameras(State(api): State<Api>, Extension(access): Extension
     let fleet = &api.shared.fleet;
     let mut names: BTreeSet<String> = fleet.fixed_cameras().iter().cloned().collect();
     names.extend(fleet.cameras().iter().map(|camera| camera.name.clone()));
+    // What a streamer was told of.
+    names.extend(api.shared.registry.names());
     let seen = names.iter().filter(|name| fleet.sees(&access, name));
     Json(seen.map(|name| view(&api.shared, name)).collect::<Vec<_>>()).into_response()
 }
@@ -125,8 +131,7 @@ pub(super) async fn status(
     Path(camera): Path<String>,
 ) -> Response {
     match ask_camera(
-        &api,
-        &access,
+        (&api, &access),
         &camera,
         Method::GET,
         "/status",
@@ -148,6 +153,7 @@ pub(super) async fn snapshot(
     State(api): State<Api>,
     Extension(access): Extension<Arc<Access>>,
     Extension(origin): Extension<Origin>,
+    RawQuery(query): RawQuery,
     Path((camera, file)): Path<(String, String)>,
 ) -> Response {
     let Some(profile) = file.strip_suffix(".jpg").filter(|profile| is_segment(profile)) else {
@@ -167,10 +173,22 @@ pub(super) async fn snapshot(
             Failure::Offline.into_response()
         };
     }
+    let here = api
+        .shared
+        .registry
+        .index(&camera)
+        .is_some_and(|index| !api.shared.registry.uplinks(index).is_empty());
+    if !here
+        && fleet.sees(&access, &camera)
+        && let Some(base) = fleet.elsewhere(&camera).and_then(|(_, http)| http)
+    {
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        let location = format!("{base}/cameras/{camera}/{file}{query}");
+        return (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response();
+    }
     let path = format!("/snapshot/{profile}");
     let answer = ask_camera(
-        &api,
-        &access,
+        (&api, &access),
         &camera,
         Method::GET,
         &path,
@@ -222,6 +240,8 @@ fn image(body: Bytes) -> Response {
 #[serde(deny_unknown_fields)]
 struct Move {
     target: Option<String>,
+    /// A streamer of this fleet.
+    streamer: Option<String>,
 }
 
 pub(super) async fn move_camera(
@@ -230,7 +250,7 @@ pub(super) async fn move_camera(
     Path(camera): Path<String>,
     body: Bytes,
 ) -> Response {
-    let Move { target } = match json(&body) {
+    let Move { target, streamer } = match json(&body) {
         Ok(request) => request,
         Err(refusal) => return *refusal,
     };
@@ -246,9 +266,17 @@ pub(super) async fn move_camera(
         );
     }
     let target = target.as_deref();
+    let fleet = &api.shared.fleet;
+    if !fleet.sees(&access, &camera) {
+        return Failure::UnknownCamera.into_response();
+    }
+    match fleet.order_move(&camera, streamer.as_deref(), target) {
+        Ok(true) => return (StatusCode::ACCEPTED, Json(serde_json::json!({"moving": true}))).into_response(),
+        Ok(false) => {}
+        Err(error) => return failure(&error),
+    }
     match ask_camera(
-        &api,
-        &access,
+        (&api, &access),
         &camera,
         Method::POST,
         "/uplink/move",
@@ -304,8 +332,7 @@ impl Failure {
 
 /// Asks the newest uplink that takes the request.
 async fn ask_camera(
-    api: &Api,
-    access: &Access,
+    (api, access): (&Api, &Access),
     camera: &str,
     method: Method,
     path: &str,

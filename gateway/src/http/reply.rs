@@ -44,7 +44,7 @@ pub(super) fn failure(failure: &FleetError) -> Response {
     let status = match failure {
         FleetError::Bad(_) => StatusCode::BAD_REQUEST,
         FleetError::Missing(_) => StatusCode::NOT_FOUND,
-        FleetError::NotKept | FleetError::Conflict(_) => StatusCode::CONFLICT,
+        FleetError::NotKept | FleetError::Elsewhere | FleetError::Conflict(_) => StatusCode::CONFLICT,
         FleetError::Forbidden(_) => StatusCode::FORBIDDEN,
         FleetError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         FleetError::TooMany(seconds) => {

@@ -18,7 +18,6 @@ const MAX_LIST_BYTES: usize = 8 << 20;
 const OPENAPI: &str = include_str!("openapi.json");
 
 /// All routes.
-#[must_use]
 pub fn router(api: Api) -> Router {
     let mut guarded = Router::new();
     for (path, scope, methods) in guarded_routes() {
@@ -62,6 +61,7 @@ fn guarded_routes() -> Vec<(&'static str, Scope, MethodRouter<Api>)> {
         ("/import", Scope::Admin, import),
         ("/export", Scope::Admin, get(fleet::export)),
         ("/views", Scope::Admin, get(fleet::views)),
+        ("/streamers", Scope::Admin, get(fleet::streamers)),
         (
             "/viewers",
             Scope::Admin,

@@ -378,7 +378,7 @@ impl Bridge {
                 if !known {
                     self.shared.throttle().handle_success(self.address);
                 }
-                if self.link.is_none() && !self.open(&camera, &cseq).await {
+                if self.link.is_none() && !self.open(&camera, &cseq, &head).await {
                     return Ok(());
                 }
                 self.forward_body = true;
@@ -391,7 +391,7 @@ impl Bridge {
     }
 
     /// Opens the session over the camera's newest uplink that takes one; false if the viewer was told why not.
-    async fn open(&mut self, camera: &str, cseq: &[u8]) -> bool {
+    async fn open(&mut self, camera: &str, cseq: &[u8], head: &[u8]) -> bool {
         let uplinks = self
             .shared
             .registry
@@ -432,6 +432,14 @@ impl Bridge {
         }
         let (status, reason, field) = refused;
         let cseq = (!cseq.is_empty()).then_some(cseq);
+        if status == 503
+            && let Some(base) = self.shared.fleet.elsewhere(camera).and_then(|(rtsp, _)| rtsp)
+        {
+            let location = self.guard.elsewhere(head, &format!("{base}/{camera}"));
+            let fields = [("Location", location.as_str())];
+            self.push_local(reply(302, "Moved Temporarily", cseq, &fields));
+            return false;
+        }
         self.push_local(reply(status, reason, cseq, field.as_slice()));
         false
     }

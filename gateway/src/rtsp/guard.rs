@@ -208,6 +208,13 @@ impl Guard {
         forward(request, camera, inner, cseq.unwrap_or_default())
     }
 
+    /// The address of a request that was let through, at another gateway.
+    #[must_use]
+    pub fn elsewhere(&self, head: &[u8], base: &str) -> String {
+        let inner = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+        String::from_utf8_lossy(&outward(inner, base)).into_owned()
+    }
+
     /// From now on this connection is for one camera; called once its agent was reached.
     pub fn handle_bound(&mut self, camera: &str) {
         self.camera = Some(camera.to_owned());

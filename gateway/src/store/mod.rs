@@ -153,11 +153,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Only of the database itself.
     fn placements(&self) -> Result<Vec<(String, String)>>;
 
-    /// Remembers where a camera is placed.
+    /// Remembers where cameras are placed: camera and streamer by name.
     ///
     /// # Errors
     /// Only of the database itself.
-    fn set_placement(&self, camera: &str, streamer: &str) -> Result<()>;
+    fn set_placements(&self, placed: &[(String, String)]) -> Result<()>;
 
     /// Keys whose resume credentials issued until that time are void.
     ///

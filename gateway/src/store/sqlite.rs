@@ -216,13 +216,18 @@ impl Store for SqliteStore {
         })
     }
 
-    fn set_placement(&self, camera: &str, streamer: &str) -> Result<()> {
+    fn set_placements(&self, placed: &[(String, String)]) -> Result<()> {
+        if placed.is_empty() {
+            return Ok(());
+        }
         self.write(|transaction| {
-            transaction.execute(
-                "INSERT INTO placements VALUES (?1, ?2)
-                 ON CONFLICT (camera) DO UPDATE SET streamer = excluded.streamer",
-                [camera, streamer],
-            )?;
+            for (camera, streamer) in placed {
+                transaction.execute(
+                    "INSERT INTO placements VALUES (?1, ?2)
+                     ON CONFLICT (camera) DO UPDATE SET streamer = excluded.streamer",
+                    [camera, streamer],
+                )?;
+            }
             Ok(())
         })
     }

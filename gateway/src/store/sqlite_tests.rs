@@ -81,7 +81,7 @@ fn all_of_a_list_or_nothing() {
 fn a_release_is_remembered_and_revokes() {
     let store = SqliteStore::in_memory().unwrap();
     store.put_cameras(&[camera("front", 1)]).unwrap();
-    store.set_placement("front", "s1").unwrap();
+    store.set_placements(&[("front".into(), "s1".into())]).unwrap();
     store.set_audit("front", 5, "{}").unwrap();
     let id = store.cameras().unwrap()[0].id;
     store.remove_camera(id, 200, "released").unwrap();

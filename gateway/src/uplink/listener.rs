@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use subtle::ConstantTimeEq as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -23,6 +24,7 @@ use crate::fleet::import::is_label;
 use crate::fleet::pending::Applicant;
 use crate::fleet::{Admission, blocking};
 use crate::metrics::Refused;
+use crate::roles::{CONTROL_PROTOCOL, control};
 use crate::rtsp::digest::hex;
 use crate::server::Shared;
 use crate::{net, tls};
@@ -60,6 +62,8 @@ impl std::fmt::Debug for Listener {
 
 enum Denied {
     Io(io::Error),
+    /// No camera, but a streamer that may join.
+    Control(Box<Stream>),
     /// What to count it as, and the whole reply.
     Reply(Refused, Vec<u8>, Box<Stream>),
 }
@@ -138,6 +142,10 @@ impl Listener {
                 debug!(?reason, peer = %address, "uplink refused");
                 return self.answer(reason, &reply, *stream).await;
             }
+            Ok(Err(Denied::Control(stream))) => {
+                drop((permit, stranger));
+                return Box::pin(self.control(*stream)).await;
+            }
             Ok(Err(Denied::Io(error))) => {
                 self.shared.metrics.refused(Refused::Tls);
                 return debug!(%error, peer = %address, "uplink handshake failed");
@@ -188,6 +196,9 @@ impl Listener {
         let mut stream = self.acceptor.accept(stream).await?;
         let mut head = Vec::with_capacity(1024);
         let upgrade = loop {
+            if upgrade::is_control(&head) && head.ends_with(b"\r\n\r\n") {
+                return self.negotiate_control(stream, &head);
+            }
             match upgrade::handle_head(&head, &self.shared.uplink_path) {
                 Ok(Some(upgrade)) => break upgrade,
                 Err(refusal) => return Err(refused(refusal, stream)),
@@ -213,6 +224,11 @@ impl Listener {
                 let reply = upgrade::redirect(true, &fields);
                 return Err(Denied::Reply(Refused::Redirected, reply, Box::new(stream)));
             }
+            Admission::Redirect { fields } => {
+                let reply = upgrade::redirect(false, &fields);
+                return Err(Denied::Reply(Refused::Redirected, reply, Box::new(stream)));
+            }
+            Admission::Full => (Refusal::Full, String::new()),
             Admission::Wait { seconds, fields } => (Refusal::Pending(seconds), fields),
             Admission::Suspended => (Refusal::Suspended, String::new()),
             // The database refused; the camera should come again soon.
@@ -224,6 +240,29 @@ impl Listener {
             refusal.response(&more),
             Box::new(stream),
         ))
+    }
+
+    /// A streamer, if it shows the join token.
+    fn negotiate_control(&self, stream: Stream, head: &[u8]) -> Result<Admitted, Denied> {
+        let given = upgrade::control_token(head);
+        let good = match (&self.shared.join_token, given) {
+            (Some(expected), Some(token)) => bool::from(tls::sha256(token.as_bytes()).ct_eq(expected)),
+            (Some(_) | None, _) => false,
+        };
+        if good {
+            return Err(Denied::Control(Box::new(stream)));
+        }
+        warn!("a streamer was refused: no streamers may join here, or its join token is wrong");
+        Err(refused(Refusal::Unauthorized, stream))
+    }
+
+    async fn control(&self, mut stream: Stream) {
+        let reply = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {CONTROL_PROTOCOL}\r\n\r\n"
+        );
+        if stream.write_all(reply.as_bytes()).await.is_ok() && stream.flush().await.is_ok() {
+            control::serve(stream, Arc::clone(&self.shared.fleet), self.stop.clone()).await;
+        }
     }
 
     /// A token decides where there is one, then the key; if both are known they must be one camera's.
@@ -272,7 +311,11 @@ impl Listener {
                     fleet.consult(&name);
                 }
             }
-            Admission::Admit { .. } | Admission::Forward { .. } | Admission::Settle(_) => {}
+            Admission::Admit { .. }
+            | Admission::Redirect { .. }
+            | Admission::Full
+            | Admission::Forward { .. }
+            | Admission::Settle(_) => {}
         }
         admission
     }

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::fleet::import::is_label;
 use crate::fleet::sealed;
+use crate::roles::{CONTROL_PATH, CONTROL_PROTOCOL};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// Largest request head, in bytes.
@@ -336,6 +337,26 @@ impl<'a> Head<'a> {
         let plain = version.len() <= 32 && version.bytes().all(|byte| byte.is_ascii_graphic());
         (plain && !version.is_empty()).then(|| version.to_owned())
     }
+}
+
+/// True if this may be a streamer's request (see [`crate::roles`]).
+#[must_use]
+pub fn is_control(head: &[u8]) -> bool {
+    head.starts_with(format!("GET {CONTROL_PATH} HTTP/1.1\r\n").as_bytes())
+}
+
+/// The join token in a streamer's whole request.
+#[must_use]
+pub fn control_token(head: &[u8]) -> Option<Bearer> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut request = httparse::Request::new(&mut fields);
+    match request.parse(head) {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+        Ok(_) | Err(_) => return None,
+    }
+    let head = Head(request.headers);
+    let upgrades = head.lists("connection", "upgrade") && head.lists("upgrade", CONTROL_PROTOCOL);
+    head.bearer().ok().flatten().filter(|_| upgrades)
 }
 
 fn is_hex(text: &str, digits: usize) -> bool {
