@@ -35,7 +35,7 @@ gstreamer1.0-libav               decoders
 packages_test='
 iproute2                         network namespaces and a throttled link
 nginx-light                      a reverse proxy that ends TLS in front of the gateway
-python3-venv                     .venv for the independent gateway
+python3-venv                     .venv for the independent gateway and schemathesis
 shellcheck                       lint of the shell scripts
 util-linux                       setpriv, so that no test program outlives its test
 '
@@ -149,7 +149,7 @@ install_venv() {
 	[ -f "$requirements" ] || fail "$requirements is missing"
 	want=$(sha256sum <"$requirements" | cut -d' ' -f1)
 	[ "$(cat "$venv/requirements.sha256" 2>/dev/null)" = "$want" ] && [ -x "$venv/bin/python" ] && return
-	echo "install-deps: Python packages for the independent gateway, in .venv (tests/pygateway/requirements.txt)"
+	echo "install-deps: Python packages for the independent gateway and the API's test, in .venv (tests/pygateway/requirements.txt)"
 	rm -rf "$venv"
 	/usr/bin/python3 -m venv "$venv"
 	"$venv/bin/python" -m pip install -q --disable-pip-version-check -r "$requirements" ||
