@@ -1,5 +1,10 @@
 //! A gateway in this process, an agent made of the `h2` crate's server, and a raw RTSP client.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "each test file uses its part"
+)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
