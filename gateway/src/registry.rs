@@ -29,6 +29,23 @@ struct Inner {
     next: usize,
 }
 
+impl Inner {
+    fn add(&mut self, name: &str) {
+        if self.by_name.contains_key(name) {
+            return;
+        }
+        let index = self.next;
+        self.next += 1;
+        self.by_name.insert(name.to_owned(), index);
+        let entry = Entry {
+            name: name.to_owned(),
+            uplinks: Mutex::default(),
+            cloned: AtomicU64::new(0),
+        };
+        self.entries.insert(index, Arc::new(entry));
+    }
+}
+
 /// All cameras that may connect.
 #[derive(Debug, Default)]
 pub struct Registry(RwLock<Inner>);
@@ -50,18 +67,13 @@ impl Registry {
             }
         }
         for name in names {
-            if !inner.by_name.contains_key(name) {
-                let index = inner.next;
-                inner.next += 1;
-                inner.by_name.insert(name.clone(), index);
-                let entry = Entry {
-                    name: name.clone(),
-                    uplinks: Mutex::default(),
-                    cloned: AtomicU64::new(0),
-                };
-                inner.entries.insert(index, Arc::new(entry));
-            }
+            inner.add(name);
         }
+    }
+
+    /// Adds one camera, if it is not there.
+    pub fn add(&self, name: &str) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).add(name);
     }
 
     /// The number of a camera. Numbers are not used again.

@@ -680,3 +680,32 @@ async fn viewers_expire() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn an_activation_server_sends_cameras_to_their_operators() {
+    let http = format!("{HTTP_TOKEN}[activation]\nforward = \"https://all.example/onvif/uplink\"\n");
+    let gateway = TestGateway::start_with("data = \"data\"\n", RTSPS, &http).await;
+    let camera = Newcomer::new("SN1");
+    let to = async || {
+        let (reply, _) = camera.dial(&gateway).await;
+        assert!(reply.starts_with("HTTP/1.1 308 "), "{reply}");
+        field(&reply, "Location").unwrap().to_owned()
+    };
+    assert_eq!(to().await, "https://all.example/onvif/uplink");
+    let own = json!({"fingerprint": camera.fingerprint(), "url": "https://own.example/u"});
+    assert_eq!(gateway.api("POST", "/forwards", own.clone()).await.0, 204);
+    assert_eq!(to().await, "https://own.example/u");
+    let (_, list) = gateway.api("GET", "/forwards", Value::Null).await;
+    assert_eq!(list[0]["url"], own["url"]);
+    let path = format!("/forwards/{}", camera.fingerprint());
+    assert_eq!(gateway.api("DELETE", &path, Value::Null).await.0, 204);
+    assert_eq!(gateway.api("DELETE", &path, Value::Null).await.0, 404);
+    assert_eq!(to().await, "https://all.example/onvif/uplink");
+    // What is claimed here stays here.
+    let body = json!({"fingerprint": camera.fingerprint(), "name": "porch"});
+    assert_eq!(gateway.api("POST", "/claims", body).await.0, 201);
+    camera.comes(&gateway, Play::Silent).await;
+    assert_eq!(gateway.api("POST", "/forwards", own).await.0, 409);
+    let bad = json!({"fingerprint": camera.fingerprint(), "url": "http://own.example/u"});
+    assert_eq!(gateway.api("POST", "/forwards", bad).await.0, 400);
+}

@@ -59,6 +59,18 @@ pub(super) enum CameraCommand {
         #[command(flatten)]
         place: Place,
     },
+    /// Send an unclaimed camera to its operator's endpoint for good, as an activation server does.
+    Forward {
+        /// Its key: sha256:HEX.
+        fingerprint: String,
+        /// Where to, https: or wss:; without it the camera waits here again.
+        url: Option<String>,
+        /// The SPKI pin of that endpoint: sha256/BASE64.
+        #[arg(long, value_name = "PIN", requires = "url")]
+        spki_pin: Option<String>,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Switch a camera's media on or off; its uplink stays.
     Media {
         /// Its name.
@@ -147,6 +159,21 @@ pub(super) fn run(command: CameraCommand) -> Result<(), Failure> {
             let body = json!({"account": account, "forward": forward});
             Client::open(&place, false)?.post(&path, &body)?;
             print(&format!("{name} is transferred\n"))
+        }
+        CameraCommand::Forward {
+            fingerprint,
+            url,
+            spki_pin,
+            place,
+        } => {
+            let client = Client::open(&place, true)?;
+            let Some(url) = url else {
+                client.delete(&format!("/forwards/{}", escape(&fingerprint)))?;
+                return print("it waits here again\n");
+            };
+            let body = json!({"fingerprint": fingerprint, "url": url, "pin": spki_pin});
+            client.post("/forwards", &body)?;
+            print(&format!("it is sent to {url}\n"))
         }
         CameraCommand::Media { name, media, place } => {
             let on = matches!(media, Switch::On);

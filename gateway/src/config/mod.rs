@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rustls::sign::CertifiedKey;
 use toml::Spanned;
@@ -19,10 +20,12 @@ use diagnostics::Collector;
 pub use diagnostics::{Diagnostic, Errors};
 pub use roles::JoinConfig;
 
+use crate::ca;
 use crate::fleet::outbound::Callback;
 use crate::fleet::{Fixed, Part};
 use crate::rtsp::digest::{Algorithm, Ha1};
 use crate::rtsp::guard::Viewer;
+use crate::store::Forward;
 use crate::tls;
 
 /// Longest name of a camera or a user.
@@ -31,6 +34,8 @@ pub const MAX_NAME_BYTES: usize = 64;
 pub const DEFAULT_PATH: &str = "/onvif/uplink";
 /// Digest realm unless the configuration says otherwise.
 pub const DEFAULT_REALM: &str = "lenscap";
+/// From when on the end of a certificate is told.
+const EXPIRY_NOTICE: Duration = Duration::from_secs(14 * 86_400);
 const DEFAULT_MAX_UPLINKS: usize = 20_000;
 const DEFAULT_MAX_VIEWERS: usize = 2_000;
 
@@ -50,6 +55,8 @@ pub struct Config {
     pub http: Option<HttpConfig>,
     /// The operator's own system, which decides about claims.
     pub callback: Option<CallbackConfig>,
+    /// Where cameras go that nobody has claimed here.
+    pub activation: Option<Forward>,
     /// What this process does in its fleet.
     pub part: Part,
     /// SHA-256 of the token that lets streamers in.
@@ -81,6 +88,7 @@ impl Config {
             viewers: self.viewers.clone(),
             realm: realm.to_owned(),
             part: self.part.clone(),
+            activation: self.activation.clone(),
         }
     }
 }
@@ -187,6 +195,10 @@ pub fn parse(path: &Path, text: &str) -> Result<Loaded, Errors> {
         .claims
         .as_ref()
         .and_then(|raw| check_claims(&mut collect, folder, raw, data.is_some()));
+    let activation = file
+        .activation
+        .as_ref()
+        .map(|raw| roles::check_activation(&mut collect, raw));
     let roles = roles::check(&mut collect, folder, &file);
     let mut cameras = Cameras::default();
     for camera in &file.camera {
@@ -219,6 +231,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Loaded, Errors> {
     let config = Config {
         data,
         callback,
+        activation,
         part: roles.part,
         join_token: roles.join_token,
         join: roles.join,
@@ -250,6 +263,7 @@ fn check_uplink(collect: &mut Collector, folder: &Path, raw: &raw::Uplink) -> Op
     }
     match tls::load_identity(&cert, &key) {
         Ok(identity) => {
+            warn_of_expiry(collect, &cert, &identity);
             let max_uplinks = raw.max_uplinks.unwrap_or(DEFAULT_MAX_UPLINKS);
             Some(UplinkConfig {
                 listen,
@@ -269,6 +283,25 @@ fn check_uplink(collect: &mut Collector, folder: &Path, raw: &raw::Uplink) -> Op
             collect.error(span, error);
             None
         }
+    }
+}
+
+/// Cameras that pin the key do not look at dates; everybody else does.
+fn warn_of_expiry(collect: &mut Collector, path: &Path, identity: &CertifiedKey) {
+    let left = identity
+        .cert
+        .first()
+        .map(|cert| ca::time_left(cert, SystemTime::now()));
+    match left {
+        Some(None) => {
+            let why = "has expired; cameras that do not pin its key refuse it";
+            collect.warn_file(&format!("{} {why}", path.display()));
+        }
+        Some(Some(left)) if left < EXPIRY_NOTICE => {
+            let days = left.as_secs() / 86_400;
+            collect.warn_file(&format!("{} expires in {days} days", path.display()));
+        }
+        Some(Some(_)) | None => {}
     }
 }
 

@@ -11,6 +11,7 @@ pub(super) struct File {
     pub(super) rtsp: Option<Rtsp>,
     pub(super) http: Option<Http>,
     pub(super) claims: Option<Claims>,
+    pub(super) activation: Option<Activation>,
     pub(super) endpoint: Option<Endpoint>,
     pub(super) streamer: Option<Streamer>,
     #[serde(default)]
@@ -45,6 +46,13 @@ pub(super) struct Http {
     pub(super) token_file: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) tls: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Activation {
+    pub(super) forward: Spanned<String>,
+    pub(super) forward_pin: Option<String>,
 }
 
 #[derive(Deserialize)]

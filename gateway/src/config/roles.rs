@@ -6,8 +6,9 @@ use toml::Spanned;
 
 use super::diagnostics::Collector;
 use super::{Sha256Hash, files, is_name, raw};
-use crate::fleet::{EndpointAddresses, Part};
+use crate::fleet::{EndpointAddresses, Part, check_forward};
 use crate::roles::message::{Hello, VERSION};
+use crate::store::Forward;
 use crate::tls;
 
 /// Cameras that a streamer takes unless the configuration says otherwise.
@@ -43,6 +44,18 @@ pub(super) struct Roles {
     /// SHA-256 of what lets streamers in.
     pub(super) join_token: Option<Sha256Hash>,
     pub(super) join: Option<JoinConfig>,
+}
+
+/// Where cameras go that nobody has claimed here.
+pub(super) fn check_activation(collect: &mut Collector, raw: &raw::Activation) -> Forward {
+    let forward = Forward {
+        url: raw.forward.get_ref().clone(),
+        pin: raw.forward_pin.clone(),
+    };
+    if let Err(error) = check_forward(&forward) {
+        collect.error(raw.forward.span(), error);
+    }
+    forward
 }
 
 pub(super) fn check(collect: &mut Collector, folder: &Path, file: &raw::File) -> Roles {

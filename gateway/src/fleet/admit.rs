@@ -93,9 +93,6 @@ impl Fleet {
                 None => Admission::Refuse,
             };
         }
-        if !self.kept {
-            return Admission::Refuse;
-        }
         // It still obeys this operator, whose claim has ended.
         let release = if ours {
             self.release_field(now, &key)
@@ -118,6 +115,13 @@ impl Fleet {
                 fingerprint: key,
                 model: applicant.model,
             });
+        }
+        if let Some(forward) = &self.fixed.activation {
+            let fields = format!("{}{release}", self.forward_fields(now, &key, forward));
+            return Admission::Forward { fields };
+        }
+        if !self.kept {
+            return Admission::Refuse;
         }
         match self.pending().handle_seen(now, applicant) {
             Some(seconds) => Admission::Wait {

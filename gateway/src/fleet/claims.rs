@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use super::access::Access;
-use super::admit::same;
+use super::admit::{fingerprint_text, same};
 use super::csv::Mistake;
 use super::import::{MAX_MISTAKES, Row, is_label};
 use super::merge::{Index, Merged, pin_keys};
@@ -158,6 +158,39 @@ impl Fleet {
         self.forget_answers(name);
         info!(camera = name, by = access.who(), "camera transferred");
         Ok(())
+    }
+
+    /// Where an unclaimed key is sent for good; `None` lets it wait here again.
+    ///
+    /// # Errors
+    /// See [`FleetError`].
+    pub fn set_forward(&self, fingerprint: &str, forward: Option<Forward>) -> Result<(), FleetError> {
+        let key = parse_fingerprint(fingerprint).ok_or_else(bad_fingerprint)?;
+        if let Some(forward) = &forward {
+            check_forward(forward)?;
+        }
+        if let Some(name) = self.name_of(&key) {
+            return Err(FleetError::Conflict(format!(
+                "{name:?} has this key; transfer it"
+            )));
+        }
+        if forward.is_none() && !self.live().forwards.contains_key(&key) {
+            return Err(FleetError::Missing("this key is not sent anywhere".to_owned()));
+        }
+        self.change(|store| Ok(store.set_forward(&key, forward.as_ref())?))?;
+        self.pending().remove(&key);
+        Ok(())
+    }
+
+    /// Keys that are sent elsewhere, and where to.
+    #[must_use]
+    pub fn forwards(&self) -> Vec<(String, Forward)> {
+        let live = self.live();
+        let shown = live
+            .forwards
+            .iter()
+            .map(|(key, forward)| (fingerprint_text(key), forward.clone()));
+        shown.collect()
     }
 
     /// Lets a camera be watched, or not; its uplink stays.
@@ -435,7 +468,11 @@ pub(super) fn account_for(access: &Access, asked: Option<&str>) -> Result<String
     }
 }
 
-fn check_forward(forward: &Forward) -> Result<(), FleetError> {
+/// Judges an address for good.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_forward(forward: &Forward) -> Result<(), FleetError> {
     let Forward { url, pin } = forward;
     let plain = url.len() <= MAX_URL_BYTES && url.bytes().all(|byte| byte.is_ascii_graphic());
     if !plain || !(url.starts_with("https://") || url.starts_with("wss://")) {

@@ -34,7 +34,7 @@ use tokio::sync::watch;
 use tracing::{error, warn};
 
 pub use admit::{Admission, Settle};
-pub use claims::{ClaimRequest, ImportReport, Transfer};
+pub use claims::{ClaimRequest, ImportReport, Transfer, check_forward};
 pub use people::{NewToken, NewViewer, TokenView, ViewerView};
 
 use crate::clock::unix_now;
@@ -46,7 +46,7 @@ use crate::roles::streamers::Streamers;
 use crate::rtsp::digest::DigestServer;
 use crate::rtsp::guard::{Policy, Viewer};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Camera, Secret, Store, StoreError, View, ViewFilter};
+use crate::store::{Camera, Forward, Secret, Store, StoreError, View, ViewFilter};
 use access::Access;
 use live::Live;
 use operator::{OperatorKey, OperatorKeyError};
@@ -56,6 +56,8 @@ use views::ViewLog;
 
 /// How often expiry is looked at.
 const TICK: Duration = Duration::from_secs(10);
+/// How long an audit is good enough: 6 hours.
+const AUDIT_SECONDS: u64 = 6 * 3600;
 /// The clock may drift from monotonic time by so much before rules are made anew.
 const DRIFT_SECONDS: u64 = 2;
 
@@ -132,6 +134,8 @@ pub struct Fixed {
     pub realm: String,
     /// What this process does in its fleet.
     pub part: Part,
+    /// Where cameras go that nobody has claimed here: this is an activation server.
+    pub activation: Option<Forward>,
 }
 
 /// What this process does in its fleet.
@@ -193,6 +197,8 @@ pub struct Fleet {
     nonce_key: [u8; 32],
     streamers: Streamers,
     placements: Mutex<Placements>,
+    /// Cameras that came to a streamer before the rules that name them, since the last look.
+    unsettled: Mutex<usize>,
     /// What a streamer was told last.
     remote: RwLock<Option<Arc<Remote>>>,
     callback: Option<Callback>,
@@ -259,6 +265,7 @@ impl Fleet {
             nonce_key: rand::random(),
             streamers: Streamers::default(),
             placements: Mutex::new(placements),
+            unsettled: Mutex::default(),
             remote: RwLock::default(),
             callback,
             start,
@@ -389,13 +396,21 @@ impl Fleet {
         let mut tick = tokio::time::interval(TICK);
         loop {
             tick.tick().await;
-            self.handle_tick(unix_now());
+            let fleet = Arc::clone(&self);
+            let done = blocking(move || {
+                fleet.handle_tick(unix_now());
+                Ok(())
+            });
+            if done.await.is_err() {
+                return;
+            }
         }
     }
 
     /// Viewers and tokens that have expired drop out of the rules; the clock is looked at.
     pub fn handle_tick(&self, now: u64) {
         self.write_placements();
+        self.settle_expected();
         self.metrics
             .pending
             .set(i64::try_from(self.waiting(now).len()).unwrap_or(i64::MAX));
@@ -459,10 +474,16 @@ impl Fleet {
         Ok(self.store.views(filter)?)
     }
 
-    /// True if audits are worth asking for.
-    #[must_use]
-    pub fn keeps_audits(&self) -> bool {
-        self.kept
+    /// True if a camera's audit is worth asking for: there is none, or an old one. Many cameras come back at once, and
+    /// each audit is a write.
+    pub async fn wants_audit(self: &Arc<Self>, camera: String) -> bool {
+        if !self.kept {
+            return false;
+        }
+        let fleet = Arc::clone(self);
+        let latest = blocking(move || fleet.audit(&camera)).await;
+        let is_old = |at: u64| unix_now().saturating_sub(at) >= AUDIT_SECONDS;
+        matches!(latest, Ok(latest) if latest.as_ref().is_none_or(|(at, _)| is_old(*at)))
     }
 
     /// Keeps a camera's latest audit, on a thread that may wait for the disk.

@@ -182,6 +182,12 @@ impl Ticket {
         &self.c
     }
 
+    /// When it was made, in seconds since 1970.
+    #[must_use]
+    pub fn issued(&self) -> u64 {
+        self.e.saturating_sub(TICKET_SECONDS)
+    }
+
     /// What shows the camera that the PIN was known.
     #[must_use]
     pub fn proof(&self) -> Option<[u8; 32]> {

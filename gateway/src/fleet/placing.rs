@@ -169,7 +169,12 @@ impl Fleet {
             return Admission::Full;
         };
         match remote.judge(now, &applicant.fingerprint, said) {
-            Ok((name, fields)) => self.admit(&name, fields),
+            Ok((name, fields)) => {
+                if self.registry.index(&name).is_none() {
+                    self.expect(&name);
+                }
+                self.admit(&name, fields)
+            }
             Err(why) => {
                 debug!(?why, "sent to the endpoint");
                 if remote.rules.endpoint_url.is_empty() {
@@ -267,6 +272,23 @@ impl Fleet {
             });
         }
         fields
+    }
+
+    /// A camera has come before the rules that name it: it is let in, and looked at again when they must be here.
+    fn expect(&self, name: &str) {
+        self.registry.add(name);
+        *self.unsettled.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+    }
+
+    /// Ends what was let in and did not turn up in the rules.
+    pub(super) fn settle_expected(&self) {
+        let unsettled = std::mem::take(&mut *self.unsettled.lock().unwrap_or_else(PoisonError::into_inner));
+        if unsettled > 0 {
+            let _turn = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = self.reload() {
+                warn!(%error, "the database cannot be read");
+            }
+        }
     }
 
     fn remember(&self, camera: &str, streamer: &str) {

@@ -18,7 +18,7 @@ use crate::config::is_name;
 use crate::fleet::access::Access;
 use crate::fleet::{FleetError, Transfer, blocking, import as list};
 use crate::rtsp::digest::hex;
-use crate::store::ViewFilter;
+use crate::store::{Forward, ViewFilter};
 
 /// Views of one page, unless the query says otherwise, and at most.
 const PAGE: i64 = 100;
@@ -144,6 +144,38 @@ pub(super) async fn audit(
         Ok(None) => problem(StatusCode::NOT_FOUND, "no audit of this camera yet"),
         Err(error) => failure(&error),
     }
+}
+
+pub(super) async fn forwards(State(api): State<Api>) -> Response {
+    let forwards = api.shared.fleet.forwards();
+    let view = |(key, forward): &(String, Forward)| json!({"fingerprint": key, "url": forward.url, "pin": forward.pin});
+    Json(forwards.iter().map(view).collect::<Vec<_>>()).into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewForward {
+    fingerprint: String,
+    url: String,
+    pin: Option<String>,
+}
+
+pub(super) async fn add_forward(State(api): State<Api>, body: Bytes) -> Response {
+    let NewForward {
+        fingerprint,
+        url,
+        pin,
+    } = match body::json(&body) {
+        Ok(new) => new,
+        Err(refusal) => return *refusal,
+    };
+    let fleet = Arc::clone(&api.shared.fleet);
+    done(blocking(move || fleet.set_forward(&fingerprint, Some(Forward { url, pin }))).await)
+}
+
+pub(super) async fn remove_forward(State(api): State<Api>, Path(fingerprint): Path<String>) -> Response {
+    let fleet = Arc::clone(&api.shared.fleet);
+    done(blocking(move || fleet.set_forward(&fingerprint, None)).await)
 }
 
 /// A list of cameras as CSV; `?account=` is for rows without one.

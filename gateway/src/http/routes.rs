@@ -61,6 +61,16 @@ fn guarded_routes() -> Vec<(&'static str, Scope, MethodRouter<Api>)> {
         ("/import", Scope::Admin, import),
         ("/export", Scope::Admin, get(fleet::export)),
         ("/views", Scope::Admin, get(fleet::views)),
+        (
+            "/forwards",
+            Scope::Admin,
+            get(fleet::forwards).post(fleet::add_forward),
+        ),
+        (
+            "/forwards/{fingerprint}",
+            Scope::Admin,
+            delete(fleet::remove_forward),
+        ),
         ("/streamers", Scope::Admin, get(fleet::streamers)),
         (
             "/viewers",
@@ -92,8 +102,8 @@ mod tests {
         let mut served = vec![(Method::GET, "/healthz"), (Method::GET, "/openapi.json")];
         for (path, _, _) in guarded_routes() {
             let methods: &[Method] = match path {
-                "/viewers" | "/tokens" => &[Method::GET, Method::POST],
-                "/viewers/{user}" | "/tokens/{id}" => &[Method::DELETE],
+                "/viewers" | "/tokens" | "/forwards" => &[Method::GET, Method::POST],
+                "/viewers/{user}" | "/tokens/{id}" | "/forwards/{fingerprint}" => &[Method::DELETE],
                 "/claims" | "/import" => &[Method::POST],
                 _ => match path.rsplit('/').next() {
                     Some("link" | "move" | "release" | "transfer" | "media") => &[Method::POST],

@@ -91,18 +91,26 @@ impl Remote {
             (Some(ticket), _) => {
                 let ticket = Ticket::accept(ticket.as_str(), &self.operator, key, &self.name, now);
                 let ticket = ticket.map_err(NotTaken::Ticket)?;
+                // A camera that was claimed a moment ago may be here before the rules that name it.
+                if self
+                    .revoked
+                    .get(key)
+                    .is_some_and(|until| *until > ticket.issued())
+                {
+                    return Err(NotTaken::Released);
+                }
                 (ticket.camera().to_owned(), ticket.proof())
             }
             (None, Some(resume)) => {
                 let resume = Resume::accept(resume.as_str(), &self.resume, key, &self.revoked, now);
                 let resume = resume.map_err(NotTaken::Resume)?;
+                if !self.rules.cameras.contains_key(resume.camera()) {
+                    return Err(NotTaken::Released);
+                }
                 (resume.camera().to_owned(), resume.proof())
             }
             (None, None) => return Err(NotTaken::Nothing),
         };
-        if !self.rules.cameras.contains_key(&camera) {
-            return Err(NotTaken::Released);
-        }
         let resume = Resume::new(key, &camera, proof.as_ref(), now).seal(&self.resume);
         let others = self
             .rules
@@ -216,7 +224,13 @@ mod tests {
             Err(NotTaken::Ticket(TicketError::Expired))
         );
         assert_eq!(
-            judge(&taken, 1, &ticket("gone", "s1"), NOW),
+            judge(&taken, 1, &ticket("new", "s1"), NOW),
+            Ok("new".to_owned()),
+            "not in the rules yet"
+        );
+        let since = remote(&operator, &[([1; 32], NOW + 1)]);
+        assert_eq!(
+            judge(&since, 1, &ticket("front", "s1"), NOW + 2),
             Err(NotTaken::Released)
         );
         assert_eq!(judge(&taken, 1, &said("x=1", ""), NOW), Err(NotTaken::Nothing));

@@ -166,7 +166,8 @@ pub async fn learn(uplink: Arc<Uplink>, shared: Arc<Shared>) {
             Err(error) => debug!(%error, "agent's status is no JSON of ours"),
         }
     }
-    if !shared.fleet.keeps_audits() {
+    let camera = shared.registry.name(uplink.camera());
+    if !shared.fleet.wants_audit(camera.clone()).await {
         return;
     }
     let Some(body) = text_of(&uplink, "/audit").await else {
@@ -174,9 +175,7 @@ pub async fn learn(uplink: Arc<Uplink>, shared: Arc<Shared>) {
     };
     let is_object = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&body).is_ok();
     match String::from_utf8(body.to_vec()) {
-        Ok(report) if is_object => shared
-            .fleet
-            .keep_audit(shared.registry.name(uplink.camera()), report),
+        Ok(report) if is_object => shared.fleet.keep_audit(camera, report),
         _ => debug!("agent's audit is no JSON object"),
     }
 }
