@@ -9,9 +9,13 @@ use serde_json::{Value, json};
 use support::*;
 
 async fn endpoint() -> TestGateway {
+    endpoint_of(0).await
+}
+
+async fn endpoint_of(capacity: usize) -> TestGateway {
     let http = format!(
         "{HTTP_TOKEN}[endpoint]\nuplink_url = \"https://localhost:0/onvif/uplink\"\nrtsp_url = \"rtsp://localhost:0\"\n\
-         http_url = \"http://localhost:0\"\njoin_token_file = \"join.token\"\ncapacity = 0\n"
+         http_url = \"http://localhost:0\"\njoin_token_file = \"join.token\"\ncapacity = {capacity}\n"
     );
     TestGateway::start_with("data = \"data\"\n", RTSPS, &http).await
 }
@@ -263,6 +267,28 @@ async fn a_streamer_that_stops_sends_its_cameras_elsewhere() {
     within("the streamer to stop", stopping).await.unwrap();
     let list = joined(&endpoint, 1).await;
     assert_eq!(list[0]["draining"], false);
+}
+
+/// The endpoint that carries media itself: at its end, cameras go straight to a streamer.
+#[tokio::test]
+async fn an_endpoint_that_stops_hands_its_cameras_to_a_streamer() {
+    let endpoint = endpoint_of(10).await;
+    let camera = claimed(&endpoint, "SN1").await;
+    let (_, mut agent) = camera.comes(&endpoint, Play::Silent).await;
+    endpoint
+        .wait_for(|list| list.contains("\"name\":\"SN1\",\"online\":true"))
+        .await;
+    let one = streamer(&endpoint, "s1", "join.token").await;
+    joined(&endpoint, 1).await;
+    let stopping = tokio::spawn(endpoint.stop());
+    let Seen::Moved(Some(target)) = agent.next().await else {
+        panic!("not moved to a streamer")
+    };
+    let origin = format!("https://localhost:{}", one.addresses.uplink.port());
+    let path = target.strip_prefix(&origin).expect(&target);
+    let (_, _agent) = arrives(&camera, &one, path, "").await;
+    agent.task.abort();
+    within("the endpoint to stop", stopping).await.unwrap();
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ use tracing::error;
 pub use admit::{Admission, Settle};
 pub use claims::{ClaimRequest, ImportReport, Transfer, check_forward};
 pub use people::{NewToken, NewViewer, TokenView, ViewerView};
+pub use placing::WayOut;
 
 use crate::clock::unix_now;
 use crate::config::Sha256Hash;

@@ -17,6 +17,17 @@ use crate::roles::streamers::{Placed, StreamerView, Streamers};
 use crate::rtsp::digest::hex;
 use crate::uplink::upgrade::Introduction;
 
+/// Where a camera goes when a process stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WayOut {
+    /// To its endpoint, which sends it on.
+    Endpoint,
+    /// To this address, with a ticket.
+    Streamer(String),
+    /// Nowhere.
+    None,
+}
+
 impl Fleet {
     /// The streamers that have joined.
     #[must_use]
@@ -30,12 +41,33 @@ impl Fleet {
         self.streamers.list()
     }
 
-    /// True if its cameras can go elsewhere when it stops.
+    /// True if cameras can go elsewhere when this process stops.
     #[must_use]
     pub fn has_elsewhere(&self) -> bool {
         match &self.fixed.part {
             Part::Streamer { .. } => true,
-            Part::Endpoint { .. } => false,
+            Part::Endpoint { .. } => !self.streamers.addresses().is_empty(),
+        }
+    }
+
+    /// Where a camera goes when this process stops.
+    #[must_use]
+    pub fn way_out(&self, now: u64, name: &str) -> WayOut {
+        if matches!(self.fixed.part, Part::Streamer { .. }) {
+            return WayOut::Endpoint;
+        }
+        let Some(camera) = self.camera(name) else {
+            return WayOut::None;
+        };
+        let Some(key) = camera.fingerprint else {
+            return WayOut::None;
+        };
+        match self.streamers.place(now, name, None, None) {
+            Placed::There(list) => list.first().map_or(WayOut::None, |hello| {
+                self.remember(name, &hello.name);
+                WayOut::Streamer(self.ticket_url(now, name, &key, camera.operator_proof.as_ref(), hello))
+            }),
+            Placed::Here | Placed::Nowhere => WayOut::None,
         }
     }
 
@@ -261,11 +293,7 @@ impl Fleet {
     ) -> String {
         let mut fields = String::new();
         for (index, hello) in list.iter().enumerate() {
-            let ticket = self
-                .operator
-                .sign_ticket(&Ticket::new(key, name, &hello.name, proof, now));
-            let joint = if hello.uplink_url.contains('?') { '&' } else { '?' };
-            let url = format!("{}{joint}ticket={ticket}", hello.uplink_url);
+            let url = self.ticket_url(now, name, key, proof, hello);
             fields.push_str(&match index {
                 0 => format!("Location: {url}\r\n"),
                 _ => format!("Link: <{url}>; rel=alternate\r\n"),
@@ -289,6 +317,21 @@ impl Fleet {
                 warn!(%error, "the database cannot be read");
             }
         }
+    }
+
+    fn ticket_url(
+        &self,
+        now: u64,
+        name: &str,
+        key: &Sha256Hash,
+        proof: Option<&[u8; 32]>,
+        to: &Hello,
+    ) -> String {
+        let ticket = self
+            .operator
+            .sign_ticket(&Ticket::new(key, name, &to.name, proof, now));
+        let joint = if to.uplink_url.contains('?') { '&' } else { '?' };
+        format!("{}{joint}ticket={ticket}", to.uplink_url)
     }
 
     fn remember(&self, camera: &str, streamer: &str) {

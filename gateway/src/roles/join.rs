@@ -1,5 +1,6 @@
 //! The streamer's end of a control connection.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use super::control::{ALIVE_EVERY, SILENCE, spawn_reader};
 use super::message::{Hello, ToEndpoint, ToStreamer, write};
 use super::remote::Remote;
 use super::{CONTROL_PATH, CONTROL_PROTOCOL};
-use crate::fleet::outbound;
+use crate::clock::unix_now;
+use crate::fleet::{WayOut, outbound};
 use crate::server::Shared;
 use crate::uplink::requests::{MAX_TEXT_BYTES, TEXT_DEADLINE, ask};
 
@@ -210,22 +212,28 @@ async fn move_camera(shared: &Arc<Shared>, camera: &str, target: Option<String>)
     }
 }
 
-/// Lets all cameras go, and waits until they have, or `deadline` is over.
+/// Lets all cameras go that can be elsewhere, and waits until they have, or `deadline` is over.
 pub async fn drain(shared: &Arc<Shared>, deadline: Duration) {
-    let cameras = shared.registry.online();
-    info!(cameras = cameras.len(), "moving cameras elsewhere");
-    for camera in &cameras {
-        move_camera(shared, camera, None).await;
+    let mut moving = Vec::new();
+    for camera in shared.registry.online() {
+        match shared.fleet.way_out(unix_now(), &camera) {
+            WayOut::Endpoint => move_camera(shared, &camera, None).await,
+            WayOut::Streamer(target) => move_camera(shared, &camera, Some(target)).await,
+            WayOut::None => continue,
+        }
+        moving.push(camera);
     }
+    info!(cameras = moving.len(), "moving cameras elsewhere");
+    let left = || {
+        let online: BTreeSet<String> = shared.registry.online().into_iter().collect();
+        moving.iter().filter(|camera| online.contains(*camera)).count()
+    };
     let gone = async {
-        while !shared.registry.online().is_empty() {
+        while left() > 0 {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     if timeout(deadline, gone).await.is_err() {
-        warn!(
-            cameras = shared.registry.online().len(),
-            "some cameras have not moved in time"
-        );
+        warn!(cameras = left(), "some cameras have not moved in time");
     }
 }
