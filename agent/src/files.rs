@@ -6,12 +6,14 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Files that may be handed over; a configuration with every bound reached stays below it.
 const MAX_FILES: usize = 128;
+/// The largest file that is held in memory.
+const MAX_HELD_BYTES: u64 = 16 * 1024;
 /// The largest file that is handed over: the largest that any reader takes, and a byte that shows it was too large.
 const MAX_FILE_BYTES: u64 = 1024 * 1024 + 1;
 
@@ -20,11 +22,35 @@ thread_local! {
 }
 
 /// A file's contents and mode, or why it could not be opened; and when it came, counted.
-struct Handed(Result<(Vec<u8>, u32), i32>, u64);
+struct Handed(Result<(Contents, u32), i32>, u64);
+
+enum Contents {
+    Bytes(Vec<u8>),
+    /// A large one stays where it is until it is asked for: an idle agent holds no report in memory.
+    Open(File),
+}
+
+impl Contents {
+    fn read(&self, max_bytes: u64) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Bytes(bytes) => {
+                let end = usize::try_from(max_bytes).unwrap_or(usize::MAX).min(bytes.len());
+                Ok(bytes.get(..end).unwrap_or_default().to_vec())
+            }
+            Self::Open(file) => {
+                let mut file = file;
+                file.seek(SeekFrom::Start(0))?;
+                let mut bytes = Vec::new();
+                file.take(max_bytes).read_to_end(&mut bytes)?;
+                Ok(bytes)
+            }
+        }
+    }
+}
 
 impl Drop for Handed {
     fn drop(&mut self) {
-        if let Ok((bytes, _)) = &mut self.0 {
+        if let Ok((Contents::Bytes(bytes), _)) = &mut self.0 {
             bytes.fill(0);
             // Best effort: keeps the compiler from leaving out a write that nothing reads.
             std::hint::black_box(bytes);
@@ -42,12 +68,16 @@ pub fn seal() {
 /// Takes a file under the name that the configuration has for it: open, or the error number of opening it.
 pub fn hand_over(path: PathBuf, file: Result<File, i32>) {
     let contents = file.and_then(|file| {
-        let mode = file.metadata().map_err(|e| errno(&e))?.mode();
+        let data = file.metadata().map_err(|e| errno(&e))?;
+        let mode = data.mode();
+        if data.len() > MAX_HELD_BYTES {
+            return Ok((Contents::Open(file), mode));
+        }
         let mut bytes = Vec::new();
         file.take(MAX_FILE_BYTES)
             .read_to_end(&mut bytes)
             .map_err(|e| errno(&e))?;
-        Ok((bytes, mode))
+        Ok((Contents::Bytes(bytes), mode))
     });
     HANDED.with_borrow_mut(|table| {
         let table = table.get_or_insert_default();
@@ -74,12 +104,8 @@ pub fn errno(error: &io::Error) -> i32 {
 /// # Errors
 /// What the system says about the file.
 pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
-    let handed = lookup(path, |bytes, _| {
-        let end = usize::try_from(max_bytes).unwrap_or(usize::MAX).min(bytes.len());
-        bytes.get(..end).unwrap_or_default().to_vec()
-    });
-    if let Some(result) = handed {
-        return result;
+    if let Some(result) = lookup(path, |contents, _| contents.read(max_bytes)) {
+        return result?;
     }
     let mut bytes = Vec::new();
     File::open(path)?.take(max_bytes).read_to_end(&mut bytes)?;
@@ -112,11 +138,11 @@ pub fn check(path: &Path) -> io::Result<()> {
 }
 
 /// `None` where files come from the file system.
-fn lookup<T>(path: &Path, found: impl FnOnce(&[u8], u32) -> T) -> Option<io::Result<T>> {
+fn lookup<T>(path: &Path, found: impl FnOnce(&Contents, u32) -> T) -> Option<io::Result<T>> {
     HANDED.with_borrow(|table| {
         let table = table.as_ref()?;
         Some(match table.get(path) {
-            Some(Handed(Ok((bytes, mode)), _)) => Ok(found(bytes, *mode)),
+            Some(Handed(Ok((contents, mode)), _)) => Ok(found(contents, *mode)),
             Some(Handed(Err(number), _)) => Err(io::Error::from_raw_os_error(*number)),
             None => Err(io::ErrorKind::NotFound.into()),
         })
@@ -208,10 +234,21 @@ mod tests {
         ] {
             assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
         }
+        let large: Vec<u8> = (0..=u16::MAX).map(|n| (n % 251) as u8).collect();
+        fs::write(dir.path().join("large"), &large).unwrap();
+        hand_over(
+            "/large".into(),
+            File::open(dir.path().join("large")).map_err(|e| errno(&e)),
+        );
+        for _ in 0..2 {
+            assert_eq!(read(Path::new("/large"), u64::MAX).unwrap(), large);
+            assert_eq!(read(Path::new("/large"), 3).unwrap(), large[..3]);
+        }
         hand_over("/named".into(), Err(nix::libc::ENOENT));
         assert!(read(Path::new("/named"), 4).is_err());
         let opened = || File::open(&path).map_err(|e| errno(&e));
         for number in 0..MAX_FILES {
+            // Two are there already.
             hand_over(format!("/{number}").into(), opened());
         }
         // A full table forgets what came first.

@@ -1,24 +1,29 @@
 //! `lenscap harden`: shows what is open on a camera or in a root file system tree, closes it, and takes it back.
 
+mod again;
 mod live;
 
 use core::time::Duration;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
+use base64ct::{Base64, Encoding as _};
 use lenscap_harden::credentials::Secrets;
 use lenscap_harden::defaults::Checker;
 use lenscap_harden::engine::{self, Plan, Settings, Undone};
 use lenscap_harden::report::{Finding, Measure, Verdict};
-use lenscap_harden::root::{Lock, Root};
+use lenscap_harden::root::{Attributes, Lock, Root};
 use lenscap_harden::secret::{LoginPassword, Secret};
 use lenscap_harden::transaction::{Failure, Recovered};
 
 use crate::cli::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE};
 use crate::config::{self, Config};
 use crate::json::Writer;
+use crate::seal::Recipient;
 use crate::{firewall, sys};
 
+/// A login password that is encrypted to its owner.
+const LOGIN_FILE: &str = "/etc/lenscap/login.age";
 /// Something could not be told.
 pub const EXIT_UNKNOWN: u8 = 2;
 
@@ -41,6 +46,8 @@ pub struct Request {
     pub cut: bool,
     /// JSON instead of text.
     pub json: bool,
+    /// A start script asks.
+    pub boot: bool,
 }
 
 /// What to do.
@@ -56,6 +63,10 @@ pub enum Action {
     RollBack,
     /// Put the firewall in place again, if it was applied and confirmed.
     Restore,
+    /// Look again, and close again what was opened since.
+    Recheck,
+    /// The same within the time that a boot has.
+    Boot,
     /// Take back what was applied.
     Undo {
         /// Default and empty passwords too.
@@ -98,10 +109,12 @@ fn try_run(request: &Request) -> Result<u8, Stop> {
             Ok(exit_status(plan.verdict()))
         }
         Action::Apply if root.is_live() => live::apply(request, &root, settings),
-        Action::Apply => apply(request, &root, &settings, None),
+        Action::Apply => apply(request, &root, &settings, None, None),
         Action::Confirm => live::confirm(request, &root, &settings),
         Action::RollBack => live::roll_back(&root, &settings),
         Action::Restore => live::restore(&root, &settings),
+        Action::Recheck => again::recheck(request, &root, &settings),
+        Action::Boot => again::boot(request),
         Action::Undo { restore_insecure } => undo(request, &root, &settings, restore_insecure),
     }
 }
@@ -179,13 +192,15 @@ fn apply(
     root: &Root,
     settings: &Settings,
     applied_at: Option<(&str, Duration)>,
+    owner_key: Option<&str>,
 ) -> Result<u8, Stop> {
     let _lock = lock(root)?;
     recover(request, root, settings)?;
     let mut checker = engine::checker(root, settings, u64::MAX);
-    let first = plan(request, root, settings, &mut checker)?;
+    let mut first = plan(request, root, settings, &mut checker)?;
+    let sealed = seal_login(&mut first, owner_key)?;
     show(request, &first, "planned")?;
-    let mut tell = |secrets: &Secrets| disclose(request, secrets);
+    let mut tell = |secrets: &Secrets| disclose(request, secrets, sealed.as_deref());
     let before = firewall::record(root, &settings.state_dir);
     engine::apply(&first, settings, applied_at, &mut tell).map_err(failed)?;
     let mut held = Ok(());
@@ -295,8 +310,23 @@ fn exit_status(verdict: Verdict) -> u8 {
     }
 }
 
-/// The one time that a login password is shown: before anything depends on it.
-fn disclose(request: &Request, secrets: &Secrets) -> io::Result<()> {
+/// Plans a file that holds a new login password for its owner alone. Gives its contents.
+fn seal_login(plan: &mut Plan<'_>, owner_key: Option<&str>) -> Result<Option<Vec<u8>>, Stop> {
+    let (Some(login), Some(owner_key)) = (&plan.secrets.login, owner_key) else {
+        return Ok(None);
+    };
+    let sealed = Recipient::parse(owner_key)
+        .and_then(|owner| owner.seal(login.reveal().as_bytes()))
+        .map_err(|why| Stop(format!("option owner_key: {why}"), EXIT_FAILURE))?;
+    let why = "root's new login password, for the owner's key alone";
+    plan.edits
+        .put(LOGIN_FILE, sealed.clone(), Attributes::PRIVATE, why)
+        .map_err(|error| unknown(&error))?;
+    Ok(Some(sealed))
+}
+
+/// The one time that a login password is shown: before anything depends on it. One that is encrypted to its owner is not.
+fn disclose(request: &Request, secrets: &Secrets, sealed: Option<&[u8]>) -> io::Result<()> {
     let Some(login) = &secrets.login else {
         return Ok(());
     };
@@ -304,9 +334,14 @@ fn disclose(request: &Request, secrets: &Secrets) -> io::Result<()> {
         let mut json = Writer::new();
         json.object(|o| {
             o.key("event").string("login_password");
-            o.key("password").string(login.reveal());
+            match sealed {
+                Some(sealed) => o.key("age").string(&Base64::encode_string(sealed)),
+                None => o.key("password").string(login.reveal()),
+            }
         });
         json.finish() + "\n"
+    } else if sealed.is_some() {
+        format!("\nroot's new login password is in {LOGIN_FILE}, for the owner: age -d -i KEY\n")
     } else {
         format!(
             "\nroot's new login password, shown only now: {}\n",

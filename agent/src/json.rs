@@ -89,6 +89,11 @@ impl Writer {
         self.text.push_str(if value { "true" } else { "false" });
     }
 
+    /// Writes a value that is JSON already.
+    pub fn raw(&mut self, json: &str) {
+        self.text.push_str(json);
+    }
+
     /// Writes `null`.
     pub fn null(&mut self) {
         self.text.push_str("null");

@@ -5,7 +5,8 @@ mod services;
 
 use std::io;
 
-use crate::crypt::Scheme;
+use crate::applied::Applied;
+use crate::crypt::{Scheme, verify};
 use crate::defaults::{Checker, Strength};
 use crate::edits::Edits;
 use crate::firmware::Recognised;
@@ -25,6 +26,7 @@ pub(crate) struct Context<'c, 'r> {
     pub(crate) password_file: &'c str,
     scheme: Scheme,
     secrets: Secrets,
+    kept: &'c Applied,
     hashes: Vec<(&'static str, String)>,
     /// Root's password field, if it gets another.
     root_field: Option<String>,
@@ -39,6 +41,8 @@ pub struct Secrets {
     pub media: Option<Secret>,
     /// The user that goes with it, where the firmware names one.
     pub media_user: Option<String>,
+    /// What the tables get, by whose it is.
+    pub fields: Vec<(&'static str, String)>,
 }
 
 /// Everything that the measure needs beside the edits.
@@ -55,6 +59,8 @@ pub struct Inputs<'c> {
     pub login_password: &'c LoginPassword,
     /// Where the agent finds the media password.
     pub password_file: &'c str,
+    /// What an earlier run wrote.
+    pub kept: &'c Applied,
 }
 
 /// Looks for weak passwords and plans new ones.
@@ -72,6 +78,7 @@ pub fn plan(inputs: Inputs<'_>, edits: &mut Edits<'_>) -> io::Result<Secrets> {
         password_file: inputs.password_file,
         scheme: Scheme::Md5,
         secrets: Secrets::default(),
+        kept: inputs.kept,
         hashes: Vec::new(),
         root_field: None,
         edits,
@@ -123,7 +130,14 @@ impl Context<'_, '_> {
         let stored = self.edits.read(self.password_file)?.unwrap_or_default();
         let stored = String::from_utf8_lossy(&stored);
         let secret = match Secret::given(stored.trim_end()) {
-            Ok(secret) => secret,
+            Ok(secret) => {
+                // Tables that are put back get the hash that the others have.
+                let fits = |hash: &&str| verify(hash, secret.reveal().as_bytes()) == Some(true);
+                if let Some(hash) = self.kept.field("media").filter(fits) {
+                    self.hashes.push(("media", hash.to_owned()));
+                }
+                secret
+            }
             Err(_) => Secret::random(self.random)?,
         };
         self.secrets.media = Some(secret.clone());
@@ -139,14 +153,31 @@ impl Context<'_, '_> {
     fn login_field(&mut self) -> io::Result<String> {
         match self.login_secret()? {
             Some(secret) => self.hash("login", &secret),
-            None => Ok("!".into()),
+            None => Ok(self.kept_or_locked("login")),
         }
     }
 
-    /// The login password; `None`: logins are locked.
+    /// What an earlier run wrote, if that is wanted; else no password fits.
+    fn kept_or_locked(&mut self, whose: &'static str) -> String {
+        let kept = self
+            .kept
+            .field(whose)
+            .filter(|_| *self.login_password == LoginPassword::Kept);
+        let field = kept.unwrap_or("!").to_owned();
+        self.note(whose, &field);
+        field
+    }
+
+    fn note(&mut self, whose: &'static str, field: &str) {
+        if !self.secrets.fields.iter().any(|(have, _)| *have == whose) {
+            self.secrets.fields.push((whose, field.to_owned()));
+        }
+    }
+
+    /// The login password; `None`: logins are locked, or it is no longer known.
     fn login_secret(&mut self) -> io::Result<Option<Secret>> {
         match self.login_password {
-            LoginPassword::Lock => return Ok(None),
+            LoginPassword::Lock | LoginPassword::Kept => return Ok(None),
             LoginPassword::Given(secret) => return Ok(Some(secret.clone())),
             LoginPassword::Random => {}
         }
@@ -158,12 +189,17 @@ impl Context<'_, '_> {
 
     /// One hash for all tables, so that they agree to the letter.
     fn hash(&mut self, whose: &'static str, secret: &Secret) -> io::Result<String> {
-        if let Some((_, hash)) = self.hashes.iter().find(|(name, _)| *name == whose) {
-            return Ok(hash.clone());
-        }
-        let hash = secret.hash(self.scheme, self.random)?;
+        let known = self.hashes.iter().find(|(name, _)| *name == whose);
+        let hash = match known.map(|(_, hash)| hash.clone()) {
+            Some(hash) => hash,
+            None => {
+                let hash = secret.hash(self.scheme, self.random)?;
+                self.hashes.push((whose, hash.clone()));
+                hash
+            }
+        };
         self.checker.trust(&hash);
-        self.hashes.push((whose, hash.clone()));
+        self.note(whose, &hash);
         Ok(hash)
     }
 }

@@ -118,6 +118,12 @@ impl<'a> Edits<'a> {
         Ok(())
     }
 
+    /// Gives up the change of a file.
+    pub fn leave(&mut self, path: &str) -> Option<Edit> {
+        let at = self.files.iter().position(|(have, _)| have == path)?;
+        Some(self.files.remove(at).1)
+    }
+
     fn add(&mut self, path: String, edit: Edit) {
         let at = self.files.partition_point(|(have, _)| *have < path);
         self.files.insert(at, (path, edit));

@@ -3,16 +3,18 @@
 use core::time::Duration;
 use std::io;
 
+use crate::applied::Applied;
 use crate::credentials::{self, Secrets};
 use crate::defaults::Checker;
 use crate::edits::Edits;
 use crate::firmware::{Recognised, recognise};
-use crate::gate::Confirmation;
+use crate::gate::{Boots, Confirmation};
 use crate::journal::{Entry, Journal, Saved, sha256};
 use crate::listeners;
-use crate::report::{Finding, Measure, Verdict, verdict};
+use crate::report::{Finding, Measure, Status, Verdict, verdict};
 use crate::root::{Attributes, Root};
 use crate::secret::{LoginPassword, Random};
+use crate::storage;
 use crate::survey::Survey;
 use crate::telnet;
 use crate::transaction::{FILE_OVERHEAD, Failure, Recovered, Store, Write, is_absent};
@@ -55,15 +57,51 @@ pub fn checker(root: &Root, settings: &Settings, budget: u64) -> Checker {
 
 /// Keeps what was learned, for a slow processor's next run. It is no loss if that fails.
 pub fn remember(root: &Root, settings: &Settings, checker: &Checker) {
-    let path = memory_path(settings);
-    let Some(memory) = checker.memory().filter(|_| root.exists(&settings.state_dir)) else {
-        return;
-    };
+    if let Some(memory) = checker.memory().filter(|_| root.exists(&settings.state_dir)) {
+        let _ = replace(root, &memory_path(settings), &memory);
+    }
+}
+
+/// Puts a file of the state folder in the place of another.
+fn replace(root: &Root, path: &str, text: &str) -> io::Result<()> {
     let temporary = format!("{path}.new");
-    let _ = root
-        .remove(&temporary)
-        .and_then(|()| root.create(&temporary, memory.as_bytes(), Attributes::PRIVATE))
-        .and_then(|()| root.rename(&temporary, &path));
+    root.remove(&temporary)?;
+    root.create(&temporary, text.as_bytes(), Attributes::PRIVATE)?;
+    root.rename(&temporary, path)
+}
+
+/// The boots so far.
+#[must_use]
+pub fn boots(root: &Root, settings: &Settings) -> Boots {
+    let text = root.read(&boots_path(settings)).unwrap_or_default();
+    Boots::parse(&String::from_utf8_lossy(&text))
+}
+
+/// Keeps the count of boots, if it is another one.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn keep_boots(root: &Root, settings: &Settings, boots: &Boots) -> io::Result<()> {
+    if *boots == self::boots(root, settings) {
+        return Ok(());
+    }
+    root.make_folders(&settings.state_dir)?;
+    replace(root, &boots_path(settings), &boots.to_text())
+}
+
+fn boots_path(settings: &Settings) -> String {
+    format!("{}/boots", settings.state_dir)
+}
+
+/// What earlier runs applied.
+#[must_use]
+pub fn applied(root: &Root, settings: &Settings) -> Applied {
+    let text = root.read(&applied_path(settings)).unwrap_or_default();
+    Applied::parse(&String::from_utf8_lossy(&text))
+}
+
+fn applied_path(settings: &Settings) -> String {
+    format!("{}/applied", settings.state_dir)
 }
 
 fn memory_path(settings: &Settings) -> String {
@@ -134,8 +172,12 @@ pub fn plan<'a>(
             random,
             login_password: &settings.login_password,
             password_file: &settings.password_file,
+            kept: &applied(root, settings),
         };
         secrets = credentials::plan(inputs, &mut edits)?;
+    }
+    if root.is_live() {
+        leave_mounted(root, &mut edits)?;
     }
     Ok(Plan {
         recognised,
@@ -143,6 +185,24 @@ pub fn plan<'a>(
         secrets,
         interrupted: Store::new(root, &settings.state_dir).is_interrupted(),
     })
+}
+
+/// A file that something is mounted over cannot be replaced: the firmware binds its own over it at each boot.
+fn leave_mounted(root: &Root, edits: &mut Edits<'_>) -> io::Result<()> {
+    let mounts = root.head("/proc/mounts", storage::MAX_MOUNTS_BYTES)?;
+    for point in storage::points(&String::from_utf8_lossy(&mounts)) {
+        if let Some(edit) = edits.leave(&point) {
+            let measure = if edit.insecure {
+                Measure::Credentials
+            } else {
+                Measure::Telnet
+            };
+            let text = "the firmware mounts another file over this one, which cannot be replaced while the camera runs; \
+                        where that one lies in the tree, it is changed, and shows after the next boot";
+            edits.find(measure, Status::Fails, Some((&point, 0)), text);
+        }
+    }
+    Ok(())
 }
 
 /// Makes all changes of a plan, or none. With `applied_at`, the boot and the time in it, they wait for a confirmation from
@@ -194,6 +254,7 @@ pub fn apply(
             attributes: edit.attributes,
         });
     }
+    writes.extend(applied_write(plan, settings, !writes.is_empty()));
     if writes.is_empty() {
         return Ok(());
     }
@@ -211,6 +272,59 @@ pub fn apply(
         )));
     }
     store.commit(&writes, &originals, &journal, &mut || disclose(&plan.secrets))
+}
+
+/// Notes what was applied, if that is new. A tree that needed no change gets no note either.
+fn applied_write(plan: &Plan<'_>, settings: &Settings, changes: bool) -> Option<Write> {
+    let root = plan.edits.root();
+    let before = applied(root, settings);
+    let mut after = before.clone();
+    for measure in &settings.measures {
+        if !after.measures.contains(measure) {
+            after.measures.push(*measure);
+        }
+    }
+    for (whose, field) in &plan.secrets.fields {
+        after.put(whose, field);
+    }
+    let wanted = after != before && !after.measures.is_empty() && (changes || root.is_live());
+    wanted.then(|| note(settings, &after))
+}
+
+fn note(settings: &Settings, applied: &Applied) -> Write {
+    Write::File {
+        path: applied_path(settings),
+        contents: applied.to_text().into_bytes(),
+        attributes: Attributes::PRIVATE,
+    }
+}
+
+/// What is still applied once only these entries are left.
+fn applied_rest(root: &Root, settings: &Settings, rest: &Journal) -> Option<Write> {
+    let mut left = applied(root, settings);
+    if left == Applied::default() {
+        return None;
+    }
+    let any = |insecure: bool| {
+        let entries = rest.entries.iter().filter(|entry| entry.original.is_some());
+        entries.into_iter().any(|entry| entry.insecure == insecure)
+    };
+    let (telnet, credentials) = (any(false), any(true));
+    left.measures.retain(|measure| match measure {
+        Measure::Telnet => telnet,
+        Measure::Credentials => credentials,
+        Measure::Firewall => !rest.entries.is_empty(),
+    });
+    if !credentials {
+        left.fields.clear();
+    }
+    Some(if left == Applied::default() {
+        Write::Remove {
+            path: applied_path(settings),
+        }
+    } else {
+        note(settings, &left)
+    })
 }
 
 /// What waits for the owner: this run's files, and those of an earlier one that waits already. The earlier time counts.
@@ -351,6 +465,7 @@ fn undo_some(
         writes.push(Write::Remove { path: unconfirmed });
     }
     if !undone.restored.is_empty() || !writes.is_empty() {
+        writes.extend(applied_rest(root, settings, &rest));
         store.commit(&writes, &[], &rest, &mut || Ok(()))?;
     }
     Ok(undone)

@@ -110,6 +110,8 @@ pub enum Why {
     NotTried,
     /// The owner would be locked out.
     NoOwner,
+    /// The login password is to be given, and was not.
+    NoSecret,
 }
 
 impl Why {
@@ -123,6 +125,7 @@ impl Why {
             }
             Self::NoStorage => "what is written here is not known to survive a reboot",
             Self::NotTried => "this firmware's adapter was never tried on a device: --apply takes the risk",
+            Self::NoSecret => "the configuration wants a given login password: --password-file",
             Self::NoOwner => {
                 "waiting for an owner: claim the uplink, authorise an SSH key and allow an address, or give a password"
             }
@@ -242,8 +245,16 @@ impl Boots {
         }
     }
 
-    /// This boot became healthy: the count starts anew.
+    /// This boot became healthy: the count starts anew. Not where it stands aside: what made the boots bad may be what
+    /// it would do again.
     pub fn healthy(&mut self) {
+        if self.bad() < MAX_BAD_BOOTS {
+            self.started = 0;
+        }
+    }
+
+    /// Somebody asked for hardening: the count starts anew.
+    pub fn forget(&mut self) {
         self.started = 0;
     }
 
@@ -279,18 +290,38 @@ pub struct Restores {
 impl Restores {
     /// Whether one more is allowed at `now`, and counts it if so.
     pub fn allow(&mut self, now: Duration) -> bool {
-        while self
-            .times
-            .front()
-            .is_some_and(|time| now.saturating_sub(*time) >= HOUR)
-        {
-            self.times.pop_front();
-        }
-        if self.times.len() == MAX_RESTORES {
+        if self.count(now) >= MAX_RESTORES {
             return false;
+        }
+        while self.times.len() >= MAX_RESTORES {
+            self.times.pop_front();
         }
         self.times.push_back(now);
         true
+    }
+
+    /// Those of the last hour.
+    #[must_use]
+    pub fn count(&self, now: Duration) -> usize {
+        let recent = |time: &&Duration| now.saturating_sub(**time) < HOUR;
+        self.times.iter().filter(recent).count()
+    }
+
+    /// One line for a file.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let times: Vec<String> = self.times.iter().map(|time| time.as_secs().to_string()).collect();
+        times.join(" ")
+    }
+
+    /// Reads that line. Times that are still to come are of another boot.
+    #[must_use]
+    pub fn parse(text: &str, now: Duration) -> Self {
+        let times = text.split(' ').filter_map(|word| word.parse().ok());
+        let times = times.map(Duration::from_secs).filter(|time| *time <= now);
+        Self {
+            times: times.take(MAX_RESTORES).collect(),
+        }
     }
 }
 
@@ -475,6 +506,12 @@ mod tests {
         assert!(boots.bad() >= MAX_BAD_BOOTS);
         boots.healthy();
         boots.begin("5");
+        assert_eq!(boots.bad(), 4, "it stands aside until somebody asks");
+        boots.forget();
+        boots.begin("6");
+        boots.begin("7");
+        boots.healthy();
+        boots.begin("8");
         assert_eq!(boots.bad(), 0);
         assert_eq!(Boots::parse("damage"), Boots::default());
     }
@@ -486,6 +523,12 @@ mod tests {
         let allowed: Vec<bool> = (0..7).map(|n| restores.allow(minute(10 * n))).collect();
         assert_eq!(allowed, [true, true, true, true, true, false, true]);
         assert!(!restores.allow(minute(61)));
+        let mut restores = Restores::parse(&restores.to_text(), minute(65));
+        assert_eq!(restores.count(minute(65)), 5);
         assert!(restores.allow(minute(70)));
+        assert_eq!(
+            Restores::parse(&restores.to_text(), minute(5)).count(minute(5)),
+            0
+        );
     }
 }

@@ -5,6 +5,7 @@
 //! both are given. It opens no socket, starts no program and prints nothing.
 
 pub mod accounts;
+pub mod applied;
 pub mod credentials;
 pub mod crypt;
 pub mod defaults;
@@ -16,6 +17,7 @@ pub mod gate;
 pub mod journal;
 pub mod listeners;
 pub mod locate;
+pub mod look;
 pub mod report;
 pub mod root;
 pub mod secret;

@@ -85,6 +85,8 @@ pub enum LoginPassword {
     Lock,
     /// Given.
     Given(Secret),
+    /// That of an earlier run, of which the hash alone is known.
+    Kept,
 }
 
 /// The strongest scheme that the root's libc is known to check, and how that is known.

@@ -2,6 +2,8 @@
 
 /// The deepest overlay on an overlay.
 const MAX_LAYERS: usize = 4;
+/// The longest table of mounts that is read, in bytes.
+pub const MAX_MOUNTS_BYTES: u64 = 64 * 1024;
 /// In memory.
 const VOLATILE: &[&str] = &["tmpfs", "ramfs", "rootfs", "devtmpfs", "sysfs", "proc"];
 /// On flash, disk or a server.
@@ -59,6 +61,13 @@ pub fn judge(mounts: &str, path: &str) -> Storage {
         }
     }
     Storage::Unknown
+}
+
+/// Where something is mounted.
+#[must_use]
+pub fn points(mounts: &str) -> Vec<String> {
+    let mounts = mounts.lines().filter_map(parse);
+    mounts.map(|mount| mount.point).collect()
 }
 
 struct Mount {

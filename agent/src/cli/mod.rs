@@ -130,6 +130,14 @@ struct Harden {
     #[argh(switch)]
     roll_back: bool,
 
+    /// look again, and close again what was opened since; the service does so by itself
+    #[argh(switch)]
+    recheck: bool,
+
+    /// the same for start scripts before the network: in 20 seconds at most
+    #[argh(switch)]
+    boot: bool,
+
     /// configuration file (/etc/config/lenscap)
     #[argh(option, default = "PathBuf::from(DEFAULT_PATH)", arg_name = "file")]
     config: PathBuf,
@@ -174,23 +182,28 @@ impl Harden {
             apply,
             confirm,
             roll_back,
+            recheck,
+            boot,
             undo,
             restore_insecure,
             restore,
             ..
         } = self;
-        if [dry_run, apply, confirm, roll_back, undo, restore]
+        // What a start script starts is given both.
+        if [dry_run, apply, confirm, roll_back, recheck || boot, undo, restore]
             .iter()
             .filter(|given| **given)
             .count()
             > 1
         {
-            return Err("give one of --dry-run, --apply, --confirm, --roll-back, --undo and --restore\n");
+            return Err(
+                "give one of --dry-run, --apply, --confirm, --roll-back, --recheck, --boot, --undo and --restore\n",
+            );
         }
         if restore_insecure && !undo {
             return Err("--restore-insecure goes with --undo\n");
         }
-        if (confirm || roll_back || restore) && self.root.is_some() {
+        if (confirm || roll_back || recheck || boot || restore) && self.root.is_some() {
             return Err("a tree is not running: leave --root out\n");
         }
         let action = if undo {
@@ -201,6 +214,10 @@ impl Harden {
             harden_cmd::Action::RollBack
         } else if restore {
             harden_cmd::Action::Restore
+        } else if recheck {
+            harden_cmd::Action::Recheck
+        } else if boot {
+            harden_cmd::Action::Boot
         } else if apply || self.root.is_some() && !dry_run {
             harden_cmd::Action::Apply
         } else {
@@ -215,8 +232,16 @@ impl Harden {
             password_file: self.password_file,
             cut: self.cut,
             json: self.json,
+            boot,
         })
     }
+}
+
+/// Whether this program has a command.
+#[must_use]
+pub fn knows(command: &str) -> bool {
+    let commands = <Command as argh::SubCommands>::COMMANDS;
+    commands.iter().any(|known| known.name == command)
 }
 
 /// Runs the program with the process' arguments.

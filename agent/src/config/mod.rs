@@ -14,8 +14,8 @@ use std::path::Path;
 pub use diagnostic::{Diagnostic, Errors, Position};
 pub use secret::{MAX_SECRET_BYTES, Secret, is_world_readable};
 pub use types::{
-    AgentConfig, CertificateFiles, ClientAuth, Config, Harden, HardenMode, Level, LogTarget, Login, Password,
-    Pin, Profile, SnapshotUrl, Trust, Uplink,
+    AgentConfig, CertificateFiles, ClientAuth, Config, Harden, HardenMode, HardenPassword, Level, LogTarget,
+    Login, Password, Pin, Profile, SnapshotUrl, Trust, Uplink,
 };
 
 use crate::files;

@@ -1,6 +1,7 @@
 //! From sections to the configuration: names, types, and what belongs together.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lenscap_harden::firewall::Allowed;
 use lenscap_uplink::upgrade::Carrier;
@@ -12,11 +13,12 @@ use super::diagnostic::Position;
 use super::secret::Secret;
 use super::section::{Reader, Sink, absolute_path, boolean};
 use super::types::{
-    AgentConfig, CertificateFiles, ClientAuth, Config, Harden, HardenMode, Level, LogTarget, Login, Password,
-    Pin, Profile, Trust, Uplink,
+    AgentConfig, CertificateFiles, ClientAuth, Config, Harden, HardenMode, HardenPassword, Level, LogTarget,
+    Login, Password, Pin, Profile, Trust, Uplink,
 };
 use super::uci::{self, Section};
 use super::url;
+use crate::seal;
 
 const SECTIONS: &[&str] = &["agent", "uplink", "profile", "harden"];
 const AGENT: &[&str] = &[
@@ -42,6 +44,9 @@ const HARDEN: &[&str] = &[
     "allow_lan",
     "allow_out",
     "discovery",
+    "recheck",
+    "password",
+    "owner_key",
 ];
 
 /// The most uplinks, and the most profiles.
@@ -361,15 +366,7 @@ fn login(reader: &mut Reader<'_>, from_url: Option<(String, Secret)>, rtsp_at: P
 }
 
 fn harden(sections: &[Section], sink: &mut Sink) -> Harden {
-    let mut harden = Harden {
-        mode: HardenMode::Confirm,
-        telnet: true,
-        credentials: true,
-        firewall: true,
-        allow_lan: Vec::new(),
-        allow_out: Vec::new(),
-        discovery: false,
-    };
+    let mut harden = Harden::default();
     let Some(section) = single(sections, "harden", sink) else {
         harden.mode = HardenMode::Off;
         return harden;
@@ -382,6 +379,11 @@ fn harden(sections: &[Section], sink: &mut Sink) -> Harden {
     set(&mut harden.discovery, reader.parsed("discovery", boolean));
     harden.allow_lan = reader.parsed_list("allow_lan", MAX_LIST, address_and_port);
     harden.allow_out = reader.parsed_list("allow_out", MAX_LIST, address_and_port);
+    set(&mut harden.recheck, reader.parsed("recheck", recheck));
+    set(&mut harden.password, reader.parsed("password", harden_password));
+    harden.owner_key = reader.parsed("owner_key", |text| {
+        seal::Recipient::parse(text).map(|_| text.to_owned())
+    });
     harden
 }
 
@@ -419,6 +421,23 @@ fn harden_mode(text: &str) -> Result<HardenMode, String> {
         "confirm" => Ok(HardenMode::Confirm),
         "enforce" => Ok(HardenMode::Enforce),
         _ => Err("expected off, confirm or enforce".into()),
+    }
+}
+
+fn harden_password(text: &str) -> Result<HardenPassword, String> {
+    match text {
+        "random" => Ok(HardenPassword::Random),
+        "lock" => Ok(HardenPassword::Lock),
+        "secret" => Ok(HardenPassword::Secret),
+        _ => Err("expected random, lock or secret".into()),
+    }
+}
+
+/// Seconds between two looks: seldom enough for a slow processor, often enough to be of use.
+fn recheck(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds @ 30..=86_400) => Ok(Duration::from_secs(seconds)),
+        _ => Err("expected seconds, from 30 to 86400".into()),
     }
 }
 

@@ -169,6 +169,9 @@ fn each_wrong_value_says_what_is_expected() {
     for (section, option, part) in [
         ("harden", "option telnet 'maybe'", "expected a truth value"),
         ("harden", "option mode 'on'", "off, confirm or enforce"),
+        ("harden", "option recheck '5'", "from 30 to 86400"),
+        ("harden", "option password 'mine'", "random, lock or secret"),
+        ("harden", "option owner_key 'age1x'", "age-keygen"),
         ("harden", "list allow_lan '192.168.1.10'", "an address and a port"),
         (
             "harden",

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use base64ct::{Base64, Encoding as _};
+use lenscap_harden::report::Measure;
 use lenscap_rtsp::{CameraUrl, Credentials};
 use lenscap_uplink::url::{HostPattern, Url};
 use log::LevelFilter;
@@ -242,6 +244,29 @@ pub struct Harden {
     pub allow_out: Vec<String>,
     /// The camera answers WS-Discovery on the local network.
     pub discovery: bool,
+    /// How often the monitor looks whether it still holds.
+    pub recheck: Duration,
+    /// How login passwords are made.
+    pub password: HardenPassword,
+    /// To whom a new login password is encrypted.
+    pub owner_key: Option<String>,
+}
+
+impl Default for Harden {
+    fn default() -> Self {
+        Self {
+            mode: HardenMode::Confirm,
+            telnet: true,
+            credentials: true,
+            firewall: true,
+            allow_lan: Vec::new(),
+            allow_out: Vec::new(),
+            discovery: false,
+            recheck: Duration::from_secs(600),
+            password: HardenPassword::Random,
+            owner_key: None,
+        }
+    }
 }
 
 impl Harden {
@@ -250,6 +275,27 @@ impl Harden {
     pub fn closes_network(&self) -> bool {
         self.firewall && self.mode != HardenMode::Off
     }
+
+    /// Whether a measure is wanted.
+    #[must_use]
+    pub fn wants(&self, measure: Measure) -> bool {
+        match measure {
+            Measure::Telnet => self.telnet,
+            Measure::Credentials => self.credentials,
+            Measure::Firewall => self.firewall,
+        }
+    }
+}
+
+/// `option password` of `config harden`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HardenPassword {
+    /// Made at random, and told once or encrypted to the owner.
+    Random,
+    /// None fits: keys alone open a login.
+    Lock,
+    /// Given with `--password-file` when the camera is made.
+    Secret,
 }
 
 /// `option mode` of `config harden`.

@@ -2,38 +2,46 @@
 
 use core::time::Duration;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use lenscap_harden::engine::{self, Settings};
+use lenscap_harden::engine::{self, Plan, Settings};
 use lenscap_harden::firewall::{Allowed, Policy};
-use lenscap_harden::firmware::{Tried, recognise};
-use lenscap_harden::gate::{CONFIRM_WITHIN, Decision, Due, Mode, OwnerFacts, Situation, decide, owner_path};
+use lenscap_harden::firmware::Tried;
+use lenscap_harden::gate::{
+    CONFIRM_WITHIN, Decision, Due, Mode, OwnerFacts, Situation, Why, decide, owner_path,
+};
 use lenscap_harden::listeners;
 use lenscap_harden::report::Measure;
 use lenscap_harden::root::{Root, folder_of};
+use lenscap_harden::secret::LoginPassword;
 use lenscap_harden::storage::{self, Storage};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Request, Stop, failed, lock, recover, say, unknown};
 use crate::cli::{EXIT_FAILURE, EXIT_OK};
-use crate::config::{self, HardenMode};
+use crate::config::{self, Harden, HardenMode, HardenPassword};
 use crate::{firewall, sys};
 
 /// Where authorised SSH keys lie.
 const KEYS: &[&str] = &["/etc/dropbear/authorized_keys", "/root/.ssh/authorized_keys"];
 /// How long a process that was told to end may take, and what restarts it at once is seen.
 const SETTLE: Duration = Duration::from_secs(2);
-/// The longest table of mounts.
-const MAX_MOUNTS_BYTES: u64 = 64 * 1024;
 /// How often a waiting process looks for the confirmation.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
+/// Only root changes a camera.
+pub(super) fn must_be_root() -> Result<(), Stop> {
+    if sys::is_root() {
+        return Ok(());
+    }
+    Err(Stop("only root can change this camera".into(), EXIT_FAILURE))
+}
+
 /// Applies the measures that the camera's situation allows.
 pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> Result<u8, Stop> {
-    if !sys::is_root() {
-        return Err(Stop("only root can change this camera".into(), EXIT_FAILURE));
-    }
+    must_be_root()?;
     let boot_id = boot_id(root)?;
     take_back_overdue(root, &settings, &boot_id)?;
     let mut situations = Vec::new();
@@ -43,8 +51,16 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     let mut confirm_needed = false;
     let mut waiting = Vec::new();
     settings.measures.clear();
+    let harden = harden_config(&request.config);
+    let given = request.password.is_some() || request.password_file.is_some();
+    if !given && harden.password == HardenPassword::Lock {
+        settings.login_password = LoginPassword::Lock;
+    }
     for (measure, situation) in &situations {
         match decide(*measure, situation) {
+            Decision::Apply { .. } if !given && lacks_secret(&harden, *measure) => {
+                waiting.push((*measure, Why::NoSecret));
+            }
             Decision::Apply { confirm } => {
                 confirm_needed |= confirm;
                 settings.measures.push(*measure);
@@ -55,13 +71,17 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     for (measure, why) in &waiting {
         say(request, &format!("{measure} is not changed: {}", why.explain()))?;
     }
+    // Somebody asks: what went wrong at boots before is forgiven.
+    let mut boots = engine::boots(root, &settings);
+    boots.forget();
+    engine::keep_boots(root, &settings, &boots).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
     let applied_at = confirm_needed.then(|| (boot_id.as_str(), sys::monotonic()));
-    let outcome = super::apply(request, root, &settings, applied_at);
+    let outcome = super::apply(request, root, &settings, applied_at, harden.owner_key.as_deref());
     if engine::waiting(root, &settings)
         .map_err(|error| unknown(&error))?
         .is_some()
     {
-        wait_in_background()?;
+        wait_in_background(&request.config)?;
         let minutes = CONFIRM_WITHIN.as_secs() / 60;
         say(
             request,
@@ -112,7 +132,7 @@ pub(super) fn roll_back(root: &Root, settings: &Settings) -> Result<u8, Stop> {
     }
 }
 
-fn take_back_overdue(root: &Root, settings: &Settings, boot_id: &str) -> Result<(), Stop> {
+pub(super) fn take_back_overdue(root: &Root, settings: &Settings, boot_id: &str) -> Result<(), Stop> {
     let _lock = lock(root)?;
     engine::recover(root, settings).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
     let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
@@ -129,9 +149,14 @@ fn take_back_overdue(root: &Root, settings: &Settings, boot_id: &str) -> Result<
 /// Puts the firewall in place again after a boot, or after others' rules were loaded. What the owner has not confirmed
 /// is not put in place in another boot than that in which it was applied: switching the camera off is a way out.
 pub(super) fn restore(root: &Root, settings: &Settings) -> Result<u8, Stop> {
+    put_firewall_back(root, settings).map(|_| EXIT_OK)
+}
+
+/// The same; says whether something had to be done.
+pub(super) fn put_firewall_back(root: &Root, settings: &Settings) -> Result<bool, Stop> {
     let path = firewall::record_path(&settings.state_dir);
     if !root.exists(&path) {
-        return Ok(EXIT_OK);
+        return Ok(false);
     }
     let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
     if let Some(confirmation) = waiting
@@ -150,8 +175,7 @@ pub(super) fn restore(root: &Root, settings: &Settings) -> Result<u8, Stop> {
             EXIT_FAILURE,
         ));
     }
-    sync_firewall(root, settings, None)?;
-    Ok(EXIT_OK)
+    firewall::sync(root, &settings.state_dir, None).map_err(|why| Stop(why, EXIT_FAILURE))
 }
 
 /// Makes the kernel's rules agree with what the journal says. A tree has none.
@@ -164,12 +188,11 @@ pub(super) fn sync_firewall(root: &Root, settings: &Settings, before: Option<&Po
 }
 
 /// In its own process group, so that the end of the owner's session is not its end.
-fn wait_in_background() -> Result<(), Stop> {
-    let program =
-        std::env::current_exe().or_else(|error| std::env::args_os().next().map(Into::into).ok_or(error));
-    let started = program.and_then(|program| {
+pub(super) fn wait_in_background(config: &Path) -> Result<(), Stop> {
+    let started = super::again::program().and_then(|program| {
         Command::new(program)
-            .args(["harden", "--roll-back"])
+            .args(["harden", "--roll-back", "--config"])
+            .arg(config)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -192,33 +215,54 @@ fn situation(
     settings: &Settings,
     measure: Measure,
 ) -> Result<Situation, Stop> {
-    // Without a configuration nobody allowed anything.
-    let harden = config::load(&request.config)
-        .ok()
-        .map(|loaded| loaded.config.harden);
-    let mode = match harden.as_ref().map(|harden| harden.mode) {
-        Some(HardenMode::Enforce) => Mode::Enforce,
-        Some(HardenMode::Off) => Mode::Off,
-        Some(HardenMode::Confirm) | None => Mode::Confirm,
-    };
-    let to_ssh = |text: &String| Allowed::parse(text).is_ok_and(|allowed| allowed.tcp && allowed.port == 22);
-    let allowed_lan = harden.is_some_and(|harden| harden.allow_lan.iter().any(to_ssh));
-    let facts = OwnerFacts {
-        authorised_key: KEYS.iter().any(|path| has_key(root, path)),
-        allowed_lan,
-        claimed_uplink: false,
-        // Behind the firewall a password is of no use but from an allowed address.
-        secret_given: request.password_file.is_some() && (measure != Measure::Firewall || allowed_lan),
-    };
-    let tried = recognise(root).iter().map(|known| known.adapter.tried).min();
+    let harden = harden_config(&request.config);
+    let mut facts = owner_facts(root, &harden, request.password_file.is_some());
+    // Behind the firewall a password is of no use but from an allowed address.
+    facts.secret_given &= measure != Measure::Firewall || facts.allowed_lan;
+    let mut alone = settings.clone();
+    alone.measures = vec![measure];
+    let mut checker = engine::checker(root, settings, u64::MAX);
+    let plan = super::plan(request, root, &alone, &mut checker)?;
+    let tried = plan.recognised.iter().map(|known| known.adapter.tried).min();
     Ok(Situation {
-        mode,
+        mode: mode(&harden),
         asked: true,
         tried: tried.unwrap_or(Tried::Fixture),
         owner: owner_path(&facts),
-        storage: storage(request, root, settings, measure)?,
+        storage: storage(root, settings, &plan)?,
         bad_boots: 0,
     })
+}
+
+/// What the configuration says about hardening. Without a configuration nobody allowed anything.
+pub(super) fn harden_config(path: &Path) -> Harden {
+    config::load(path)
+        .map(|loaded| loaded.config.harden)
+        .unwrap_or_default()
+}
+
+/// Whether the login password is to be given.
+pub(super) fn lacks_secret(harden: &Harden, measure: Measure) -> bool {
+    measure == Measure::Credentials && harden.password == HardenPassword::Secret
+}
+
+pub(super) fn mode(harden: &Harden) -> Mode {
+    match harden.mode {
+        HardenMode::Enforce => Mode::Enforce,
+        HardenMode::Off => Mode::Off,
+        HardenMode::Confirm => Mode::Confirm,
+    }
+}
+
+/// An uplink will count once it can be claimed.
+pub(super) fn owner_facts(root: &Root, harden: &Harden, secret_given: bool) -> OwnerFacts {
+    let to_ssh = |text: &String| Allowed::parse(text).is_ok_and(|allowed| allowed.tcp && allowed.port == 22);
+    OwnerFacts {
+        authorised_key: KEYS.iter().any(|path| has_key(root, path)),
+        allowed_lan: harden.allow_lan.iter().any(to_ssh),
+        claimed_uplink: false,
+        secret_given,
+    }
 }
 
 fn has_key(root: &Root, path: &str) -> bool {
@@ -228,23 +272,11 @@ fn has_key(root: &Root, path: &str) -> bool {
         .any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
 }
 
-/// Judges where the journal and each file that the measure changes lie. The first that a reboot may lose counts.
-fn storage(request: &Request, root: &Root, settings: &Settings, measure: Measure) -> Result<Storage, Stop> {
-    let mounts = root
-        .head("/proc/mounts", MAX_MOUNTS_BYTES)
-        .map_err(|error| unknown(&error))?;
-    let mounts = String::from_utf8_lossy(&mounts);
-    let mut alone = settings.clone();
-    alone.measures = vec![measure];
-    let mut checker = engine::checker(root, settings, u64::MAX);
-    let plan = super::plan(request, root, &alone, &mut checker)?;
+/// Judges where the journal and each file that the plan changes lie. The first that a reboot may lose counts.
+pub(super) fn storage(root: &Root, settings: &Settings, plan: &Plan<'_>) -> Result<Storage, Stop> {
     let paths = plan.edits.files().map(|(path, _)| path);
-    for mut path in paths.chain([settings.state_dir.as_str()]) {
-        while !root.exists(path) {
-            path = folder_of(path);
-        }
-        let path = root.canonical(path).map_err(|error| unknown(&error))?;
-        match storage::judge(&mounts, &path) {
+    for path in paths.chain([settings.state_dir.as_str()]) {
+        match place(root, path)? {
             Storage::Persistent => {}
             other => return Ok(other),
         }
@@ -252,23 +284,42 @@ fn storage(request: &Request, root: &Root, settings: &Settings, measure: Measure
     Ok(Storage::Persistent)
 }
 
-fn boot_id(root: &Root) -> Result<String, Stop> {
+/// Judges where a file lies, or would.
+pub(super) fn place(root: &Root, mut path: &str) -> Result<Storage, Stop> {
+    let mounts = root
+        .head("/proc/mounts", storage::MAX_MOUNTS_BYTES)
+        .map_err(|error| unknown(&error))?;
+    while !root.exists(path) {
+        path = folder_of(path);
+    }
+    let path = root.canonical(path).map_err(|error| unknown(&error))?;
+    Ok(storage::judge(&String::from_utf8_lossy(&mounts), &path))
+}
+
+pub(super) fn boot_id(root: &Root) -> Result<String, Stop> {
     let text = root
         .head("/proc/sys/kernel/random/boot_id", 64)
         .map_err(|error| unknown(&error))?;
     Ok(String::from_utf8_lossy(&text).trim().to_owned())
 }
 
-/// Ends what gives a shell to the network. Whether it stays away, the next look tells.
-pub(super) fn stop_shells(root: &Root) {
+/// How many processes give a shell to the network and may be stopped.
+pub(super) fn shells(root: &Root) -> usize {
+    listeners::stoppable(&listeners::read(root).unwrap_or_default()).len()
+}
+
+/// Ends what gives a shell to the network, and says how many processes that were. Whether it stays away, the next look
+/// tells.
+pub(super) fn stop_shells(root: &Root) -> usize {
     let running = listeners::read(root).unwrap_or_default();
-    let mut stopped = false;
+    let mut stopped = 0;
     for pid in listeners::stoppable(&running) {
         if let Ok(pid) = i32::try_from(pid) {
-            stopped |= kill(Pid::from_raw(pid), Signal::SIGTERM).is_ok();
+            stopped += usize::from(kill(Pid::from_raw(pid), Signal::SIGTERM).is_ok());
         }
     }
-    if stopped {
+    if stopped > 0 {
         std::thread::sleep(SETTLE);
     }
+    stopped
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::libc;
 
+use super::jobs;
 use super::keep::endpoints_path;
 use crate::config::{ClientAuth, Config, Password};
 use crate::files::errno;
@@ -62,6 +63,7 @@ impl Bundle {
         named(&agent.hosts);
         named(Path::new(BOOT_ID_PATH));
         named(&endpoints_path(agent));
+        jobs::files(&agent.run_dir).for_each(|path| named(&path));
         match &agent.certificate {
             Some(files) => {
                 named(&files.cert);

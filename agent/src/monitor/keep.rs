@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use lenscap_harden::engine::{self, Settings};
+use lenscap_harden::look;
+use lenscap_harden::root::Root;
 use lenscap_uplink::dial::{DialConfig, Dialer};
 use lenscap_uplink::url::Url;
 use ring::digest::{SHA256, digest};
@@ -16,6 +19,26 @@ const GOOD_CONFIG: &str = "config.good";
 const ENDPOINTS: &str = "endpoints";
 /// Most that is read of the latter.
 const MAX_ENDPOINTS_BYTES: u64 = 64 * 1024;
+
+/// The files whose change is worth a look at hardening.
+pub(super) fn watched() -> Vec<String> {
+    let settings = Settings::default();
+    Root::live()
+        .and_then(|root| look::watched(&root, &settings))
+        // A damaged journal is said by the look itself.
+        .unwrap_or_else(|_| look::STARTERS.iter().map(|path| (*path).to_owned()).collect())
+}
+
+/// Hardening counts boots that go wrong: this one did not.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn note_healthy() -> io::Result<()> {
+    let (root, settings) = (Root::live()?, Settings::default());
+    let mut boots = engine::boots(&root, &settings);
+    boots.healthy();
+    engine::keep_boots(&root, &settings, &boots)
+}
 
 /// Where the last good configuration is kept.
 pub(super) fn good_path(agent: &AgentConfig) -> PathBuf {

@@ -26,6 +26,8 @@ pub enum Report {
     Reload,
     /// Asks for files that have changed; answered by [`Order::Refreshed`].
     Refresh,
+    /// Asks for a new audit.
+    Audit,
     /// A gateway has a new address for good.
     StoreEndpoint {
         /// The uplink's name in the configuration.
@@ -72,6 +74,8 @@ pub enum Order {
     Report,
     /// An orderly end.
     Terminate,
+    /// The network may have come: uplinks are dialled at once.
+    Reconnect,
 }
 
 /// What the agent becomes.
@@ -103,6 +107,7 @@ impl Report {
             }
             Self::Reload => encode(2, [0; 4], ["", "", ""]),
             Self::Refresh => encode(3, [0; 4], ["", "", ""]),
+            Self::Audit => encode(5, [0; 4], ["", "", ""]),
             Self::StoreEndpoint { uplink, url, pin } => encode(4, [0; 4], [uplink, url, pin]),
         }
     }
@@ -123,6 +128,7 @@ impl Report {
             }
             (2, [0, 0, 0, 0]) if (a, b, c) == ("", "", "") => Self::Reload,
             (3, [0, 0, 0, 0]) if (a, b, c) == ("", "", "") => Self::Refresh,
+            (5, [0, 0, 0, 0]) if (a, b, c) == ("", "", "") => Self::Audit,
             (4, [0, 0, 0, 0]) => Self::StoreEndpoint {
                 uplink: a.to_owned(),
                 url: b.to_owned(),
@@ -149,6 +155,7 @@ impl Order {
             Self::Refreshed => encode(68, [0; 4], ["", "", ""]),
             Self::Report => encode(69, [0; 4], ["", "", ""]),
             Self::Terminate => encode(70, [0; 4], ["", "", ""]),
+            Self::Reconnect => encode(71, [0; 4], ["", "", ""]),
         }
     }
 
@@ -169,11 +176,12 @@ impl Order {
                 path: a.to_owned(),
                 errno,
             },
-            (67..=70, [0, 0, 0, 0]) if (a, b, c) == ("", "", "") => match kind {
+            (67..=71, [0, 0, 0, 0]) if (a, b, c) == ("", "", "") => match kind {
                 67 => Self::Configure,
                 68 => Self::Refreshed,
                 69 => Self::Report,
-                _ => Self::Terminate,
+                70 => Self::Terminate,
+                _ => Self::Reconnect,
             },
             _ => return None,
         };
@@ -243,6 +251,7 @@ mod tests {
             Report::Health(Health::default()),
             Report::Reload,
             Report::Refresh,
+            Report::Audit,
             Report::StoreEndpoint {
                 uplink: "main".into(),
                 url: "https://e.example/é".into(),
@@ -269,6 +278,7 @@ mod tests {
             Order::Refreshed,
             Order::Report,
             Order::Terminate,
+            Order::Reconnect,
         ]
     }
 

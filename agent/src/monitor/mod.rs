@@ -10,6 +10,7 @@
 
 mod bundle;
 mod child;
+mod jobs;
 mod keep;
 mod link;
 mod message;
@@ -17,6 +18,7 @@ mod running;
 mod sandbox;
 mod state;
 mod user;
+mod watch;
 
 use std::fmt::Display;
 use std::io;
@@ -32,18 +34,21 @@ pub use keep::{Endpoint, endpoints};
 pub use link::Link;
 pub use message::{Health, MAX_PATH_BYTES, MAX_REASON_BYTES, MESSAGE_BYTES, Order, Report, Start, Wire};
 pub use sandbox::{Measure, Sandbox};
+pub(crate) use state::HARDENING_FILE;
 pub use state::describe;
 pub use user::uid_in;
 
 use crate::cli::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK};
 use crate::clock::Clock;
-use crate::config::{self, Config, Errors, Loaded};
+use crate::config::{self, Config, Errors, HardenMode, Loaded};
 use crate::sys::{self, Entropy, Signal, Signals};
 use crate::{identity, logging, tls};
 use bundle::{Bundle, uses_identity};
+use jobs::Jobs;
 use keep::StoreError;
 use running::{Running, Said};
 use state::State;
+use watch::Watch;
 
 /// The command by which the monitor starts the agent; it is in no help text.
 pub const AGENT_COMMAND: &str = "run-agent";
@@ -53,6 +58,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// An agent that lived as long has the first pause again.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
+/// A boot with an agent that was up for so long was a good one.
+const HEALTHY_AFTER: Duration = Duration::from_secs(120);
 /// How long an agent may take to end orderly; its own limit is shorter.
 const END_TIMEOUT: Duration = Duration::from_secs(8);
 /// Addresses judged, and so written to flash, in a day: a taken agent, or a gateway that changes its mind, wears no flash
@@ -137,6 +144,13 @@ struct Monitor {
     written: String,
     /// Some agent has been up.
     was_up: bool,
+    jobs: Jobs,
+    /// Files whose change is worth a look at hardening; `None`: the kernel does not tell.
+    watch: Option<Watch>,
+    /// Why the last look at hardening gave no answer, as it was said.
+    look_failure: Option<String>,
+    /// This boot counts as a good one.
+    healthy: bool,
     status: Option<u8>,
 }
 
@@ -144,6 +158,10 @@ impl Monitor {
     fn new(config_path: &Path, source: PathBuf, config: Config, signals: Signals) -> Self {
         let now = sys::monotonic();
         Self {
+            jobs: Jobs::new(now, &config),
+            watch: None,
+            look_failure: None,
+            healthy: false,
             bundle: Bundle::new(config_path, &source, &config),
             config_path: config_path.to_owned(),
             source,
@@ -166,6 +184,7 @@ impl Monitor {
     }
 
     fn run(mut self) -> u8 {
+        self.watch_files();
         let status = loop {
             let now = sys::monotonic();
             if let Some(status) = self.status {
@@ -181,13 +200,16 @@ impl Monitor {
                 }
                 _ => {}
             }
+            self.run_jobs(now);
+            self.note_health(now);
             self.write_state();
             if let Err(error) = self.wait(now) {
                 log::error!("poll: {error}");
                 break EXIT_FAILURE;
             }
         };
-        // Whatever the reason, no agent is left behind.
+        // Whatever the reason, no process is left behind.
+        self.jobs.end();
         if let Some(mut agent) = self.agent.take() {
             agent.kill();
             agent.wait();
@@ -203,13 +225,19 @@ impl Monitor {
             (None, None) => Some(self.start_at),
             (Some(_), None) => None,
         };
-        let wait = due.map(|at| at.saturating_sub(now));
+        let due = [due, self.jobs.poll_timeout(), self.healthy_at()];
+        let wait = due.into_iter().flatten().min().map(|at| at.saturating_sub(now));
         let channel = self.agent.as_ref().and_then(Running::channel);
-        let [signalled, spoken] = sys::wait_readable([Some(self.signals.as_fd()), channel], wait)?;
+        let watch = self.watch.as_ref().map(Watch::fd);
+        let fds = [Some(self.signals.as_fd()), channel, watch];
+        let [signalled, spoken, changed] = sys::wait_readable(fds, wait)?;
         let now = sys::monotonic();
         // What the agent said before it ended counts.
         if spoken {
             self.listen(now);
+        }
+        if changed && self.watch.as_mut().is_some_and(Watch::poll) {
+            self.jobs.ask(now, jobs::HARDEN);
         }
         if signalled {
             while let Some(signal) = self.signals.poll()? {
@@ -234,7 +262,73 @@ impl Monitor {
             (Signal::Reload, _) => self.reload(now),
             (Signal::Report, Some(agent)) => agent.order(&Order::Report),
             (Signal::Report, None) => log::info!("the agent is not up: {}", self.cause),
-            (Signal::Child, _) => self.reap(now),
+            (Signal::Reconnect, Some(agent)) => agent.order(&Order::Reconnect),
+            (Signal::Reconnect, None) => self.start_at = now,
+            (Signal::Child, _) => {
+                self.reap(now);
+                if let Some(ended) = self.jobs.reap(now) {
+                    self.handle_job(now, &ended);
+                }
+            }
+        }
+    }
+
+    fn run_jobs(&mut self, now: Duration) {
+        if self.ending.is_some() || self.jobs.poll_timeout().is_none_or(|at| now < at) {
+            return;
+        }
+        if let Some(ended) = self.jobs.handle_timeout(now, &self.source, &self.config) {
+            self.handle_job(now, &ended);
+        }
+    }
+
+    /// A job has ended. A look at hardening that says nothing must not leave an earlier one's word standing.
+    fn handle_job(&mut self, now: Duration, ended: &jobs::Ended) {
+        if ended.kind != jobs::HARDEN {
+            if let Some(why) = &ended.failure {
+                log::warn!("a job gave no answer: {why}");
+            }
+            return;
+        }
+        self.watch_files();
+        if let Some(why) = &ended.failure {
+            if self.look_failure.as_ref() != Some(why) {
+                log::error!("whether hardening holds is not known: {why}");
+            }
+            let path = state::hardening_path(&self.config.agent.run_dir);
+            let _ = crate::files::replace_volatile(&path, jobs::unknown(now, why).as_bytes());
+        }
+        self.look_failure.clone_from(&ended.failure);
+    }
+
+    /// Watches what hardening changed, and where firmwares start things.
+    fn watch_files(&mut self) {
+        if self.config.harden.mode == HardenMode::Off {
+            self.watch = None;
+            return;
+        }
+        if self.watch.is_none() {
+            self.watch = Watch::new()
+                .inspect_err(|error| log::warn!("changes of files are seen late: {error}"))
+                .ok();
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.set(keep::watched());
+        }
+    }
+
+    /// When this boot will have been a good one.
+    fn healthy_at(&self) -> Option<Duration> {
+        let agent = self.agent.as_ref().filter(|agent| agent.up && !self.healthy)?;
+        Some(agent.since + HEALTHY_AFTER)
+    }
+
+    fn note_health(&mut self, now: Duration) {
+        if self.healthy_at().is_some_and(|at| now >= at) {
+            self.healthy = true;
+            if let Err(error) = keep::note_healthy() {
+                log::warn!("that this boot was a good one cannot be kept: {error}");
+            }
         }
     }
 
@@ -335,6 +429,7 @@ impl Monitor {
                 agent.order(&Order::Refreshed);
             }
             Report::Reload => self.reload(now),
+            Report::Audit => self.jobs.ask(now, jobs::AUDIT),
             Report::StoreEndpoint { uplink, url, pin } => self.store_endpoint(now, &uplink, &url, &pin),
         }
     }
@@ -392,6 +487,8 @@ impl Monitor {
             return;
         }
         let old = std::mem::replace(&mut self.config, loaded.config);
+        self.jobs.configure(now, &self.config);
+        self.watch_files();
         if old.agent.run_dir != self.config.agent.run_dir {
             let _ = std::fs::remove_file(state::path(&old.agent.run_dir));
         }

@@ -8,16 +8,24 @@ use std::path::{Path, PathBuf};
 
 use super::message::Health;
 use super::sandbox::Measure;
+use crate::flat::{Lines, Read};
 use crate::json::Writer;
 use crate::{files, sys};
 
 const FILE_NAME: &str = "status.json";
+/// What the last look at hardening said, in the same form.
+pub(crate) const HARDENING_FILE: &str = "harden.json";
 /// Most that is read of it.
 const MAX_BYTES: u64 = 16 * 1024;
 
 /// Where the state is.
 pub(super) fn path(run_dir: &Path) -> PathBuf {
     run_dir.join(FILE_NAME)
+}
+
+/// Where the last look at hardening is told.
+pub(super) fn hardening_path(run_dir: &Path) -> PathBuf {
+    run_dir.join(HARDENING_FILE)
 }
 
 /// What the monitor knows.
@@ -45,7 +53,7 @@ impl State<'_> {
                 held.push(measure.as_str());
             }
         }
-        let mut lines = Lines(Vec::new());
+        let mut lines = Lines::default();
         lines.string("version", env!("CARGO_PKG_VERSION"));
         lines.string("state", self.state);
         lines.string("reason", self.reason);
@@ -67,78 +75,14 @@ impl State<'_> {
         lines.number("sessions", health.sessions.into());
         lines.string("sandbox", &held.join(" "));
         lines.string("sandbox_missing", &health.reasons);
-        format!("{{\n{}\n}}\n", lines.0.join(",\n"))
+        lines.finish()
     }
 }
 
-struct Lines(Vec<String>);
-
-impl Lines {
-    fn string(&mut self, name: &str, value: &str) {
-        let mut json = Writer::new();
-        json.string(value);
-        self.0.push(format!("\"{name}\": {}", json.finish()));
-    }
-
-    fn number(&mut self, name: &str, value: u64) {
-        self.0.push(format!("\"{name}\": {value}"));
-    }
-}
-
-/// The file, read back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Read {
-    members: Vec<(String, String)>,
-}
-
-impl Read {
-    /// `None` for anything but a file as [`State::to_text`] writes it.
-    fn parse(text: &str) -> Option<Self> {
-        let body = text.strip_prefix("{\n")?.strip_suffix("\n}\n")?;
-        let member = |line: &str| {
-            let (name, value) = line.strip_prefix('"')?.split_once("\": ")?;
-            let value = match value.strip_prefix('"') {
-                Some(string) => unescape(string.strip_suffix('"')?)?,
-                None => value.parse::<u64>().ok()?.to_string(),
-            };
-            Some((name.to_owned(), value))
-        };
-        let members = body.split(",\n").map(member).collect::<Option<_>>()?;
-        Some(Self { members })
-    }
-
-    fn value(&self, name: &str) -> &str {
-        let found = self.members.iter().find(|(candidate, _)| candidate == name);
-        found.map_or("", |(_, value)| value)
-    }
-
-    fn number(&self, name: &str) -> u64 {
-        self.value(name).parse().unwrap_or(0)
-    }
-
-    /// Whether the process that wrote it is still there; a process id alone may be another program's by now.
-    fn is_running(&self) -> bool {
-        let pid = u32::try_from(self.number("monitor_pid")).unwrap_or(0);
-        pid != 0 && start_time(pid) == Some(self.number("monitor_start"))
-    }
-}
-
-/// Undoes what [`Writer::string`] does to text without control characters.
-fn unescape(text: &str) -> Option<String> {
-    let mut out = String::new();
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => match chars.next()? {
-                c @ ('"' | '\\') => out.push(c),
-                'n' | 'r' | 't' => out.push(' '),
-                _ => return None,
-            },
-            '"' => return None,
-            c => out.push(c),
-        }
-    }
-    Some(out)
+/// Whether the process that wrote it is still there; a process id alone may be another program's by now.
+fn is_running(read: &Read) -> bool {
+    let pid = u32::try_from(read.number("monitor_pid")).unwrap_or(0);
+    pid != 0 && start_time(pid) == Some(read.number("monitor_start"))
 }
 
 /// When a process started, in ticks since boot: field 22 of `/proc/PID/stat`.
@@ -165,16 +109,52 @@ pub fn describe(run_dir: &Path, json: bool) -> (String, bool) {
     let Some(read) = Read::parse(&text) else {
         return not_running(json, &format!("{} is damaged", path.display()));
     };
-    if !read.is_running() {
+    if !is_running(&read) {
         return not_running(
             json,
             "not running; it ended without saying why, see the system's log",
         );
     }
+    let hardening = files::read(&hardening_path(run_dir), MAX_BYTES).unwrap_or_default();
+    let hardening = String::from_utf8_lossy(&hardening);
+    let looked = Read::parse(&hardening);
     if json {
-        return (text.replacen("{\n", "{\n\"running\": true,\n", 1), true);
+        let hardening = looked.map_or("null", |_| hardening.trim_end());
+        let first = format!("{{\n\"running\": true,\n\"hardening\": {hardening},\n");
+        return (text.replacen("{\n", &first, 1), true);
     }
-    (to_lines(&read), true)
+    (to_lines(&read) + &hardening_lines(looked.as_ref()), true)
+}
+
+fn hardening_lines(looked: Option<&Read>) -> String {
+    let Some(looked) = looked else {
+        return "hardening not looked at\n".into();
+    };
+    let ago = sys::monotonic()
+        .as_secs()
+        .saturating_sub(looked.number("looked_s"));
+    let mut text = format!("hardening {}, {} ago", looked.value("verdict"), duration(ago));
+    let restores = looked.number("restores_last_hour");
+    if restores > 0 {
+        text.push_str(&format!(", closed again {restores} times in the last hour"));
+    }
+    for (name, words) in [
+        ("gave_up", "gave up for now"),
+        ("waiting_for_owner", "waiting for an owner"),
+        (
+            "waiting_for_confirmation",
+            "waiting for `lenscap harden --confirm`",
+        ),
+        ("standing_aside", "standing aside"),
+    ] {
+        if looked.is(name) {
+            text.push_str(&format!(", {words}"));
+        }
+    }
+    if !looked.value("reason").is_empty() {
+        text.push_str(&format!("\nbecause   {}", looked.value("reason")));
+    }
+    text + "\n"
 }
 
 fn not_running(json: bool, why: &str) -> (String, bool) {
@@ -262,7 +242,7 @@ mod tests {
         assert_eq!(json["sandbox"], "monitor user");
         let read = Read::parse(&text).unwrap();
         assert_eq!(read.value("reason"), "a \\ \"b\"");
-        assert!(read.is_running());
+        assert!(is_running(&read));
         let dir = tempfile::tempdir().unwrap();
         files::replace_volatile(&path(dir.path()), text.as_bytes()).unwrap();
         let (said, running) = describe(dir.path(), false);

@@ -12,6 +12,7 @@ mod net;
 mod pace;
 mod relay;
 mod repeats;
+mod reports;
 mod resolve;
 mod routes;
 mod shared;
@@ -30,6 +31,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use lenscap_uplink::dial::RedirectError;
+use lenscap_uplink::h2::StreamId;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
 
@@ -42,6 +44,8 @@ use crate::config::{self, ClientAuth, Config, Loaded};
 use crate::identity::{self, Identity};
 use crate::monitor::{self, Endpoint, Health, Link, Order, Report, Sandbox};
 use crate::sys::{self, Entropy, Signal, Signals};
+
+pub(crate) use reports::{AUDIT_FILE, FLOWS_FILE};
 
 /// Which boot of the system this is.
 pub(crate) const BOOT_ID_PATH: &str = "/proc/sys/kernel/random/boot_id";
@@ -94,6 +98,7 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
 const TERMINATE: u8 = 1;
 const RELOAD: u8 = 2;
 const REPORT: u8 = 4;
+const RECONNECT: u8 = 8;
 
 /// Does from another thread what signals do.
 #[derive(Debug, Clone)]
@@ -416,16 +421,27 @@ impl Agent {
             clock,
             uplinks,
             retired,
+            config,
             ..
         } = self;
         let split = uplinks.len();
+        // Reports are as they are now.
+        if matches!(
+            ask,
+            Ask::Status { .. } | Ask::Audit { again: false, .. } | Ask::Flows { .. }
+        ) {
+            shared.refresh_files();
+        }
         let status = match &ask {
-            Ask::Status { .. } => uplinks
-                .iter()
-                .chain(retired.iter())
-                .nth(index)
-                .map(|asked| status::json(now, about, shared, clock, uplinks, asked, link)),
-            Ask::Move { .. } | Ask::GoAway => None,
+            Ask::Status { .. } => {
+                let hardening = reports::hardening(&config.agent.run_dir);
+                uplinks
+                    .iter()
+                    .chain(retired.iter())
+                    .nth(index)
+                    .map(|asked| status::json(now, about, shared, clock, uplinks, asked, link, hardening))
+            }
+            Ask::Audit { .. } | Ask::Flows { .. } | Ask::Move { .. } | Ask::GoAway => None,
         };
         let uplink = if index < split {
             uplinks.get_mut(index)
@@ -443,6 +459,32 @@ impl Agent {
                         json.into_bytes(),
                     );
                 }
+            }
+            Ask::Audit { stream, .. } | Ask::Flows { stream, .. }
+                if uplink.config().level < config::Level::Operator =>
+            {
+                uplink.answer_text(link, stream, 403, "this uplink's level is viewer");
+            }
+            Ask::Audit { stream, again: true } => {
+                let asked = shared
+                    .monitor
+                    .as_ref()
+                    .is_some_and(|monitor| monitor.send(&Report::Audit));
+                let (status, line) = if asked {
+                    (202, "asked for; it takes a minute")
+                } else {
+                    (503, "nothing makes audits here: not started as root")
+                };
+                uplink.answer_text(link, stream, status, line);
+            }
+            Ask::Audit { stream, again: false } => {
+                let report = reports::read(&config.agent.run_dir, AUDIT_FILE);
+                answer_report(uplink, link, stream, report, "application/json");
+            }
+            Ask::Flows { stream, since } => {
+                let report = reports::read(&config.agent.run_dir, FLOWS_FILE)
+                    .map(|lines| reports::flows_since(lines, since));
+                answer_report(uplink, link, stream, report, "application/jsonl");
             }
             Ask::GoAway => uplink.handle_go_away(now, shared, link),
             Ask::Move { stream, .. } if index >= split => {
@@ -476,6 +518,7 @@ impl Agent {
                 Ok(Some(Order::Terminate)) => TERMINATE,
                 Ok(Some(Order::Configure)) => RELOAD,
                 Ok(Some(Order::Report)) => REPORT,
+                Ok(Some(Order::Reconnect)) => RECONNECT,
                 Ok(Some(Order::Refreshed | Order::Start(_) | Order::File { .. })) => 0,
                 Ok(None) => return true,
                 Err(_) => return false,
@@ -501,6 +544,7 @@ impl Agent {
                     }
                     (Signal::Reload, None) => RELOAD,
                     (Signal::Report, _) => REPORT,
+                    (Signal::Reconnect, _) => RECONNECT,
                     (Signal::Child, _) => 0,
                 };
                 if command == TERMINATE && commands & TERMINATE != 0 && !monitored {
@@ -511,6 +555,10 @@ impl Agent {
         }
         if commands & REPORT != 0 {
             self.report();
+        }
+        if commands & RECONNECT != 0 {
+            log::info!("told to dial at once");
+            self.uplinks.iter_mut().for_each(|uplink| uplink.reconnect(now));
         }
         if commands & TERMINATE != 0 {
             if self.ending.is_some() && !monitored {
@@ -608,6 +656,20 @@ impl Agent {
         while self.retired.len() > MAX_RETIRED {
             self.retired.remove(0);
         }
+    }
+}
+
+fn answer_report(uplink: &mut Uplink, link: u32, stream: StreamId, report: io::Result<Vec<u8>>, kind: &str) {
+    match report {
+        Ok(body) => {
+            if let Some(link) = uplink.link_mut(link) {
+                link.answer(stream, 200, &[("content-type", kind)], body);
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            uplink.answer_text(link, stream, 404, "there is none yet");
+        }
+        Err(error) => uplink.answer_text(link, stream, 500, &error.to_string()),
     }
 }
 

@@ -16,6 +16,16 @@ pub(super) enum Route<'a> {
     Snapshot(&'a str),
     /// The agent's state.
     Status,
+    /// The last audit; whether a new one is to be made.
+    Audit {
+        /// For later.
+        again: bool,
+    },
+    /// Flow records behind a cursor.
+    Flows {
+        /// The last record that the gateway has.
+        since: u64,
+    },
     /// A move of the uplink.
     Move,
     /// A known path with another method; the value is for `allow`.
@@ -26,9 +36,9 @@ pub(super) enum Route<'a> {
     NotFound,
 }
 
-/// Finds the route of a request. Audit, flows and ONVIF are not served yet, on any level.
+/// Finds the route of a request. ONVIF is not served yet, on any level.
 pub(super) fn route(request: &Request) -> Route<'_> {
-    let path = request.path.split('?').next().unwrap_or_default();
+    let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
     if path == "/rtsp" {
         return rtsp(request);
     }
@@ -41,7 +51,14 @@ pub(super) fn route(request: &Request) -> Route<'_> {
     }
     match (path, request.method.as_str()) {
         ("/status", "GET") => Route::Status,
-        ("/status", _) => Route::MethodNotAllowed("GET"),
+        ("/audit", "GET") => Route::Audit {
+            again: query == "again",
+        },
+        ("/flows", "GET") => match query.strip_prefix("since=").map_or(Ok(0), str::parse) {
+            Ok(since) if query.is_empty() || query.starts_with("since=") => Route::Flows { since },
+            Ok(_) | Err(_) => Route::NotFound,
+        },
+        ("/status" | "/audit" | "/flows", _) => Route::MethodNotAllowed("GET"),
         ("/uplink/move", "POST") => Route::Move,
         ("/uplink/move", _) => Route::MethodNotAllowed("POST"),
         _ => Route::NotFound,
@@ -121,6 +138,21 @@ mod tests {
             route(&request("DELETE", "/status", &[])),
             Route::MethodNotAllowed("GET")
         );
+        assert_eq!(
+            route(&request("GET", "/audit", &[])),
+            Route::Audit { again: false }
+        );
+        assert_eq!(
+            route(&request("GET", "/audit?again", &[])),
+            Route::Audit { again: true }
+        );
+        for (path, since) in [("/flows", 0), ("/flows?since=0", 0), ("/flows?since=17", 17)] {
+            assert_eq!(route(&request("GET", path, &[])), Route::Flows { since });
+        }
+        assert_eq!(
+            route(&request("POST", "/flows", &[])),
+            Route::MethodNotAllowed("GET")
+        );
         assert_eq!(route(&request("POST", "/uplink/move", &[])), Route::Move);
         assert_eq!(
             route(&request("GET", "/uplink/move", &[])),
@@ -129,8 +161,10 @@ mod tests {
         for path in [
             "/",
             "",
-            "/audit",
-            "/flows",
+            "/flows?since=",
+            "/flows?since=-1",
+            "/flows?from=1",
+            "/audit/",
             "/onvif/device_service",
             "/rtsp/",
             "*",

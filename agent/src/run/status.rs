@@ -40,6 +40,10 @@ pub(super) fn media<'a>(shared: &Shared, uplinks: impl Iterator<Item = &'a Uplin
 }
 
 /// The answer for a request that came in on one connection of `asked`.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "each is a part of the agent that the answer tells of"
+)]
 pub(super) fn json(
     now: Duration,
     about: &About,
@@ -48,6 +52,7 @@ pub(super) fn json(
     uplinks: &[Uplink],
     asked: &Uplink,
     link: u32,
+    hardening: Option<String>,
 ) -> String {
     let media = media(shared, uplinks.iter());
     let mut json = Writer::new();
@@ -85,6 +90,10 @@ pub(super) fn json(
             o.key("synchronised").bool(clock.synchronised());
             o.key("unset").bool(clock.is_unset());
         });
+        match &hardening {
+            Some(json) => o.key("hardening").raw(json.trim_end()),
+            None => o.key("hardening").null(),
+        }
         o.key("audit").null();
     });
     json.finish()

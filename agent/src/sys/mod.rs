@@ -14,7 +14,7 @@ mod xtables;
 pub use channel::{channel, is_channel, receive, send, wait_readable, wait_writable};
 pub use privileges::{
     Limits, become_user, change_root, clear_capabilities, close_inherited, die_with_parent,
-    drop_bounding_set, is_root, set_limits, set_no_new_privs, set_not_dumpable, set_process_name,
+    drop_bounding_set, is_root, make_minor, set_limits, set_no_new_privs, set_not_dumpable, set_process_name,
 };
 pub use random::{Entropy, entropy, random};
 pub use signals::{Signal, Signals};

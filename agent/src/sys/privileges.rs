@@ -155,6 +155,26 @@ pub fn set_limits(limits: Limits) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes a process one that yields to others: for the processor, and when memory runs out; and bounds the files that it
+/// writes. Best effort: a kernel that knows none of it runs it like any other.
+pub fn make_minor(pid: u32, file_bytes: u32) {
+    const NICE: libc::c_int = 10;
+    const OOM_SCORE: &str = "800";
+    let Ok(number) = libc::pid_t::try_from(pid) else {
+        return;
+    };
+    let limit = libc::rlimit {
+        rlim_cur: file_bytes.into(),
+        rlim_max: file_bytes.into(),
+    };
+    // SAFETY: setpriority takes numbers alone; prlimit (Linux 2.6.36) reads one `rlimit` and writes none.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, pid, NICE);
+        libc::prlimit(number, libc::RLIMIT_FSIZE, &raw const limit, std::ptr::null_mut());
+    }
+    let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE);
+}
+
 /// Dies with its parent, which must be `parent`. To be called last: becoming another user forgets it (prctl(2)).
 ///
 /// # Errors

@@ -17,6 +17,8 @@ pub enum Signal {
     Reload,
     /// SIGUSR1: log the counters.
     Report,
+    /// SIGUSR2: dial at once.
+    Reconnect,
     /// SIGCHLD: a process started from here has ended.
     Child,
 }
@@ -28,7 +30,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes SIGTERM, SIGINT, SIGHUP and SIGUSR1 away from their default actions, and ignores SIGPIPE.
+    /// Takes SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2 away from their default actions, and ignores SIGPIPE.
     ///
     /// It must be called before any other thread starts: threads started later inherit the block.
     ///
@@ -53,6 +55,7 @@ impl Signals {
             signal::Signal::SIGINT,
             signal::Signal::SIGHUP,
             signal::Signal::SIGUSR1,
+            signal::Signal::SIGUSR2,
         ]
         .iter()
         .chain(more)
@@ -80,6 +83,7 @@ impl Signals {
                 Ok(signal::Signal::SIGTERM | signal::Signal::SIGINT) => return Ok(Some(Signal::Terminate)),
                 Ok(signal::Signal::SIGHUP) => return Ok(Some(Signal::Reload)),
                 Ok(signal::Signal::SIGUSR1) => return Ok(Some(Signal::Report)),
+                Ok(signal::Signal::SIGUSR2) => return Ok(Some(Signal::Reconnect)),
                 Ok(signal::Signal::SIGCHLD) => return Ok(Some(Signal::Child)),
                 _ => {}
             }

@@ -195,6 +195,17 @@ impl Root {
         })
     }
 
+    /// What tells one version of a file or folder from another. `None`: it is not there.
+    #[must_use]
+    pub fn stamp(&self, path: &str) -> Option<String> {
+        let place = self.resolve(path).ok()?;
+        let data = nix::sys::stat::fstatat(&place.parent, place.name.as_str(), no_follow()).ok()?;
+        Some(format!(
+            "{} {} {} {} {}",
+            data.st_ino, data.st_size, data.st_mode, data.st_mtime, data.st_ctime
+        ))
+    }
+
     /// Whether something is there, after all links.
     #[must_use]
     pub fn exists(&self, path: &str) -> bool {

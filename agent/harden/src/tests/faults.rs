@@ -47,6 +47,15 @@ fn arm(root: &mut Root, count: u32, fault: Fault) -> Rc<Cell<bool>> {
     hit
 }
 
+/// Calls `run` with each fault, armed at one step after the other, until a run ends before its fault's turn.
+fn at_every_step(least: usize, mut run: impl FnMut(&str, Fault, u32) -> bool) {
+    for fault in FAULTS {
+        let hit = |step: &u32| run(&format!("{fault:?} at step {step}"), *fault, *step);
+        let steps = (0..).take_while(hit).count();
+        assert!(steps > least, "{steps} steps");
+    }
+}
+
 fn each_file_is_old_or_new(now: &Snapshot, old: &Snapshot, new: &Snapshot, what: &str) {
     for (path, file) in now {
         assert!(
@@ -54,45 +63,41 @@ fn each_file_is_old_or_new(now: &Snapshot, old: &Snapshot, new: &Snapshot, what:
             "{what}: {path} is neither old nor new"
         );
     }
-    for path in old.keys() {
-        assert!(now.contains_key(path), "{what}: {path} is gone");
-    }
+}
+
+/// A camera before and after, and what was learned about its hashes.
+fn both(name: &str) -> (Snapshot, Snapshot, String) {
+    let mut camera = Camera::new(name);
+    let old = own(&camera.snapshot());
+    camera.harden().result.unwrap();
+    (old, own(&camera.snapshot()), camera.memory)
 }
 
 #[test]
 fn hardening_survives_a_fault_at_every_step() {
     for name in ["thingino", "busybox"] {
-        let mut camera = Camera::new(name);
-        let old = own(&camera.snapshot());
-        camera.harden().result.unwrap();
-        let new = own(&camera.snapshot());
-        let memory = camera.memory.clone();
-        for fault in FAULTS {
-            let mut count = 0;
-            loop {
-                let what = format!("{name}, {fault:?} at step {count}");
-                let mut camera = Camera::remembering(name, &memory);
-                camera.applied_at = Some(("boot", Duration::ZERO));
-                let hit = arm(&mut camera.root, count, *fault);
-                let run = camera.harden();
-                camera.root.gate = None;
-                let now = own(&camera.snapshot());
-                each_file_is_old_or_new(&now, &old, &new, &what);
-                match &run.result {
-                    Ok(()) => same(&now, &new, &what),
-                    Err(Failure::Unchanged(_)) => same(&now, &old, &what),
-                    Err(Failure::Unfinished(_)) => {}
-                }
-                // Whoever finds the new password in a table was told it before.
-                assert!(now == old || run.disclosed, "{what}");
-                next_run_finishes(camera, &old, &new, &what);
-                if !hit.get() {
-                    break;
-                }
-                count += 1;
+        let (old, new, memory) = both(name);
+        at_every_step(30, |what, fault, step| {
+            let what = format!("{name}, {what}");
+            let mut camera = Camera::remembering(name, &memory);
+            camera.applied_at = Some(("boot", Duration::ZERO));
+            let hit = arm(&mut camera.root, step, fault);
+            let run = camera.harden();
+            camera.root.gate = None;
+            let now = own(&camera.snapshot());
+            each_file_is_old_or_new(&now, &old, &new, &what);
+            let gone = old.keys().find(|path| !now.contains_key(*path));
+            assert_eq!(gone, None, "{what}");
+            match &run.result {
+                Ok(()) => same(&now, &new, &what),
+                Err(Failure::Unchanged(_)) => same(&now, &old, &what),
+                Err(Failure::Unfinished(_)) => {}
             }
-            assert!(count > 30, "{name}: {count} steps");
-        }
+            // Whoever finds the new password in a table was told it before.
+            assert!(now == old || run.disclosed, "{what}");
+            next_run_finishes(camera, &old, &new, &what);
+            hit.get()
+        });
     }
 }
 
@@ -117,45 +122,25 @@ fn next_run_finishes(mut camera: Camera, old: &Snapshot, new: &Snapshot, what: &
 #[test]
 fn undoing_survives_a_fault_at_every_step() {
     let name = "thingino";
-    let mut camera = Camera::new(name);
-    let old = own(&camera.snapshot());
-    camera.harden().result.unwrap();
-    let new = own(&camera.snapshot());
-    let memory = camera.memory.clone();
-    for fault in FAULTS {
-        let mut count = 0;
-        loop {
-            let what = format!("undo, {fault:?} at step {count}");
-            let mut camera = Camera::remembering(name, &memory);
-            camera.harden().result.unwrap();
-            let hit = arm(&mut camera.root, count, *fault);
-            let _ = undo(&camera.root, &camera.settings, true);
-            camera.root.gate = None;
-            for (path, file) in own(&camera.snapshot()) {
-                assert!(
-                    old.get(&path) == Some(&file) || new.get(&path) == Some(&file),
-                    "{what}: {path}"
-                );
-            }
-            recover(&camera.root, &camera.settings).unwrap();
-            undo(&camera.root, &camera.settings, true).unwrap();
-            same(&own(&camera.snapshot()), &old, &what);
-            if !hit.get() {
-                break;
-            }
-            count += 1;
-        }
-        assert!(count > 20, "{count} steps");
-    }
+    let (old, new, memory) = both(name);
+    at_every_step(20, |what, fault, step| {
+        let mut camera = Camera::remembering(name, &memory);
+        camera.harden().result.unwrap();
+        let hit = arm(&mut camera.root, step, fault);
+        let _ = undo(&camera.root, &camera.settings, true);
+        camera.root.gate = None;
+        each_file_is_old_or_new(&own(&camera.snapshot()), &old, &new, what);
+        recover(&camera.root, &camera.settings).unwrap();
+        undo(&camera.root, &camera.settings, true).unwrap();
+        same(&own(&camera.snapshot()), &old, what);
+        hit.get()
+    });
 }
 
 #[test]
 fn recovery_survives_the_power_failing_again() {
     let name = "thingino";
-    let mut camera = Camera::new(name);
-    camera.harden().result.unwrap();
-    let new = own(&camera.snapshot());
-    let memory = camera.memory.clone();
+    let (_, new, memory) = both(name);
     for first in (20..90).step_by(7) {
         for second in 0..12 {
             let mut camera = Camera::remembering(name, &memory);

@@ -2,6 +2,7 @@
 
 mod faults;
 mod fixtures;
+mod putback;
 
 use core::time::Duration;
 use std::collections::BTreeMap;

@@ -32,6 +32,10 @@ const PULLS_PER_PASS: usize = 4;
 pub(crate) enum Ask {
     /// `GET /status`.
     Status { stream: StreamId },
+    /// `GET /audit`.
+    Audit { stream: StreamId, again: bool },
+    /// `GET /flows`.
+    Flows { stream: StreamId, since: u64 },
     /// `POST /uplink/move`.
     Move {
         stream: StreamId,
@@ -216,6 +220,8 @@ impl Link {
             Route::Rtsp => self.start_session(now, shared, stream),
             Route::Snapshot(profile) => self.start_snapshot(now, shared, stream, profile),
             Route::Status => self.asks.push_back(Ask::Status { stream }),
+            Route::Audit { again } => self.asks.push_back(Ask::Audit { stream, again }),
+            Route::Flows { since } => self.asks.push_back(Ask::Flows { stream, since }),
             Route::Move => {
                 let target = request
                     .header("location")

@@ -208,6 +208,14 @@ impl Uplink {
         }
     }
 
+    /// The network may have come: what waits for its turn dials soon.
+    pub(super) fn reconnect(&mut self, now: Duration) {
+        if self.live.is_none() && self.dialling.is_none() {
+            self.dialer.hurry(now);
+            self.wait_until = Some(now);
+        }
+    }
+
     /// Makes no new connection and lets the present ones drain; with `close_sessions`, sessions are ended too.
     pub(super) fn retire(&mut self, now: Duration, close_sessions: bool) {
         self.retired = true;

@@ -163,6 +163,22 @@ impl Dialer {
         Ok(())
     }
 
+    /// The network may just have come: the next round begins within [`MIN_BACKOFF`](super::MIN_BACKOFF), with jitter,
+    /// since a whole street's power may have come with it. A gateway that refused, or asked for patience, is given it.
+    pub fn hurry(&mut self, now: Now) {
+        if let Phase::Waiting {
+            until,
+            why: Waiting::Backoff,
+            ..
+        } = &mut self.phase
+        {
+            self.pace.reset();
+            let soon = now + self.pace.backoff().0;
+            let soon = self.round_at.map_or(soon, |at| soon.max(at + MIN_DELAY));
+            *until = soon.min(*until);
+        }
+    }
+
     /// Takes a new configuration. If it differs, what a 308 said is forgotten, an attempt under way is to be abandoned,
     /// and a connected uplink moves.
     pub fn reconfigure(&mut self, now: Now, config: DialConfig) {

@@ -50,6 +50,36 @@ const FAILED: Outcome = Outcome::Failed(FailureKind::Connect);
 const ZERO: Now = Duration::ZERO;
 
 #[test]
+fn a_network_that_comes_is_used_soon_and_refusals_are_respected() {
+    let mut dialer = dialer(&[A]);
+    let mut now = ZERO;
+    for _ in 0..8 {
+        dial(&mut dialer, now);
+        dialer.handle_outcome(now, FAILED);
+        now += wait(&mut dialer, now).0;
+    }
+    dial(&mut dialer, now);
+    dialer.handle_outcome(now, FAILED);
+    for _ in 0..3 {
+        dialer.hurry(now);
+        let (left, why) = wait(&mut dialer, now);
+        assert!((MIN_DELAY..=MIN_BACKOFF).contains(&left) && why == Waiting::Backoff);
+    }
+    now += MIN_BACKOFF;
+    dial(&mut dialer, now);
+    dialer.hurry(now);
+    assert_eq!(dialer.poll(now), Step::InProgress);
+    let refused = Reply::Unauthorized {
+        status: 403,
+        retry_after: None,
+    };
+    dialer.handle_outcome(now, Outcome::Reply(refused));
+    let before = wait(&mut dialer, now);
+    dialer.hurry(now);
+    assert_eq!(wait(&mut dialer, now), before);
+}
+
+#[test]
 fn endpoints_take_turns_and_backoff_doubles() {
     let mut dialer = dialer(&[A, B]);
     let mut now = ZERO;

@@ -1,0 +1,405 @@
+//! Looking again at a running camera, unasked: from the monitor, and at boot before the network.
+//!
+//! It closes what a run closed before and a firmware has opened again, and no more, unless the configuration lets it go
+//! further by itself.
+
+use core::time::Duration;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use lenscap_harden::applied::Applied;
+use lenscap_harden::engine::{self, Plan, Settings};
+use lenscap_harden::gate::{BOOT_LIMIT, Decision, OwnerPath, Situation, Why, decide};
+use lenscap_harden::journal::Journal;
+use lenscap_harden::look::{self, Memory};
+use lenscap_harden::report::{Finding, Measure, Status, Verdict};
+use lenscap_harden::root::Root;
+use lenscap_harden::secret::LoginPassword;
+use lenscap_harden::storage::Storage;
+use lenscap_harden::transaction::Store;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::{EXIT_UNKNOWN, Request, Stop, exit_status, failed, live, lock, recover, unknown};
+use crate::config::{self, Harden, HardenMode, HardenPassword};
+use crate::flat;
+use crate::{files, sys};
+
+/// Work for one look at passwords, in units of `crypt::cost`: some seconds of a slow processor. The next look goes on.
+const BUDGET: u64 = 3_000_000;
+/// What looks know of each other, in the run folder.
+const MEMORY: &str = "harden.look";
+const MAX_MEMORY_BYTES: u64 = 1024;
+/// What a look tells is not longer.
+const MAX_REASON_BYTES: usize = 256;
+
+/// What came of a look.
+#[derive(Default)]
+struct Outcome {
+    verdict: Option<Verdict>,
+    restored: Vec<String>,
+    stopped: usize,
+    gave_up: bool,
+    waiting_for_owner: bool,
+    standing_aside: bool,
+    /// Why it does not hold, or could not be told.
+    reason: String,
+}
+
+/// What a look needs to know.
+struct Look<'a> {
+    request: &'a Request,
+    root: &'a Root,
+    settings: Settings,
+    harden: Harden,
+    boot_id: String,
+    now: Duration,
+    bad_boots: u8,
+    journal: Journal,
+    applied: Applied,
+}
+
+/// Looks again, and says what came of it. It is told even when there is nothing to tell it with: an answer that is
+/// missing would be taken for the last one.
+pub(super) fn recheck(request: &Request, root: &Root, settings: &Settings) -> Result<u8, Stop> {
+    let now = sys::monotonic();
+    let memory_path = config::load_agent_leniently(&request.config).run_dir.join(MEMORY);
+    let text = files::read(&memory_path, MAX_MEMORY_BYTES).unwrap_or_default();
+    let mut memory = Memory::parse(&String::from_utf8_lossy(&text), now);
+    let before = memory.to_text();
+    let outcome = look(request, root, settings, now, &mut memory).unwrap_or_else(|Stop(why, _)| Outcome {
+        reason: why,
+        ..Outcome::default()
+    });
+    if memory.to_text() != before {
+        // Without it the next look is a full one, and forgets restores: no reason not to tell what was seen.
+        let _ = files::replace_volatile(&memory_path, memory.to_text().as_bytes());
+    }
+    let waiting = engine::waiting(root, settings).is_ok_and(|waiting| waiting.is_some());
+    tell(request, &outcome, &memory, now, waiting)?;
+    Ok(exit_status(outcome.verdict.unwrap_or(Verdict::Unknown)))
+}
+
+fn look(
+    request: &Request,
+    root: &Root,
+    settings: &Settings,
+    now: Duration,
+    memory: &mut Memory,
+) -> Result<Outcome, Stop> {
+    live::must_be_root()?;
+    let boot_id = live::boot_id(root)?;
+    live::take_back_overdue(root, settings, &boot_id)?;
+    let _lock = lock(root)?;
+    recover(request, root, settings)?;
+    let harden = live::harden_config(&request.config);
+    if harden.mode == HardenMode::Off {
+        return Ok(Outcome {
+            reason: Why::Off.explain().into(),
+            ..Outcome::default()
+        });
+    }
+    let bad_boots = if request.boot {
+        count_boot(root, settings, &boot_id)
+    } else {
+        engine::boots(root, settings).bad()
+    };
+    let journal = Store::new(root, &settings.state_dir)
+        .journal()
+        .map_err(|error| unknown(&error))?;
+    let mut look = Look {
+        request,
+        root,
+        settings: settings.clone(),
+        applied: engine::applied(root, settings),
+        harden,
+        boot_id,
+        now,
+        bad_boots,
+        journal,
+    };
+    look.settings
+        .measures
+        .retain(|measure| look.harden.wants(*measure));
+    look.settings.login_password = look.login_password();
+    if request.boot && engine::waiting(root, settings).is_ok_and(|waiting| waiting.is_some()) {
+        live::wait_in_background(&request.config)?;
+    }
+    look.all(memory)
+}
+
+impl Look<'_> {
+    /// Nobody is there who could be told a new password: without a key to encrypt it to, keys alone open a login.
+    fn login_password(&self) -> LoginPassword {
+        if self.applied.field("login").is_some() {
+            LoginPassword::Kept
+        } else if self.harden.password == HardenPassword::Random && self.harden.owner_key.is_some() {
+            LoginPassword::Random
+        } else {
+            LoginPassword::Lock
+        }
+    }
+
+    fn all(&self, memory: &mut Memory) -> Result<Outcome, Stop> {
+        let mut outcome = Outcome::default();
+        let stamp = look::stamp(self.root, &self.journal);
+        let mut shells = live::shells(self.root);
+        if !self.settings.measures.contains(&Measure::Telnet) {
+            shells = 0;
+        }
+        if shells == 0 && memory.trusts(self.now, &stamp) {
+            outcome.verdict = Some(Verdict::Holds);
+            return Ok(outcome);
+        }
+        let mut seen = Vec::new();
+        for measure in &self.settings.measures {
+            let mut alone = self.settings.clone();
+            alone.measures = vec![*measure];
+            let (findings, changed) = self.measure(*measure, &alone, shells, memory, &mut outcome)?;
+            if changed {
+                // As if by another run.
+                let mut checker = engine::checker(self.root, &alone, BUDGET);
+                let plan = super::plan(self.request, self.root, &alone, &mut checker)?;
+                engine::remember(self.root, &alone, &checker);
+                seen.extend_from_slice(plan.findings());
+            } else {
+                seen.extend(findings);
+            }
+        }
+        let verdict = lenscap_harden::report::verdict(&seen);
+        outcome.verdict = Some(if outcome.gave_up { Verdict::Fails } else { verdict });
+        if outcome.reason.is_empty() {
+            outcome.reason = reason(&seen);
+        }
+        let journal = Store::new(self.root, &self.settings.state_dir).journal();
+        let stamp = journal.map_or(stamp, |journal| look::stamp(self.root, &journal));
+        memory.note(self.now, stamp, outcome.verdict == Some(Verdict::Holds));
+        Ok(outcome)
+    }
+
+    /// Looks at one measure. Gives what was found, and whether something was changed since.
+    fn measure(
+        &self,
+        measure: Measure,
+        alone: &Settings,
+        shells: usize,
+        memory: &mut Memory,
+        outcome: &mut Outcome,
+    ) -> Result<(Vec<Finding>, bool), Stop> {
+        let mut checker = engine::checker(self.root, alone, BUDGET);
+        let mut plan = super::plan(self.request, self.root, alone, &mut checker)?;
+        engine::remember(self.root, alone, &checker);
+        let findings = plan.findings().to_vec();
+        let shells = if measure == Measure::Telnet { shells } else { 0 };
+        let files: Vec<String> = plan.edits.files().map(|(path, _)| path.to_owned()).collect();
+        if files.is_empty() && shells == 0 {
+            return Ok((findings, false));
+        }
+        let put_back: Vec<String> = files
+            .iter()
+            .filter(|path| self.journal.entry(path).is_some())
+            .cloned()
+            .collect();
+        let asked_once = self.applied.measures.contains(&measure);
+        let kept = self.settings.login_password == LoginPassword::Kept;
+        let decision = match decide(measure, &self.situation(&plan)?) {
+            Decision::Apply { .. } if !kept && live::lacks_secret(&self.harden, measure) => {
+                Decision::PlanOnly(Why::NoSecret)
+            }
+            decision => decision,
+        };
+        let (confirm, new_too) = match decision {
+            Decision::Apply { confirm } => (confirm && put_back.len() < files.len(), true),
+            Decision::PlanOnly(why @ (Why::NotTried | Why::NoOwner)) => {
+                outcome.waiting_for_owner |= why == Why::NoOwner && put_back.len() < files.len();
+                if !asked_once || put_back.is_empty() && shells == 0 {
+                    why.explain().clone_into(&mut outcome.reason);
+                    return Ok((findings, false));
+                }
+                if measure == Measure::Credentials && self.forgot(&plan) {
+                    "a login password was put back, and what it had been replaced with is not known: run `lenscap harden --apply`"
+                        .clone_into(&mut outcome.reason);
+                    return Ok((findings, false));
+                }
+                (false, false)
+            }
+            Decision::PlanOnly(why) => {
+                outcome.standing_aside |= why == Why::StandingAside;
+                why.explain().clone_into(&mut outcome.reason);
+                return Ok((findings, false));
+            }
+        };
+        if asked_once && (!put_back.is_empty() || shells > 0) && !memory.restores.allow(self.now) {
+            outcome.gave_up = true;
+            "what was closed is opened again and again: it is left open until an hour is over"
+                .clone_into(&mut outcome.reason);
+            return Ok((findings, false));
+        }
+        if !new_too {
+            for path in files.iter().filter(|path| !put_back.contains(path)) {
+                plan.edits.leave(path);
+            }
+        }
+        super::seal_login(&mut plan, self.harden.owner_key.as_deref())?;
+        let applied_at = confirm.then_some((self.boot_id.as_str(), self.now));
+        engine::apply(&plan, alone, applied_at, &mut |_| Ok(())).map_err(failed)?;
+        if confirm {
+            live::wait_in_background(&self.request.config)?;
+        }
+        outcome.restored.extend(put_back);
+        if measure == Measure::Telnet {
+            outcome.stopped = live::stop_shells(self.root);
+        }
+        Ok((findings, true))
+    }
+
+    /// Whether the plan would have to make a login password anew.
+    fn forgot(&self, plan: &Plan<'_>) -> bool {
+        let login = plan.secrets.fields.iter().any(|(whose, _)| *whose == "login");
+        login && self.applied.field("login").is_none()
+    }
+
+    fn situation(&self, plan: &Plan<'_>) -> Result<Situation, Stop> {
+        let facts = live::owner_facts(self.root, &self.harden, false);
+        let tried = plan.recognised.iter().map(|known| known.adapter.tried).min();
+        Ok(Situation {
+            mode: live::mode(&self.harden),
+            asked: false,
+            tried: tried.unwrap_or(lenscap_harden::firmware::Tried::Fixture),
+            owner: lenscap_harden::gate::owner_path(&facts).filter(|path| *path != OwnerPath::Secret),
+            storage: live::storage(self.root, &self.settings, plan)?,
+            bad_boots: self.bad_boots,
+        })
+    }
+}
+
+/// Counts this boot where the count survives it. What cannot be counted never stands aside, and changes nothing either:
+/// it has no storage.
+fn count_boot(root: &Root, settings: &Settings, boot_id: &str) -> u8 {
+    let mut boots = engine::boots(root, settings);
+    boots.begin(boot_id);
+    if live::place(root, &settings.state_dir).is_ok_and(|place| place == Storage::Persistent) {
+        let _ = engine::keep_boots(root, settings, &boots);
+    }
+    boots.bad()
+}
+
+/// The first sentence that speaks against it.
+fn reason(findings: &[Finding]) -> String {
+    let worst = [Status::Fails, Status::Planned, Status::Unknown];
+    let first = worst
+        .iter()
+        .find_map(|status| findings.iter().find(|finding| finding.status == *status));
+    let Some(Finding { path, text, .. }) = first else {
+        return String::new();
+    };
+    let mut text = match path {
+        Some(path) => format!("{path}: {text}"),
+        None => text.clone(),
+    };
+    while text.len() > MAX_REASON_BYTES {
+        text.pop();
+    }
+    text
+}
+
+fn tell(
+    request: &Request,
+    outcome: &Outcome,
+    memory: &Memory,
+    now: Duration,
+    waiting: bool,
+) -> Result<(), Stop> {
+    let Outcome {
+        verdict,
+        restored,
+        stopped,
+        gave_up,
+        waiting_for_owner,
+        standing_aside,
+        reason,
+    } = outcome;
+    let verdict = verdict.unwrap_or(Verdict::Unknown);
+    if !request.json {
+        let mut line = format!("hardening    {}", verdict.name());
+        if !restored.is_empty() || *stopped > 0 {
+            line.push_str(&format!(
+                "; closed again: {} files, {stopped} processes",
+                restored.len()
+            ));
+        }
+        if !reason.is_empty() {
+            line.push_str(&format!("; {reason}"));
+        }
+        return super::print(&(line + "\n"));
+    }
+    let mut lines = flat::Lines::default();
+    lines.string("event", "rechecked");
+    lines.string(
+        "verdict",
+        match verdict {
+            Verdict::Holds => "holds",
+            Verdict::Fails => "fails",
+            Verdict::Unknown => "unknown",
+        },
+    );
+    lines.string("reason", reason);
+    lines.number("looked_s", now.as_secs());
+    lines.string("restored", &restored.join(" "));
+    lines.number("stopped", *stopped as u64);
+    lines.number("restores_last_hour", memory.restores.count(now) as u64);
+    for (name, value) in [
+        ("gave_up", *gave_up),
+        ("waiting_for_owner", *waiting_for_owner),
+        ("waiting_for_confirmation", waiting),
+        ("standing_aside", *standing_aside),
+    ] {
+        lines.bool(name, value);
+    }
+    super::print(&lines.finish())
+}
+
+/// Does it in a child, so that nothing that hangs holds up the boot.
+pub(super) fn boot(request: &Request) -> Result<u8, Stop> {
+    let failed = |error: io::Error| Stop(format!("hardening could not be started: {error}"), EXIT_UNKNOWN);
+    let (ours, theirs) = sys::channel().map_err(failed)?;
+    let mut command = Command::new(program().map_err(failed)?);
+    command.args(["harden", "--boot", "--recheck", "--config"]);
+    command.arg(&request.config);
+    if request.json {
+        command.arg("--json");
+    }
+    if let Some(only) = &request.only {
+        command.args(["--only", only]);
+    }
+    // It holds the other end until it ends.
+    let mut child = command.stdin(theirs).process_group(0).spawn().map_err(failed)?;
+    // The command has a copy.
+    drop(command);
+    let [ended] = sys::wait_readable([Some(ours.as_fd())], Some(BOOT_LIMIT)).map_err(failed)?;
+    if ended {
+        let status = child.wait().map_err(failed)?;
+        return Ok(status
+            .code()
+            .and_then(|code| code.try_into().ok())
+            .unwrap_or(EXIT_UNKNOWN));
+    }
+    if let Ok(group) = i32::try_from(child.id()) {
+        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    }
+    // It is not waited for: what waits for a broken device cannot even be killed.
+    let _ = child.try_wait();
+    let seconds = BOOT_LIMIT.as_secs();
+    Err(Stop(
+        format!("hardening took longer than {seconds} s; the boot goes on without it"),
+        EXIT_UNKNOWN,
+    ))
+}
+
+/// This program's file.
+pub(super) fn program() -> io::Result<PathBuf> {
+    std::env::current_exe().or_else(|error| std::env::args_os().next().map(Into::into).ok_or(error))
+}

@@ -1,0 +1,134 @@
+//! Files whose change is worth a look (inotify(7)): the kernel tells the folder and the name.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::Path;
+
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+
+/// The most folders.
+const MAX_FOLDERS: usize = 64;
+/// The most events that are read at one time; what is left is read the next time.
+const READS_PER_PASS: usize = 16;
+
+/// Watched files.
+pub(super) struct Watch {
+    inotify: Inotify,
+    folders: Vec<(WatchDescriptor, String)>,
+    paths: BTreeSet<String>,
+}
+
+impl Watch {
+    /// Watches nothing yet.
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            inotify: Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?,
+            folders: Vec::new(),
+            paths: BTreeSet::new(),
+        })
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.inotify.as_fd()
+    }
+
+    /// Watches these files and folders, and no others. What is not there is watched for in the folder that is.
+    pub(super) fn set(&mut self, paths: Vec<String>) {
+        let paths: BTreeSet<String> = paths.into_iter().collect();
+        if paths == self.paths {
+            return;
+        }
+        for (descriptor, _) in self.folders.drain(..) {
+            let _ = self.inotify.rm_watch(descriptor);
+        }
+        let mut folders = BTreeSet::new();
+        for path in &paths {
+            if let Some(folder) = Path::new(path).parent().and_then(Path::to_str) {
+                folders.insert(folder.to_owned());
+            }
+            if Path::new(path).is_dir() {
+                folders.insert(path.clone());
+            }
+        }
+        let flags = AddWatchFlags::IN_CLOSE_WRITE
+            | AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_MOVED_FROM
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_ONLYDIR;
+        for folder in folders.into_iter().take(MAX_FOLDERS) {
+            // A folder that is not there is looked at when its turn comes.
+            if let Ok(descriptor) = self.inotify.add_watch(folder.as_str(), flags) {
+                self.folders.push((descriptor, folder));
+            }
+        }
+        self.paths = paths;
+    }
+
+    /// Takes what the kernel has told. Says whether one of the files changed, or may have.
+    pub(super) fn poll(&mut self) -> bool {
+        let mut changed = false;
+        for _ in 0..READS_PER_PASS {
+            let Ok(events) = self.inotify.read_events() else {
+                return changed;
+            };
+            for event in events {
+                let folder = self.folders.iter().find(|(have, _)| *have == event.wd);
+                changed |= match (folder, event.name.as_ref().and_then(|name| name.to_str())) {
+                    (Some((_, folder)), Some(name)) => {
+                        let path = format!("{}/{name}", folder.trim_end_matches('/'));
+                        // A folder that is itself watched stands for all that is in it.
+                        self.paths.contains(&path) || self.paths.contains(folder)
+                    }
+                    (Some(_), None) => false,
+                    // Events were lost.
+                    (None, _) => event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW),
+                };
+            }
+        }
+        changed
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch")
+            .field("paths", &self.paths)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn changes_of_the_named_files_alone_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        fs::write(path("passwd"), "one").unwrap();
+        fs::create_dir(path("init.d")).unwrap();
+        let mut watch = Watch::new().unwrap();
+        watch.set(vec![path("passwd"), path("init.d"), path("late"), path("none/x")]);
+        assert!(!watch.poll());
+        fs::write(path("other"), "x").unwrap();
+        fs::read(path("passwd")).unwrap();
+        assert!(!watch.poll());
+        fs::write(path("new"), "two").unwrap();
+        fs::rename(path("new"), path("passwd")).unwrap();
+        assert!(watch.poll() && !watch.poll());
+        fs::write(path("passwd"), "in place").unwrap();
+        assert!(watch.poll());
+        fs::write(path("init.d/S99x"), "telnetd").unwrap();
+        assert!(watch.poll());
+        fs::write(path("late"), "").unwrap();
+        assert!(watch.poll());
+        watch.set(vec![path("other")]);
+        fs::write(path("passwd"), "").unwrap();
+        assert!(!watch.poll());
+        fs::remove_file(path("other")).unwrap();
+        assert!(watch.poll());
+    }
+}
