@@ -1,0 +1,445 @@
+//! `lenscap harden --recheck` and `--boot`, and the monitor that starts the former, on a camera whose firmware puts things
+//! back: in a changed root with a `/proc` of its own.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::{ON_FLASH, code, fits, in_camera, listens, roots_hash, running, text, without_root};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const LABEL: &str = "label-7Q2M-9ZKD";
+
+/// A camera that was closed with its owner's password, and confirmed.
+fn closed(name: &str, harden: &str) -> tempfile::TempDir {
+    let dir = open(name, ON_FLASH, harden);
+    let output = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    in_camera(dir.path(), &["--confirm"]);
+    dir
+}
+
+fn open(name: &str, mounts: &str, harden: &str) -> tempfile::TempDir {
+    let dir = running(name, mounts);
+    let write = |path: &str, text: &str| {
+        let path = dir.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("label", &format!("{LABEL}\n"));
+    write(
+        "etc/config/lenscap",
+        &format!(
+            "config agent\n\toption run_dir '/run/lenscap'\n\toption user '4711'\n\toption group '4711'\n\
+             config uplink 'main'\n\toption endpoint 'https://localhost:9/x'\n\
+             config profile 'main'\n\toption rtsp 'rtsp://127.0.0.1:9/x'\n\
+             config harden\n\toption firewall '0'\n\toption recheck '30'\n{harden}"
+        ),
+    );
+    fs::create_dir_all(dir.path().join("run/lenscap")).unwrap();
+    fs::create_dir_all(dir.path().join("tmp")).unwrap();
+    dir
+}
+
+fn original(name: &str, path: &str) -> Vec<u8> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
+    fs::read(fixtures.join(name).join(path)).unwrap()
+}
+
+fn recheck(dir: &Path) -> (i32, Value) {
+    let output = in_camera(dir, &["--recheck", "--json"]);
+    (code(&output), serde_json::from_str(&text(&output)).unwrap())
+}
+
+#[test]
+fn what_is_put_back_is_closed_again_and_five_times_are_enough() {
+    if without_root() {
+        return;
+    }
+    let dir = closed("busybox", "");
+    let path = |name: &str| dir.path().join(name);
+    let (status, said) = recheck(dir.path());
+    assert_eq!((status, &said["verdict"]), (0, &"holds".into()), "{said}");
+    assert_eq!(said["restored"], "");
+    let names = ["etc/passwd", "etc/rc.local"];
+    let shut = names.map(|name| fs::read(path(name)).unwrap());
+    for round in 1..=2 {
+        // A boot script writes the old hash; an update brings the old script.
+        for name in names {
+            fs::write(path(name), original("busybox", name)).unwrap();
+        }
+        let (status, said) = recheck(dir.path());
+        assert_eq!((status, &said["verdict"]), (0, &"holds".into()), "{said}");
+        for (name, shut) in names.iter().zip(&shut) {
+            assert!(said["restored"].as_str().unwrap().contains(name), "{said}");
+            assert_eq!(&fs::read(path(name)).unwrap(), shut, "{name}");
+        }
+        assert!(
+            fits(LABEL, &roots_hash(dir.path(), "etc/passwd")),
+            "the owner's own password"
+        );
+        // Telnet and credentials are two measures.
+        assert_eq!(said["restores_last_hour"], 2 * round);
+    }
+    fs::write(path("etc/rc.local"), original("busybox", "etc/rc.local")).unwrap();
+    assert_eq!(recheck(dir.path()).0, 0);
+    fs::write(path("etc/rc.local"), original("busybox", "etc/rc.local")).unwrap();
+    let (status, said) = recheck(dir.path());
+    assert_eq!((status, &said["verdict"]), (1, &"fails".into()));
+    assert_eq!(
+        (&said["gave_up"], &said["restored"]),
+        (&true.into(), &"".into()),
+        "{said}"
+    );
+    assert_eq!(
+        fs::read(path("etc/rc.local")).unwrap(),
+        original("busybox", "etc/rc.local")
+    );
+    let output = in_camera(dir.path(), &["--recheck"]);
+    assert!(text(&output).contains("does not hold; what was closed is opened again and again"));
+}
+
+#[test]
+fn what_nobody_asked_for_is_only_told() {
+    if without_root() {
+        return;
+    }
+    let dir = open("busybox", ON_FLASH, "");
+    let before = fs::read(dir.path().join("etc/passwd")).unwrap();
+    let (status, said) = recheck(dir.path());
+    assert_eq!((status, &said["verdict"]), (1, &"fails".into()));
+    assert!(
+        said["reason"]
+            .as_str()
+            .unwrap()
+            .contains("never tried on a device"),
+        "{said}"
+    );
+    assert_eq!(fs::read(dir.path().join("etc/passwd")).unwrap(), before);
+    assert!(!dir.path().join("etc/lenscap").exists());
+
+    // An image that says so goes ahead, but locks nobody out.
+    let dir = open("busybox", ON_FLASH, "\toption mode 'enforce'\n");
+    let (status, said) = recheck(dir.path());
+    assert_eq!((status, &said["waiting_for_owner"]), (1, &true.into()), "{said}");
+    assert_eq!(fs::read(dir.path().join("etc/passwd")).unwrap(), before);
+    assert!(
+        fs::read_to_string(dir.path().join("etc/inittab"))
+            .unwrap()
+            .contains("#lenscap")
+    );
+    // With a way in, and nobody who could be told a password: keys alone.
+    fs::create_dir_all(dir.path().join("etc/dropbear")).unwrap();
+    fs::write(
+        dir.path().join("etc/dropbear/authorized_keys"),
+        "ssh-ed25519 AAAA owner\n",
+    )
+    .unwrap();
+    let config = dir.path().join("etc/config/lenscap");
+    let allowed = fs::read_to_string(&config).unwrap() + "\tlist allow_lan '192.168.1.2:22'\n";
+    fs::write(&config, allowed).unwrap();
+    let (status, said) = recheck(dir.path());
+    assert_eq!(status, 0, "{said}");
+    assert_eq!(roots_hash(dir.path(), "etc/passwd"), "!");
+
+    // In memory nothing is closed.
+    let memory = "overlay / overlay rw,upperdir=/tmp/root/upper 0 0\ntmpfs /tmp tmpfs rw 0 0\n";
+    let dir = open("busybox", memory, "\toption mode 'enforce'\n");
+    let output = in_camera(dir.path(), &["--boot", "--json"]);
+    let said: Value = serde_json::from_str(&text(&output)).unwrap();
+    assert_eq!(code(&output), 1);
+    assert!(
+        said["reason"].as_str().unwrap().contains("survive a reboot"),
+        "{said}"
+    );
+    assert!(!dir.path().join("etc/lenscap").exists());
+}
+
+#[test]
+fn a_new_password_is_for_the_owners_key_alone() {
+    if without_root() {
+        return;
+    }
+    let keys = tempfile::tempdir().unwrap();
+    let identity = keys.path().join("identity");
+    let age = |program: &str, args: &[&std::ffi::OsStr]| {
+        let output = Command::new(program).args(args).output();
+        let output = output.unwrap_or_else(|error| panic!("{program}: {error}; Debian's package age"));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    };
+    age("age-keygen", &["-o".as_ref(), identity.as_ref()]);
+    let recipient = age("age-keygen", &["-y".as_ref(), identity.as_ref()]);
+    let option = format!(
+        "\toption owner_key '{}'\n\tlist allow_lan '192.168.1.2:22'\n",
+        recipient.trim()
+    );
+    for args in [&["--apply"][..], &["--recheck"]] {
+        let mode = if args == ["--recheck"] {
+            "\toption mode 'enforce'\n"
+        } else {
+            ""
+        };
+        let dir = open("busybox", ON_FLASH, &format!("{option}{mode}"));
+        fs::create_dir_all(dir.path().join("root/.ssh")).unwrap();
+        fs::write(
+            dir.path().join("root/.ssh/authorized_keys"),
+            "ssh-ed25519 AAAA owner\n",
+        )
+        .unwrap();
+        let output = in_camera(dir.path(), args);
+        assert_eq!(code(&output), 0, "{}", text(&output));
+        let sealed = dir.path().join("etc/lenscap/login.age");
+        let password = age(
+            "age",
+            &["-d".as_ref(), "-i".as_ref(), identity.as_ref(), sealed.as_ref()],
+        );
+        assert!(fits(&password, &roots_hash(dir.path(), "etc/passwd")));
+        assert!(!text(&output).contains(&password), "{}", text(&output));
+        let found = Command::new("grep")
+            .args(["-rlF", &password])
+            .arg(dir.path())
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&found.stdout), "", "nowhere in clear");
+    }
+}
+
+fn set_boot(dir: &Path, number: u32) {
+    let id = format!("6c1f4a0e-0000-0000-0000-{number:012}\n");
+    fs::write(dir.join("proc/sys/kernel/random/boot_id"), id).unwrap();
+    // Memory is empty after a boot.
+    let _ = fs::remove_file(dir.join("run/lenscap/harden.look"));
+}
+
+#[test]
+fn three_bad_boots_and_it_stands_aside_until_somebody_asks() {
+    if without_root() {
+        return;
+    }
+    let dir = closed("busybox", "");
+    let script = dir.path().join("etc/rc.local");
+    let put_back = || fs::write(&script, original("busybox", "etc/rc.local")).unwrap();
+    let boot = |number| {
+        set_boot(dir.path(), number);
+        let output = in_camera(dir.path(), &["--boot", "--json"]);
+        let said: Value = serde_json::from_str(&text(&output)).unwrap();
+        (code(&output), said)
+    };
+    for number in 1..=3 {
+        put_back();
+        let (status, said) = boot(number);
+        assert_eq!(status, 0, "{said}");
+        assert_eq!(said["restored"], "/etc/rc.local");
+        // The same boot again counts once.
+        assert_eq!(boot(number).0, 0);
+    }
+    put_back();
+    for (status, said) in [boot(4), recheck(dir.path()), boot(5)] {
+        assert_eq!((status, &said["standing_aside"]), (1, &true.into()), "{said}");
+        assert!(
+            said["reason"].as_str().unwrap().contains("three boots in a row"),
+            "{said}"
+        );
+        assert_eq!(fs::read(&script).unwrap(), original("busybox", "etc/rc.local"));
+    }
+    assert_eq!(code(&in_camera(dir.path(), &["--apply", "--only", "telnet"])), 0);
+    put_back();
+    assert_eq!(boot(6).0, 0);
+    assert_ne!(fs::read(&script).unwrap(), original("busybox", "etc/rc.local"));
+}
+
+#[test]
+fn what_hangs_at_boot_does_not_hold_up_the_boot() {
+    if without_root() {
+        return;
+    }
+    let dir = closed("busybox", "");
+    fs::write(
+        dir.path().join("etc/rc.local"),
+        original("busybox", "etc/rc.local"),
+    )
+    .unwrap();
+    set_boot(dir.path(), 2);
+    let started = Instant::now();
+    let boot = Command::new("chroot")
+        .arg(dir.path())
+        .args(["/lenscap", "harden", "--boot"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", boot.id());
+    // Until it is this program: before that its parent waits for it, and nothing hangs yet.
+    let works = |child: &i32| {
+        fs::read(format!("/proc/{child}/cmdline"))
+            .is_ok_and(|words| words.ends_with(b"--config\0/etc/config/lenscap\0"))
+    };
+    let child: i32 = loop {
+        let text = fs::read_to_string(&children).unwrap_or_default();
+        let child = text.split_whitespace().next().and_then(|word| word.parse().ok());
+        if let Some(child) = child.filter(works) {
+            break child;
+        }
+        assert!(started.elapsed() < PATIENCE);
+    };
+    // As if it waited for a device that does not answer.
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(child),
+        nix::sys::signal::Signal::SIGSTOP,
+    )
+    .unwrap();
+    let output = boot.wait_with_output().unwrap();
+    let took = started.elapsed();
+    assert!(
+        (Duration::from_secs(19)..Duration::from_secs(25)).contains(&took),
+        "{took:?}"
+    );
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("took longer than 20 s; the boot goes on"), "{said}");
+    // It is gone, and the next look does the rest.
+    let (status, said) = recheck(dir.path());
+    assert_eq!((status, &said["verdict"]), (0, &"holds".into()), "{said}");
+}
+
+#[test]
+fn a_shell_that_comes_back_and_a_vendors_program_are_told_apart() {
+    if without_root() {
+        return;
+    }
+    let dir = closed("busybox", "");
+    let start = || Command::new("sleep").arg("1000").spawn().unwrap();
+    let mut shell = start();
+    listens(dir.path(), shell.id(), 23, "telnetd -l /bin/sh", "/dev/null");
+    let (_, said) = recheck(dir.path());
+    assert_eq!(said["stopped"], 1, "{said}");
+    assert!(!shell.wait().unwrap().success());
+    // The camera's own program has the port and feeds the watchdog: ending it would restart the camera.
+    let dir = closed("xiongmai", "");
+    let mut vendor = start();
+    listens(dir.path(), vendor.id(), 9527, "telnetd", "/dev/watchdog");
+    let (status, said) = recheck(dir.path());
+    assert_eq!((status, &said["stopped"]), (1, &0.into()), "{said}");
+    assert!(
+        said["reason"].as_str().unwrap().contains("it feeds the watchdog"),
+        "{said}"
+    );
+    assert!(vendor.try_wait().unwrap().is_none());
+    vendor.kill().unwrap();
+    vendor.wait().unwrap();
+}
+
+#[test]
+fn a_table_that_the_firmware_binds_over_is_reported_as_not_persistent() {
+    if without_root() {
+        return;
+    }
+    let mounts = format!("{ON_FLASH}/dev/mtdblock3 /etc/shadow jffs2 rw 0 0\n");
+    let dir = open("wz_mini", &mounts, "");
+    // What the boot script binds over it.
+    let bound = "opt/wz_mini/etc/shadow";
+    let output = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+    assert_eq!(code(&output), 1);
+    assert!(text(&output).contains("/etc/shadow: the firmware mounts another file over this one"));
+    assert!(fits(LABEL, &roots_hash(dir.path(), bound)));
+    assert!(!fits(LABEL, &roots_hash(dir.path(), "etc/shadow")));
+    in_camera(dir.path(), &["--confirm"]);
+    let (status, said) = recheck(dir.path());
+    assert_eq!((status, &said["verdict"]), (1, &"fails".into()));
+    // After the next boot the changed one is there.
+    fs::copy(dir.path().join(bound), dir.path().join("etc/shadow")).unwrap();
+    set_boot(dir.path(), 2);
+    assert_eq!(recheck(dir.path()).0, 0);
+}
+
+/// `lenscap run` in a camera; killed when dropped.
+struct Service(Child);
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(self.0.id().try_into().unwrap()),
+            nix::sys::signal::Signal::SIGTERM,
+        );
+        let _ = self.0.wait();
+    }
+}
+
+fn service(dir: &Path) -> Service {
+    fs::create_dir_all(dir.join("proc/self")).unwrap();
+    symlink("/lenscap", dir.join("proc/self/exe")).unwrap();
+    let log = fs::File::create(dir.join("log")).unwrap();
+    let child = Command::new("chroot")
+        .arg(dir)
+        .args(["/lenscap", "run"])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    Service(child)
+}
+
+#[track_caller]
+fn wait<T>(dir: &Path, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        let log = fs::read_to_string(dir.join("log")).unwrap();
+        assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}\n{log}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_monitor_sees_what_is_put_back_and_closes_it() {
+    if without_root() {
+        return;
+    }
+    let dir = closed("busybox", "");
+    let _service = service(dir.path());
+    let said = || -> Option<Value> {
+        serde_json::from_slice(&fs::read(dir.path().join("run/lenscap/harden.json")).ok()?).ok()
+    };
+    let first = wait(dir.path(), "a first look", said);
+    assert_eq!(first["verdict"], "holds", "{first}");
+    let table = dir.path().join("etc/passwd");
+    let shut = fs::read(&table).unwrap();
+    // No interval has passed: the change itself is what is seen.
+    fs::write(&table, original("busybox", "etc/passwd")).unwrap();
+    wait(dir.path(), "the closed table", || {
+        (fs::read(&table).unwrap() == shut).then_some(())
+    });
+    let told = wait(dir.path(), "what it says", || {
+        said().filter(|said| said["restored"] == "/etc/passwd")
+    });
+    assert_eq!(
+        (&told["verdict"], &told["restores_last_hour"]),
+        (&"holds".into(), &1.into())
+    );
+    // A look that cannot be had is no look that holds.
+    fs::write(dir.path().join("etc/lenscap/harden/journal"), "damaged").unwrap();
+    let told = wait(dir.path(), "a look at a damaged journal", || {
+        said().filter(|said| said["verdict"] == "unknown")
+    });
+    assert!(
+        told["reason"].as_str().unwrap().contains("journal is damaged"),
+        "{told}"
+    );
+    let log = fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(!log.contains(LABEL), "{log}");
+}

@@ -1,0 +1,131 @@
+//! Cameras for tests of `lenscap harden`: copies of the fixtures, still or running.
+
+#![allow(dead_code, reason = "each test program uses a part")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+pub(crate) fn fixture(name: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fixtures")
+        .join(name);
+    let copied = Command::new("cp")
+        .arg("-a")
+        .arg(from.join("."))
+        .arg(dir.path())
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    dir
+}
+
+pub(crate) fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+pub(crate) fn text(output: &Output) -> String {
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// What crypt(3) of the build machine says, as the camera's would.
+pub(crate) fn fits(password: &str, hash: &str) -> bool {
+    let script = "exit(crypt($ENV{P}, $ENV{H}) eq $ENV{H} ? 0 : 1)";
+    let perl = Command::new("perl")
+        .args(["-e", script])
+        .env("P", password)
+        .env("H", hash)
+        .status();
+    perl.unwrap().success()
+}
+
+pub(crate) fn roots_hash(dir: &Path, table: &str) -> String {
+    let table = std::fs::read_to_string(dir.join(table)).unwrap();
+    table
+        .lines()
+        .next()
+        .unwrap()
+        .split(':')
+        .nth(1)
+        .unwrap()
+        .to_owned()
+}
+
+/// A running camera: the program, the libraries it needs, and a `/proc` as the kernel would show it, below a new root.
+pub(crate) fn running(name: &str, mounts: &str) -> tempfile::TempDir {
+    let dir = fixture(name);
+    let program = env!("CARGO_BIN_EXE_lenscap");
+    let list = Command::new("ldd").arg(program).output().unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    let libraries = list.split_whitespace().filter(|word| word.starts_with('/'));
+    for file in libraries.chain([program]) {
+        let target = if file == program {
+            "lenscap"
+        } else {
+            file.trim_start_matches('/')
+        };
+        let target = dir.path().join(target);
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::copy(file, target).unwrap();
+    }
+    for (path, text) in [
+        ("proc/mounts", mounts),
+        ("proc/net/tcp", "  sl  local_address\n"),
+        (
+            "proc/sys/kernel/random/boot_id",
+            "6c1f4a0e-0000-0000-0000-000000000001\n",
+        ),
+    ] {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    std::fs::create_dir_all(dir.path().join("dev")).unwrap();
+    std::fs::write(dir.path().join("dev/null"), "").unwrap();
+    dir
+}
+
+pub(crate) fn in_camera(dir: &Path, args: &[&str]) -> Output {
+    Command::new("chroot")
+        .arg(dir)
+        .args(["/lenscap", "harden"])
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+/// Changing a root needs root. Whoever cannot be says so.
+pub(crate) fn without_root() -> bool {
+    let unprivileged = std::env::var_os("LENSCAP_TEST_UNPRIVILEGED").is_some();
+    assert!(
+        unprivileged || nix::unistd::Uid::effective().is_root(),
+        "this test needs root; LENSCAP_TEST_UNPRIVILEGED=1 leaves it out"
+    );
+    unprivileged
+}
+
+pub(crate) const BOOT_ID: &str = "6c1f4a0e-0000-0000-0000-000000000001";
+pub(crate) const ON_FLASH: &str = "/dev/mtdblock3 / jffs2 rw 0 0\n";
+
+/// Shows a real process in the camera's `/proc` as one that listens.
+pub(crate) fn listens(dir: &Path, pid: u32, port: u16, cmdline: &str, also: &str) {
+    use std::io::Write as _;
+    use std::os::unix::fs::symlink;
+    let proc = dir.join("proc");
+    let folder = proc.join(pid.to_string());
+    std::fs::create_dir_all(folder.join("fd")).unwrap();
+    std::fs::write(folder.join("cmdline"), cmdline.replace(' ', "\0")).unwrap();
+    symlink("/bin/busybox", folder.join("exe")).unwrap();
+    symlink(format!("socket:[{port}]"), folder.join("fd/3")).unwrap();
+    symlink(also, folder.join("fd/4")).unwrap();
+    let mut table = std::fs::OpenOptions::new()
+        .append(true)
+        .open(proc.join("net/tcp"))
+        .unwrap();
+    writeln!(
+        table,
+        " 0: 00000000:{port:04X} 00000000:0000 0A 0:0 0:0 0 0 0 {port} 1"
+    )
+    .unwrap();
+}
