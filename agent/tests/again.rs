@@ -364,6 +364,43 @@ fn a_table_that_the_firmware_binds_over_is_reported_as_not_persistent() {
     assert_eq!(recheck(dir.path()).0, 0);
 }
 
+#[test]
+fn who_waits_for_the_confirmation_sees_it() {
+    if without_root() {
+        return;
+    }
+    let dir = open("busybox", ON_FLASH, "");
+    let output = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert_eq!(recheck(dir.path()).1["waiting_for_confirmation"], true);
+    let mut waiting = Command::new("chroot")
+        .arg(dir.path())
+        .args(["/lenscap", "harden", "--roll-back"])
+        .spawn()
+        .unwrap();
+    // It has the folder watched.
+    let watched = format!("/proc/{}/fdinfo", waiting.id());
+    let watches = || {
+        let infos = fs::read_dir(&watched).unwrap();
+        let mut texts = infos.filter_map(|info| fs::read_to_string(info.ok()?.path()).ok());
+        texts.any(|text| text.contains("inotify wd:"))
+    };
+    let started = Instant::now();
+    while !watches() {
+        assert!(started.elapsed() < PATIENCE);
+    }
+    let started = Instant::now();
+    assert_eq!(code(&in_camera(dir.path(), &["--confirm"])), 0);
+    assert!(waiting.wait().unwrap().success());
+    assert!(
+        started.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(recheck(dir.path()).1["waiting_for_confirmation"], false);
+    assert!(fits(LABEL, &roots_hash(dir.path(), "etc/passwd")));
+}
+
 /// `lenscap run` in a camera; killed when dropped.
 struct Service(Child);
 

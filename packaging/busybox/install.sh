@@ -65,6 +65,7 @@ program=$root/usr/sbin/lenscap
 config=$root/etc/config/lenscap
 state=$root/etc/lenscap
 init=$root/etc/init.d/S60lenscap
+early=$root/etc/init.d/S34lenscap
 licences=$root/usr/share/licenses/lenscap
 
 # Set while a service that ran before is stopped.
@@ -146,7 +147,7 @@ mount_of() {
 # The new program lies beside the old one until it is complete, so an upgrade needs room for both.
 needed_kib() {
 	needed=$SPARE_KIB
-	for file in "$here/lenscap" "$here/S60lenscap" "$here"/licenses/*; do
+	for file in "$here/lenscap" "$here/S34lenscap" "$here/S60lenscap" "$here"/licenses/*; do
 		needed=$((needed + $(blocks_kib "$file")))
 	done
 	echo $((needed + 2 * $(blocks_kib "$here/lenscap.conf")))
@@ -177,7 +178,7 @@ check_folder() {
 check() {
 	[ "$(id -u)" = 0 ] || [ -n "$root" ] || fail "must be root"
 	check_tools
-	for file in lenscap lenscap.conf S60lenscap licenses/LICENSE-MIT; do
+	for file in lenscap lenscap.conf S34lenscap S60lenscap licenses/LICENSE-MIT; do
 		[ -f "$here/$file" ] || fail "$here/$file is missing: unpack the whole archive"
 	done
 	if [ -z "$root" ]; then
@@ -310,7 +311,7 @@ check_boot() {
 	for file in "$root/etc/init.d/rcS" "$root/etc/inittab" "$root/etc/rc.local" "$root/etc/rc"; do
 		[ ! -f "$file" ] || ! grep -q 'init\.d/S' "$file" || return 0
 	done
-	echo "install: found nothing that runs /etc/init.d/S* at boot; add this line to the script that does: /etc/init.d/S60lenscap start"
+	echo "install: found nothing that runs /etc/init.d/S* at boot; add these lines to the script that does, the first before the network: /etc/init.d/S34lenscap start; /etc/init.d/S60lenscap start"
 }
 
 install() {
@@ -322,6 +323,7 @@ install() {
 	mkdir -p "$state"
 	chmod 700 "$state"
 	put "$here/lenscap" "$program" 755
+	put "$here/S34lenscap" "$early" 755
 	put "$here/S60lenscap" "$init" 755
 	for file in "$here"/licenses/*; do
 		put "$file" "$licences/${file##*/}" 644
@@ -345,7 +347,7 @@ uninstall() {
 	check_tools
 	check_links
 	[ -n "$root" ] || [ ! -x "$init" ] || "$init" stop || true
-	rm -f "$program" "$program.new" "$init" "$init.new" "$config.new" "$config.default" "$config.default.new"
+	rm -f "$program" "$program.new" "$init" "$init.new" "$early" "$early.new" "$config.new" "$config.default" "$config.default.new"
 	rm -rf "$licences"
 	rmdir "${licences%/*}" 2>/dev/null || true
 	remove_user

@@ -48,6 +48,7 @@ def openwrt(program, arch, closure, when):
         Entry("usr/sbin/lenscap", mode=0o755, data=program),
         Entry(CONFIG, mode=0o600, data=_read(ROOT / "packaging/config/lenscap")),
         Entry("etc/init.d/lenscap", mode=0o755, data=_read(FEED / "lenscap.init")),
+        Entry("etc/hotplug.d/iface/95-lenscap", data=_read(FEED / "lenscap.hotplug")),
         Entry("etc/uci-defaults/80-lenscap", mode=0o755, data=_read(FEED / "lenscap.defaults")),
         # The camera's key and the endpoint it was sent to survive a firmware update.
         Entry("lib/upgrade/keep.d/lenscap", data=_read(FEED / "lenscap.keep")),
@@ -74,6 +75,7 @@ def tarball(program, closure):
     entries = [
         Entry("lenscap", mode=0o755, data=program),
         Entry("lenscap.conf", mode=0o600, data=_read(ROOT / "packaging/config/lenscap")),
+        Entry("S34lenscap", mode=0o755, data=_read(BUILDROOT / "S34lenscap")),
         Entry("S60lenscap", mode=0o755, data=_read(BUILDROOT / "S60lenscap")),
         Entry("install.sh", mode=0o755, data=_read(installer / "install.sh")),
         Entry("README.md", data=_read(installer / "README.md")),

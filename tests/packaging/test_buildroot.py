@@ -4,6 +4,7 @@ package registry, so the rules are checked here once more."""
 import hashlib
 import re
 import subprocess
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -99,8 +100,26 @@ class InitScript(unittest.TestCase):
             self.assertIn(f"\n{name}() {{\n", self.text)
         self.assertFalse(self.path.stat().st_mode & 0o111, "the .mk file sets the mode")
 
+    def test_the_boot_goes_on_whatever_hardening_says(self):
+        path = PACKAGE / "S34lenscap"
+        self.assertTrue(path.read_text().startswith('#!/bin/sh\n\nDAEMON="lenscap"\n'))
+        self.assertFalse(path.stat().st_mode & 0o111, "the .mk file sets the mode")
+        with tempfile.TemporaryDirectory() as folder:
+            program = Path(folder, "lenscap")
+            script = path.read_text().replace("/usr/sbin/$DAEMON", str(program)).replace("/etc/default/", f"{folder}/default-")
+            for status, word in ((0, "OK"), (1, "not as it should be"), (2, "not as it should be")):
+                program.write_text(f'#!/bin/sh\necho "$*" >{folder}/args\nexit {status}\n')
+                program.chmod(0o755)
+                run = subprocess.run(["sh", "-c", script, "S34", "start"], capture_output=True, text=True, timeout=20, check=True)
+                self.assertIn(word, run.stdout)
+                args = Path(folder, "args").read_text()
+                self.assertEqual(args, "harden --boot --config /etc/config/lenscap\n")
+            for command, status in (("stop", 0), ("reload", 0), ("what", 1)):
+                run = subprocess.run(["sh", "-c", script, "S34", command], capture_output=True, timeout=20, check=False)
+                self.assertEqual(run.returncode, status)
+
     def test_shellcheck(self):
-        run = subprocess.run(["shellcheck", self.path], capture_output=True, text=True, check=False)
+        run = subprocess.run(["shellcheck", self.path, PACKAGE / "S34lenscap"], capture_output=True, text=True, check=False)
         self.assertEqual(run.stdout, "")
 
 

@@ -36,6 +36,7 @@ class Contents(unittest.TestCase):
             {
                 "usr/sbin/lenscap": 0o755,
                 "etc/config/lenscap": 0o600,
+                "etc/hotplug.d/iface/95-lenscap": 0o644,
                 "etc/init.d/lenscap": 0o755,
                 "etc/uci-defaults/80-lenscap": 0o755,
                 "lib/upgrade/keep.d/lenscap": 0o644,
@@ -53,7 +54,7 @@ class Contents(unittest.TestCase):
 
     def test_the_feed_installs_what_the_packages_have(self):
         makefile = (ROOT / "openwrt-feed/lenscap/Makefile").read_text()
-        for path in ("/usr/sbin/", "/etc/config/lenscap", "/etc/init.d/lenscap", "/etc/uci-defaults/80-lenscap"):
+        for path in ("/usr/sbin/", "/etc/config/lenscap", "/etc/init.d/lenscap", "/etc/hotplug.d/iface/95-lenscap", "/etc/uci-defaults/80-lenscap"):
             self.assertIn(f"$(1){path}", makefile)
         self.assertIn(f"USERID:={self.package.user_ids()}\n", makefile)
         # What an OpenWrt tree keeps through sysupgrade: conffiles that are no file in the package.
@@ -81,7 +82,7 @@ class Contents(unittest.TestCase):
         folder = f"lenscap-{contents.version().upstream}"
         found = reader.members(tar.pack_gz(contents.tarball(b"program", self.closure), fixture.EPOCH, prefix=""))
         modes = {name.removeprefix(folder + "/"): member.mode for name, (member, _) in found.items()}
-        for name, mode in (("lenscap", 0o755), ("install.sh", 0o755), ("S60lenscap", 0o755), ("lenscap.conf", 0o600)):
+        for name, mode in (("lenscap", 0o755), ("install.sh", 0o755), ("S34lenscap", 0o755), ("S60lenscap", 0o755), ("lenscap.conf", 0o600)):
             self.assertEqual(modes[name], mode)
         self.assertTrue(all(name.split("/")[0] == folder for name in found))
 
@@ -220,6 +221,18 @@ class Scripts(unittest.TestCase):
         self.assertGreater(int(re.search(r"(?m)^START=(\d+)$", text)[1]), 95)
         self.assertIn("procd_set_param respawn 3600 5 0\n", text)
         self.assertIn('procd_set_param file "$CONF" "$PROG"\n', text)
+
+    def test_an_interface_that_comes_up_makes_uplinks_dial(self):
+        script = ROOT / "openwrt-feed/lenscap/files/lenscap.hotplug"
+        with tempfile.TemporaryDirectory() as folder:
+            service, calls = Path(folder, "lenscap"), Path(folder, "calls")
+            service.write_text(f'#!/bin/sh\necho "$1" >>{calls}\n')
+            service.chmod(0o755)
+            text = script.read_text().replace("/etc/init.d/lenscap", str(service))
+            for action, interface in (("ifdown", "lan"), ("ifup", "loopback"), ("ifup", "lan")):
+                env = {"ACTION": action, "INTERFACE": interface}
+                subprocess.run(["sh", "-euc", text], env=env, check=True, timeout=20)
+            self.assertEqual(calls.read_text().split(), ["enabled", "reconnect"])
 
 
 if __name__ == "__main__":

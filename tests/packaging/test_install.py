@@ -26,7 +26,7 @@ class Installer(unittest.TestCase):
         self.put(self.archive / "lenscap", "#!/bin/sh\necho lenscap 0.1.0\n", 0o755)
         self.put(self.archive / "lenscap.conf", "config agent\n", 0o600)
         self.put(self.archive / "licenses/LICENSE-MIT", "MIT\n")
-        for source in ("packaging/busybox/install.sh", "buildroot-ext/package/lenscap/S60lenscap"):
+        for source in ("packaging/busybox/install.sh", "buildroot-ext/package/lenscap/S34lenscap", "buildroot-ext/package/lenscap/S60lenscap"):
             shutil.copy(ROOT / source, self.archive)
         (self.root / "etc/init.d").mkdir(parents=True)
         self.put(self.root / "etc/passwd", PASSWD)
@@ -63,6 +63,7 @@ class Installer(unittest.TestCase):
         tree = self.tree()
         for path, mode in (
             ("usr/sbin/lenscap", 0o755),
+            ("etc/init.d/S34lenscap", 0o755),
             ("etc/init.d/S60lenscap", 0o755),
             ("etc/config/lenscap", 0o600),
             ("etc/lenscap", 0o700),

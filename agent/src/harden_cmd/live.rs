@@ -1,6 +1,7 @@
 //! On a running camera: the facts that decide, the owner's confirmation, and processes that are stopped.
 
 use core::time::Duration;
+use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,6 +17,7 @@ use lenscap_harden::report::Measure;
 use lenscap_harden::root::{Root, folder_of};
 use lenscap_harden::secret::LoginPassword;
 use lenscap_harden::storage::{self, Storage};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -28,7 +30,7 @@ use crate::{firewall, sys};
 const KEYS: &[&str] = &["/etc/dropbear/authorized_keys", "/root/.ssh/authorized_keys"];
 /// How long a process that was told to end may take, and what restarts it at once is seen.
 const SETTLE: Duration = Duration::from_secs(2);
-/// How often a waiting process looks for the confirmation.
+/// How often what cannot be waited for is tried.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Only root changes a camera.
@@ -122,13 +124,31 @@ pub(super) fn roll_back(root: &Root, settings: &Settings) -> Result<u8, Stop> {
             return Ok(EXIT_OK);
         };
         match confirmation.due(&boot_id, sys::monotonic()) {
-            Due::Wait(left) => std::thread::sleep(left.min(LOOK_EVERY)),
+            // A confirmation removes a file of this folder.
+            Due::Wait(left) => wait_for_change(&settings.state_dir, left),
             Due::RollBack => match take_back_overdue(root, settings, &boot_id) {
                 Ok(()) => return Ok(EXIT_OK),
                 // Another run, or a file system that comes back.
                 Err(_) => std::thread::sleep(LOOK_EVERY),
             },
         }
+    }
+}
+
+/// Waits until something is removed from a folder, at most for `limit`. A kernel that does not tell is asked again.
+fn wait_for_change(dir: &str, limit: Duration) {
+    let watch = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).and_then(|inotify| {
+        inotify.add_watch(dir, AddWatchFlags::IN_DELETE | AddWatchFlags::IN_DELETE_SELF)?;
+        Ok(inotify)
+    });
+    let Ok(watch) = watch else {
+        return std::thread::sleep(limit.min(LOOK_EVERY));
+    };
+    // It may have happened before the folder was watched.
+    if Path::new(dir).join("unconfirmed").exists()
+        && sys::wait_readable([Some(watch.as_fd())], Some(limit)).is_err()
+    {
+        std::thread::sleep(limit.min(LOOK_EVERY));
     }
 }
 

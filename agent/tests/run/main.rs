@@ -40,7 +40,7 @@ impl Setup {
     fn configure(&self, endpoints: &[String], profiles: &[(&str, u16, u16)]) {
         let dir = self.dir.path().display();
         let mut text = format!(
-            "config agent\n\toption state_dir '{dir}'\n\toption resolv_conf '{dir}/resolv.conf'\n\
+            "config agent\n\toption state_dir '{dir}'\n\toption run_dir '{dir}/run'\n\toption resolv_conf '{dir}/resolv.conf'\n\
              \toption hosts '{dir}/hosts'\n\nconfig uplink 'main'\n\toption ca_file '{dir}/ca.pem'\n\
              \toption token_file '{dir}/token'\n"
         );
@@ -102,6 +102,68 @@ impl Running {
         .await
         .unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reports_are_for_operators_and_as_they_are_now() {
+    let setup = Setup::new();
+    let gateway = TestGateway::new(&setup.pki).await;
+    setup.configure(&[https(&gateway)], &[("main", 9, 9)]);
+    let run_dir = setup.dir.path().join("run");
+    std::fs::create_dir(&run_dir).unwrap();
+    let agent = setup.start();
+    let mut live = gateway.next().await.accept().await;
+    for path in ["/audit", "/flows", "/flows?since=3"] {
+        assert_eq!(
+            live.request("GET", path, &[]).await.0,
+            404,
+            "{path}: there is none yet"
+        );
+    }
+    let (_, _, body) = live.request("GET", "/status", &[]).await;
+    let status: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(status["hardening"], serde_json::Value::Null);
+
+    std::fs::write(run_dir.join("audit.json"), "{\"verdict\":\"fail\"}\n").unwrap();
+    let lines = "{\"epoch\":\"a\"}\n{\"cursor\":2}\n{\"cursor\":5}\n";
+    std::fs::write(run_dir.join("flows.jsonl"), lines).unwrap();
+    let looked = "{\n\"verdict\": \"holds\",\n\"gave_up\": false\n}\n";
+    std::fs::write(run_dir.join("harden.json"), looked).unwrap();
+    let (status, headers, body) = live.request("GET", "/audit", &[]).await;
+    assert_eq!(
+        (status, headers["content-type"].as_bytes()),
+        (200, &b"application/json"[..])
+    );
+    assert_eq!(body, b"{\"verdict\":\"fail\"}\n");
+    let (status, headers, body) = live.request("GET", "/flows?since=2", &[]).await;
+    assert_eq!(
+        (status, headers["content-type"].as_bytes()),
+        (200, &b"application/jsonl"[..])
+    );
+    assert_eq!(body, b"{\"epoch\":\"a\"}\n{\"cursor\":5}\n");
+    assert_eq!(live.request("GET", "/flows", &[]).await.2, lines.as_bytes());
+    let (_, _, body) = live.request("GET", "/status", &[]).await;
+    let status: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(
+        (&status["hardening"]["verdict"], &status["hardening"]["gave_up"]),
+        (&"holds".into(), &false.into())
+    );
+    // Nobody makes one where there is no monitor.
+    assert_eq!(live.request("GET", "/audit?again", &[]).await.0, 503);
+
+    let text = std::fs::read_to_string(setup.config_path()).unwrap();
+    let viewer = text.replace(
+        "config uplink 'main'\n",
+        "config uplink 'main'\n\toption level 'viewer'\n",
+    );
+    std::fs::write(setup.config_path(), viewer).unwrap();
+    agent.handle.reload();
+    let mut live = gateway.next().await.accept().await;
+    for path in ["/audit", "/audit?again", "/flows"] {
+        assert_eq!(live.request("GET", path, &[]).await.0, 403, "{path}");
+    }
+    assert_eq!(live.request("GET", "/status", &[]).await.0, 200);
+    agent.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
