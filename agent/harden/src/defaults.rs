@@ -136,7 +136,7 @@ impl Checker {
             Field::Locked => return Strength::Locked,
             Field::Shadowed => return Strength::Shadowed,
             Field::Unknown => return Strength::Unknown("its hash is of a kind that is not computed here"),
-            Field::Hash(_) => {}
+            Field::Hash(_) | Field::Bcrypt => {}
         }
         let key = sha256(field.as_bytes());
         let seen = self.seen.iter().find(|(hash, ..)| *hash == key);
@@ -199,6 +199,8 @@ mod tests {
             let own = hash(scheme, b"w8Zq0mTq", &[3; 16]);
             assert_eq!(checker.judge(&own), Strength::Own);
         }
+        let bcrypt = "$2y$05$abcdefghijklmnopqrstuus5tHJ8Pk2iuRkwUSRwL8QyDtDv7FGCe";
+        assert!(matches!(checker.judge(bcrypt), Strength::Known(known) if known.password == "xc3511"));
         assert_eq!(checker.judge(""), Strength::Empty);
         assert_eq!(checker.judge("!x"), Strength::Locked);
         assert!(matches!(checker.judge("$y$j9T$a$b"), Strength::Unknown(_)));

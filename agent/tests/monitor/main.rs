@@ -14,10 +14,22 @@ use std::process::Command;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::Signal;
 
-use service::{Place, descriptors, field, may_be_root, network_sockets, send, status_of, wait, wait_gone};
+use service::{
+    Place, Service, descriptors, field, may_be_root, network_sockets, send, status_of, wait, wait_gone,
+};
 
 /// nobody: the agent's user on a machine without `lenscap`, and the user of the unprivileged test.
 const NOBODY: u32 = 65534;
+
+/// Runs a test with a service that is up and its agent's process.
+fn up(test: impl FnOnce(&Place, Service<'_>, u32)) {
+    if may_be_root() {
+        let place = Place::new();
+        let service = place.start();
+        let agent = service.wait_up(0);
+        test(&place, service, agent);
+    }
+}
 
 #[test]
 fn the_agent_has_given_up_everything() {
@@ -116,80 +128,68 @@ fn neither_process_listens_and_the_monitor_has_no_network_socket() {
 
 #[test]
 fn a_killed_agent_comes_back_and_a_killed_monitor_ends_both() {
-    if !may_be_root() {
-        return;
-    }
-    let place = Place::new();
-    let mut service = place.start();
-    let first = service.wait_up(0);
-    send(first, Signal::SIGKILL);
-    let second = service.wait_up(first);
-    wait_gone(first);
-    assert_eq!(place.status()["restarts"], 1);
-    // An agent that is told to end is not the service being told so.
-    send(second, Signal::SIGTERM);
-    let third = service.wait_up(second);
-    assert_eq!(place.status()["restarts"], 2);
-    service.signal(Signal::SIGKILL);
-    service.wait_exit();
-    wait_gone(third);
-    let output = place.status_command(&[]);
-    assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains("not running"), "{said}");
+    up(|place, mut service, first| {
+        send(first, Signal::SIGKILL);
+        let second = service.wait_up(first);
+        wait_gone(first);
+        assert_eq!(place.status()["restarts"], 1);
+        // An agent that is told to end is not the service being told so.
+        send(second, Signal::SIGTERM);
+        let third = service.wait_up(second);
+        assert_eq!(place.status()["restarts"], 2);
+        service.signal(Signal::SIGKILL);
+        service.wait_exit();
+        wait_gone(third);
+        let output = place.status_command(&[]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains("not running"), "{said}");
+    });
 }
 
 #[test]
 fn sigterm_ends_both_in_order() {
-    if !may_be_root() {
-        return;
-    }
-    let place = Place::new();
-    let mut service = place.start();
-    let agent = service.wait_up(0);
-    let output = place.status_command(&[]);
-    assert_eq!(output.status.code(), Some(0));
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        said.contains(&format!("monitor {}, agent {agent}", service.pid())),
-        "{said}"
-    );
-    service.signal(Signal::SIGUSR1);
-    service.wait_log("dial_failures");
-    service.signal(Signal::SIGTERM);
-    assert_eq!(service.wait_exit().code(), Some(0), "{}", service.log());
-    wait_gone(agent);
-    assert!(service.log().contains("told to end"), "{}", service.log());
-    assert!(!place.path("run/status.json").exists());
+    up(|place, mut service, agent| {
+        let output = place.status_command(&[]);
+        assert_eq!(output.status.code(), Some(0));
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            said.contains(&format!("monitor {}, agent {agent}", service.pid())),
+            "{said}"
+        );
+        service.signal(Signal::SIGUSR1);
+        service.wait_log("dial_failures");
+        service.signal(Signal::SIGTERM);
+        assert_eq!(service.wait_exit().code(), Some(0), "{}", service.log());
+        wait_gone(agent);
+        assert!(service.log().contains("told to end"), "{}", service.log());
+        assert!(!place.path("run/status.json").exists());
+    });
 }
 
 #[test]
 fn sighup_hands_over_what_the_configuration_names_now() {
-    if !may_be_root() {
-        return;
-    }
-    let place = Place::new();
-    let service = place.start();
-    let agent = service.wait_up(0);
-    assert_eq!(place.status()["uplinks"], 1);
-    // Root's alone: the agent could not open it.
-    place.write("token", "s3cret-token\n");
-    let private = fs::Permissions::from_mode(0o600);
-    fs::set_permissions(place.path("token"), private).unwrap();
-    let first = place.uplink("main", "https://localhost:9/x");
-    let second = place.uplink("second", "https://localhost:9/y");
-    let token = format!("\toption token_file '{}'\n", place.path("token").display());
-    place.configure(&format!("{first}{second}{token}"));
-    service.signal(Signal::SIGHUP);
-    wait("the second uplink", || {
-        (place.status()["uplinks"] == 2).then_some(())
+    up(|place, service, agent| {
+        assert_eq!(place.status()["uplinks"], 1);
+        // Root's alone: the agent could not open it.
+        place.write("token", "s3cret-token\n");
+        let private = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(place.path("token"), private).unwrap();
+        let first = place.uplink("main", "https://localhost:9/x");
+        let second = place.uplink("second", "https://localhost:9/y");
+        let token = format!("\toption token_file '{}'\n", place.path("token").display());
+        place.configure(&format!("{first}{second}{token}"));
+        service.signal(Signal::SIGHUP);
+        wait("the second uplink", || {
+            (place.status()["uplinks"] == 2).then_some(())
+        });
+        place.configure("config uplink 'broken'\n");
+        service.signal(Signal::SIGHUP);
+        service.wait_log("the last good one stays in force");
+        assert_eq!(place.status()["uplinks"], 2);
+        assert_eq!(place.status()["agent_pid"], agent);
+        assert!(!service.log().contains("s3cret-token"));
     });
-    place.configure("config uplink 'broken'\n");
-    service.signal(Signal::SIGHUP);
-    service.wait_log("the last good one stays in force");
-    assert_eq!(place.status()["uplinks"], 2);
-    assert_eq!(place.status()["agent_pid"], agent);
-    assert!(!service.log().contains("s3cret-token"));
 }
 
 #[test]
@@ -213,64 +213,56 @@ fn changed_files_reach_the_agent_without_a_signal() {
 
 #[test]
 fn a_damaged_configuration_is_replaced_by_its_last_good_copy() {
-    if !may_be_root() {
-        return;
-    }
-    let place = Place::new();
-    let mut service = place.start();
-    service.wait_up(0);
-    wait("the copy", || {
-        place.path("state/config.good").exists().then_some(())
-    });
-    let mode = fs::metadata(place.path("state/config.good")).unwrap().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    service.signal(Signal::SIGTERM);
-    service.wait_exit();
+    up(|place, mut service, _| {
+        wait("the copy", || {
+            place.path("state/config.good").exists().then_some(())
+        });
+        let mode = fs::metadata(place.path("state/config.good")).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        service.signal(Signal::SIGTERM);
+        service.wait_exit();
 
-    let good = fs::read_to_string(place.path("lenscap")).unwrap();
-    let half = &good[..good.find("config uplink").unwrap() + 20];
-    place.write("lenscap", half);
-    let service = place.start();
-    service.wait_up(0);
-    assert_eq!(place.status()["config"], "last good copy");
-    assert!(service.log().contains("[ERROR]"), "{}", service.log());
-    assert!(service.log().contains("running with its last good copy"));
-    // Corrected, it counts again.
-    place.write("lenscap", &good);
-    service.signal(Signal::SIGHUP);
-    wait("the corrected file", || {
-        (place.status()["config"] == "current").then_some(())
+        let good = fs::read_to_string(place.path("lenscap")).unwrap();
+        let half = &good[..good.find("config uplink").unwrap() + 20];
+        place.write("lenscap", half);
+        let service = place.start();
+        service.wait_up(0);
+        assert_eq!(place.status()["config"], "last good copy");
+        assert!(service.log().contains("[ERROR]"), "{}", service.log());
+        assert!(service.log().contains("running with its last good copy"));
+        // Corrected, it counts again.
+        place.write("lenscap", &good);
+        service.signal(Signal::SIGHUP);
+        wait("the corrected file", || {
+            (place.status()["config"] == "current").then_some(())
+        });
     });
 }
 
 #[test]
 fn a_configuration_that_only_its_files_make_useless_is_neither_taken_nor_kept() {
-    if !may_be_root() {
-        return;
-    }
-    let place = Place::new();
-    let mut service = place.start();
-    service.wait_up(0);
-    wait("the copy", || {
-        place.path("state/config.good").exists().then_some(())
-    });
-    let good = fs::read(place.path("state/config.good")).unwrap();
-    place.write("ca.pem", "no certificate\n");
-    let ca = format!("\toption ca_file '{}'\n", place.path("ca.pem").display());
-    place.configure(&(place.uplink("main", "https://localhost:9/x") + &ca));
-    service.signal(Signal::SIGHUP);
-    service.wait_log("holds no certificate");
-    service.wait_log("the last good configuration stays in force");
-    assert_eq!(place.status()["uplinks"], 1);
-    service.signal(Signal::SIGTERM);
-    service.wait_exit();
-    assert!(fs::read(place.path("state/config.good")).unwrap() == good);
-    // The next boot has something to fall back on.
-    let service = place.start();
-    service.wait_log("running with its last good copy");
-    wait("the agent with the copy", || {
-        let status = place.status();
-        (status["state"] == "up" && status["config"] == "last good copy").then_some(())
+    up(|place, mut service, _| {
+        wait("the copy", || {
+            place.path("state/config.good").exists().then_some(())
+        });
+        let good = fs::read(place.path("state/config.good")).unwrap();
+        place.write("ca.pem", "no certificate\n");
+        let ca = format!("\toption ca_file '{}'\n", place.path("ca.pem").display());
+        place.configure(&(place.uplink("main", "https://localhost:9/x") + &ca));
+        service.signal(Signal::SIGHUP);
+        service.wait_log("holds no certificate");
+        service.wait_log("the last good configuration stays in force");
+        assert_eq!(place.status()["uplinks"], 1);
+        service.signal(Signal::SIGTERM);
+        service.wait_exit();
+        assert!(fs::read(place.path("state/config.good")).unwrap() == good);
+        // The next boot has something to fall back on.
+        let service = place.start();
+        service.wait_log("running with its last good copy");
+        wait("the agent with the copy", || {
+            let status = place.status();
+            (status["state"] == "up" && status["config"] == "last good copy").then_some(())
+        });
     });
 }
 

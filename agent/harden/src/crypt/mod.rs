@@ -1,8 +1,9 @@
 //! Password hashes of crypt(3), computed without libc: a build machine's libc knows other schemes than the camera's.
 //!
-//! Traditional DES, MD5, SHA-256 and SHA-512 are computed. bcrypt, scrypt, yescrypt and BSDi's extended DES are
-//! recognised and not computed.
+//! Traditional DES, MD5, SHA-256 and SHA-512 are computed, bcrypt is checked. scrypt, yescrypt and BSDi's extended DES
+//! are recognised and not computed.
 
+mod bcrypt;
 mod des;
 mod md5crypt;
 mod sha;
@@ -51,6 +52,8 @@ pub enum Field {
     Shadowed,
     /// A hash that can be computed.
     Hash(Scheme),
+    /// A hash that can be checked.
+    Bcrypt,
     /// A hash that cannot be computed here.
     Unknown,
 }
@@ -67,6 +70,7 @@ pub fn classify(field: &str) -> Field {
             Some(parsed) if parsed.rounds <= MAX_ROUNDS => Field::Hash(parsed.scheme),
             _ => Field::Unknown,
         },
+        [b'$', b'2', ..] if bcrypt::parse(field).is_some() => Field::Bcrypt,
         [b'$' | b'_', ..] => Field::Unknown,
         bytes if bytes.len() == 13 && bytes.iter().all(|byte| ALPHABET.contains(byte)) => {
             Field::Hash(Scheme::Des)
@@ -86,6 +90,7 @@ pub fn verify(hash: &str, password: &[u8]) -> Option<bool> {
         Field::Empty => Some(password.is_empty()),
         Field::Locked => Some(false),
         Field::Shadowed | Field::Unknown => None,
+        Field::Bcrypt => Some(bcrypt::fits(password, &bcrypt::parse(hash)?)),
         Field::Hash(Scheme::Des) => Some(des::crypt(password, hash)? == hash),
         Field::Hash(Scheme::Md5) => Some(md5crypt::crypt(password, hash) == hash),
         Field::Hash(Scheme::Sha256 | Scheme::Sha512) => {
@@ -116,6 +121,7 @@ pub fn cost(hash: &str) -> u32 {
         Field::Hash(Scheme::Des) => 200,
         Field::Hash(Scheme::Md5) => 1_000,
         Field::Hash(_) => sha::parse(hash).map_or(1, |parsed| parsed.rounds.saturating_mul(3)),
+        Field::Bcrypt => bcrypt::parse(hash).map_or(1, |parsed| 260 << parsed.cost),
         Field::Empty | Field::Locked | Field::Shadowed | Field::Unknown => 1,
     }
 }

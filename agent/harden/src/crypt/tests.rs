@@ -78,6 +78,24 @@ fn sha512_agrees_with_libc() {
 }
 
 #[test]
+fn bcrypt_agrees_with_libc() {
+    random_cases(24, r"\$2[by]\$0[45]\$[./0-9A-Za-z]{21}[.Oeu]");
+    // Of `$2a$` there are two kinds, which differ for letters beyond ASCII.
+    let cases: Vec<_> = ["", "a", "xc3511", &"long ".repeat(20)]
+        .map(|password| {
+            (
+                password.as_bytes().to_vec(),
+                "$2a$04$abcdefghijklmnopqrstuu".to_owned(),
+            )
+        })
+        .into();
+    for ((password, _), hash) in cases.iter().zip(libc_crypt(&cases)) {
+        assert_eq!(verify(&hash, password), Some(true), "{hash}");
+        assert_eq!(verify(&hash, b"other"), Some(false), "{hash}");
+    }
+}
+
+#[test]
 fn own_hashes_are_accepted_by_libc() {
     let password = b"correct horse".to_vec();
     for scheme in [Scheme::Des, Scheme::Md5, Scheme::Sha256, Scheme::Sha512] {
@@ -104,6 +122,10 @@ fn fields_are_told_apart() {
         ("_J9..abcdBi7fyL/3q2w", Field::Unknown),
         (
             "$2b$04$abcdefghijklmnopqrstuuCi15uRb1eH7NAlJ/TgeJertyknQpYn2",
+            Field::Bcrypt,
+        ),
+        (
+            "$2b$14$abcdefghijklmnopqrstuuCi15uRb1eH7NAlJ/TgeJertyknQpYn2",
             Field::Unknown,
         ),
         ("$y$j9T$abc$def", Field::Unknown),
@@ -131,7 +153,7 @@ fn known_hashes_of_cameras_are_opened() {
 
 proptest::proptest! {
     #[test]
-    fn no_field_makes_it_panic(field in "\\PC{0,40}|\\$[156]\\$(rounds=[0-9]{0,3}\\$)?\\PC{0,30}", password in proptest::collection::vec(0..=255u8, 0..20)) {
+    fn no_field_makes_it_panic(field in "\\PC{0,40}|\\$2[aby]\\$04\\$\\PC{50,54}|\\$[156]\\$(rounds=[0-9]{0,3}\\$)?\\PC{0,30}", password in proptest::collection::vec(0..=255u8, 0..20)) {
         let _ = verify(&field, &password);
         let _ = cost(&field);
     }
