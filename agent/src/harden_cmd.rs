@@ -2,6 +2,7 @@
 
 mod again;
 mod live;
+mod local;
 
 use core::time::Duration;
 use std::io::{self, Write as _};
@@ -104,7 +105,10 @@ fn try_run(request: &Request) -> Result<u8, Stop> {
     match request.action {
         Action::Plan => {
             let mut checker = engine::checker(&root, &settings, u64::MAX);
-            let plan = plan(request, &root, &settings, &mut checker)?;
+            let mut plan = plan(request, &root, &settings, &mut checker)?;
+            if root.is_live() && settings.measures.contains(&Measure::Credentials) {
+                local::look(&root, &request.config, &mut plan);
+            }
             show(request, &plan, "planned")?;
             Ok(exit_status(plan.verdict()))
         }
@@ -226,6 +230,9 @@ fn apply(
 fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: bool) -> Result<u8, Stop> {
     let _lock = lock(root)?;
     recover(request, root, settings)?;
+    if root.is_live() && restore_insecure {
+        local::undo(root, settings).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
+    }
     let before = firewall::record(root, &settings.state_dir);
     let undone = engine::undo(root, settings, restore_insecure).map_err(failed)?;
     live::sync_firewall(root, settings, before.as_ref())?;

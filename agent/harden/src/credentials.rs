@@ -90,7 +90,7 @@ pub fn plan(inputs: Inputs<'_>, edits: &mut Edits<'_>) -> io::Result<Secrets> {
     services::plan(&mut context)?;
     accounts::plan(&mut context, &tables)?;
     if context.secrets.media.is_some() {
-        write_password_file(&mut context)?;
+        keep_media_password(&mut context)?;
     }
     if !context.survey.complete {
         let text = "some files could not be looked at";
@@ -204,26 +204,37 @@ impl Context<'_, '_> {
     }
 }
 
-/// The agent reads the media password and nothing else: its group may, others may not.
-fn write_password_file(context: &mut Context<'_, '_>) -> io::Result<()> {
-    let secret = context.media_secret()?;
-    let path = context.password_file;
+/// Plans the file of the media password. The agent reads it and nothing else: its group may, others may not. Says whether
+/// it is another one.
+///
+/// # Errors
+/// When a file that is there cannot be read.
+pub fn write_password_file(edits: &mut Edits<'_>, path: &str, secret: &Secret) -> io::Result<bool> {
     let contents = format!("{}\n", secret.reveal()).into_bytes();
-    if context.edits.read(path)?.as_ref() == Some(&contents) {
-        return Ok(());
+    if edits.read(path)?.as_ref() == Some(&contents) {
+        return Ok(false);
     }
-    let groups = context.edits.read("/etc/group")?.unwrap_or_default();
+    let groups = edits.read("/etc/group")?.unwrap_or_default();
     let attributes = Attributes {
         mode: 0o640,
         uid: 0,
         gid: group(&groups, "lenscap").unwrap_or(0),
     };
-    context.edits.put(
+    edits.put(
         path,
         contents,
         attributes,
         "the agent's password for RTSP and ONVIF",
     )?;
+    Ok(true)
+}
+
+fn keep_media_password(context: &mut Context<'_, '_>) -> io::Result<()> {
+    let secret = context.media_secret()?;
+    let path = context.password_file;
+    if !write_password_file(context.edits, path, &secret)? {
+        return Ok(());
+    }
     let user = context.secrets.media_user.clone();
     let text = match user {
         Some(user) => format!("the agent logs in to the streamer as `{user}` with the password in {path}"),

@@ -21,7 +21,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Request, Stop, failed, lock, recover, say, unknown};
+use super::{Request, Stop, failed, local, lock, recover, say, unknown};
 use crate::cli::{EXIT_FAILURE, EXIT_OK};
 use crate::config::{self, Harden, HardenMode, HardenPassword};
 use crate::{firewall, sys};
@@ -78,7 +78,9 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     boots.forget();
     engine::keep_boots(root, &settings, &boots).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
     let applied_at = confirm_needed.then(|| (boot_id.as_str(), sys::monotonic()));
-    let outcome = super::apply(request, root, &settings, applied_at, harden.owner_key.as_deref());
+    let mut failures = Vec::new();
+    let outcome = close_services(request, root, &settings, applied_at, &mut failures)
+        .and_then(|()| super::apply(request, root, &settings, applied_at, harden.owner_key.as_deref()));
     if engine::waiting(root, &settings)
         .map_err(|error| unknown(&error))?
         .is_some()
@@ -95,7 +97,29 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
         request,
         "restart    services take new passwords when the camera starts again",
     )?;
-    Ok(if waiting.is_empty() { status } else { EXIT_FAILURE })
+    let complete = waiting.is_empty() && failures.is_empty();
+    Ok(if complete { status } else { EXIT_FAILURE })
+}
+
+/// Closes what no file of the tree holds, before the files. What could not be closed is told and noted.
+fn close_services(
+    request: &Request,
+    root: &Root,
+    settings: &Settings,
+    applied_at: Option<(&str, Duration)>,
+    failures: &mut Vec<String>,
+) -> Result<(), Stop> {
+    if !settings.measures.contains(&Measure::Credentials) {
+        return Ok(());
+    }
+    let _lock = lock(root)?;
+    recover(request, root, settings)?;
+    let (changed, failed) = local::close(root, settings, &request.config, applied_at)?;
+    failures.extend(failed);
+    for line in changed.iter().chain(failures.iter()) {
+        say(request, &format!("credentials  {line}"))?;
+    }
+    Ok(())
 }
 
 /// The owner is there.
@@ -156,13 +180,20 @@ pub(super) fn take_back_overdue(root: &Root, settings: &Settings, boot_id: &str)
     let _lock = lock(root)?;
     engine::recover(root, settings).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
     let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
-    match waiting.map(|confirmation| confirmation.due(boot_id, sys::monotonic())) {
-        Some(Due::RollBack) => {
+    let Some(waiting) = waiting else {
+        return Ok(());
+    };
+    match waiting.due(boot_id, sys::monotonic()) {
+        Due::RollBack => {
+            // Every login works as before, that of services too; what cannot be reached does not hold up the others.
+            if waiting.paths.contains(&settings.password_file) {
+                let _ = local::undo(root, settings);
+            }
             let before = firewall::record(root, &settings.state_dir);
             engine::roll_back(root, settings).map_err(failed)?;
             sync_firewall(root, settings, before.as_ref())
         }
-        Some(Due::Wait(_)) | None => Ok(()),
+        Due::Wait(_) => Ok(()),
     }
 }
 

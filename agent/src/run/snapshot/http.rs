@@ -15,7 +15,7 @@ const MAX_INTERIM: u8 = 4;
 
 /// What is wrong with a response; the camera is to blame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Malformed {
+pub(crate) enum Malformed {
     /// Not an HTTP/1 response head, or too long a one.
     Head,
     /// Chunked framing is broken, or the length is not a number.
@@ -28,10 +28,17 @@ pub(super) enum Malformed {
 
 /// A complete response.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Response {
-    pub(super) status: u16,
-    pub(super) challenges: Vec<Vec<u8>>,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) challenges: Vec<Vec<u8>>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Response {
+    /// The body as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
 }
 
 #[derive(Debug)]
@@ -48,14 +55,14 @@ enum State {
 
 /// Reads one response.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     state: State,
     pending: Vec<u8>,
     response: Response,
 }
 
 impl Reader {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             state: State::Head { interim: 0 },
             pending: Vec::new(),
@@ -64,7 +71,7 @@ impl Reader {
     }
 
     /// Takes bytes; `Ok(true)` once the response is complete.
-    pub(super) fn handle_input(&mut self, bytes: &[u8]) -> Result<bool, Malformed> {
+    pub(crate) fn handle_input(&mut self, bytes: &[u8]) -> Result<bool, Malformed> {
         match self.state {
             State::Length(_) | State::UntilClose if self.pending.is_empty() => self.take_plain(bytes)?,
             _ => {
@@ -76,7 +83,7 @@ impl Reader {
     }
 
     /// The camera closed; only a response without a length may end like this.
-    pub(super) fn handle_end(&mut self) -> Result<(), Malformed> {
+    pub(crate) fn handle_end(&mut self) -> Result<(), Malformed> {
         match self.state {
             State::UntilClose | State::Done => {
                 self.state = State::Done;
@@ -86,7 +93,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn into_response(self) -> Response {
+    pub(crate) fn into_response(self) -> Response {
         self.response
     }
 

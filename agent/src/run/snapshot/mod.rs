@@ -3,7 +3,7 @@
 //! Nothing is cached, and a redirect of the camera is not followed: the agent opens no other connection than the
 //! configured one.
 
-mod http;
+pub(crate) mod http;
 
 use std::io::{self, Read, Write};
 use std::rc::Rc;

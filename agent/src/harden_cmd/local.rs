@@ -1,0 +1,575 @@
+//! Users that no file holds: those of a camera's own ONVIF service (Device Management, GetUsers and SetUser, with the
+//! digest of WS-UsernameToken) and of Hikvision's ISAPI (`/ISAPI/Security/users`, with HTTP Digest). A running camera
+//! alone has them, and they are reached over its loopback interface alone.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use base64ct::{Base64, Encoding as _};
+use lenscap_harden::credentials::{self, Secrets};
+use lenscap_harden::edits::Edits;
+use lenscap_harden::engine::{self, Plan, Settings};
+use lenscap_harden::listeners;
+use lenscap_harden::report::{Finding, Measure, Status};
+use lenscap_harden::root::{Attributes, Root};
+use lenscap_harden::secret::Secret;
+use lenscap_rtsp::Credentials;
+use lenscap_rtsp::auth::Authenticator;
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+
+use super::Stop;
+use crate::cli::EXIT_FAILURE;
+use crate::config;
+use crate::run::http::{Reader, Response};
+use crate::sys;
+
+/// Where cameras have these services, beside where the configuration has its snapshots.
+const PORTS: &[u16] = &[80, 8080, 8899, 2020, 8000];
+/// What is tried, of all that everybody knows: a camera locks its user after five to seven wrong passwords.
+const TRIED: &[&str] = &["admin", "12345", "", "123456"];
+const USER: &str = "admin";
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Without credentials, with them, with a fresh nonce.
+const MAX_ROUNDS: usize = 3;
+/// Services that are looked at, and remembered.
+const MAX_SERVICES: usize = 8;
+const ONVIF: &str = "/onvif/device_service";
+/// The longest password that ISAPI takes.
+const MAX_ISAPI_BYTES: usize = 16;
+const ISAPI: &str = "/ISAPI/Security/users";
+const SCHEMA: &str = "http://www.onvif.org/ver10/schema";
+const DEVICE: &str = "http://www.onvif.org/ver10/device/wsdl";
+const WSS: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-";
+/// What was changed, or is about to be: how to take it back, or to finish it.
+const RECORD: &str = "services";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Onvif,
+    Isapi,
+}
+
+/// A service whose user has a password that everybody knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Service {
+    kind: Kind,
+    address: SocketAddr,
+    /// Which of [`TRIED`] it was.
+    old: usize,
+}
+
+impl Service {
+    fn name(&self) -> String {
+        let name = match self.kind {
+            Kind::Onvif => "ONVIF",
+            Kind::Isapi => "ISAPI",
+        };
+        format!("{name} on port {}", self.address.port())
+    }
+
+    fn to_line(&self) -> String {
+        let kind = match self.kind {
+            Kind::Onvif => "onvif",
+            Kind::Isapi => "isapi",
+        };
+        format!("{kind} {} {}\n", self.address, self.old)
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        let kind = match words.next()? {
+            "onvif" => Kind::Onvif,
+            "isapi" => Kind::Isapi,
+            _ => return None,
+        };
+        let address: SocketAddr = words.next()?.parse().ok()?;
+        let old = words.next()?.parse().ok().filter(|old| *old < TRIED.len())?;
+        address.ip().is_loopback().then_some(Self { kind, address, old })
+    }
+
+    fn old_password(&self) -> &'static str {
+        TRIED.get(self.old).copied().unwrap_or_default()
+    }
+
+    fn opens(&self, password: &str) -> io::Result<Option<String>> {
+        match self.kind {
+            Kind::Onvif => onvif_users(self.address, Some(password)),
+            Kind::Isapi => isapi_users(self.address, password),
+        }
+    }
+
+    /// Gives the user another password, and makes sure that it alone opens the service.
+    fn change(&self, from: &str, to: &str) -> io::Result<()> {
+        let users = self
+            .opens(from)?
+            .ok_or_else(|| refused("it does not take its password"))?;
+        let answer = match self.kind {
+            Kind::Onvif => {
+                let level = levels(&users).unwrap_or("Administrator");
+                let body = format!(
+                    "<SetUser xmlns=\"{DEVICE}\"><User><Username xmlns=\"{SCHEMA}\">{USER}</Username>\
+                     <Password xmlns=\"{SCHEMA}\">{to}</Password><UserLevel xmlns=\"{SCHEMA}\">{level}</UserLevel></User></SetUser>"
+                );
+                soap(self.address, &body, Some(from))?
+            }
+            Kind::Isapi => {
+                let id = isapi_id(&users).ok_or_else(|| refused("its list has no such user"))?;
+                let body = format!(
+                    "<?xml version=\"1.0\" encoding=\"UTF-8\"?><User><id>{id}</id><userName>{USER}</userName>\
+                     <password>{to}</password></User>"
+                );
+                let path = format!("{ISAPI}/{id}");
+                send(self.address, "PUT", &path, "application/xml", &body, Some(from))?
+            }
+        };
+        if answer.status != 200 {
+            return Err(refused(&format!("it answers {}", answer.status)));
+        }
+        if self.opens(to)?.is_none() {
+            return Err(refused("the new password does not open it"));
+        }
+        if self.opens(from)?.is_some() {
+            return Err(refused("the old password still opens it"));
+        }
+        Ok(())
+    }
+}
+
+fn refused(why: &str) -> io::Error {
+    io::Error::other(why)
+}
+
+/// Looks for services whose user has a password that everybody knows, and says so in the plan.
+pub(super) fn look(root: &Root, config: &Path, plan: &mut Plan<'_>) -> Vec<Service> {
+    let mut found = Vec::new();
+    for address in addresses(root, config) {
+        for kind in [Kind::Onvif, Kind::Isapi] {
+            // What does not answer as such a service is none.
+            if let Ok(Some(old)) = known_password(kind, address) {
+                let service = Service { kind, address, old };
+                let what = format!("{}: {USER} has a password that everybody knows", service.name());
+                plan.edits.find(Measure::Credentials, Status::Planned, None, what);
+                found.push(service);
+            }
+        }
+    }
+    if !found.is_empty() {
+        // What the files alone had to say.
+        let well =
+            |finding: &Finding| (finding.measure, finding.status) == (Measure::Credentials, Status::Holds);
+        plan.edits.findings.retain(|finding| !well(finding));
+    }
+    found
+}
+
+fn addresses(root: &Root, config: &Path) -> Vec<SocketAddr> {
+    let open = listeners::read(root).unwrap_or_default();
+    let open = open
+        .iter()
+        .map(|listener| listener.port)
+        .filter(|port| PORTS.contains(port));
+    let mut addresses: Vec<SocketAddr> = open
+        .map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
+        .collect();
+    let profiles = config::load(config)
+        .map(|loaded| loaded.config.profiles)
+        .unwrap_or_default();
+    addresses.extend(
+        profiles
+            .iter()
+            .filter_map(|profile| profile.snapshot.as_ref())
+            .map(|url| url.addr),
+    );
+    addresses.retain(|address| address.ip().is_loopback());
+    addresses.sort();
+    addresses.dedup();
+    addresses.truncate(MAX_SERVICES);
+    addresses
+}
+
+fn known_password(kind: Kind, address: SocketAddr) -> io::Result<Option<usize>> {
+    match kind {
+        Kind::Onvif => {
+            if !soap(address, &date_request(), None)?
+                .text()
+                .contains("SystemDateAndTime")
+            {
+                return Ok(None);
+            }
+        }
+        // It is told by its wish for a password.
+        Kind::Isapi => {
+            let answer = send(address, "GET", ISAPI, "", "", None)?;
+            if answer.status != 401 || answer.challenges.is_empty() {
+                return Ok(None);
+            }
+        }
+    }
+    for old in 0..TRIED.len() {
+        if (Service { kind, address, old }).opens(TRIED[old])?.is_some() {
+            return Ok(Some(old));
+        }
+    }
+    Ok(None)
+}
+
+/// Gives the users of services the media password, before any file has it: a camera that refuses keeps its old one, and
+/// the agent its own. Says what was changed, and what could not be.
+pub(super) fn close(
+    root: &Root,
+    settings: &Settings,
+    config: &Path,
+    applied_at: Option<(&str, Duration)>,
+) -> Result<(Vec<String>, Vec<String>), Stop> {
+    let mut plan = empty_plan(root);
+    let services = look(root, config, &mut plan);
+    let path = format!("{}/{RECORD}", settings.state_dir);
+    let (mut done, unfinished) = record(root, &path);
+    if services.is_empty() && unfinished.is_none() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let stop = |error: io::Error| Stop(error.to_string(), EXIT_FAILURE);
+    let secret = match unfinished {
+        Some(secret) => secret,
+        None => new_secret(root, settings, &services).map_err(stop)?,
+    };
+    done.retain(|have| {
+        !services
+            .iter()
+            .any(|new| (new.kind, new.address) == (have.kind, have.address))
+    });
+    done.extend_from_slice(&services);
+    // Whatever happens from here on, the password is known.
+    write(root, &path, &done, Some(&secret)).map_err(stop)?;
+    let (mut changed, mut failed) = (Vec::new(), Vec::new());
+    for service in &services {
+        match service.change(service.old_password(), secret.reveal()) {
+            Ok(()) => changed.push(format!("{}: {USER} gets the media password", service.name())),
+            Err(error) => {
+                failed.push(format!(
+                    "{}: the password of {USER} could not be changed: {error}",
+                    service.name()
+                ));
+                if service.opens(secret.reveal()).ok().flatten().is_none() {
+                    done.retain(|have| have != service);
+                }
+            }
+        }
+    }
+    if !done.is_empty() {
+        credentials::write_password_file(&mut plan.edits, &settings.password_file, &secret).map_err(stop)?;
+        let mut none = settings.clone();
+        none.measures.clear();
+        engine::apply(&plan, &none, applied_at, &mut |_| Ok(())).map_err(super::failed)?;
+    }
+    write(root, &path, &done, None).map_err(stop)?;
+    Ok((changed, failed))
+}
+
+fn empty_plan(root: &Root) -> Plan<'_> {
+    Plan {
+        recognised: Vec::new(),
+        edits: Edits::new(root),
+        secrets: Secrets::default(),
+        interrupted: false,
+    }
+}
+
+/// The media password there is, or a new one. ISAPI takes 16 characters at most.
+fn new_secret(root: &Root, settings: &Settings, services: &[Service]) -> io::Result<Secret> {
+    let stored = root.read(&settings.password_file).unwrap_or_default();
+    if let Ok(stored) = Secret::given(String::from_utf8_lossy(&stored).trim_end()) {
+        return Ok(stored);
+    }
+    let secret = Secret::random(&mut super::fill)?;
+    if services.iter().all(|service| service.kind == Kind::Onvif) {
+        return Ok(secret);
+    }
+    let short = secret.reveal().get(..MAX_ISAPI_BYTES).unwrap_or_default();
+    Secret::given(short).map_err(io::Error::other)
+}
+
+/// Gives services their old passwords back.
+pub(super) fn undo(root: &Root, settings: &Settings) -> io::Result<()> {
+    let path = format!("{}/{RECORD}", settings.state_dir);
+    let (mut services, unfinished) = record(root, &path);
+    let stored = root.read(&settings.password_file).unwrap_or_default();
+    let stored = String::from_utf8_lossy(&stored).trim_end().to_owned();
+    let current = unfinished.map_or(stored, |secret| secret.reveal().to_owned());
+    let mut result = Ok(());
+    services.retain(|service| match service.change(&current, service.old_password()) {
+        Ok(()) => false,
+        Err(error) => {
+            let gone = service.opens(&current).ok().flatten().is_none();
+            if !gone {
+                result = Err(error);
+            }
+            !gone
+        }
+    });
+    write(root, &path, &services, None)?;
+    result
+}
+
+fn record(root: &Root, path: &str) -> (Vec<Service>, Option<Secret>) {
+    let text = root.read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let services = text
+        .lines()
+        .filter_map(Service::parse)
+        .take(MAX_SERVICES)
+        .collect();
+    let secret = text
+        .lines()
+        .find_map(|line| Secret::given(line.strip_prefix("new ")?).ok());
+    (services, secret)
+}
+
+fn write(root: &Root, path: &str, services: &[Service], secret: Option<&Secret>) -> io::Result<()> {
+    if services.is_empty() {
+        return root.remove(path);
+    }
+    let mut text: String = services.iter().map(Service::to_line).collect();
+    if let Some(secret) = secret {
+        text.push_str(&format!("new {}\n", secret.reveal()));
+    }
+    let temporary = format!("{path}.new");
+    root.make_folders(lenscap_harden::root::folder_of(path))?;
+    root.remove(&temporary)?;
+    root.create(&temporary, text.as_bytes(), Attributes::PRIVATE)?;
+    root.rename(&temporary, path)
+}
+
+fn date_request() -> String {
+    format!("<GetSystemDateAndTime xmlns=\"{DEVICE}\"/>")
+}
+
+/// The list of users, if the password opens it. Without one: if none is asked for.
+fn onvif_users(address: SocketAddr, password: Option<&str>) -> io::Result<Option<String>> {
+    let answer = soap(address, &format!("<GetUsers xmlns=\"{DEVICE}\"/>"), password)?;
+    let text = answer.text();
+    Ok((answer.status == 200 && text.contains("GetUsersResponse")).then_some(text))
+}
+
+fn isapi_users(address: SocketAddr, password: &str) -> io::Result<Option<String>> {
+    let answer = send(address, "GET", ISAPI, "", "", Some(password))?;
+    let text = answer.text();
+    Ok((answer.status == 200 && text.contains("<UserList")).then_some(text))
+}
+
+/// The level of the user in a list.
+fn levels(users: &str) -> Option<&str> {
+    let levels = values(users, "UserLevel").zip(values(users, "Username"));
+    let (level, _) = levels.into_iter().find(|(_, user)| *user == USER)?;
+    level
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric())
+        .then_some(level)
+}
+
+fn isapi_id(users: &str) -> Option<u32> {
+    let mut ids = values(users, "id").zip(values(users, "userName"));
+    ids.find(|(_, user)| *user == USER)?.0.parse().ok()
+}
+
+/// The texts of all elements of a name, whatever their prefix.
+fn values<'a>(xml: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
+    xml.split('<').filter_map(move |piece| {
+        let (tag, text) = piece.split_once('>')?;
+        let tag = tag.split_ascii_whitespace().next()?;
+        let local = tag.rsplit_once(':').map_or(tag, |(_, local)| local);
+        (local == name && !tag.starts_with('/')).then(|| text.trim())
+    })
+}
+
+/// Asks an ONVIF service. With a password, by the digest of WS-UsernameToken at the camera's own time.
+fn soap(address: SocketAddr, body: &str, password: Option<&str>) -> io::Result<Response> {
+    let header = match password {
+        Some(password) => {
+            let date = send_soap(address, "", &date_request())?.text();
+            let field = |part: &str| utc(&date, part);
+            let created = format!(
+                "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+                field("Year"),
+                field("Month"),
+                field("Day"),
+                field("Hour"),
+                field("Minute"),
+                field("Second")
+            );
+            let nonce: [u8; 16] = sys::random()?;
+            let hashed = [nonce.as_slice(), created.as_bytes(), password.as_bytes()].concat();
+            let hashed = digest(&SHA1_FOR_LEGACY_USE_ONLY, &hashed);
+            format!(
+                "<Security s:mustUnderstand=\"1\" xmlns=\"{WSS}wssecurity-secext-1.0.xsd\"><UsernameToken><Username>{USER}</Username>\
+                 <Password Type=\"{WSS}username-token-profile-1.0#PasswordDigest\">{}</Password>\
+                 <Nonce EncodingType=\"{WSS}soap-message-security-1.0#Base64Binary\">{}</Nonce>\
+                 <Created xmlns=\"{WSS}wssecurity-utility-1.0.xsd\">{created}</Created></UsernameToken></Security>",
+                Base64::encode_string(hashed.as_ref()),
+                Base64::encode_string(&nonce)
+            )
+        }
+        None => String::new(),
+    };
+    send_soap(address, &header, body)
+}
+
+fn send_soap(address: SocketAddr, header: &str, body: &str) -> io::Result<Response> {
+    let envelope = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><s:Envelope xmlns:s=\"http://www.w3.org/2003/05/soap-envelope\">\
+         <s:Header>{header}</s:Header><s:Body>{body}</s:Body></s:Envelope>"
+    );
+    send(
+        address,
+        "POST",
+        ONVIF,
+        "application/soap+xml; charset=utf-8",
+        &envelope,
+        None,
+    )
+}
+
+/// A part of the camera's UTC time; 0 if it says none.
+fn utc(date: &str, part: &str) -> u32 {
+    let utc = date.split_once("UTCDateTime").map_or(date, |(_, utc)| utc);
+    values(utc, part)
+        .next()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
+}
+
+/// One request, and its answer to the camera's challenge if there is a password.
+fn send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    kind: &str,
+    body: &str,
+    password: Option<&str>,
+) -> io::Result<Response> {
+    let mut auth = match password {
+        Some(password) => {
+            let credentials = Credentials {
+                user: USER.into(),
+                password: lenscap_rtsp::Secret::new(password.as_bytes()),
+            };
+            Some(Authenticator::new(credentials, sys::random()?))
+        }
+        None => None,
+    };
+    let mut answer = Response::default();
+    for _ in 0..MAX_ROUNDS {
+        let authorization = auth
+            .as_mut()
+            .and_then(|auth| auth.authorization(method, path.as_bytes()));
+        answer = exchange(address, method, path, kind, body, authorization.as_deref())?;
+        let again = auth.as_mut().is_some_and(|auth| {
+            answer.status == 401
+                && auth
+                    .handle_challenge(answer.challenges.iter().map(Vec::as_slice))
+                    .is_ok()
+        });
+        if !again {
+            break;
+        }
+    }
+    Ok(answer)
+}
+
+fn exchange(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    kind: &str,
+    body: &str,
+    authorization: Option<&[u8]>,
+) -> io::Result<Response> {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    if !kind.is_empty() {
+        head.push_str(&format!(
+            "Content-Type: {kind}\r\nContent-Length: {}\r\n",
+            body.len()
+        ));
+    }
+    let mut request = head.into_bytes();
+    if let Some(value) = authorization {
+        request.extend_from_slice(&[b"Authorization: ", value, b"\r\n"].concat());
+    }
+    request.extend_from_slice(b"\r\n");
+    request.extend_from_slice(body.as_bytes());
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    stream.write_all(&request)?;
+    let mut reader = Reader::new();
+    let mut bytes = [0; 4096];
+    let deadline = sys::monotonic() + TIMEOUT;
+    let malformed = |_| io::Error::from(io::ErrorKind::InvalidData);
+    loop {
+        if sys::monotonic() >= deadline {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        match stream.read(&mut bytes)? {
+            0 => {
+                reader.handle_end().map_err(malformed)?;
+                break;
+            }
+            length => {
+                if reader
+                    .handle_input(bytes.get(..length).unwrap_or_default())
+                    .map_err(malformed)?
+                {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(reader.into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_tried_is_what_everybody_knows() {
+        assert!(
+            TRIED
+                .iter()
+                .all(|password| lenscap_harden::defaults::is_known(password))
+        );
+        assert!(TRIED.len() <= 4, "more would lock the user");
+    }
+
+    #[test]
+    fn records_are_read_as_written_and_lead_nowhere_else() {
+        for line in ["onvif 127.0.0.1:80 1", "isapi [::1]:8000 0"] {
+            assert_eq!(Service::parse(line).unwrap().to_line(), format!("{line}\n"));
+        }
+        for bad in [
+            "onvif 192.168.1.2:80 1",
+            "onvif 127.0.0.1:80 9",
+            "ssh 127.0.0.1:80 1",
+            "",
+            "onvif",
+        ] {
+            assert_eq!(Service::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn users_are_found_in_lists() {
+        let users = "<tds:GetUsersResponse><tds:User><tt:Username>guest</tt:Username><tt:UserLevel>User</tt:UserLevel></tds:User>\
+                     <tds:User>\n <tt:Username>admin</tt:Username>\n<tt:UserLevel>Operator</tt:UserLevel></tds:User>";
+        assert_eq!(levels(users), Some("Operator"));
+        assert_eq!(levels(&users.replace("Operator", "a<b")), Some("a"));
+        assert_eq!(levels("<x/>"), None);
+        let users = "<UserList version=\"1.0\"><User><id>2</id><userName>x</userName></User><User><id>1</id><userName>admin</userName>";
+        assert_eq!(isapi_id(users), Some(1));
+        let date =
+            "<a:LocalDateTime><a:Hour>9</a:Hour></a:LocalDateTime><a:UTCDateTime><a:Time><a:Hour>7</a:Hour>";
+        assert_eq!((utc(date, "Hour"), utc(date, "Year")), (7, 0));
+    }
+}

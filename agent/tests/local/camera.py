@@ -1,0 +1,120 @@
+"""A camera's ONVIF service and Hikvision's ISAPI, with one user, admin. Every digest is computed here from the clear
+password, by Python's own hashlib. usage: camera.py PASSWORD [refuse]; prints its port, and then each change."""
+
+import base64
+import hashlib
+import http.server
+import re
+import sys
+
+PASSWORD = sys.argv[1]
+REFUSE = sys.argv[2:] == ["refuse"]
+NONCE = "af3c1d"
+# Never the time of this machine: a camera that has lost its clock.
+DATE = {"Hour": 3, "Minute": 4, "Second": 5, "Year": 1970, "Month": 1, "Day": 2}
+CREATED = "1970-01-02T03:04:05Z"
+state = {"onvif": PASSWORD, "isapi": PASSWORD}
+
+
+def value(text, name):
+    found = re.search(rf"<(?:\w+:)?{name}(?: [^>]*)?>([^<]*)<", text)
+    return found[1] if found else None
+
+
+def token_fits(text):
+    nonce, created, digest = (value(text, name) for name in ("Nonce", "Created", "Password"))
+    if value(text, "Username") != "admin" or not nonce or created != CREATED:
+        return False
+    wanted = hashlib.sha1(base64.b64decode(nonce) + created.encode() + state["onvif"].encode()).digest()
+    return base64.b64decode(digest) == wanted
+
+
+def md5(text):
+    return hashlib.md5(text.encode()).hexdigest()
+
+
+def digest_fits(header, method, path):
+    fields = dict(re.findall(r'(\w+)="?([^",]*)"?', header or ""))
+    if fields.get("username") != "admin" or fields.get("uri") != path or fields.get("nonce") != NONCE:
+        return False
+    secret = md5(f"admin:camera:{state['isapi']}")
+    text = f"{secret}:{NONCE}:{fields['nc']}:{fields['cnonce']}:{fields['qop']}:" + md5(f"{method}:{path}")
+    return fields.get("response") == md5(text)
+
+
+class Camera(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def answer(self, status, body, *headers):
+        self.send_response(status)
+        for name, text in headers:
+            self.send_header(name, text)
+        self.send_header("Content-Length", str(len(body.encode())))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def body(self):
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+
+    def do_POST(self):
+        text = self.body()
+        if self.path != "/onvif/device_service":
+            return self.answer(404, "")
+        if "GetSystemDateAndTime" in text:
+            part = lambda names: "".join(f"<tt:{name}>{DATE[name]}</tt:{name}>" for name in names)
+            return self.answer(
+                200,
+                "<e:Envelope><e:Body><tds:GetSystemDateAndTimeResponse><tds:SystemDateAndTime><tt:UTCDateTime>"
+                f"<tt:Time>{part(('Hour', 'Minute', 'Second'))}</tt:Time><tt:Date>{part(('Year', 'Month', 'Day'))}</tt:Date>"
+                "</tt:UTCDateTime></tds:SystemDateAndTime></tds:GetSystemDateAndTimeResponse></e:Body></e:Envelope>",
+            )
+        header, _, request = text.partition("<s:Body>")
+        if not token_fits(header):
+            return self.answer(400, "<e:Fault><e:Value>ter:NotAuthorized</e:Value></e:Fault>")
+        if "GetUsers" in request:
+            return self.answer(
+                200,
+                "<tds:GetUsersResponse><tds:User><tt:Username>admin</tt:Username>"
+                "<tt:UserLevel>Administrator</tt:UserLevel></tds:User></tds:GetUsersResponse>",
+            )
+        if "SetUser" in request and value(request, "Username") == "admin" and value(request, "UserLevel") == "Administrator":
+            if REFUSE:
+                return self.answer(400, "<e:Fault><e:Value>ter:PasswordTooLong</e:Value></e:Fault>")
+            return self.change("onvif", value(request, "Password"), "<tds:SetUserResponse/>")
+        self.answer(400, "<e:Fault/>")
+
+    def change(self, service, password, body):
+        state[service] = password
+        print(service, password, flush=True)
+        self.answer(200, body)
+
+    def isapi(self):
+        if digest_fits(self.headers.get("Authorization"), self.command, self.path):
+            return True
+        self.answer(401, "", ("WWW-Authenticate", f'Digest realm="camera", nonce="{NONCE}", qop="auth"'))
+        return False
+
+    def do_GET(self):
+        if self.path != "/ISAPI/Security/users":
+            return self.answer(404, "")
+        if self.isapi():
+            self.answer(200, "<UserList><User><id>1</id><userName>admin</userName></User></UserList>")
+
+    def do_PUT(self):
+        text = self.body()
+        if self.path != "/ISAPI/Security/users/1":
+            return self.answer(404, "")
+        if not self.isapi():
+            return None
+        password = value(text, "password")
+        if REFUSE or (len(password) > 16 or value(text, "userName") != "admin"):
+            return self.answer(400, "<ResponseStatus/>")
+        return self.change("isapi", password, "<ResponseStatus/>")
+
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Camera)
+print(server.server_address[1], flush=True)
+server.serve_forever()

@@ -1,0 +1,182 @@
+//! `lenscap harden` on a running camera whose users are known to its own services alone: ONVIF and ISAPI, played by
+//! `camera.py`, which checks every digest by itself.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use support::{BOOT_ID, ON_FLASH, code, in_camera, running, text, without_root};
+
+/// The services; killed when dropped.
+struct Services {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    port: u16,
+}
+
+impl Services {
+    fn new(args: &[&str]) -> Self {
+        let mut child = Command::new("python3")
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/local/camera.py"))
+            .args(args)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let port = line.trim().parse().unwrap();
+        Self { child, output, port }
+    }
+
+    /// The next change: which service, and its new password.
+    fn changed(&mut self) -> (String, String) {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        let (service, password) = line.trim_end_matches('\n').split_once(' ').unwrap();
+        (service.into(), password.into())
+    }
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn camera(port: u16) -> tempfile::TempDir {
+    let dir = running("busybox", ON_FLASH);
+    let write = |path: &str, text: &str| {
+        let path = dir.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("label", "label-7Q2M-9ZKD\n");
+    write(
+        "etc/config/lenscap",
+        &format!(
+            "config uplink 'main'\n\toption endpoint 'https://localhost:9/x'\nconfig profile 'main'\n\
+             \toption rtsp 'rtsp://127.0.0.1:9/x'\n\toption snapshot 'http://127.0.0.1:{port}/x.jpg'\nconfig harden\n\toption firewall '0'\n"
+        ),
+    );
+    dir
+}
+
+fn stored(dir: &Path) -> String {
+    fs::read_to_string(dir.join("etc/lenscap/camera-password")).unwrap_or_default()
+}
+
+const APPLY: &[&str] = &["--apply", "--password-file", "/label"];
+
+#[test]
+fn users_of_services_get_the_media_password_and_it_is_taken_back() {
+    if without_root() {
+        return;
+    }
+    let mut services = Services::new(&["12345"]);
+    let port = services.port;
+    let dir = camera(port);
+    let plan = in_camera(dir.path(), &[]);
+    assert_eq!(code(&plan), 1);
+    for name in ["ONVIF", "ISAPI"] {
+        let line = format!("{name} on port {port}: admin has a password that everybody knows");
+        assert!(text(&plan).contains(&line), "{}", text(&plan));
+    }
+    let closed = in_camera(dir.path(), APPLY);
+    assert_eq!(code(&closed), 0, "{}", text(&closed));
+    let new = stored(dir.path());
+    let new = new.trim_end();
+    // ISAPI takes no more.
+    assert_eq!(new.len(), 16);
+    let both = ["onvif", "isapi"].map(|name| (name.to_owned(), new.to_owned()));
+    assert_eq!([services.changed(), services.changed()], both);
+    assert!(!text(&closed).contains(new));
+    let record = dir.path().join("etc/lenscap/harden/services");
+    assert!(
+        !fs::read_to_string(&record).unwrap().contains(new),
+        "the password is in its own file alone"
+    );
+    // Nothing more to do, and nothing is known any more.
+    assert!(!text(&in_camera(dir.path(), &[])).contains("admin has a password"));
+    assert_eq!(code(&in_camera(dir.path(), APPLY)), 0);
+    assert_eq!(stored(dir.path()).trim_end(), new);
+
+    let undone = in_camera(dir.path(), &["--undo", "--restore-insecure"]);
+    assert_eq!(code(&undone), 0, "{}", text(&undone));
+    let old = ["onvif", "isapi"].map(|name| (name.to_owned(), "12345".to_owned()));
+    assert_eq!([services.changed(), services.changed()], old);
+    assert!(!record.exists() && stored(dir.path()).is_empty());
+}
+
+#[test]
+fn what_is_not_confirmed_is_taken_back_from_services_too() {
+    if without_root() {
+        return;
+    }
+    let mut services = Services::new(&["admin"]);
+    let dir = camera(services.port);
+    assert_eq!(code(&in_camera(dir.path(), APPLY)), 0);
+    assert_eq!(services.changed().1, stored(dir.path()).trim_end());
+    services.changed();
+    // As if it had been applied in an earlier boot, whose time is over in this one.
+    let unconfirmed = dir.path().join("etc/lenscap/harden/unconfirmed");
+    let waiting = fs::read_to_string(&unconfirmed).unwrap();
+    let (_, paths) = waiting.split_once('\n').unwrap();
+    fs::write(&unconfirmed, format!("{BOOT_ID} 0\n{paths}")).unwrap();
+    let uptime = fs::read_to_string("/proc/uptime").unwrap();
+    let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+    let args = if uptime > 600.0 {
+        &["--roll-back"][..]
+    } else {
+        &["--undo", "--restore-insecure"]
+    };
+    assert_eq!(code(&in_camera(dir.path(), args)), 0);
+    assert_eq!([services.changed().1, services.changed().1], ["admin", "admin"]);
+    assert!(stored(dir.path()).is_empty());
+}
+
+#[test]
+fn a_camera_that_refuses_keeps_its_password_and_a_run_that_was_cut_short_is_finished() {
+    if without_root() {
+        return;
+    }
+    let services = Services::new(&["", "refuse"]);
+    let dir = camera(services.port);
+    let output = in_camera(dir.path(), APPLY);
+    assert_eq!(code(&output), 1);
+    assert!(text(&output).contains("the password of admin could not be changed: it answers 400"));
+    assert_eq!(stored(dir.path()), "", "the agent's own stays as it was");
+    assert!(!dir.path().join("etc/lenscap/harden/services").exists());
+    drop(services);
+
+    // The services have the new password, the file has it not: the power failed in between.
+    let mut services = Services::new(&["not-yet-in-its-f"]);
+    let dir = camera(services.port);
+    let record = dir.path().join("etc/lenscap/harden/services");
+    fs::create_dir_all(record.parent().unwrap()).unwrap();
+    let line = format!("onvif 127.0.0.1:{} 1\nnew not-yet-in-its-f\n", services.port);
+    fs::write(&record, line).unwrap();
+    assert_eq!(code(&in_camera(dir.path(), APPLY)), 0);
+    assert_eq!(stored(dir.path()), "not-yet-in-its-f\n");
+    assert!(!fs::read_to_string(&record).unwrap().contains("new"));
+    assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
+    assert_eq!(services.changed(), ("onvif".into(), "12345".into()));
+}
+
+#[test]
+fn passwords_of_the_owners_stay() {
+    if without_root() {
+        return;
+    }
+    let services = Services::new(&["my-own-password"]);
+    let dir = camera(services.port);
+    assert_eq!(code(&in_camera(dir.path(), APPLY)), 0);
+    assert!(stored(dir.path()).is_empty());
+}
