@@ -365,6 +365,51 @@ fn a_table_that_the_firmware_binds_over_is_reported_as_not_persistent() {
 }
 
 #[test]
+fn a_host_key_of_the_image_is_replaced_and_one_of_its_own_stays() {
+    if without_root() {
+        return;
+    }
+    let dir = open("busybox", ON_FLASH, "");
+    let program = "/usr/bin/dropbearkey";
+    assert!(
+        Path::new(program).exists(),
+        "dropbearkey is in Debian's package dropbear-bin"
+    );
+    support::install(dir.path(), program, "usr/bin/dropbearkey");
+    let path = |name: &str| dir.path().join(name);
+    for folder in ["etc/dropbear", "rom/etc/dropbear"] {
+        fs::create_dir_all(path(folder)).unwrap();
+    }
+    let make = |kind: &str| {
+        let name = format!("etc/dropbear/dropbear_{kind}_host_key");
+        let made = Command::new(program)
+            .args(["-t", kind, "-f"])
+            .arg(path(&name))
+            .output()
+            .unwrap();
+        assert!(made.status.success());
+        name
+    };
+    let (shared, own) = (make("rsa"), make("ed25519"));
+    fs::copy(path(&shared), path(&format!("rom/{shared}"))).unwrap();
+    let before = (fs::read(path(&shared)).unwrap(), fs::read(path(&own)).unwrap());
+    let plan = in_camera(dir.path(), &[]);
+    assert!(text(&plan).contains("the SSH host key is shared: it is part of the firmware's image"));
+    let output = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert_ne!(fs::read(path(&shared)).unwrap(), before.0);
+    assert_eq!(fs::read(path(&own)).unwrap(), before.1);
+    let shown = Command::new(program)
+        .args(["-y", "-f"])
+        .arg(path(&shared))
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("ssh-rsa"));
+    assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
+    assert_eq!(fs::read(path(&shared)).unwrap(), before.0);
+}
+
+#[test]
 fn who_waits_for_the_confirmation_sees_it() {
     if without_root() {
         return;

@@ -207,8 +207,8 @@ fn known_password(kind: Kind, address: SocketAddr) -> io::Result<Option<usize>> 
             }
         }
     }
-    for old in 0..TRIED.len() {
-        if (Service { kind, address, old }).opens(TRIED[old])?.is_some() {
+    for (old, password) in TRIED.iter().enumerate() {
+        if (Service { kind, address, old }).opens(password)?.is_some() {
             return Ok(Some(old));
         }
     }
@@ -268,7 +268,8 @@ pub(super) fn close(
     Ok((changed, failed))
 }
 
-fn empty_plan(root: &Root) -> Plan<'_> {
+/// A plan that changes nothing yet.
+pub(super) fn empty_plan(root: &Root) -> Plan<'_> {
     Plan {
         recognised: Vec::new(),
         edits: Edits::new(root),
