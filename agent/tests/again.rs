@@ -409,6 +409,91 @@ fn a_host_key_of_the_image_is_replaced_and_one_of_its_own_stays() {
     assert_eq!(fs::read(path(&shared)).unwrap(), before.0);
 }
 
+/// A network of a camera's own; gone when dropped.
+struct Network(String);
+
+impl Network {
+    fn new() -> Self {
+        let name = format!("again-{}", std::process::id());
+        let network = Self(name);
+        network.ip(&["netns", "add", &network.0]);
+        network
+    }
+
+    #[track_caller]
+    fn ip(&self, args: &[&str]) {
+        assert!(
+            Command::new("ip").args(args).status().unwrap().success(),
+            "ip {args:?}"
+        );
+    }
+
+    fn run(&self, words: &[&std::ffi::OsStr]) -> std::process::Output {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.0]).args(words);
+        command.output().unwrap()
+    }
+
+    fn harden(&self, dir: &Path, args: &[&str]) -> std::process::Output {
+        let mut words: Vec<&std::ffi::OsStr> = vec![
+            "chroot".as_ref(),
+            dir.as_ref(),
+            "/lenscap".as_ref(),
+            "harden".as_ref(),
+        ];
+        words.extend(args.iter().map(std::ffi::OsStr::new));
+        self.run(&words)
+    }
+
+    fn nft(&self, args: &[&str]) -> String {
+        let mut words: Vec<&std::ffi::OsStr> = vec!["nft".as_ref()];
+        words.extend(args.iter().map(std::ffi::OsStr::new));
+        text(&self.run(&words))
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}
+
+#[test]
+fn a_flushed_firewall_is_put_back() {
+    if without_root() {
+        return;
+    }
+    let network = Network::new();
+    let dir = open("busybox", ON_FLASH, "\tlist allow_lan '192.168.1.2:22'\n");
+    let config = dir.path().join("etc/config/lenscap");
+    let text_on = fs::read_to_string(&config)
+        .unwrap()
+        .replace("firewall '0'", "firewall '1'");
+    fs::write(&config, text_on).unwrap();
+    let output = network.harden(
+        dir.path(),
+        &["--apply", "--only", "firewall", "--password-file", "/label"],
+    );
+    assert_ne!(code(&output), 64, "{output:?}");
+    network.harden(dir.path(), &["--confirm"]);
+    assert!(
+        network.nft(&["list", "ruleset"]).contains("lenscap"),
+        "{output:?}"
+    );
+    let recheck = |args: &[&str]| -> Value {
+        let output = network.harden(dir.path(), args);
+        serde_json::from_str(&text(&output)).unwrap()
+    };
+    assert_eq!(recheck(&["--recheck", "--json"])["restored"], "");
+    for (args, counted) in [(["--recheck", "--json"], 1), (["--boot", "--json"], 1)] {
+        network.nft(&["flush", "ruleset"]);
+        let said = recheck(&args);
+        assert_eq!(said["restored"], "firewall", "{said}");
+        assert_eq!(said["restores_last_hour"], counted);
+        assert!(network.nft(&["list", "ruleset"]).contains("lenscap"));
+    }
+}
+
 #[test]
 fn who_waits_for_the_confirmation_sees_it() {
     if without_root() {

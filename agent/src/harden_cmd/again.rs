@@ -12,7 +12,9 @@ use std::process::Command;
 
 use lenscap_harden::applied::Applied;
 use lenscap_harden::engine::{self, Plan, Settings};
-use lenscap_harden::gate::{BOOT_LIMIT, Decision, OwnerPath, Situation, Why, decide};
+use lenscap_harden::gate::{
+    BOOT_LIMIT, Decision, MAX_BAD_BOOTS, MAX_RESTORES, OwnerPath, Situation, Why, decide,
+};
 use lenscap_harden::journal::Journal;
 use lenscap_harden::look::{self, Memory};
 use lenscap_harden::report::{Finding, Measure, Status, Verdict};
@@ -146,6 +148,7 @@ impl Look<'_> {
     fn all(&self, memory: &mut Memory) -> Result<Outcome, Stop> {
         let mut outcome = Outcome::default();
         let stamp = look::stamp(self.root, &self.journal);
+        self.put_firewall_back(memory, &mut outcome)?;
         let mut shells = live::shells(self.root);
         if !self.settings.measures.contains(&Measure::Telnet) {
             shells = 0;
@@ -178,6 +181,23 @@ impl Look<'_> {
         let stamp = journal.map_or(stamp, |journal| look::stamp(self.root, &journal));
         memory.note(self.now, stamp, outcome.verdict == Some(Verdict::Holds));
         Ok(outcome)
+    }
+
+    /// Rules are in the kernel alone: whoever loads others removes them without touching a file, and after a boot there are
+    /// none.
+    fn put_firewall_back(&self, memory: &mut Memory, outcome: &mut Outcome) -> Result<(), Stop> {
+        let applied = self.applied.measures.contains(&Measure::Firewall);
+        let aside = self.bad_boots >= MAX_BAD_BOOTS || !self.settings.measures.contains(&Measure::Firewall);
+        if !applied || aside || memory.restores.count(self.now) >= MAX_RESTORES {
+            return Ok(());
+        }
+        if live::put_firewall_back(self.root, &self.settings)? {
+            outcome.restored.push("firewall".into());
+            if !self.request.boot {
+                memory.restores.allow(self.now);
+            }
+        }
+        Ok(())
     }
 
     /// Looks at one measure. Gives what was found, and whether something was changed since.
@@ -215,7 +235,9 @@ impl Look<'_> {
             Decision::Apply { confirm } => (confirm && put_back.len() < files.len(), true),
             Decision::PlanOnly(why @ (Why::NotTried | Why::NoOwner)) => {
                 outcome.waiting_for_owner |= why == Why::NoOwner && put_back.len() < files.len();
-                if !asked_once || put_back.is_empty() && shells == 0 {
+                // Another configuration is another firewall: nobody has confirmed that the owner still comes in.
+                let new = measure == Measure::Firewall;
+                if new || !asked_once || put_back.is_empty() && shells == 0 {
                     why.explain().clone_into(&mut outcome.reason);
                     return Ok((findings, false));
                 }
@@ -250,8 +272,10 @@ impl Look<'_> {
             live::wait_in_background(&self.request.config)?;
         }
         outcome.restored.extend(put_back);
-        if measure == Measure::Telnet {
-            outcome.stopped = live::stop_shells(self.root);
+        match measure {
+            Measure::Telnet => outcome.stopped = live::stop_shells(self.root),
+            Measure::Firewall => live::sync_firewall(self.root, alone, None)?,
+            Measure::Credentials => {}
         }
         Ok((findings, true))
     }
