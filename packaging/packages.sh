@@ -26,7 +26,7 @@ for target; do
 	target_facts "$target"
 	builds="$builds $target=${LENSCAP_ARCH:-$openwrt_arch}"
 done
-[ "${LENSCAP_BUILT:-}" = 1 ] || LENSCAP_SYMBOLS=1 "$here/toolchain/build.sh" "$@"
+[ "${LENSCAP_BUILT:-}" = 1 ] || "$here/toolchain/build.sh" "$@"
 
 # shellcheck disable=SC2086 # words on purpose
 exec "$here/python.sh" -m mkpkg.cli ${LENSCAP_KEYS:+--keys "$LENSCAP_KEYS"} --source $builds

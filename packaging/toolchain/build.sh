@@ -7,7 +7,7 @@
 # built from Debian's sources. The C compiler, linker and libc are zig's in either case.
 # LENSCAP_TOOLS: where zig and its cache are kept (default: the user's cache folder).
 # LENSCAP_STD=build: build the standard library even where rustup has it.
-# LENSCAP_SYMBOLS=1: also link dist/<target>/lenscap.symbols, the same program with its symbols, to see what costs bytes.
+# Beside it lies lenscap.symbols, the same program with its symbols, to see what costs bytes.
 # LENSCAP_BIN="package binary": build that program instead, a test tool say; it stays in target/cross/<target>/release.
 set -eu
 
@@ -69,10 +69,10 @@ rustup_has() {
 	[ -d "$sysroot/lib/rustlib/$1/lib" ]
 }
 
-# link STRIP PACKAGE BINARY: builds the program for $target. cargo keeps what it built for either STRIP apart.
+# link PACKAGE BINARY: builds the program for $target.
 link() {
 	# shellcheck disable=SC2086 # words on purpose
-	(cd "$root" && CARGO_PROFILE_RELEASE_STRIP=$1 "$cargo" build --locked --release -p "$2" --bin "$3" \
+	(cd "$root" && "$cargo" build --locked --release -p "$1" --bin "$2" \
 		--target "$target" $build_std $profile --target-dir "$root/target/cross")
 }
 
@@ -85,12 +85,14 @@ build() {
 	esac
 	target_facts "$target" || exit 2
 	export LENSCAP_ZIG_TARGET="$zig_target" LENSCAP_ZIG_CPU="$zig_cpu"
-	link_flags=
-	case $target in
+	unset LENSCAP_NO_UNWIND
+	# Test tools print where they panicked. Not a flag of rustc's, which would build everything anew for either.
+	case ${LENSCAP_BIN:+test}$target in
 	arm*)
+		no_unwind=$root/target/cross/no-unwind-$target.o
 		mkdir -p "$root/target/cross"
-		"$here/zigcc" -c -Os -g0 -o "$root/target/cross/no-unwind-$target.o" "$here/no-unwind.c"
-		link_flags="-Clink-arg=$root/target/cross/no-unwind-$target.o"
+		"$here/zigcc" -c -Os -g0 -o "$no_unwind" "$here/no-unwind.c"
+		export LENSCAP_NO_UNWIND="$no_unwind"
 		;;
 	esac
 	if [ "${LENSCAP_STD:-}" != build ] && rustup_has "$target"; then
@@ -114,7 +116,7 @@ build() {
 	unset RUSTFLAGS
 	# Nothing unwinds: a panic ends the process. Tables for it would be 17 kB of flash.
 	export "CARGO_TARGET_${upper}_LINKER=$here/zigcc" "CC_$lower=$here/zigcc" "AR_$lower=$here/zigar"
-	export "CARGO_TARGET_${upper}_RUSTFLAGS=-Clink-self-contained=no -Ctarget-feature=+crt-static$rust_features -Crelocation-model=static -Cforce-unwind-tables=no $link_flags $panic_flags $remap"
+	export "CARGO_TARGET_${upper}_RUSTFLAGS=-Clink-self-contained=no -Ctarget-feature=+crt-static$rust_features -Crelocation-model=static -Cforce-unwind-tables=no $panic_flags $remap"
 	export "CFLAGS_$lower=-ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$root=/lenscap -g0 -fno-unwind-tables -fno-asynchronous-unwind-tables"
 	# 64-bit time_t: else the clock panics from 2038-01-19 on 32-bit machines. std's timed waits then return too
 	# early; clippy.toml bans them.
@@ -126,15 +128,14 @@ build() {
 	set -- ${LENSCAP_BIN:-lenscap lenscap}
 	echo "build: $2 for $target ($("$cargo" --version))"
 	if [ -n "${LENSCAP_BIN:-}" ]; then
-		link symbols "$1" "$2"
+		link "$1" "$2"
 		return
 	fi
 	mkdir -p "$root/dist/$target"
-	if [ "${LENSCAP_SYMBOLS:-}" = 1 ]; then
-		link none "$1" "$2"
-		cp "$root/target/cross/$target/release/lenscap" "$root/dist/$target/lenscap.symbols"
-	fi
-	link symbols "$1" "$2"
+	symbols=$root/target/cross/$target/release/lenscap.symbols
+	[ -f "$symbols" ] || rm -f "$root/target/cross/$target/release/deps/lenscap-"*
+	LENSCAP_SYMBOLS_TO=$symbols link "$1" "$2"
+	cp "$symbols" "$root/dist/$target/"
 	cp "$root/target/cross/$target/release/lenscap" "$root/dist/$target/lenscap"
 	# What is linked in beside crates, for the bill of materials.
 	printf 'std %s\nmusl zig-%s\n' "$("${RUSTC:-rustc}" --version | cut -d' ' -f2)" "$ZIG_VERSION" \
