@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-local demo-qemu test soak bench bench-arm agent packages qemu-build qemu-test fmt lint deny clean
+.PHONY: help demo demo-local test soak bench bench-arm agent packages qemu-build qemu-test fmt lint deny clean
 
 CARGO := $(shell command -v cargo 2>/dev/null || echo $(HOME)/.cargo/bin/cargo)
 INSTALL := tests/install-deps.sh
@@ -11,17 +11,15 @@ INSTALL := tests/install-deps.sh
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
 
-demo: demo-local ## a real RTSP camera, agent and gateway here; ffmpeg watches through the uplink (KEEP=1 leaves it running)
-
-demo-local:
-	@$(INSTALL) demo
-	$(CARGO) build --locked --workspace
-	@KEEP=$(KEEP) tests/demo.sh
-
-demo-qemu: ## an emulated ARM camera gets the package; live video of it through the gateway here (KEEP=1)
+demo: ## an emulated ARM camera gets the package; live video of it through a gateway here (KEEP=1 leaves it running)
 	@$(INSTALL) demo qemu
 	@qemu/build.sh demo
 	@KEEP=$(KEEP) /usr/bin/python3 qemu/demo.py
+
+demo-local: ## the same without emulation: GStreamer's RTSP server, agent and gateway here, first packets compared (KEEP=1)
+	@$(INSTALL) demo
+	$(CARGO) build --locked --workspace
+	@KEEP=$(KEEP) tests/demo.sh
 
 test: ## everything that must pass before a change is merged (under 15 minutes on 2 cores)
 	@tests/run-all.sh

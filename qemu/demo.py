@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`make demo-qemu`: boots an emulated ARM camera, installs Lenscap on it, and watches it through the gateway here.
+"""`make demo`: boots an emulated ARM camera, installs Lenscap on it, and watches it through the gateway here.
 
 Says what it saw and writes out/demo/frame.png. KEEP=1 leaves everything running and says how to watch.
 """

@@ -1,5 +1,5 @@
 #!/bin/sh
-# `make demo`: a real RTSP camera, the agent and the gateway on this machine; ffmpeg watches through the uplink.
+# `make demo-local`: a real RTSP camera, the agent and the gateway on this machine; ffmpeg watches through the uplink.
 # Says what it saw, checks it, and writes out/demo/frame.png. KEEP=1 leaves everything running and says how to watch.
 # Needs the workspace built (cargo build --workspace) and no privilege.
 set -eu
