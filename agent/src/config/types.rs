@@ -244,6 +244,8 @@ pub struct Harden {
     pub allow_out: Vec<String>,
     /// The camera answers WS-Discovery on the local network.
     pub discovery: bool,
+    /// Routes to nowhere, where nothing filters.
+    pub blackhole: bool,
     /// How often the monitor looks whether it still holds.
     pub recheck: Duration,
     /// How login passwords are made.
@@ -262,6 +264,7 @@ impl Default for Harden {
             allow_lan: Vec::new(),
             allow_out: Vec::new(),
             discovery: false,
+            blackhole: false,
             recheck: Duration::from_secs(600),
             password: HardenPassword::Random,
             owner_key: None,

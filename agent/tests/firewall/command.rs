@@ -212,7 +212,7 @@ fn it_is_applied_confirmed_restored_and_taken_back() {
         run("nft", &["insert", "rule", "inet", "lenscap", "in", "accept"]);
         let (code, text) = camera.harden(FIREWALL);
         assert!(
-            code == 1 && text.contains("what is wanted is not in place"),
+            code == 1 && text.contains("it was, and is not any more"),
             "{text}"
         );
         assert_eq!(camera.harden(&["--restore"]).0, 0);
@@ -320,7 +320,7 @@ fn without_an_owner_or_a_filter_nothing_is_pretended() {
         camera.write("etc/config/lenscap", "config uplink\n");
         let (code, text) = camera.harden(FIREWALL);
         assert!(
-            code == 1 && text.contains("not closed: there is no configuration"),
+            code == 1 && text.contains("fails    there is no configuration"),
             "{text}"
         );
         camera.write("etc/config/lenscap", CONFIG);
