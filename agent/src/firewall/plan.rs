@@ -41,6 +41,8 @@ pub struct Request<'a> {
     pub state_dir: &'a str,
     /// Whoever watches now and is not allowed is cut off.
     pub cut: bool,
+    /// What is in force is tried from outside, by a network interface that is there for a moment.
+    pub probe: bool,
 }
 
 /// Looks, and plans.
@@ -127,7 +129,9 @@ pub fn plan(request: Request<'_>, edits: &mut Edits<'_>) -> io::Result<()> {
                 Ok(Found::Same { dropped_in, .. }) => dropped_in,
                 _ => 0,
             };
-            probe(root, edits, &policy, &dropped);
+            if request.probe {
+                probe(root, edits, &policy, &dropped);
+            }
         }
         Ok(_) => {
             let what = if in_force {
