@@ -182,7 +182,7 @@ fn blackhole(
              address must be in `list allow_out`",
         )
     };
-    find(edits, status, &text);
+    find(edits, status, text);
     Ok(())
 }
 
@@ -235,7 +235,7 @@ fn put(edits: &mut Edits<'_>, path: &str, policy: &Policy, can: Abilities) -> io
         let text = to_nft_text(&policy.rules(can));
         if root.is_live() && nft_refuses(&text) {
             let text = "`nft` refuses our file: OpenWrt's firewall will not restore ours by itself";
-            find(edits, Status::Notice, &text);
+            find(edits, Status::Notice, text);
         } else {
             edits.put(
                 FW4_FILE,
