@@ -254,11 +254,13 @@ pub fn apply(
             attributes: edit.attributes,
         });
     }
-    writes.extend(applied_write(plan, settings, !writes.is_empty()));
+    let changes = !writes.is_empty();
+    writes.extend(applied_write(plan, settings, changes));
     if writes.is_empty() {
         return Ok(());
     }
-    if let Some((boot_id, applied_at)) = applied_at {
+    // A note alone waits for nobody: a confirmation without files would mean all of the journal.
+    if let Some((boot_id, applied_at)) = applied_at.filter(|_| changes) {
         writes.push(confirmation_write(plan, settings, boot_id, applied_at).map_err(Failure::Unchanged)?);
     }
     let needed = Store::space_needed(&writes, &originals);
