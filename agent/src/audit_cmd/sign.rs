@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use rustls::SignatureScheme;
-use rustls::crypto::ring::default_provider;
 
+use crate::tls::cipher;
 use crate::{config, files, identity};
 
 /// The camera's key.
@@ -25,15 +25,14 @@ impl Signer {
         })
     }
 
-    /// Writes the signature of `message` to a file, as DER for ECDSA, else as the bytes of RSA or Ed25519.
+    /// Writes the signature of `message` to a file, as DER for ECDSA, else as the bytes of RSA.
     pub(super) fn write(&self, file: &Path, message: &[u8]) -> Result<(), String> {
         const SCHEMES: &[SignatureScheme] = &[
             SignatureScheme::ECDSA_NISTP256_SHA256,
             SignatureScheme::ECDSA_NISTP384_SHA384,
-            SignatureScheme::ED25519,
             SignatureScheme::RSA_PKCS1_SHA256,
         ];
-        let provider = default_provider().key_provider;
+        let provider = cipher::chacha20_and_aes().key_provider;
         let key = provider
             .load_private_key(self.identity.key.clone_key())
             .map_err(|error| error.to_string())?;
