@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-local test soak bench bench-arm agent packages qemu-build qemu-test fmt lint deny clean
+.PHONY: help demo demo-local test soak bench bench-arm agent packages gateway-deb qemu-build qemu-test fmt lint deny clean
 
 CARGO := $(shell command -v cargo 2>/dev/null || echo $(HOME)/.cargo/bin/cargo)
 INSTALL := tests/install-deps.sh
@@ -42,6 +42,10 @@ agent: ## the agent for a camera's CPU, into dist/ (TARGET=rust-target, all for 
 
 packages: ## .ipk, .apk, tarballs, feed indexes and SBOMs, into dist/ (TARGETS="rust-target ...", all for every one)
 	@packaging/packages.sh $(TARGETS)
+
+gateway-deb: ## the gateway as a Debian package for this machine's kind, into dist/
+	$(CARGO) build --locked --profile server -p lenscap-gateway
+	@packaging/gateway/deb.sh target/server/lenscap-gateway
 
 qemu-build: ## what qemu-test boots: packages, the cameras' RTSP server, the gateway
 	@$(INSTALL) demo qemu

@@ -1,5 +1,6 @@
 #!/bin/sh
-# `make qemu-test`: builds, then the agent of every target in user-mode emulation, then the emulated cameras.
+# `make qemu-test`: builds, then the agent of every target in user-mode emulation, the firewall on four
+# kernels, then the emulated cameras.
 #
 # usage: qemu/run-all.sh [IMAGE] [VARIANT ...]   IMAGE: an image of your own instead, or '' for the project's
 set -eu
@@ -15,6 +16,7 @@ fi
 qemu/build.sh all
 status=0
 /usr/bin/python3 qemu/user_smoke.py || status=1
+/usr/bin/python3 qemu/firewall.py || status=1
 for variant; do
 	set -- "$@" --variant "$variant"
 	shift

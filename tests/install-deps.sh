@@ -35,6 +35,7 @@ gstreamer1.0-x                   the running clock in the test picture
 '
 packages_test='
 age                              opens what the agent encrypts to an owner
+dropbear-bin                     dropbearkey: SSH host keys, as cameras make them
 iproute2                         network namespaces and a throttled link
 iptables                         reads back what the firewall set, and sets filters that the audit reads
 net-tools                        netstat, which the audit must agree with
@@ -43,7 +44,7 @@ nftables                         reads back what the firewall set, sets filters 
 nmap                             scans a camera from outside
 nginx-light                      a reverse proxy that ends TLS in front of the gateway
 openscap-common                  the schema of XCCDF
-python3-venv                     .venv for the independent gateway and what judges audits
+python3-venv                     .venv for the independent gateway, what judges audits, and schemathesis
 shellcheck                       lint of the shell scripts
 strace                           plays a kernel that lacks something
 tcpdump                          counts what passes, beside our own count
@@ -165,7 +166,7 @@ install_venv() {
 	# shellcheck disable=SC2086 # one word a file
 	want=$(cat $requirements | sha256sum | cut -d' ' -f1)
 	[ "$(cat "$venv/requirements.sha256" 2>/dev/null)" = "$want" ] && [ -x "$venv/bin/python" ] && return
-	echo "install-deps: Python packages for the independent gateway and the audit's judges, in .venv"
+	echo "install-deps: Python packages for the independent gateway, the audit's judges and the API's test, in .venv"
 	rm -rf "$venv"
 	/usr/bin/python3 -m venv "$venv"
 	# shellcheck disable=SC2086

@@ -49,6 +49,7 @@ RUST_TEST_THREADS=${LENSCAP_E2E_THREADS:-4}
 export RUST_TEST_THREADS
 # Their figures (ages, memory, wake-ups) are worth reading even when all is well.
 stage e2e cargo test --locked --workspace --test '*' --no-fail-fast -- --show-output
+stage api tests/api/run.sh
 stage packaging packaging/python.sh -m unittest discover -s tests/packaging
 stage lint make --no-print-directory lint
 

@@ -168,6 +168,7 @@ fn plan<'a>(
             config: config.as_ref(),
             state_dir: &settings.state_dir,
             cut: request.cut,
+            probe: !matches!(request.action, Action::Recheck | Action::Boot),
         };
         firewall::plan(asked, &mut plan.edits).map_err(|error| unknown(&error))?;
     }

@@ -40,7 +40,7 @@ fn open(name: &str, mounts: &str, harden: &str) -> tempfile::TempDir {
             "config agent\n\toption run_dir '/run/lenscap'\n\toption user '4711'\n\toption group '4711'\n\
              config uplink 'main'\n\toption endpoint 'https://localhost:9/x'\n\
              config profile 'main'\n\toption rtsp 'rtsp://127.0.0.1:9/x'\n\
-             config harden\n\toption recheck '30'\n\toption firewall '0'\n{harden}"
+             config harden\n\toption firewall '0'\n\toption recheck '30'\n{harden}"
         ),
     );
     fs::create_dir_all(dir.path().join("run/lenscap")).unwrap();
@@ -362,6 +362,136 @@ fn a_table_that_the_firmware_binds_over_is_reported_as_not_persistent() {
     fs::copy(dir.path().join(bound), dir.path().join("etc/shadow")).unwrap();
     set_boot(dir.path(), 2);
     assert_eq!(recheck(dir.path()).0, 0);
+}
+
+#[test]
+fn a_host_key_of_the_image_is_replaced_and_one_of_its_own_stays() {
+    if without_root() {
+        return;
+    }
+    let dir = open("busybox", ON_FLASH, "");
+    let program = "/usr/bin/dropbearkey";
+    assert!(
+        Path::new(program).exists(),
+        "dropbearkey is in Debian's package dropbear-bin"
+    );
+    support::install(dir.path(), program, "usr/bin/dropbearkey");
+    let path = |name: &str| dir.path().join(name);
+    for folder in ["etc/dropbear", "rom/etc/dropbear"] {
+        fs::create_dir_all(path(folder)).unwrap();
+    }
+    let make = |kind: &str| {
+        let name = format!("etc/dropbear/dropbear_{kind}_host_key");
+        let made = Command::new(program)
+            .args(["-t", kind, "-f"])
+            .arg(path(&name))
+            .output()
+            .unwrap();
+        assert!(made.status.success());
+        name
+    };
+    let (shared, own) = (make("rsa"), make("ed25519"));
+    fs::copy(path(&shared), path(&format!("rom/{shared}"))).unwrap();
+    let before = (fs::read(path(&shared)).unwrap(), fs::read(path(&own)).unwrap());
+    let plan = in_camera(dir.path(), &[]);
+    assert!(text(&plan).contains("the SSH host key is shared: it is part of the firmware's image"));
+    let output = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert_ne!(fs::read(path(&shared)).unwrap(), before.0);
+    assert_eq!(fs::read(path(&own)).unwrap(), before.1);
+    let shown = Command::new(program)
+        .args(["-y", "-f"])
+        .arg(path(&shared))
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("ssh-rsa"));
+    assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
+    assert_eq!(fs::read(path(&shared)).unwrap(), before.0);
+}
+
+/// A network of a camera's own; gone when dropped.
+struct Network(String);
+
+impl Network {
+    fn new() -> Self {
+        let name = format!("again-{}", std::process::id());
+        let network = Self(name);
+        network.ip(&["netns", "add", &network.0]);
+        network
+    }
+
+    #[track_caller]
+    fn ip(&self, args: &[&str]) {
+        assert!(
+            Command::new("ip").args(args).status().unwrap().success(),
+            "ip {args:?}"
+        );
+    }
+
+    fn run(&self, words: &[&std::ffi::OsStr]) -> std::process::Output {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.0]).args(words);
+        command.output().unwrap()
+    }
+
+    fn harden(&self, dir: &Path, args: &[&str]) -> std::process::Output {
+        let mut words: Vec<&std::ffi::OsStr> = vec![
+            "chroot".as_ref(),
+            dir.as_ref(),
+            "/lenscap".as_ref(),
+            "harden".as_ref(),
+        ];
+        words.extend(args.iter().map(std::ffi::OsStr::new));
+        self.run(&words)
+    }
+
+    fn nft(&self, args: &[&str]) -> String {
+        let mut words: Vec<&std::ffi::OsStr> = vec!["nft".as_ref()];
+        words.extend(args.iter().map(std::ffi::OsStr::new));
+        text(&self.run(&words))
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}
+
+#[test]
+fn a_flushed_firewall_is_put_back() {
+    if without_root() {
+        return;
+    }
+    let network = Network::new();
+    let dir = open("busybox", ON_FLASH, "\tlist allow_lan '192.168.1.2:22'\n");
+    let config = dir.path().join("etc/config/lenscap");
+    let text_on = fs::read_to_string(&config)
+        .unwrap()
+        .replace("firewall '0'", "firewall '1'");
+    fs::write(&config, text_on).unwrap();
+    let output = network.harden(
+        dir.path(),
+        &["--apply", "--only", "firewall", "--password-file", "/label"],
+    );
+    assert_ne!(code(&output), 64, "{output:?}");
+    network.harden(dir.path(), &["--confirm"]);
+    assert!(
+        network.nft(&["list", "ruleset"]).contains("lenscap"),
+        "{output:?}"
+    );
+    let recheck = |args: &[&str]| -> Value {
+        let output = network.harden(dir.path(), args);
+        serde_json::from_str(&text(&output)).unwrap()
+    };
+    assert_eq!(recheck(&["--recheck", "--json"])["restored"], "");
+    for (args, counted) in [(["--recheck", "--json"], 1), (["--boot", "--json"], 1)] {
+        network.nft(&["flush", "ruleset"]);
+        let said = recheck(&args);
+        assert_eq!(said["restored"], "firewall", "{said}");
+        assert_eq!(said["restores_last_hour"], counted);
+        assert!(network.nft(&["list", "ruleset"]).contains("lenscap"));
+    }
 }
 
 #[test]

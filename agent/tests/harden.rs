@@ -238,6 +238,61 @@ fn shells_are_stopped_and_the_watchdogs_keeper_is_not() {
 }
 
 #[test]
+fn a_trees_firewall_waits_for_the_first_boot() {
+    let dir = fixture("openwrt");
+    let write = |path: &str, text: &str| {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("sbin/fw4", "#!/bin/sh\n");
+    let config = "config uplink 'main'\n\toption endpoint 'https://gw.example.net:8443/u'\nconfig profile 'main'\n\
+        \toption rtsp 'rtsp://127.0.0.1/'\nconfig harden\n\tlist allow_lan '192.168.1.10:22/tcp'\n";
+    write("etc/config/lenscap", config);
+    let before = archive(dir.path());
+    let closed = harden(dir.path(), &[]);
+    assert_eq!(code(&closed), 0, "{}", text(&closed));
+    assert!(
+        text(&closed).contains("firewall     notice   each boot closes it with `lenscap harden --restore`")
+    );
+    let read = |path: &str| std::fs::read_to_string(dir.path().join(path)).unwrap();
+    let record = read("etc/lenscap/harden/firewall");
+    assert!(
+        record.contains("port 8443\n") && record.contains("in 192.168.1.10:22/tcp\n"),
+        "{record}"
+    );
+    let include = read("usr/share/nftables.d/ruleset-post/50-lenscap.nft");
+    assert!(
+        include.starts_with("table inet lenscap {\n}\ndelete table inet lenscap\n"),
+        "{include}"
+    );
+    assert!(
+        include.contains("ip saddr 192.168.1.10 tcp dport 22 counter accept\n"),
+        "{include}"
+    );
+    let after = archive(dir.path());
+    assert_eq!(code(&harden(dir.path(), &[])), 0);
+    assert_eq!(archive(dir.path()), after);
+    assert_eq!(code(&harden(dir.path(), &["--undo", "--restore-insecure"])), 0);
+    // Folders that were made for the file stay.
+    std::fs::remove_dir_all(dir.path().join("usr/share/nftables.d")).unwrap();
+    let _ = std::fs::remove_dir(dir.path().join("usr/share"));
+    let _ = std::fs::remove_dir(dir.path().join("usr"));
+    assert_eq!(archive(dir.path()), before);
+    // Without a configuration that wants it, or with the measure off, nothing is planned.
+    for config in ["", &config.replace("\tlist", "\toption firewall '0'\n\tlist")] {
+        write("etc/config/lenscap", config);
+        assert!(!text(&harden(dir.path(), &["--dry-run"])).contains("firewall"));
+    }
+    let alone = harden(dir.path(), &["--only", "firewall"]);
+    assert_eq!(code(&alone), 0);
+    assert!(
+        dir.path().join("etc/lenscap/harden/firewall").exists(),
+        "named, it is taken"
+    );
+}
+
+#[test]
 fn wrong_command_lines() {
     let dir = fixture("busybox");
     let before = archive(dir.path());

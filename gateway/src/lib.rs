@@ -4,7 +4,12 @@
 //! programs over HTTP. The protocol cores ([`ws`], [`rtsp::splitter`], [`rtsp::guard`],
 //! [`rtsp::digest`], [`uplink::upgrade`]) do no input or output of their own.
 
+pub mod ca;
+pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod data;
+pub mod fleet;
 pub mod http;
 pub mod ipfix;
 pub mod logging;
@@ -12,8 +17,10 @@ pub mod metrics;
 pub mod net;
 pub mod registry;
 pub mod reports;
+pub mod roles;
 pub mod rtsp;
 pub mod server;
+pub mod store;
 pub mod tls;
 pub mod uplink;
 pub mod ws;

@@ -22,6 +22,10 @@ pub enum Refused {
     Http2,
     /// Too many uplinks.
     Limit,
+    /// Nobody has claimed the camera.
+    Pending,
+    /// Sent on to another gateway.
+    Redirected,
 }
 
 /// Label set with a [`Refused`].
@@ -79,6 +83,16 @@ pub struct Metrics {
     pub uplinks_accepted: Counter,
     /// Uplinks refused, by reason.
     pub uplinks_refused: Family<RefusedLabels, Counter>,
+    /// Cameras that wait to be claimed.
+    pub pending: Gauge,
+    /// Cameras that were claimed.
+    pub claims: Counter,
+    /// Wrong PINs.
+    pub wrong_pins: Counter,
+    /// Cameras whose key two devices use.
+    pub clones: Counter,
+    /// Views that could not be written down.
+    pub views_lost: Counter,
     /// RTSP connections of viewers.
     pub viewers: Gauge,
     /// RTSP sessions through uplinks.
@@ -102,6 +116,11 @@ impl Metrics {
             uplinks: Gauge::default(),
             uplinks_accepted: Counter::default(),
             uplinks_refused: Family::default(),
+            pending: Gauge::default(),
+            claims: Counter::default(),
+            wrong_pins: Counter::default(),
+            clones: Counter::default(),
+            views_lost: Counter::default(),
             viewers: Gauge::default(),
             sessions: Gauge::default(),
             sessions_opened: Counter::default(),
@@ -121,6 +140,19 @@ impl Metrics {
             "Uplinks refused",
             metrics.uplinks_refused.clone(),
         );
+        registry.register(
+            "pending",
+            "Cameras that wait to be claimed",
+            metrics.pending.clone(),
+        );
+        registry.register("claims", "Cameras claimed", metrics.claims.clone());
+        registry.register("wrong_pins", "Wrong PINs", metrics.wrong_pins.clone());
+        registry.register(
+            "clones",
+            "Cameras whose key two devices use",
+            metrics.clones.clone(),
+        );
+        registry.register("views_lost", "Views not written down", metrics.views_lost.clone());
         registry.register("viewers", "RTSP connections of viewers", metrics.viewers.clone());
         registry.register(
             "sessions",

@@ -4,8 +4,9 @@
 //! when the agent has drained it. The gateway closes none for another's sake, so two cameras with one cloned
 //! key cannot throw each other out in a loop.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::uplink::link::Uplink;
 
@@ -17,56 +18,82 @@ struct Entry {
     name: String,
     /// Oldest first.
     uplinks: Mutex<Vec<Arc<Uplink>>>,
+    /// When two devices with its key were seen; 0 for never.
+    cloned: AtomicU64,
 }
 
-/// All cameras of the configuration.
-#[derive(Debug)]
-pub struct Registry {
-    entries: Vec<Entry>,
+#[derive(Debug, Default)]
+struct Inner {
+    entries: BTreeMap<usize, Arc<Entry>>,
     by_name: BTreeMap<String, usize>,
+    next: usize,
 }
+
+impl Inner {
+    fn add(&mut self, name: &str) {
+        if self.by_name.contains_key(name) {
+            return;
+        }
+        let index = self.next;
+        self.next += 1;
+        self.by_name.insert(name.to_owned(), index);
+        let entry = Entry {
+            name: name.to_owned(),
+            uplinks: Mutex::default(),
+            cloned: AtomicU64::new(0),
+        };
+        self.entries.insert(index, Arc::new(entry));
+    }
+}
+
+/// All cameras that may connect.
+#[derive(Debug, Default)]
+pub struct Registry(RwLock<Inner>);
 
 impl Registry {
-    /// A registry of cameras without uplinks; a camera is known by its index in `names`.
-    #[must_use]
-    pub fn new(names: &[String]) -> Self {
-        let entry = |name: &String| Entry {
-            name: name.clone(),
-            uplinks: Mutex::default(),
-        };
-        let by_name = names
+    /// Makes the cameras those of `names`: new ones have no uplinks, the uplinks of those that are gone end.
+    pub fn sync(&self, names: &BTreeSet<String>) {
+        let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<usize> = inner
+            .by_name
             .iter()
-            .enumerate()
-            .map(|(index, name)| (name.clone(), index))
+            .filter(|(name, _)| !names.contains(*name))
+            .map(|(_, index)| *index)
             .collect();
-        Self {
-            entries: names.iter().map(entry).collect(),
-            by_name,
+        for index in gone {
+            if let Some(entry) = inner.entries.remove(&index) {
+                inner.by_name.remove(&entry.name);
+                end_all(&entry);
+            }
+        }
+        for name in names {
+            inner.add(name);
         }
     }
 
-    /// The index of a camera.
+    /// Adds one camera, if it is not there.
+    pub fn add(&self, name: &str) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).add(name);
+    }
+
+    /// The number of a camera. Numbers are not used again.
     #[must_use]
     pub fn index(&self, name: &str) -> Option<usize> {
-        self.by_name.get(name).copied()
+        self.inner().by_name.get(name).copied()
     }
 
     /// The name of a camera.
     #[must_use]
-    pub fn name(&self, camera: usize) -> &str {
-        self.entries.get(camera).map_or("", |entry| entry.name.as_str())
+    pub fn name(&self, camera: usize) -> String {
+        self.entry(camera)
+            .map(|entry| entry.name.clone())
+            .unwrap_or_default()
     }
 
-    /// How many cameras there are.
+    /// All cameras by name.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// True without any camera.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    pub fn names(&self) -> Vec<String> {
+        self.inner().by_name.keys().cloned().collect()
     }
 
     /// The uplinks of a camera, the newest first.
@@ -76,7 +103,25 @@ impl Registry {
             .unwrap_or_default()
     }
 
-    /// Adds an uplink; false if the camera has too many.
+    /// The cameras that have an uplink.
+    #[must_use]
+    pub fn online(&self) -> Vec<String> {
+        let entries: Vec<Arc<Entry>> = self.inner().entries.values().cloned().collect();
+        let up = |entry: &&Arc<Entry>| {
+            !entry
+                .uplinks
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_empty()
+        };
+        entries
+            .iter()
+            .filter(up)
+            .map(|entry| entry.name.clone())
+            .collect()
+    }
+
+    /// Adds an uplink; false if the camera has too many, or is gone.
     #[must_use]
     pub fn attach(&self, camera: usize, uplink: Arc<Uplink>) -> bool {
         self.with(camera, |uplinks| {
@@ -94,11 +139,62 @@ impl Registry {
         self.with(camera, |uplinks| uplinks.retain(|uplink| uplink.id() != id));
     }
 
+    /// Ends the uplinks of a camera.
+    pub fn end(&self, name: &str) {
+        if let Some(entry) = self.index(name).and_then(|index| self.entry(index)) {
+            end_all(&entry);
+        }
+    }
+
+    /// True if uplinks of this camera come from devices that were booted apart.
+    #[must_use]
+    pub fn has_two_boots(&self, camera: usize) -> bool {
+        self.with(camera, |uplinks| {
+            let boots: BTreeSet<&str> = uplinks.iter().filter_map(|uplink| uplink.boot()).collect();
+            boots.len() > 1
+        })
+        .unwrap_or(false)
+    }
+
+    /// Remembers that a camera is there twice; false if that is known already.
+    pub fn set_cloned(&self, camera: usize, now: u64) -> bool {
+        self.entry(camera)
+            .is_some_and(|entry| entry.cloned.swap(now, Ordering::Relaxed) == 0)
+    }
+
+    /// Since when a camera is known to be there twice.
+    #[must_use]
+    pub fn cloned(&self, camera: usize) -> Option<u64> {
+        let since = self.entry(camera)?.cloned.load(Ordering::Relaxed);
+        (since > 0).then_some(since)
+    }
+
+    fn inner(&self) -> RwLockReadGuard<'_, Inner> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn entry(&self, camera: usize) -> Option<Arc<Entry>> {
+        self.inner().entries.get(&camera).cloned()
+    }
+
     fn with<T>(&self, camera: usize, act: impl FnOnce(&mut Vec<Arc<Uplink>>) -> T) -> Option<T> {
-        let entry = self.entries.get(camera)?;
+        // Under the map's lock, so that no uplink is added to a camera that has just gone.
+        let inner = self.inner();
+        let entry = inner.entries.get(&camera)?;
         Some(act(&mut entry
             .uplinks
             .lock()
             .unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+fn end_all(entry: &Entry) {
+    for uplink in entry
+        .uplinks
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .iter()
+    {
+        uplink.end();
     }
 }

@@ -151,6 +151,30 @@ pub fn server_config(identity: Arc<Identity>) -> Result<Arc<ServerConfig>, Error
     Ok(Arc::new(config))
 }
 
+/// The same for viewers: they log in above TLS and show no certificate.
+///
+/// # Errors
+/// The ticket key could not be made.
+pub fn viewer_config(identity: Arc<Identity>) -> Result<Arc<ServerConfig>, Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_no_client_auth()
+        .with_cert_resolver(identity);
+    config.ticketer = ring::Ticketer::new()?;
+    Ok(Arc::new(config))
+}
+
+/// The serial in a common name `lenscap-<serial>`, as agents make it. Without a serial they put the start of the
+/// key's fingerprint there.
+#[must_use]
+pub fn serial_in(certificate: &CertificateDer<'_>, fingerprint: &[u8; 32]) -> Option<String> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let name = parsed.subject().iter_common_name().next()?.as_str().ok()?;
+    let serial = name.strip_prefix("lenscap-")?;
+    let is_key = crate::rtsp::digest::hex(fingerprint).starts_with(serial);
+    (!is_key).then(|| serial.to_owned())
+}
+
 /// Accepts every client certificate whose key signs the handshake.
 struct AnyProvenKey {
     provider: Arc<CryptoProvider>,

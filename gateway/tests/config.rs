@@ -41,7 +41,7 @@ fn every_mistake_has_its_place() {
     for (text, expected) in [
         (
             format!("{UPLINK}[rtsp]\nlisten = \"127.0.0.1:0\"\nrelm = \"x\"\n"),
-            "gateway.toml:7:1: unknown field `relm`, expected one of `listen`, `realm`, `max_viewers` (did you mean `realm`?)",
+            "gateway.toml:7:1: unknown field `relm`, expected one of `listen`, `listen_tls`, `realm`, `max_viewers` (did you mean `realm`?)",
         ),
         ("[uplink\n".to_owned(), "gateway.toml:1:"),
         (UPLINK.replace("listen", "lisen"), "(did you mean `listen`?)"),
@@ -124,6 +124,39 @@ fn every_mistake_has_its_place() {
         (
             format!("{UPLINK}[[viewer]]\nuser = \"u\"\npassword_file = \"pw\"\ncameras = [\"b\"]\n"),
             ":8:12: there is no camera \"b\"",
+        ),
+        (
+            format!("{UPLINK}[claims]\ncallback = \"https://x/\"\ncallback_secret_file = \"pw\"\n"),
+            ":6:12: claims need a data folder",
+        ),
+        (
+            format!(
+                "data = \"d\"\n{UPLINK}[claims]\ncallback = \"http://x/\"\ncallback_secret_file = \"pw\"\n"
+            ),
+            ":7:12: must be https://HOST/..., or http:// to a loopback address",
+        ),
+        (
+            format!("{UPLINK}[endpoint]\nuplink_url = \"http://x/\"\njoin_token_file = \"token\"\n"),
+            ":6:14: must be an address that begins with https:// or wss://",
+        ),
+        (
+            format!(
+                "data = \"d\"\n{UPLINK}[endpoint]\nuplink_url = \"https://x/u\"\njoin_token_file = \"pw\"\n"
+            ),
+            ":8:19: the token is shorter than 16 characters",
+        ),
+        (
+            format!(
+                "data = \"d\"\n{UPLINK}[streamer]\nname = \"a b\"\nendpoint = \"x\"\nuplink_url = \"https://x/u\"\njoin_token_file = \"token\"\n"
+            ),
+            ":8:12: must be HOST:PORT of the endpoint's [uplink]",
+        ),
+        (
+            format!(
+                "data = \"d\"\n{UPLINK}[endpoint]\nuplink_url = \"https://x/u\"\njoin_token_file = \"token\"\n\
+                 [streamer]\nname = \"a\"\nendpoint = \"x:1\"\nuplink_url = \"https://x/u\"\njoin_token_file = \"token\"\n"
+            ),
+            "give one section, not both",
         ),
     ] {
         let shown = errors(folder.path(), &text);

@@ -126,7 +126,7 @@ async fn body(gateway: &TestGateway, path: &str, wanted: &str) -> String {
 
 #[tokio::test]
 async fn reports_are_fetched_shown_and_measured() {
-    let gateway = TestGateway::start_with(FAST).await;
+    let gateway = TestGateway::start_with("", "", FAST).await;
     for path in ["/cameras/front/audit", "/cameras/front/flows"] {
         assert_eq!(gateway.http("GET", path, "", b"").await.0, 404);
     }
@@ -193,7 +193,7 @@ async fn a_restart_keeps_reports_and_exports_nothing_twice() {
         path if path.starts_with("/flows") => json(head("a", 2)),
         _ => json(AUDIT),
     };
-    let gateway = TestGateway::start_with(&more).await;
+    let gateway = TestGateway::start_with("", "", &more).await;
     let _asked = camera(&gateway, answer).await;
     body(&gateway, "/cameras/front/flows", "\"bytes_out\":500").await;
     body(&gateway, "/cameras/front/audit", "clock.set").await;
@@ -202,7 +202,7 @@ async fn a_restart_keeps_reports_and_exports_nothing_twice() {
     assert_eq!(octets(&message[..length]), [500]);
     gateway.stop().await;
 
-    let gateway = TestGateway::start_with(&more).await;
+    let gateway = TestGateway::start_with("", "", &more).await;
     assert_eq!(
         gateway.http("GET", "/cameras/front/audit", "", b"").await.1,
         AUDIT.as_bytes()
@@ -253,7 +253,7 @@ async fn a_collector_over_tcp_gets_templates_once_and_again_after_it_was_gone() 
         "{FAST}[ipfix]\ncollector = \"{}\"\ntransport = \"tcp\"\n",
         listener.local_addr().unwrap()
     );
-    let gateway = TestGateway::start_with(&more).await;
+    let gateway = TestGateway::start_with("", "", &more).await;
     let _asked = camera(&gateway, growing).await;
     let number = |bytes: &[u8]| bytes.iter().fold(0u64, |n, byte| n << 8 | u64::from(*byte));
     for session in 0..2 {
@@ -287,7 +287,7 @@ async fn a_collector_over_tcp_gets_templates_once_and_again_after_it_was_gone() 
 
 #[tokio::test]
 async fn garbage_and_floods_are_refused_and_counted() {
-    let gateway = TestGateway::start_with(FAST).await;
+    let gateway = TestGateway::start_with("", "", FAST).await;
     let round = std::sync::atomic::AtomicUsize::new(0);
     let mut asked = camera(&gateway, move |path| {
         let round = round.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 4;
@@ -317,7 +317,7 @@ async fn garbage_and_floods_are_refused_and_counted() {
 
 #[tokio::test]
 async fn an_answer_that_never_ends_is_given_up() {
-    let gateway = TestGateway::start_with(FAST).await;
+    let gateway = TestGateway::start_with("", "", FAST).await;
     let _asked = camera(&gateway, |path| {
         if path == "/status" {
             json("{}")

@@ -6,8 +6,6 @@ mod support;
 use support::*;
 use tokio::io::AsyncReadExt as _;
 
-const DIRECT: &str = "Upgrade: h2c-reverse\r\n";
-
 #[tokio::test]
 async fn unknown_cameras_and_malformed_requests_are_refused() {
     let gateway = TestGateway::start().await;

@@ -183,7 +183,7 @@ check() {
 	done
 	if [ -z "$root" ]; then
 		version=$("$here/lenscap" --version 2>/dev/null) ||
-			fail "the program does not run here; is this archive for $(uname -m)?"
+			fail "the program does not run here: is this archive for $(uname -m), and may programs run in $here (noexec)?"
 		echo "install: $version"
 		type start-stop-daemon >/dev/null 2>&1 ||
 			fail "this system has no start-stop-daemon, which the service needs; nothing was changed"
@@ -254,7 +254,10 @@ replace_accounts() {
 		fail "cannot write $1"
 	fi
 	sync
-	mv -f "$1.new" "$1"
+	mv -f "$1.new" "$1" || {
+		rm -f "$1.new"
+		fail "cannot write $1"
+	}
 }
 
 # add_line FILE LINE MODE: MODE counts for a new file; an old one keeps its own.
@@ -279,8 +282,24 @@ add_line() {
 	replace_accounts "$file"
 }
 
+# Whether all account files can be replaced: some firmwares mount their own over them, or link to where nothing is yet.
+can_add_user() {
+	for name in group passwd shadow; do
+		file=$(account_file "$name")
+		if [ ! -d "${file%/*}" ]; then
+			echo "install: note: /etc/$name leads to ${file#"$root"}, where no folder is; no user is made, the agent runs as nobody"
+			return 1
+		fi
+		if [ -z "$root" ] && cut -d' ' -f2 /proc/mounts 2>/dev/null | grep -qxF "$file"; then
+			echo "install: note: the firmware mounts a file over $file; no user is made, the agent runs as nobody"
+			return 1
+		fi
+	done
+}
+
 # Not adduser: many cameras lack it, and it differs between those that have it.
 make_user() {
+	can_add_user || return 0
 	id=$(free_id)
 	has_line group || add_line group "lenscap:x:$id:" 644
 	if ! has_line passwd; then

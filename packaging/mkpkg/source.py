@@ -16,7 +16,6 @@ from pathlib import Path
 from . import cargo, contents, sbom, tar
 from .model import DIRECTORY, LINK, Entry, PackageError
 
-_MEMBERS = ("agent", "agent/uplink", "agent/rtsp")
 _TOP = ("LICENSE-MIT", "LICENSE-APACHE", "README.md", "CHANGELOG.md", "clippy.toml", "packaging/config/lenscap")
 # Buildroot's download step leaves a tarball alone that has this folder.
 _VENDOR = "VENDOR"
@@ -29,6 +28,8 @@ _TARGETS = (
     "aarch64-unknown-linux-gnu",
     "x86_64-unknown-linux-gnu",
 )
+_WORKSPACE = tomllib.loads((contents.ROOT / "Cargo.toml").read_text(encoding="utf-8"))["workspace"]
+_MEMBERS = tuple(member for member in _WORKSPACE["members"] if member.split("/")[0] == "agent")
 _FOREIGN = re.compile(r"(windows|winapi)([-_].*)?")
 
 

@@ -3,8 +3,9 @@
 #
 # usage: packaging/toolchain/build.sh [rust-target ...]     default: armv7-unknown-linux-musleabihf; "all" for every one
 #
-# Result: dist/<target>/lenscap. The standard library comes from rustup where the target is installed there, else it is
-# built from Debian's sources. The C compiler, linker and libc are zig's in either case.
+# Result: dist/<target>/lenscap. For 64-bit CPUs the standard library comes from rustup where the target is installed there,
+# else it is built from Debian's sources; one that was built by others has a 32-bit time_t on 32-bit CPUs. The C compiler,
+# linker and libc are zig's in either case.
 # LENSCAP_TOOLS: where zig and its cache are kept (default: the user's cache folder).
 # LENSCAP_STD=build: build the standard library even where rustup has it.
 # Beside it lies lenscap.symbols, the same program with its symbols, to see what costs bytes.
@@ -59,12 +60,13 @@ install_rust_sources() {
 		as_root apt-get update -qq
 		as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 			"rustc-web=$RUST_DEBIAN_VERSION" "cargo-web=$RUST_DEBIAN_VERSION" "rust-web-src=$RUST_DEBIAN_VERSION" >/dev/null ||
-			fail "Debian 12's rustc-web $RUST_DEBIAN_VERSION is not to be had here; install the target with rustup instead: rustup target add $1"
+			fail "Debian 12's rustc-web $RUST_DEBIAN_VERSION is not to be had here: packaging/toolchain/versions.sh names another, or for 64-bit CPUs: rustup target add $1"
 		break
 	done
 }
 
 rustup_has() {
+	case $1 in aarch64-*) ;; *) return 1 ;; esac
 	command -v rustup >/dev/null 2>&1 || return 1
 	sysroot=$(rustc --print sysroot 2>/dev/null) || return 1
 	[ -d "$sysroot/lib/rustlib/$1/lib" ]
@@ -77,8 +79,20 @@ link() {
 		--target "$target" $features $build_std $profile --target-dir "$root/target/cross")
 }
 
+# forget_other_toolchain: cargo does not see a change of the C compiler, the linker or what these scripts give them.
+forget_other_toolchain() {
+	stamp=$root/target/cross/$target.toolchain
+	now=$(cat "$here"/* | cksum)
+	if [ "$(cat "$stamp" 2>/dev/null)" != "$now" ]; then
+		rm -rf "${root:?}/target/cross/$target"
+		mkdir -p "$root/target/cross"
+		printf '%s\n' "$now" >"$stamp"
+	fi
+}
+
 build() {
 	target=$1 features=
+	forget_other_toolchain
 	profile=
 	case $target in
 	# ring's ciphers are plain code here, where size would cost speed all day.
@@ -99,6 +113,7 @@ build() {
 	if [ "${LENSCAP_STD:-}" != build ] && rustup_has "$target"; then
 		cargo=cargo build_std='' panic_flags=''
 		std_path="$(rustc --print sysroot)/lib/rustlib/src/rust"
+		unset RUSTC RUSTC_BOOTSTRAP
 	else
 		install_rust_sources "$target"
 		cargo=/usr/bin/cargo
@@ -120,10 +135,12 @@ build() {
 	export "CARGO_TARGET_${upper}_RUSTFLAGS=-Clink-self-contained=no -Ctarget-feature=+crt-static$rust_features -Crelocation-model=static -Cforce-unwind-tables=no $panic_flags $remap"
 	export "CFLAGS_$lower=-ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$root=/lenscap -g0 -fno-unwind-tables -fno-asynchronous-unwind-tables"
 	# 64-bit time_t: else the clock panics from 2038-01-19 on 32-bit machines. std's timed waits then return too
-	# early; clippy.toml bans them.
+	# early; agent/clippy.toml bans them.
 	export RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1
-	SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || stat -c %Y "$root/Cargo.lock")}
-	export SOURCE_DATE_EPOCH
+	if [ -z "${SOURCE_DATE_EPOCH:-}" ] && [ -e "$root/.git" ]; then
+		SOURCE_DATE_EPOCH=$(git -C "$root" log -1 --format=%ct) || fail "git does not say when the last commit was: set SOURCE_DATE_EPOCH"
+	fi
+	export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(stat -c %Y "$root/Cargo.lock")}"
 
 	# shellcheck disable=SC2086 # words on purpose
 	set -- ${LENSCAP_BIN:-lenscap lenscap}
@@ -145,6 +162,9 @@ build() {
 	echo "build: dist/$target/lenscap, $(stat -c %s "$root/dist/$target/lenscap") bytes"
 }
 
+case $root${CARGO_HOME:-$HOME} in
+*[[:space:]]*) fail "the compiler takes no path with a blank in it: $root, ${CARGO_HOME:-$HOME}" ;;
+esac
 [ $# -gt 0 ] || set -- armv7-unknown-linux-musleabihf
 # shellcheck disable=SC2086 # words on purpose
 [ "$1" != all ] || set -- $LENSCAP_TARGETS

@@ -15,7 +15,7 @@ target_facts() {
 		zig_target=arm-linux-musleabihf zig_cpu=generic+v7a+vfp3d16-neon
 		# Thumb-2 says the same in fewer bytes; the ciphers are assembly either way.
 		rust_features=,+thumb-mode
-		openwrt_arch=arm_cortex-a7 emulator=qemu-arm emulator_cpu=cortex-a7
+		openwrt_arch=arm_cortex-a7_neon-vfpv4 emulator=qemu-arm emulator_cpu=cortex-a7
 		;;
 	arm-unknown-linux-musleabi)
 		zig_target=arm-linux-musleabi zig_cpu=arm1176jzf_s

@@ -7,6 +7,7 @@
 
 mod bad_config;
 mod bad_input;
+mod claims;
 mod direct;
 mod flows;
 mod lifecycle;

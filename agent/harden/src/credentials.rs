@@ -10,6 +10,7 @@ use crate::crypt::{Scheme, verify};
 use crate::defaults::{Checker, Strength};
 use crate::edits::Edits;
 use crate::firmware::Recognised;
+use crate::hostkeys;
 use crate::report::{Measure, Status};
 use crate::root::Attributes;
 use crate::secret::{self, LoginPassword, Random, Secret};
@@ -87,6 +88,7 @@ pub fn plan(inputs: Inputs<'_>, edits: &mut Edits<'_>) -> io::Result<Secrets> {
     let used: Vec<Scheme> = tables.schemes();
     let (scheme, why) = secret::strongest(context.edits.root(), context.survey, &used);
     context.scheme = scheme;
+    hostkeys::report(context.edits);
     services::plan(&mut context)?;
     accounts::plan(&mut context, &tables)?;
     if context.secrets.media.is_some() {

@@ -7,7 +7,6 @@ use crate::applied::Applied;
 use crate::credentials::{self, Secrets};
 use crate::defaults::Checker;
 use crate::edits::Edits;
-use crate::firewall;
 use crate::firmware::{Recognised, recognise};
 use crate::gate::{Boots, Confirmation};
 use crate::journal::{Entry, Journal, Saved, sha256};
@@ -255,11 +254,13 @@ pub fn apply(
             attributes: edit.attributes,
         });
     }
-    writes.extend(applied_write(plan, settings, !writes.is_empty()));
+    let changes = !writes.is_empty();
+    writes.extend(applied_write(plan, settings, changes));
     if writes.is_empty() {
         return Ok(());
     }
-    if let Some((boot_id, applied_at)) = applied_at {
+    // A note alone waits for nobody: a confirmation without files would mean all of the journal.
+    if let Some((boot_id, applied_at)) = applied_at.filter(|_| changes) {
         writes.push(confirmation_write(plan, settings, boot_id, applied_at).map_err(Failure::Unchanged)?);
     }
     let needed = Store::space_needed(&writes, &originals);
@@ -311,11 +312,10 @@ fn applied_rest(root: &Root, settings: &Settings, rest: &Journal) -> Option<Writ
         entries.into_iter().any(|entry| entry.insecure == insecure)
     };
     let (telnet, credentials) = (any(false), any(true));
-    let record = format!("{}/{}", settings.state_dir, firewall::RECORD);
     left.measures.retain(|measure| match measure {
         Measure::Telnet => telnet,
         Measure::Credentials => credentials,
-        Measure::Firewall => rest.entry(&record).is_some(),
+        Measure::Firewall => !rest.entries.is_empty(),
     });
     if !credentials {
         left.fields.clear();

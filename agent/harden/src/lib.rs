@@ -14,6 +14,7 @@ pub mod engine;
 pub mod firewall;
 pub mod firmware;
 pub mod gate;
+pub mod hostkeys;
 pub mod journal;
 pub mod listeners;
 pub mod locate;

@@ -398,7 +398,7 @@ fn sandbox(root: &Root, processes: &Fact<Processes>) -> Fact<Option<Sandbox>> {
         own && (program == Some("lenscap") || program == Some("exe"))
     });
     let Some(agent) = agent else {
-        return Fact::seen("/proc", None);
+        return whole(processes).unwrap_or_else(|| Fact::seen("/proc", None));
     };
     let source = format!("/proc/{}/status", agent.pid);
     let status = match text(root, &source, 4096) {
@@ -446,7 +446,17 @@ fn ssh(root: &Root, processes: &Fact<Processes>) -> Fact<Option<bool>> {
             _ => {}
         }
     }
-    Fact::seen("/proc", None)
+    match whole(processes) {
+        Some(doubt) => doubt,
+        None => Fact::seen("/proc", None),
+    }
+}
+
+/// That something does not run is known only if all that runs is.
+fn whole<T>(processes: &Fact<Processes>) -> Option<Fact<T>> {
+    let left_out = processes.value()?.left_out;
+    let why = || Missing::because(format!("{left_out} processes were not looked at"));
+    (left_out > 0).then(|| Fact::missing("/proc", why()))
 }
 
 fn unconfirmed(root: &Root) -> Fact<bool> {

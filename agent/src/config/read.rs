@@ -48,6 +48,7 @@ const HARDEN: &[&str] = &[
     "recheck",
     "password",
     "owner_key",
+    "blackhole",
 ];
 
 /// The most uplinks, and the most profiles.
@@ -380,6 +381,7 @@ fn harden(sections: &[Section], sink: &mut Sink) -> Harden {
     set(&mut harden.credentials, reader.parsed("credentials", boolean));
     set(&mut harden.firewall, reader.parsed("firewall", boolean));
     set(&mut harden.discovery, reader.parsed("discovery", boolean));
+    set(&mut harden.blackhole, reader.parsed("blackhole", boolean));
     harden.allow_lan = reader.parsed_list("allow_lan", MAX_LIST, address_and_port);
     harden.allow_out = reader.parsed_list("allow_out", MAX_LIST, address_and_port);
     set(&mut harden.recheck, reader.parsed("recheck", recheck));

@@ -246,6 +246,8 @@ pub struct Harden {
     pub allow_out: Vec<String>,
     /// The camera answers WS-Discovery on the local network.
     pub discovery: bool,
+    /// Routes to nowhere, where nothing filters.
+    pub blackhole: bool,
     /// How often the monitor looks whether it still holds.
     pub recheck: Duration,
     /// How login passwords are made.
@@ -264,6 +266,7 @@ impl Default for Harden {
             allow_lan: Vec::new(),
             allow_out: Vec::new(),
             discovery: false,
+            blackhole: false,
             recheck: Duration::from_secs(600),
             password: HardenPassword::Random,
             owner_key: None,
@@ -272,6 +275,12 @@ impl Default for Harden {
 }
 
 impl Harden {
+    /// Whether the firewall is among the measures that are taken without being named.
+    #[must_use]
+    pub fn closes_network(&self) -> bool {
+        self.firewall && self.mode != HardenMode::Off
+    }
+
     /// Whether a measure is wanted.
     #[must_use]
     pub fn wants(&self, measure: Measure) -> bool {
@@ -280,12 +289,6 @@ impl Harden {
             Measure::Credentials => self.credentials,
             Measure::Firewall => self.firewall,
         }
-    }
-
-    /// Whether the firewall is among the measures that are taken without being named.
-    #[must_use]
-    pub fn closes_network(&self) -> bool {
-        self.firewall && self.mode != HardenMode::Off
     }
 }
 

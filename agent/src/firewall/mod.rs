@@ -4,17 +4,21 @@
 //!
 //! This is no protection from root: who has root removes rules, or sends past them (`AF_PACKET`).
 
+mod netlink;
 mod nft;
 mod plan;
 mod probe;
 mod xt;
 
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 
 use lenscap_harden::firewall::nft::Found;
+use lenscap_harden::firewall::routes::{self, Route};
 use lenscap_harden::firewall::{Abilities, Family, Policy, RECORD, Rules, name_servers, time_servers};
 use lenscap_harden::root::Root;
+use nix::sys::socket::SockProtocol;
 
 pub use plan::{Request, plan};
 
@@ -84,29 +88,32 @@ impl Rung {
         if self == Self::Nft {
             return nft::find(rules);
         }
-        let mut sum = None;
+        let [mut in_, mut out, mut same, mut absent] = [0_u64; 4];
         for family in self.families() {
-            let found = xt::find(*family, rules)?;
-            sum = Some(match (sum, found) {
-                (None, found) => found,
-                (
-                    Some(Found::Same {
-                        dropped_in: a,
-                        dropped_out: b,
-                    }),
-                    Found::Same {
-                        dropped_in,
-                        dropped_out,
-                    },
-                ) => Found::Same {
-                    dropped_in: a + dropped_in,
-                    dropped_out: b + dropped_out,
-                },
-                (Some(Found::Absent), Found::Absent) => Found::Absent,
-                _ => Found::Different,
-            });
+            match xt::find(*family, rules)? {
+                Found::Same {
+                    dropped_in,
+                    dropped_out,
+                } => {
+                    in_ += dropped_in;
+                    out += dropped_out;
+                    same += 1;
+                }
+                Found::Absent => absent += 1,
+                Found::Different => {}
+            }
         }
-        Ok(sum.unwrap_or(Found::Absent))
+        let all = self.families().len() as u64;
+        Ok(if same == all {
+            Found::Same {
+                dropped_in: in_,
+                dropped_out: out,
+            }
+        } else if absent == all {
+            Found::Absent
+        } else {
+            Found::Different
+        })
     }
 }
 
@@ -160,7 +167,7 @@ pub fn record_path(state_dir: &str) -> String {
 /// # Errors
 /// A sentence: what could not be put in place or taken away.
 pub fn sync(root: &Root, state_dir: &str, before: Option<&Policy>) -> Result<bool, String> {
-    let policy = match (current(root, state_dir), before) {
+    let mut policy = match (record(root, state_dir), before) {
         (Some(policy), _) => policy,
         (None, Some(before)) => {
             remove(before).map_err(|error| format!("the firewall stays: {error}"))?;
@@ -168,6 +175,15 @@ pub fn sync(root: &Root, state_dir: &str, before: Option<&Policy>) -> Result<boo
         }
         (None, None) => return Ok(false),
     };
+    let (dns, ntp, _) = servers(root, None);
+    policy.add_servers(&dns, &ntp);
+    if policy.blackhole {
+        let put = put_routes(&policy, &default_gateways(root));
+        return put.map_err(|error| format!("the routes cannot be set: {error}"));
+    }
+    if before.is_some_and(|before| before.blackhole) {
+        remove_routes(&[]).map_err(|error| format!("the routes stay: {error}"))?;
+    }
     let (rung, can) = ladder(&policy)?;
     let rules = policy.rules(can);
     let is_there = || matches!(rung.find(&rules), Ok(Found::Same { .. }));
@@ -177,40 +193,14 @@ pub fn sync(root: &Root, state_dir: &str, before: Option<&Policy>) -> Result<boo
             .map_err(|error| format!("the kernel refuses the rules: {error}"))?;
         acted = true;
     }
-    if policy.no_ipv6 && !ipv6_is_off() {
-        switch_ipv6(false).map_err(|error| format!("IPv6 cannot be switched off: {error}"))?;
+    if policy.no_ipv6 && !ipv6_is_off(root) {
+        switch_ipv6(root, false).map_err(|error| format!("IPv6 cannot be switched off: {error}"))?;
         acted = true;
     }
     if acted && !is_there() {
         return Err("the rules are not there after they were put in place".into());
     }
     Ok(acted)
-}
-
-/// Whether the kernel agrees with the record. Without a record there is nothing to find, and that is [`Found::Absent`].
-///
-/// # Errors
-/// A sentence: why it cannot be told.
-pub fn look(root: &Root, state_dir: &str) -> Result<Found, String> {
-    let Some(policy) = current(root, state_dir) else {
-        return Ok(Found::Absent);
-    };
-    let (rung, can) = ladder(&policy)?;
-    let found = rung
-        .find(&policy.rules(can))
-        .map_err(|error| format!("the rules cannot be read: {error}"))?;
-    Ok(match found {
-        Found::Same { .. } if policy.no_ipv6 && !ipv6_is_off() => Found::Different,
-        found => found,
-    })
-}
-
-/// The policy that is to be in force, with the servers that the camera has by now.
-fn current(root: &Root, state_dir: &str) -> Option<Policy> {
-    let mut policy = record(root, state_dir)?;
-    let (dns, ntp, _) = servers(root, None);
-    policy.add_servers(&dns, &ntp);
-    Some(policy)
 }
 
 /// Takes away what is ours, from every rung, and nothing else. Where `before` had IPv6 off, it is on again.
@@ -228,16 +218,77 @@ pub fn remove(before: &Policy) -> io::Result<()> {
         }
     }
     if before.no_ipv6 {
-        switch_ipv6(true)?;
+        switch_ipv6(&Root::live()?, true)?;
+    }
+    if before.blackhole {
+        remove_routes(&[])?;
     }
     Ok(())
 }
 
+/// Sets the routes of the blackhole rung, and removes those of ours that are not among them. Says whether there was
+/// something to do.
+///
+/// # Errors
+/// What the kernel says.
+pub fn put_routes(policy: &Policy, gateways: &[IpAddr]) -> io::Result<bool> {
+    let mut wanted = routes::routes(policy, gateways);
+    if !has_ipv6() {
+        wanted.retain(|route| route.net.addr.is_ipv4());
+    }
+    let have = our_routes()?;
+    let missing: Vec<Route> = wanted
+        .iter()
+        .filter(|route| !have.contains(route))
+        .copied()
+        .collect();
+    if !missing.is_empty() {
+        netlink::ask(SockProtocol::NetlinkRoute, &routes::change(&missing, true))?;
+    }
+    Ok(remove_routes(&wanted)? || !missing.is_empty())
+}
+
+/// Removes our routes but for those that are wanted. Says whether there were others.
+fn remove_routes(wanted: &[Route]) -> io::Result<bool> {
+    let stale: Vec<Route> = our_routes()?
+        .into_iter()
+        .filter(|route| !wanted.contains(route))
+        .collect();
+    if !stale.is_empty() {
+        netlink::ask(SockProtocol::NetlinkRoute, &routes::change(&stale, false))?;
+    }
+    Ok(!stale.is_empty())
+}
+
+fn our_routes() -> io::Result<Vec<Route>> {
+    let mut found = Vec::new();
+    for v6 in [false, true] {
+        if !v6 || has_ipv6() {
+            let answer = netlink::ask(SockProtocol::NetlinkRoute, &routes::question(v6))?;
+            found.extend(routes::read(&answer));
+        }
+    }
+    Ok(found)
+}
+
+fn default_gateways(root: &Root) -> Vec<IpAddr> {
+    let read = |path: &str| {
+        let text = root.head(path, MAX_CONF_BYTES).unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    routes::gateways(&read("/proc/net/route"), &read("/proc/net/ipv6_route"))
+}
+
+/// Whether the routes are as the policy has them.
+fn routes_hold(root: &Root, policy: &Policy) -> bool {
+    let mut wanted = routes::routes(policy, &default_gateways(root));
+    wanted.retain(|route| route.net.addr.is_ipv4() || has_ipv6());
+    our_routes()
+        .is_ok_and(|have| have.len() == wanted.len() && wanted.iter().all(|route| have.contains(route)))
+}
+
 /// Name servers, time servers, and the names of time servers, as the camera has them.
-fn servers(
-    root: &Root,
-    resolv_conf: Option<&str>,
-) -> (Vec<core::net::IpAddr>, Vec<core::net::IpAddr>, Vec<String>) {
+fn servers(root: &Root, resolv_conf: Option<&str>) -> (Vec<IpAddr>, Vec<IpAddr>, Vec<String>) {
     let read = |path: &str| {
         let text = root.head(path, MAX_CONF_BYTES).unwrap_or_default();
         String::from_utf8_lossy(&text).into_owned()
@@ -259,26 +310,25 @@ fn has_ipv6() -> bool {
     Path::new("/proc/net/if_inet6").exists()
 }
 
-/// On every interface but the loopback, and those to come.
-fn switch_ipv6(on: bool) -> io::Result<()> {
-    let value = if on { "0" } else { "1" };
-    for entry in std::fs::read_dir(IPV6)? {
-        let entry = entry?;
-        if entry.file_name() != "lo" && entry.file_name() != "all" {
-            std::fs::write(entry.path().join("disable_ipv6"), value)?;
-        }
-    }
-    Ok(())
+/// The switches of every interface but the loopback, and of those to come.
+fn ipv6_switches(root: &Root) -> io::Result<Vec<String>> {
+    let names = root.list(IPV6)?.into_iter().map(|entry| entry.name);
+    let names = names.filter(|name| name != "lo" && name != "all");
+    Ok(names.map(|name| format!("{IPV6}/{name}/disable_ipv6")).collect())
 }
 
-/// Whether it is off on every interface but the loopback.
-fn ipv6_is_off() -> bool {
-    let off = |path: &Path| std::fs::read(path.join("disable_ipv6")).is_ok_and(|text| text.starts_with(b"1"));
-    std::fs::read_dir(IPV6).is_ok_and(|mut entries| {
-        entries.all(|entry| {
-            entry.is_ok_and(|e| e.file_name() == "lo" || e.file_name() == "all" || off(&e.path()))
-        })
-    })
+fn switch_ipv6(root: &Root, on: bool) -> io::Result<()> {
+    let value = if on { "0" } else { "1" };
+    let switches = ipv6_switches(root)?;
+    switches
+        .iter()
+        .try_for_each(|switch| std::fs::write(switch, value))
+}
+
+/// Whether all of them say so.
+fn ipv6_is_off(root: &Root) -> bool {
+    let off = |switch: &String| root.head(switch, 1).is_ok_and(|text| text == b"1");
+    ipv6_switches(root).is_ok_and(|switches| switches.iter().all(off))
 }
 
 #[cfg(test)]
@@ -301,17 +351,18 @@ mod tests {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
                 .expect("this test needs root; LENSCAP_TEST_UNPRIVILEGED=1 leaves it out");
             ip(&["link", "set", "lo", "up"]);
+            let root = Root::live().unwrap();
             ip(&["link", "add", "eth0", "type", "veth", "peer", "name", "eth1"]);
             ip(&["addr", "add", "fd00::1/64", "dev", "eth0"]);
-            assert!(!ipv6_is_off());
-            switch_ipv6(false).unwrap();
-            assert!(ipv6_is_off());
+            assert!(!ipv6_is_off(&root));
+            switch_ipv6(&root, false).unwrap();
+            assert!(ipv6_is_off(&root));
             assert!(!ip(&["-6", "addr"]).contains("fd00::1") && ip(&["-6", "addr"]).contains("::1/128"));
             // An interface that comes later has none either.
             ip(&["link", "add", "eth2", "type", "veth", "peer", "name", "eth3"]);
-            assert!(ipv6_is_off());
-            switch_ipv6(true).unwrap();
-            assert!(!ipv6_is_off());
+            assert!(ipv6_is_off(&root));
+            switch_ipv6(&root, true).unwrap();
+            assert!(!ipv6_is_off(&root));
         };
         std::thread::spawn(inside).join().unwrap();
     }

@@ -11,7 +11,7 @@ use lenscap_harden::report::{Measure, Status};
 use lenscap_harden::root::{Attributes, Root};
 
 use super::probe::{Probe, STRANGER};
-use super::{Rung, has_ipv6, ipv6_is_off, ladder, record_path, servers};
+use super::{Rung, has_ipv6, ipv6_is_off, ladder, record_path, routes_hold, servers};
 use crate::config::Config;
 use crate::monitor;
 
@@ -41,6 +41,8 @@ pub struct Request<'a> {
     pub state_dir: &'a str,
     /// Whoever watches now and is not allowed is cut off.
     pub cut: bool,
+    /// What is in force is tried from outside, by a network interface that is there for a moment.
+    pub probe: bool,
 }
 
 /// Looks, and plans.
@@ -49,18 +51,17 @@ pub struct Request<'a> {
 /// When a file that was seen cannot be read.
 pub fn plan(request: Request<'_>, edits: &mut Edits<'_>) -> io::Result<()> {
     let root = edits.root();
-    let find = |edits: &mut Edits<'_>, status, text: String| {
-        edits.find(Measure::Firewall, status, None, text);
-    };
     let Some(config) = request.config else {
-        let (status, what) = if root.is_live() {
-            (Status::Fails, "not closed")
+        let status = if root.is_live() {
+            Status::Fails
         } else {
-            (Status::Notice, "not planned")
+            Status::Notice
         };
-        let text =
-            format!("{what}: there is no configuration that says where the uplink leads (`lenscap check`)");
-        find(edits, status, text);
+        find(
+            edits,
+            status,
+            "there is no configuration that says where the uplink leads: `lenscap check`",
+        );
         return Ok(());
     };
     let path = record_path(request.state_dir);
@@ -72,25 +73,31 @@ pub fn plan(request: Request<'_>, edits: &mut Edits<'_>) -> io::Result<()> {
             "time servers known by name only are closed ({}): `list allow_out 'address:123/udp'` opens one",
             names.join(", ")
         );
-        find(edits, Status::Notice, text);
+        find(edits, Status::Notice, &text);
     }
     if policy.dns.is_empty() {
         let text = "no name server is known yet: names are asked of any on the local network";
-        find(edits, Status::Notice, text.into());
+        find(edits, Status::Notice, text);
     }
     if !root.is_live() {
         put(edits, &path, &policy, Abilities::ALL)?;
         let text =
             "each boot closes it with `lenscap harden --restore`; whether the kernel can, the camera tells";
-        find(edits, Status::Notice, text.into());
+        find(edits, Status::Notice, text);
         return Ok(());
     }
     let (rung, can) = match ladder(&policy) {
         Ok(held) => held,
         Err(why) => {
-            find(edits, Status::Fails, format!("not enforceable here: {why}"));
+            find(edits, Status::Fails, &format!("not enforceable here: {why}"));
             let allowed = |port| policy.allow_in.iter().any(|allowed| allowed.port == port);
-            return rebind(edits, &allowed);
+            rebind(edits, &allowed)?;
+            policy.blackhole = config.harden.blackhole;
+            return if policy.blackhole {
+                blackhole(root, edits, &path, &policy, kept.as_ref())
+            } else {
+                Ok(())
+            };
         }
     };
     policy.no_ipv6 = rung == (Rung::Iptables { v6: false }) && has_ipv6();
@@ -111,34 +118,71 @@ pub fn plan(request: Request<'_>, edits: &mut Edits<'_>) -> io::Result<()> {
         Ok(Found::Same {
             dropped_in,
             dropped_out,
-        }) if in_force && (!policy.no_ipv6 || ipv6_is_off()) => {
+        }) if in_force && (!policy.no_ipv6 || ipv6_is_off(root)) => {
             let text = format!(
                 "closed by {}; dropped so far: {dropped_in} packets coming in, {dropped_out} going out",
                 rung.name()
             );
-            find(edits, Status::Holds, text);
+            find(edits, Status::Holds, &text);
             let rules = policy.rules(can);
             let dropped = || match rung.find(&rules) {
                 Ok(Found::Same { dropped_in, .. }) => dropped_in,
                 _ => 0,
             };
-            probe(root, edits, &policy, &dropped);
+            if request.probe {
+                probe(root, edits, &policy, &dropped);
+            }
         }
         Ok(_) => {
-            let what = if in_force { "is not in place" } else { "is new" };
+            let what = if in_force {
+                "; it was, and is not any more"
+            } else {
+                ""
+            };
             let text = format!(
-                "will be closed by {} (what is wanted {what}): nothing comes in but what is allowed, nothing goes out but to \
-                 the uplink, name and time servers, and what is allowed",
+                "will be closed by {}: only the uplink, its servers and what is allowed pass{what}",
                 rung.name()
             );
-            find(edits, Status::Planned, text);
+            find(edits, Status::Planned, &text);
         }
         Err(error) => find(
             edits,
             Status::Unknown,
-            format!("the rules cannot be read: {error}"),
+            &format!("the rules cannot be read: {error}"),
         ),
     }
+    Ok(())
+}
+
+fn find(edits: &mut Edits<'_>, status: Status, text: &str) {
+    edits.find(Measure::Firewall, status, None, text);
+}
+
+/// Routes stand in for a filter, as far as they can.
+fn blackhole(
+    root: &Root,
+    edits: &mut Edits<'_>,
+    path: &str,
+    policy: &Policy,
+    kept: Option<&Policy>,
+) -> io::Result<()> {
+    let in_force = kept.is_some_and(|kept| kept.same_but_servers(policy));
+    let filed = kept.filter(|_| in_force).unwrap_or(policy);
+    let text = filed.to_text().into_bytes();
+    edits.put(path, text, Attributes::PRIVATE, "what the routes lead to")?;
+    let (status, text) = if in_force && routes_hold(root, policy) {
+        (
+            Status::Holds,
+            "routes: nothing but the local network and what is allowed is reached or answered",
+        )
+    } else {
+        (
+            Status::Planned,
+            "routes will lead nowhere but to the local network, the servers and what is allowed by address; the uplink's \
+             address must be in `list allow_out`",
+        )
+    };
+    find(edits, status, text);
     Ok(())
 }
 
@@ -150,20 +194,21 @@ fn wanted(root: &Root, config: &Config, kept: Option<&Policy>) -> (Policy, Vec<S
     };
     let passwd = root.read("/etc/passwd").unwrap_or_default();
     let mut ports: Vec<u16> = Vec::new();
+    let mut add = |port| {
+        if !ports.contains(&port) {
+            ports.push(port);
+        }
+    };
     for uplink in &config.uplinks {
-        ports.extend(uplink.endpoints.iter().map(|url| url.port()));
+        uplink.endpoints.iter().for_each(|url| add(url.port()));
         // Where a redirect leads, nobody knows before; this is where they usually lead.
-        ports.extend(uplink.redirect_to.iter().map(|_| HTTPS));
+        uplink.redirect_to.iter().for_each(|_| add(HTTPS));
     }
     if root.is_live() {
-        ports.extend(
-            monitor::endpoints(config)
-                .iter()
-                .map(|endpoint| endpoint.url.port()),
-        );
+        monitor::endpoints(config)
+            .iter()
+            .for_each(|endpoint| add(endpoint.url.port()));
     }
-    ports.sort_unstable();
-    ports.dedup();
     let mut policy = Policy {
         uid: Some(monitor::uid_in(&config.agent, &String::from_utf8_lossy(&passwd))),
         ports,
@@ -190,7 +235,7 @@ fn put(edits: &mut Edits<'_>, path: &str, policy: &Policy, can: Abilities) -> io
         let text = to_nft_text(&policy.rules(can));
         if root.is_live() && nft_refuses(&text) {
             let text = "`nft` refuses our file: OpenWrt's firewall will not restore ours by itself";
-            edits.find(Measure::Firewall, Status::Notice, None, text);
+            find(edits, Status::Notice, text);
         } else {
             edits.put(
                 FW4_FILE,
@@ -261,7 +306,7 @@ fn watchers_agree(root: &Root, edits: &mut Edits<'_>, policy: &Policy, cut: bool
                 );
                 (Status::Fails, text)
             };
-            edits.find(Measure::Firewall, status, None, text);
+            find(edits, status, &text);
         }
     }
     agree
@@ -269,32 +314,24 @@ fn watchers_agree(root: &Root, edits: &mut Edits<'_>, policy: &Policy, cut: bool
 
 /// What this kernel's filter cannot ask.
 fn weaknesses(edits: &mut Edits<'_>, policy: &Policy, can: Abilities) {
-    let ports: Vec<String> = policy.ports.iter().map(u16::to_string).collect();
     let notes = [
         (
             can.owner,
-            format!(
-                "weaker: this kernel cannot tell who sends, so every program may dial port {} anywhere",
-                ports.join(", ")
-            ),
+            "weaker: this kernel cannot tell who sends, so every program may dial the uplink's ports anywhere",
         ),
-        (
-            can.established,
-            "stateless: this kernel does not track connections, so answers are told by ports and flags"
-                .into(),
-        ),
+        (can.established, "stateless: answers are told by ports and flags"),
         (
             can.limit,
-            "weaker: this kernel cannot limit how many packets pass".into(),
+            "weaker: this kernel cannot limit how many packets pass",
         ),
         (
             !policy.no_ipv6,
-            "IPv6 is off: this kernel cannot filter it".into(),
+            "IPv6 is switched off: this kernel cannot filter it",
         ),
     ];
     for (fine, text) in notes {
         if !fine {
-            edits.find(Measure::Firewall, Status::Notice, None, text);
+            find(edits, Status::Notice, text);
         }
     }
 }
@@ -324,7 +361,7 @@ fn probe(root: &Root, edits: &mut Edits<'_>, policy: &Policy, dropped: &dyn Fn()
             format!("whether packets from outside are dropped could not be tried: {error}"),
         ),
     };
-    edits.find(Measure::Firewall, status, None, text);
+    find(edits, status, &text);
 }
 
 enum Knocked {

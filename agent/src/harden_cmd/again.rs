@@ -12,8 +12,9 @@ use std::process::Command;
 
 use lenscap_harden::applied::Applied;
 use lenscap_harden::engine::{self, Plan, Settings};
-use lenscap_harden::firewall::nft::Found;
-use lenscap_harden::gate::{BOOT_LIMIT, Decision, MAX_BAD_BOOTS, OwnerPath, Situation, Why, decide};
+use lenscap_harden::gate::{
+    BOOT_LIMIT, Decision, MAX_BAD_BOOTS, MAX_RESTORES, OwnerPath, Situation, Why, decide,
+};
 use lenscap_harden::journal::Journal;
 use lenscap_harden::look::{self, Memory};
 use lenscap_harden::report::{Finding, Measure, Status, Verdict};
@@ -26,7 +27,8 @@ use nix::unistd::Pid;
 
 use super::{EXIT_UNKNOWN, Request, Stop, exit_status, failed, live, lock, recover, unknown};
 use crate::config::{self, Harden, HardenMode, HardenPassword};
-use crate::{files, firewall, flat, sys};
+use crate::flat;
+use crate::{files, sys};
 
 /// Work for one look at passwords, in units of `crypt::cost`: some seconds of a slow processor. The next look goes on.
 const BUDGET: u64 = 3_000_000;
@@ -35,8 +37,6 @@ const MEMORY: &str = "harden.look";
 const MAX_MEMORY_BYTES: u64 = 1024;
 /// What a look tells is not longer.
 const MAX_REASON_BYTES: usize = 256;
-
-const GAVE_UP: &str = "what was closed is opened again and again: it is left open until an hour is over";
 
 /// What came of a look.
 #[derive(Default)]
@@ -148,12 +148,12 @@ impl Look<'_> {
     fn all(&self, memory: &mut Memory) -> Result<Outcome, Stop> {
         let mut outcome = Outcome::default();
         let stamp = look::stamp(self.root, &self.journal);
+        self.put_firewall_back(memory, &mut outcome)?;
         let mut shells = live::shells(self.root);
         if !self.settings.measures.contains(&Measure::Telnet) {
             shells = 0;
         }
-        let held = self.hold_firewall(memory, &mut outcome);
-        if shells == 0 && held.is_ok() && memory.trusts(self.now, &stamp) {
+        if shells == 0 && memory.trusts(self.now, &stamp) {
             outcome.verdict = Some(Verdict::Holds);
             return Ok(outcome);
         }
@@ -174,10 +174,8 @@ impl Look<'_> {
         }
         let verdict = lenscap_harden::report::verdict(&seen);
         outcome.verdict = Some(if outcome.gave_up { Verdict::Fails } else { verdict });
-        match held {
-            Err(Stop(why, _)) if verdict != Verdict::Holds => outcome.reason = why,
-            _ if outcome.reason.is_empty() => outcome.reason = reason(&seen),
-            _ => {}
+        if outcome.reason.is_empty() {
+            outcome.reason = reason(&seen);
         }
         let journal = Store::new(self.root, &self.settings.state_dir).journal();
         let stamp = journal.map_or(stamp, |journal| look::stamp(self.root, &journal));
@@ -185,30 +183,19 @@ impl Look<'_> {
         Ok(outcome)
     }
 
-    /// Puts the firewall in place again: a kernel forgets its rules when it starts, and others remove them, and no file
-    /// tells. What a boot takes away is no news.
-    fn hold_firewall(&self, memory: &mut Memory, outcome: &mut Outcome) -> Result<(), Stop> {
-        let (root, state_dir) = (self.root, &self.settings.state_dir);
-        if !self.settings.measures.contains(&Measure::Firewall) || !live::restorable(root, &self.settings)? {
+    /// Rules are in the kernel alone: whoever loads others removes them without touching a file, and after a boot there are
+    /// none.
+    fn put_firewall_back(&self, memory: &mut Memory, outcome: &mut Outcome) -> Result<(), Stop> {
+        let applied = self.applied.measures.contains(&Measure::Firewall);
+        let aside = self.bad_boots >= MAX_BAD_BOOTS || !self.settings.measures.contains(&Measure::Firewall);
+        if !applied || aside || memory.restores.count(self.now) >= MAX_RESTORES {
             return Ok(());
         }
-        let found = firewall::look(root, state_dir).map_err(|why| Stop(why, EXIT_UNKNOWN))?;
-        if matches!(found, Found::Same { .. }) {
-            return Ok(());
-        }
-        if self.bad_boots >= MAX_BAD_BOOTS {
-            outcome.standing_aside = true;
-            return Err(Stop(Why::StandingAside.explain().into(), EXIT_UNKNOWN));
-        }
-        // That a name server is new must not use up what is for removals.
-        let counts = found == Found::Absent && !self.request.boot;
-        if counts && !memory.restores.allow(self.now) {
-            outcome.gave_up = true;
-            return Err(Stop(GAVE_UP.into(), EXIT_UNKNOWN));
-        }
-        live::sync_firewall(root, &self.settings, None)?;
-        if !self.request.boot {
-            outcome.restored.push(Measure::Firewall.name().into());
+        if live::put_firewall_back(self.root, &self.settings)? {
+            outcome.restored.push("firewall".into());
+            if !self.request.boot {
+                memory.restores.allow(self.now);
+            }
         }
         Ok(())
     }
@@ -248,7 +235,9 @@ impl Look<'_> {
             Decision::Apply { confirm } => (confirm && put_back.len() < files.len(), true),
             Decision::PlanOnly(why @ (Why::NotTried | Why::NoOwner)) => {
                 outcome.waiting_for_owner |= why == Why::NoOwner && put_back.len() < files.len();
-                if !asked_once || put_back.is_empty() && shells == 0 {
+                // Another configuration is another firewall: nobody has confirmed that the owner still comes in.
+                let new = measure == Measure::Firewall;
+                if new || !asked_once || put_back.is_empty() && shells == 0 {
                     why.explain().clone_into(&mut outcome.reason);
                     return Ok((findings, false));
                 }
@@ -267,7 +256,8 @@ impl Look<'_> {
         };
         if asked_once && (!put_back.is_empty() || shells > 0) && !memory.restores.allow(self.now) {
             outcome.gave_up = true;
-            GAVE_UP.clone_into(&mut outcome.reason);
+            "what was closed is opened again and again: it is left open until an hour is over"
+                .clone_into(&mut outcome.reason);
             return Ok((findings, false));
         }
         if !new_too {
@@ -277,17 +267,15 @@ impl Look<'_> {
         }
         super::seal_login(&mut plan, self.harden.owner_key.as_deref())?;
         let applied_at = confirm.then_some((self.boot_id.as_str(), self.now));
-        let before = firewall::record(self.root, &alone.state_dir);
         engine::apply(&plan, alone, applied_at, &mut |_| Ok(())).map_err(failed)?;
         if confirm {
             live::wait_in_background(&self.request.config)?;
         }
         outcome.restored.extend(put_back);
-        if measure == Measure::Firewall {
-            live::sync_firewall(self.root, alone, before.as_ref())?;
-        }
-        if measure == Measure::Telnet {
-            outcome.stopped = live::stop_shells(self.root);
+        match measure {
+            Measure::Telnet => outcome.stopped = live::stop_shells(self.root),
+            Measure::Firewall => live::sync_firewall(self.root, alone, None)?,
+            Measure::Credentials => {}
         }
         Ok((findings, true))
     }

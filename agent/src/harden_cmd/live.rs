@@ -1,6 +1,7 @@
 //! On a running camera: the facts that decide, the owner's confirmation, and processes that are stopped.
 
 use core::time::Duration;
+use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -12,6 +13,7 @@ use lenscap_harden::firmware::Tried;
 use lenscap_harden::gate::{
     CONFIRM_WITHIN, Decision, Due, Mode, OwnerFacts, Situation, Why, decide, owner_path,
 };
+use lenscap_harden::hostkeys;
 use lenscap_harden::listeners;
 use lenscap_harden::report::Measure;
 use lenscap_harden::root::{Root, folder_of};
@@ -28,6 +30,13 @@ use crate::{firewall, sys};
 
 /// Where authorised SSH keys lie.
 const KEYS: &[&str] = &["/etc/dropbear/authorized_keys", "/root/.ssh/authorized_keys"];
+/// What makes Dropbear's host keys.
+const KEY_PROGRAMS: &[&str] = &[
+    "/usr/bin/dropbearkey",
+    "/usr/sbin/dropbearkey",
+    "/bin/dropbearkey",
+    "/sbin/dropbearkey",
+];
 /// How long a process that was told to end may take, and what restarts it at once is seen.
 const SETTLE: Duration = Duration::from_secs(2);
 /// How often what cannot be waited for is tried.
@@ -79,16 +88,8 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     engine::keep_boots(root, &settings, &boots).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
     let applied_at = confirm_needed.then(|| (boot_id.as_str(), sys::monotonic()));
     let mut failures = Vec::new();
-    if settings.measures.contains(&Measure::Credentials) {
-        let _lock = lock(root)?;
-        recover(request, root, &settings)?;
-        let (changed, failed) = local::close(root, &settings, &request.config, applied_at)?;
-        failures = failed;
-        for line in changed.iter().chain(&failures) {
-            say(request, &format!("credentials  {line}"))?;
-        }
-    }
-    let outcome = super::apply(request, root, &settings, applied_at, harden.owner_key.as_deref());
+    let outcome = close_services(request, root, &settings, applied_at, &mut failures)
+        .and_then(|()| super::apply(request, root, &settings, applied_at, harden.owner_key.as_deref()));
     if engine::waiting(root, &settings)
         .map_err(|error| unknown(&error))?
         .is_some()
@@ -107,6 +108,28 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     )?;
     let complete = waiting.is_empty() && failures.is_empty();
     Ok(if complete { status } else { EXIT_FAILURE })
+}
+
+/// Closes what no file of the tree holds, before the files. What could not be closed is told and noted.
+fn close_services(
+    request: &Request,
+    root: &Root,
+    settings: &Settings,
+    applied_at: Option<(&str, Duration)>,
+    failures: &mut Vec<String>,
+) -> Result<(), Stop> {
+    if !settings.measures.contains(&Measure::Credentials) {
+        return Ok(());
+    }
+    let _lock = lock(root)?;
+    recover(request, root, settings)?;
+    let (mut changed, failed) = local::close(root, settings, &request.config, applied_at)?;
+    failures.extend(failed);
+    changed.extend(renew_host_keys(root, settings, applied_at)?);
+    for line in changed.iter().chain(failures.iter()) {
+        say(request, &format!("credentials  {line}"))?;
+    }
+    Ok(())
 }
 
 /// The owner is there.
@@ -184,17 +207,14 @@ pub(super) fn take_back_overdue(root: &Root, settings: &Settings, boot_id: &str)
     }
 }
 
-/// Puts the firewall in place again after a boot, or after others' rules were loaded.
+/// Puts the firewall in place again after a boot, or after others' rules were loaded. What the owner has not confirmed
+/// is not put in place in another boot than that in which it was applied: switching the camera off is a way out.
 pub(super) fn restore(root: &Root, settings: &Settings) -> Result<u8, Stop> {
-    if restorable(root, settings)? {
-        sync_firewall(root, settings, None)?;
-    }
-    Ok(EXIT_OK)
+    put_firewall_back(root, settings).map(|_| EXIT_OK)
 }
 
-/// Whether there is a firewall to be put in place again. What the owner has not confirmed is not put in place in another
-/// boot than that in which it was applied: switching the camera off is a way out.
-pub(super) fn restorable(root: &Root, settings: &Settings) -> Result<bool, Stop> {
+/// The same; says whether something had to be done.
+pub(super) fn put_firewall_back(root: &Root, settings: &Settings) -> Result<bool, Stop> {
     let path = firewall::record_path(&settings.state_dir);
     if !root.exists(&path) {
         return Ok(false);
@@ -216,7 +236,7 @@ pub(super) fn restorable(root: &Root, settings: &Settings) -> Result<bool, Stop>
             EXIT_FAILURE,
         ));
     }
-    Ok(true)
+    firewall::sync(root, &settings.state_dir, None).map_err(|why| Stop(why, EXIT_FAILURE))
 }
 
 /// Makes the kernel's rules agree with what the journal says. A tree has none.
@@ -342,6 +362,49 @@ pub(super) fn boot_id(root: &Root) -> Result<String, Stop> {
         .head("/proc/sys/kernel/random/boot_id", 64)
         .map_err(|error| unknown(&error))?;
     Ok(String::from_utf8_lossy(&text).trim().to_owned())
+}
+
+/// Makes new SSH host keys in the place of shared ones, where Dropbear's key program is. Says what was done.
+fn renew_host_keys(
+    root: &Root,
+    settings: &Settings,
+    applied_at: Option<(&str, Duration)>,
+) -> Result<Vec<String>, Stop> {
+    let stop = |error: io::Error| Stop(error.to_string(), EXIT_FAILURE);
+    let Some(program) = KEY_PROGRAMS.iter().find(|path| root.exists(path)) else {
+        return Ok(Vec::new());
+    };
+    let temporary = format!("{}/host-key", settings.state_dir);
+    let mut plan = local::empty_plan(root);
+    let mut done = Vec::new();
+    for key in hostkeys::shared(root) {
+        let Some(kind) = key.kind else {
+            continue;
+        };
+        root.make_folders(&settings.state_dir).map_err(stop)?;
+        root.remove(&temporary).map_err(stop)?;
+        let made = Command::new(program)
+            .args(["-t", kind, "-f", &temporary])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        let new = root.read(&temporary);
+        root.remove(&temporary).map_err(stop)?;
+        // What could not be made is told by the plan: the key is still shared.
+        if let (true, Ok(new)) = (made.is_ok_and(|status| status.success()), new) {
+            let why = "the SSH host key was shared with other devices";
+            plan.edits.change(key.path, new, true, why).map_err(stop)?;
+            done.push(format!(
+                "{}: a new SSH host key, as the old one was shared",
+                key.path
+            ));
+        }
+    }
+    let mut none = settings.clone();
+    none.measures.clear();
+    engine::apply(&plan, &none, applied_at, &mut |_| Ok(())).map_err(failed)?;
+    Ok(done)
 }
 
 /// How many processes give a shell to the network and may be stopped.

@@ -268,7 +268,8 @@ pub(super) fn close(
     Ok((changed, failed))
 }
 
-fn empty_plan(root: &Root) -> Plan<'_> {
+/// A plan that changes nothing yet.
+pub(super) fn empty_plan(root: &Root) -> Plan<'_> {
     Plan {
         recognised: Vec::new(),
         edits: Edits::new(root),

@@ -17,8 +17,10 @@ use crate::{cli, sys};
 
 /// The first runs come after the agent's start, which is more urgent.
 const FIRST_DELAY: Duration = Duration::from_secs(5);
-/// A run that was asked for comes no sooner after the last one's end.
-const LEAST_GAP: Duration = Duration::from_secs(10);
+/// A look that a change asked for comes no sooner after the last one's end.
+const LOOK_GAP: Duration = Duration::from_secs(10);
+/// An audit that a gateway asked for: it must not keep the camera busy by asking.
+const AUDIT_GAP: Duration = Duration::from_secs(600);
 /// Changes of files that come together are one.
 const SETTLE: Duration = Duration::from_secs(2);
 /// No file that a job writes is larger: neither its answer nor anything it saves.
@@ -37,6 +39,8 @@ pub(super) struct Kind {
     mode: u32,
     max_bytes: u64,
     deadline: Duration,
+    /// Least time between the end of a run and one that was asked for.
+    gap: Duration,
     /// How often; `None`: what the configuration says of hardening.
     every: Option<Duration>,
 }
@@ -54,6 +58,7 @@ const KINDS: [Kind; 3] = [
         mode: 0o644,
         max_bytes: 8 * 1024,
         deadline: Duration::from_secs(120),
+        gap: LOOK_GAP,
         every: None,
     },
     Kind {
@@ -62,6 +67,7 @@ const KINDS: [Kind; 3] = [
         mode: 0o600,
         max_bytes: 256 * 1024,
         deadline: Duration::from_secs(180),
+        gap: AUDIT_GAP,
         every: Some(DAY),
     },
     Kind {
@@ -70,6 +76,7 @@ const KINDS: [Kind; 3] = [
         mode: 0o600,
         max_bytes: 512 * 1024,
         deadline: Duration::from_secs(20),
+        gap: MINUTE,
         every: Some(MINUTE),
     },
 ];
@@ -128,12 +135,9 @@ impl Jobs {
 
     /// Asks for a run before its turn.
     pub(super) fn ask(&mut self, now: Duration, kind: usize) {
-        let earliest = self
-            .ended
-            .get(kind)
-            .copied()
-            .flatten()
-            .map_or(now, |end| end + LEAST_GAP);
+        let gap = KINDS.get(kind).map_or(DAY, |kind| kind.gap);
+        let ended = self.ended.get(kind).copied().flatten();
+        let earliest = ended.map_or(now, |end| end + gap);
         if let Some(Some(due)) = self.due.get_mut(kind) {
             *due = (*due).min(earliest.max(now + SETTLE));
         }

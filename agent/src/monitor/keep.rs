@@ -11,7 +11,7 @@ use lenscap_uplink::url::Url;
 use ring::digest::{SHA256, digest};
 
 use crate::config::{AgentConfig, Config, Loaded, MAX_FILE_BYTES, Pin, Uplink};
-use crate::{config, files, firewall};
+use crate::{config, files};
 
 /// The last configuration with which the agent came up.
 const GOOD_CONFIG: &str = "config.good";
@@ -20,21 +20,13 @@ const ENDPOINTS: &str = "endpoints";
 /// Most that is read of the latter.
 const MAX_ENDPOINTS_BYTES: u64 = 64 * 1024;
 
-/// Where name servers that are new are told: the firewall must let them pass. Not what lies in `/tmp` itself, where
-/// there is no end of changes.
-const NAME_SERVERS: &[&str] = &["/etc/resolv.conf", "/tmp/resolv.conf.d/resolv.conf.auto"];
-
 /// The files whose change is worth a look at hardening.
 pub(super) fn watched() -> Vec<String> {
     let settings = Settings::default();
-    let mut paths = Root::live()
+    Root::live()
         .and_then(|root| look::watched(&root, &settings))
         // A damaged journal is said by the look itself.
-        .unwrap_or_else(|_| look::STARTERS.iter().map(|path| (*path).to_owned()).collect());
-    if paths.contains(&firewall::record_path(&settings.state_dir)) {
-        paths.extend(NAME_SERVERS.iter().map(|path| (*path).to_owned()));
-    }
-    paths
+        .unwrap_or_else(|_| look::STARTERS.iter().map(|path| (*path).to_owned()).collect())
 }
 
 /// Hardening counts boots that go wrong: this one did not.

@@ -39,6 +39,8 @@ pub(super) struct Flight {
     /// Bytes a second of the last windows, the latest first. Empty until one is whole.
     rates: Vec<u64>,
     base: Base,
+    /// Since when round trips are longer than what is on its way explains.
+    unexplained_since: Option<Duration>,
 }
 
 impl Flight {
@@ -55,18 +57,40 @@ impl Flight {
             // All else has arrived: whatever the link can carry, it was not asked for more.
             self.window = None;
             self.rates.clear();
+            self.unexplained_since = None;
             return None;
         }
         self.measure(now, look);
-        let rate = self.rates.iter().max()?;
-        let limit = u128::from(*rate) * (base + STANDING).as_micros() / 1_000_000;
+        let rate = self.rates.iter().copied().max()?;
+        let limit = u128::from(rate) * (base + STANDING).as_micros() / 1_000_000;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).max(MIN_BYTES);
+        if self.is_not_ours(now, look, base, limit) {
+            self.base.set(now, look.rtt.saturating_sub(STANDING));
+            return None;
+        }
         if look.rtt < base + QUEUE_SEEN || look.outstanding_bytes <= limit {
             return None;
         }
-        let excess_us = (look.outstanding_bytes - limit) as u64 * 1_000_000 / (*rate).max(1);
+        let excess_us = (look.outstanding_bytes - limit) as u64 * 1_000_000 / rate.max(1);
         let [least, most] = LOOK_AGAIN;
         Some(Duration::from_micros(excess_us).clamp(least, most))
+    }
+
+    /// A queue of others, or a longer way, for less on our part does not shorten it: waiting would only give them our share.
+    fn is_not_ours(&mut self, now: Duration, look: Look, base: Duration, limit: usize) -> bool {
+        let rate = self.rates.iter().max().copied().unwrap_or(0).max(1);
+        let one_pull = Duration::from_micros(MIN_BYTES as u64 * 1_000_000 / rate);
+        let explained = base + STANDING + QUEUE_SEEN + one_pull;
+        if look.outstanding_bytes > limit + MIN_BYTES || look.rtt <= explained {
+            self.unexplained_since = None;
+            return false;
+        }
+        let since = *self.unexplained_since.get_or_insert(now);
+        let is_long = now.saturating_sub(since) > 2 * look.rtt;
+        if is_long {
+            self.unexplained_since = None;
+        }
+        is_long
     }
 
     fn measure(&mut self, now: Duration, look: Look) {
@@ -103,6 +127,14 @@ impl Base {
         let present = self.present.map_or(rtt, |known| known.min(rtt));
         self.present = Some(present);
         self.before.map_or(present, |before| before.min(present))
+    }
+
+    fn set(&mut self, now: Duration, rtt: Duration) {
+        *self = Self {
+            since: now,
+            present: Some(rtt),
+            before: None,
+        };
     }
 }
 
@@ -168,6 +200,22 @@ mod tests {
             flight.handle_written(100_000);
             assert_eq!(flight.handle_look(ms(step * 20), look(2_000_000, 300)), None);
         }
+    }
+
+    #[test]
+    fn a_queue_of_others_is_not_waited_for_long() {
+        let mut flight = Flight::default();
+        flight.handle_written(10_000);
+        flight.handle_look(ms(0), look(10_000, 20));
+        let mut waited = Vec::new();
+        for step in 1..=60 {
+            flight.handle_written(10_000);
+            // 200,000 bytes a second all the while, over a way that is suddenly ten times as long.
+            if flight.handle_look(ms(step * 50), look(32_000, 300)).is_some() {
+                waited.push(step * 50);
+            }
+        }
+        assert!(waited.last().is_some_and(|last| *last <= 800), "{waited:?}");
     }
 
     #[test]

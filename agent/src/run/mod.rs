@@ -467,14 +467,15 @@ impl Agent {
                 uplink.answer_text(link, stream, 403, "this uplink's level is viewer");
             }
             Ask::Audit { stream, again: true } => {
-                let asked = shared
-                    .monitor
-                    .as_ref()
-                    .is_some_and(|monitor| monitor.send(&Report::Audit));
+                let asked = crate::cli::knows("audit")
+                    && shared
+                        .monitor
+                        .as_ref()
+                        .is_some_and(|monitor| monitor.send(&Report::Audit));
                 let (status, line) = if asked {
-                    (202, "asked for; it takes a minute")
+                    (202, "asked for; one is made every 10 minutes at most")
                 } else {
-                    (503, "nothing makes audits here: not started as root")
+                    (503, "nothing makes audits here")
                 };
                 uplink.answer_text(link, stream, status, line);
             }

@@ -46,7 +46,7 @@ fn policies() -> impl Strategy<Value = (Policy, Abilities)> {
             dns,
             ntp,
             discovery,
-            no_ipv6: false,
+            ..Policy::default()
         };
         let [established, owner, limit] = can;
         let can = Abilities {

@@ -212,7 +212,7 @@ fn it_is_applied_confirmed_restored_and_taken_back() {
         run("nft", &["insert", "rule", "inet", "lenscap", "in", "accept"]);
         let (code, text) = camera.harden(FIREWALL);
         assert!(
-            code == 1 && text.contains("what is wanted is not in place"),
+            code == 1 && text.contains("it was, and is not any more"),
             "{text}"
         );
         assert_eq!(camera.harden(&["--restore"]).0, 0);
@@ -229,71 +229,6 @@ fn it_is_applied_confirmed_restored_and_taken_back() {
             (0, String::new()),
             "nothing is to be restored"
         );
-    });
-}
-
-#[test]
-fn boots_and_looks_put_it_in_place_again() {
-    if without_root() {
-        return;
-    }
-    with_lan(|lan| {
-        let camera = Camera::new();
-        camera.write(
-            "etc/config/lenscap",
-            &format!("config agent\n\toption run_dir '/run/lenscap'\n{CONFIG}"),
-        );
-        let _video = TcpListener::bind("0.0.0.0:554").unwrap();
-        run("mkdir", &["-p", &camera.path("run/lenscap")]);
-        let look = |with: &str| camera.harden(&[FIREWALL, &[with, "--json"]].concat());
-        assert_eq!(camera.harden(APPLY).0, 0);
-        assert_eq!(camera.harden(&["--confirm"]).0, 0);
-
-        run("nft", &["flush", "ruleset"]);
-        camera.boot(BOOTS[1]);
-        let (code, text) = look("--boot");
-        assert!(code == 0 && text.contains("\"restored\": \"\""), "{text}");
-        assert!(!open_to_strangers(lan));
-
-        // Removed, opened, and a policy that is gone.
-        run("nft", &["flush", "ruleset"]);
-        let (code, text) = look("--recheck");
-        assert!(code == 0 && text.contains("\"restored\": \"firewall\""), "{text}");
-        assert!(!open_to_strangers(lan));
-        run("nft", &["insert", "rule", "inet", "lenscap", "in", "accept"]);
-        let (code, text) = look("--recheck");
-        assert!(code == 0 && text.contains("\"restored\": \"firewall\""), "{text}");
-        assert!(!open_to_strangers(lan));
-        let (code, text) = look("--recheck");
-        assert!(code == 0 && text.contains("\"restored\": \"\""), "{text}");
-        let kept = fs::read(camera.path(RECORD)).unwrap();
-        fs::remove_file(camera.path(RECORD)).unwrap();
-        let (code, text) = look("--recheck");
-        assert!(code == 0 && text.contains("harden/firewall"), "{text}");
-        assert_eq!(fs::read(camera.path(RECORD)).unwrap(), kept);
-
-        // Who removes it again and again is told of, not fought.
-        for _ in 2..5 {
-            run("nft", &["flush", "ruleset"]);
-            assert_eq!(look("--recheck").0, 0);
-        }
-        run("nft", &["flush", "ruleset"]);
-        let (code, text) = look("--recheck");
-        assert!(code == 1 && text.contains("\"gave_up\": true"), "{text}");
-        assert!(open_to_strangers(lan));
-
-        // It may be what makes boots bad.
-        for boot in ["3", "4", "5"] {
-            run("nft", &["flush", "ruleset"]);
-            camera.boot(boot);
-            let (code, text) = look("--boot");
-            let aside = text.contains("\"standing_aside\": true");
-            assert_eq!((code == 0, !aside), (boot != "5", boot != "5"), "{text}");
-        }
-        assert!(open_to_strangers(lan));
-        assert_eq!(camera.harden(APPLY).0, 0);
-        assert!(!open_to_strangers(lan));
-        assert_eq!(camera.harden(&["--undo"]).0, 0);
     });
 }
 
@@ -385,7 +320,7 @@ fn without_an_owner_or_a_filter_nothing_is_pretended() {
         camera.write("etc/config/lenscap", "config uplink\n");
         let (code, text) = camera.harden(FIREWALL);
         assert!(
-            code == 1 && text.contains("not closed: there is no configuration"),
+            code == 1 && text.contains("fails    there is no configuration"),
             "{text}"
         );
         camera.write("etc/config/lenscap", CONFIG);

@@ -7,6 +7,7 @@ mod arbitrary;
 mod command;
 mod kernel;
 mod lan;
+mod routes;
 mod traffic;
 
 use std::net::IpAddr;
@@ -86,6 +87,6 @@ fn policy() -> Policy {
         dns: addresses(&["10.9.0.2", "fd00::53"]),
         ntp: addresses(&["10.9.0.2"]),
         discovery: true,
-        no_ipv6: false,
+        ..Policy::default()
     }
 }

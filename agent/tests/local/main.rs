@@ -63,8 +63,7 @@ fn camera(port: u16) -> tempfile::TempDir {
         "etc/config/lenscap",
         &format!(
             "config uplink 'main'\n\toption endpoint 'https://localhost:9/x'\nconfig profile 'main'\n\
-             \toption rtsp 'rtsp://127.0.0.1:9/x'\n\toption snapshot 'http://127.0.0.1:{port}/x.jpg'\n\
-             config harden\n\toption firewall '0'\n"
+             \toption rtsp 'rtsp://127.0.0.1:9/x'\n\toption snapshot 'http://127.0.0.1:{port}/x.jpg'\nconfig harden\n\toption firewall '0'\n"
         ),
     );
     dir

@@ -52,25 +52,26 @@ pub(crate) fn roots_hash(dir: &Path, table: &str) -> String {
         .to_owned()
 }
 
-/// A running camera: the program, the libraries it needs, and a `/proc` as the kernel would show it, below a new root.
-pub(crate) fn running(name: &str, mounts: &str) -> tempfile::TempDir {
-    let dir = fixture(name);
-    let program = env!("CARGO_BIN_EXE_lenscap");
+/// Puts a program of this machine into a camera, with the libraries that it needs.
+pub(crate) fn install(dir: &Path, program: &str, place: &str) {
     let list = Command::new("ldd").arg(program).output().unwrap();
     let list = String::from_utf8(list.stdout).unwrap();
     let libraries = list.split_whitespace().filter(|word| word.starts_with('/'));
-    for file in libraries.chain([program]) {
-        let target = if file == program {
-            "lenscap"
-        } else {
-            file.trim_start_matches('/')
-        };
-        let target = dir.path().join(target);
+    let libraries = libraries.map(|file| (file, file.trim_start_matches('/')));
+    for (file, target) in libraries.chain([(program, place)]) {
+        let target = dir.join(target);
         std::fs::create_dir_all(target.parent().unwrap()).unwrap();
         // By another process: what a test beside this one starts must not hold the new program open for writing.
         let copied = Command::new("cp").arg("-L").arg(file).arg(target).status();
         assert!(copied.unwrap().success());
     }
+}
+
+/// A running camera: the program, the libraries it needs, and a `/proc` as the kernel would show it, below a new root.
+pub(crate) fn running(name: &str, mounts: &str) -> tempfile::TempDir {
+    let dir = fixture(name);
+    let program = env!("CARGO_BIN_EXE_lenscap");
+    install(dir.path(), program, "lenscap");
     for (path, text) in [
         ("proc/mounts", mounts),
         ("proc/net/tcp", "  sl  local_address\n"),

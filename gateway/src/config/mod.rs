@@ -6,29 +6,39 @@ mod diagnostics;
 mod files;
 mod raw;
 mod reports;
+mod roles;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rustls::sign::CertifiedKey;
 use toml::Spanned;
 
 use diagnostics::Collector;
 pub use diagnostics::{Diagnostic, Errors};
+pub use roles::JoinConfig;
 
+use crate::ca;
+use crate::fleet::outbound::Callback;
+use crate::fleet::{Fixed, Part};
 use crate::ipfix::IpfixConfig;
 use crate::reports::ReportsConfig;
 use crate::rtsp::digest::{Algorithm, Ha1};
 use crate::rtsp::guard::Viewer;
+use crate::store::Forward;
 use crate::tls;
 
 /// Longest name of a camera or a user.
 pub const MAX_NAME_BYTES: usize = 64;
 /// Where cameras ask for the upgrade unless the configuration says otherwise.
 pub const DEFAULT_PATH: &str = "/onvif/uplink";
-const DEFAULT_REALM: &str = "lenscap";
+/// Digest realm unless the configuration says otherwise.
+pub const DEFAULT_REALM: &str = "lenscap";
+/// From when on the end of a certificate is told.
+const EXPIRY_NOTICE: Duration = Duration::from_secs(14 * 86_400);
 const DEFAULT_MAX_UPLINKS: usize = 20_000;
 const DEFAULT_MAX_VIEWERS: usize = 2_000;
 
@@ -38,6 +48,8 @@ pub type Sha256Hash = [u8; 32];
 /// A whole, checked configuration.
 #[derive(Debug)]
 pub struct Config {
+    /// Where everything is kept that is not in this file.
+    pub data: Option<PathBuf>,
     /// Where cameras dial in.
     pub uplink: UplinkConfig,
     /// Where viewers connect.
@@ -48,6 +60,16 @@ pub struct Config {
     pub reports: ReportsConfig,
     /// Where flows are exported to.
     pub ipfix: Option<IpfixConfig>,
+    /// The operator's own system, which decides about claims.
+    pub callback: Option<CallbackConfig>,
+    /// Where cameras go that nobody has claimed here.
+    pub activation: Option<Forward>,
+    /// What this process does in its fleet.
+    pub part: Part,
+    /// SHA-256 of the token that lets streamers in.
+    pub join_token: Option<Sha256Hash>,
+    /// How this streamer joins.
+    pub join: Option<JoinConfig>,
     /// Camera names, in the file's order.
     pub cameras: Vec<String>,
     /// SPKI fingerprint to index in `cameras`.
@@ -56,8 +78,26 @@ pub struct Config {
     pub tokens: BTreeMap<Sha256Hash, usize>,
     /// Viewers by user name.
     pub viewers: BTreeMap<String, Viewer>,
-    /// Digest algorithms that every viewer can use, the strongest first.
-    pub algorithms: Vec<Algorithm>,
+}
+
+impl Config {
+    /// What a fleet needs to know of it.
+    #[must_use]
+    pub fn fixed(&self) -> Fixed {
+        let realm = self
+            .rtsp
+            .as_ref()
+            .map_or(DEFAULT_REALM, |rtsp| rtsp.realm.as_str());
+        Fixed {
+            cameras: self.cameras.clone(),
+            fingerprints: self.fingerprints.clone(),
+            tokens: self.tokens.clone(),
+            viewers: self.viewers.clone(),
+            realm: realm.to_owned(),
+            part: self.part.clone(),
+            activation: self.activation.clone(),
+        }
+    }
 }
 
 /// The uplink listener.
@@ -82,6 +122,8 @@ pub struct UplinkConfig {
 pub struct RtspConfig {
     /// Address and port.
     pub listen: SocketAddr,
+    /// Address and port of RTSPS, with the uplink's certificate.
+    pub listen_tls: Option<SocketAddr>,
     /// Digest realm.
     pub realm: String,
     /// Most viewer connections at a time.
@@ -93,8 +135,26 @@ pub struct RtspConfig {
 pub struct HttpConfig {
     /// Address and port.
     pub listen: SocketAddr,
-    /// SHA-256 of the bearer token that clients must show.
+    /// SHA-256 of the operator's bearer token.
     pub token: Option<Sha256Hash>,
+    /// HTTPS, with the uplink's certificate.
+    pub tls: bool,
+}
+
+/// The claim callback.
+pub struct CallbackConfig {
+    /// What is asked.
+    pub url: String,
+    /// Signs the questions.
+    pub secret: Vec<u8>,
+    /// Replaces the public CAs.
+    pub ca: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for CallbackConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CallbackConfig").finish_non_exhaustive()
+    }
 }
 
 /// A configuration and what is odd about it.
@@ -136,12 +196,22 @@ pub fn parse(path: &Path, text: &str) -> Result<Loaded, Errors> {
     let http = file
         .http
         .as_ref()
-        .map(|raw| check_http(&mut collect, folder, raw));
+        .map(|raw| check_http(&mut collect, folder, raw, file.data.is_some()));
     let reports = reports::check_reports(&mut collect, folder, file.reports.as_ref());
     let ipfix = file
         .ipfix
         .as_ref()
         .map(|raw| reports::check_ipfix(&mut collect, raw));
+    let data = file.data.as_ref().map(|data| folder.join(data.get_ref()));
+    let callback = file
+        .claims
+        .as_ref()
+        .and_then(|raw| check_claims(&mut collect, folder, raw, data.is_some()));
+    let activation = file
+        .activation
+        .as_ref()
+        .map(|raw| roles::check_activation(&mut collect, raw));
+    let roles = roles::check(&mut collect, folder, &file);
     let mut cameras = Cameras::default();
     for camera in &file.camera {
         check_camera(&mut collect, camera, &mut cameras);
@@ -150,16 +220,15 @@ pub fn parse(path: &Path, text: &str) -> Result<Loaded, Errors> {
     for raw in &file.viewer {
         check_viewer(&mut collect, folder, &realm, raw, &cameras.names, &mut viewers);
     }
-    let algorithms = common_algorithms(&viewers);
-    if algorithms.is_empty() {
+    if common_algorithms(&viewers).is_empty() {
         collect.warn_file(
             "no Digest algorithm serves every viewer: give each ha1_sha256 and ha1_md5, or a password_file",
         );
     }
-    if cameras.names.is_empty() {
+    if cameras.names.is_empty() && data.is_none() {
         collect.warn_file("no [[camera]]: every uplink will be refused");
     }
-    if viewers.is_empty() && rtsp.is_some() {
+    if viewers.is_empty() && rtsp.is_some() && data.is_none() {
         collect.warn_file("no [[viewer]]: nobody can watch over RTSP");
     }
     let warnings = collect.finish()?;
@@ -172,6 +241,12 @@ pub fn parse(path: &Path, text: &str) -> Result<Loaded, Errors> {
         tokens,
     } = cameras;
     let config = Config {
+        data,
+        callback,
+        activation,
+        part: roles.part,
+        join_token: roles.join_token,
+        join: roles.join,
         uplink,
         rtsp,
         http,
@@ -181,7 +256,6 @@ pub fn parse(path: &Path, text: &str) -> Result<Loaded, Errors> {
         fingerprints,
         tokens,
         viewers,
-        algorithms,
     };
     Ok(Loaded { config, warnings })
 }
@@ -203,6 +277,7 @@ fn check_uplink(collect: &mut Collector, folder: &Path, raw: &raw::Uplink) -> Op
     }
     match tls::load_identity(&cert, &key) {
         Ok(identity) => {
+            warn_of_expiry(collect, &cert, &identity);
             let max_uplinks = raw.max_uplinks.unwrap_or(DEFAULT_MAX_UPLINKS);
             Some(UplinkConfig {
                 listen,
@@ -225,6 +300,25 @@ fn check_uplink(collect: &mut Collector, folder: &Path, raw: &raw::Uplink) -> Op
     }
 }
 
+/// Cameras that pin the key do not look at dates; everybody else does.
+fn warn_of_expiry(collect: &mut Collector, path: &Path, identity: &CertifiedKey) {
+    let left = identity
+        .cert
+        .first()
+        .map(|cert| ca::time_left(cert, SystemTime::now()));
+    match left {
+        Some(None) => {
+            let why = "has expired; cameras that do not pin its key refuse it";
+            collect.warn_file(&format!("{} {why}", path.display()));
+        }
+        Some(Some(left)) if left < EXPIRY_NOTICE => {
+            let days = left.as_secs() / 86_400;
+            collect.warn_file(&format!("{} expires in {days} days", path.display()));
+        }
+        Some(Some(_)) | None => {}
+    }
+}
+
 fn check_rtsp(collect: &mut Collector, raw: &raw::Rtsp) -> RtspConfig {
     let realm = raw
         .realm
@@ -240,12 +334,13 @@ fn check_rtsp(collect: &mut Collector, raw: &raw::Rtsp) -> RtspConfig {
     }
     RtspConfig {
         listen: address(collect, &raw.listen),
+        listen_tls: raw.listen_tls.as_ref().map(|text| address(collect, text)),
         realm: realm.to_owned(),
         max_viewers: raw.max_viewers.unwrap_or(DEFAULT_MAX_VIEWERS),
     }
 }
 
-fn check_http(collect: &mut Collector, folder: &Path, raw: &raw::Http) -> HttpConfig {
+fn check_http(collect: &mut Collector, folder: &Path, raw: &raw::Http, has_data: bool) -> HttpConfig {
     let listen = address(collect, &raw.listen);
     let token =
         raw.token_file
@@ -261,13 +356,49 @@ fn check_http(collect: &mut Collector, folder: &Path, raw: &raw::Http) -> HttpCo
                     None
                 }
             });
-    if raw.token_file.is_none() && !listen.ip().is_loopback() {
+    if !raw.tls && !listen.ip().is_loopback() {
+        collect.warn_file(
+            "[http]: tokens would travel in clear; set `tls = true`, or let a proxy that speaks TLS listen",
+        );
+    }
+    if raw.token_file.is_none() && !has_data && !listen.ip().is_loopback() {
         collect.error(
             raw.listen.span(),
             "the HTTP API would be open to everyone: add `token_file`, or listen on 127.0.0.1",
         );
     }
-    HttpConfig { listen, token }
+    HttpConfig {
+        listen,
+        token,
+        tls: raw.tls,
+    }
+}
+
+fn check_claims(
+    collect: &mut Collector,
+    folder: &Path,
+    raw: &raw::Claims,
+    has_data: bool,
+) -> Option<CallbackConfig> {
+    if !has_data {
+        collect.error(
+            raw.callback.span(),
+            "claims need a data folder: add `data` at the top of the file",
+        );
+    }
+    let ca = raw.callback_ca.as_ref().map(|ca| folder.join(ca.get_ref()));
+    let secret = match files::secret_line(&folder.join(raw.callback_secret_file.get_ref())) {
+        Ok(secret) => secret.into_bytes(),
+        Err(why) => {
+            collect.error(raw.callback_secret_file.span(), why);
+            return None;
+        }
+    };
+    let url = raw.callback.get_ref().clone();
+    if let Err(error) = Callback::new(&url, &secret, ca.as_deref()) {
+        collect.error(raw.callback.span(), error);
+    }
+    Some(CallbackConfig { url, secret, ca })
 }
 
 #[derive(Default)]
@@ -292,7 +423,7 @@ fn check_camera(collect: &mut Collector, raw: &Spanned<raw::Camera>, cameras: &m
         );
     }
     if let Some(text) = &camera.fingerprint {
-        let hex = text.get_ref().strip_prefix("sha256:").and_then(parse_hash);
+        let hex = parse_fingerprint(text.get_ref());
         claim(
             collect,
             text,
@@ -344,7 +475,7 @@ fn check_viewer(
 ) {
     let viewer = raw.get_ref();
     let user = viewer.user.get_ref();
-    if user.is_empty() || user.len() > MAX_NAME_BYTES || user.contains(['"', ':', '\\']) {
+    if !is_user(user) {
         collect.error(
             viewer.user.span(),
             "must have 1 to 64 bytes, without quotes, colons and backslashes",
@@ -399,7 +530,8 @@ fn check_password(collect: &mut Collector, folder: &Path, realm: &str, raw: &Spa
     }
 }
 
-fn common_algorithms(viewers: &BTreeMap<String, Viewer>) -> Vec<Algorithm> {
+/// The algorithms that every viewer has a hash for, the strongest first.
+pub(crate) fn common_algorithms(viewers: &BTreeMap<String, Viewer>) -> Vec<Algorithm> {
     let mut algorithms = Vec::new();
     if viewers.values().all(|viewer| viewer.ha1.sha256.is_some()) {
         algorithms.push(Algorithm::Sha256);
@@ -410,10 +542,28 @@ fn common_algorithms(viewers: &BTreeMap<String, Viewer>) -> Vec<Algorithm> {
     algorithms
 }
 
-fn check_name(collect: &mut Collector, name: &Spanned<String>) {
-    let text = name.get_ref();
+/// True for what a camera or an account may be called: it goes into addresses as it is.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if text.is_empty() || text.len() > MAX_NAME_BYTES || text.starts_with('.') || !text.bytes().all(plain) {
+    !text.is_empty() && text.len() <= MAX_NAME_BYTES && !text.starts_with('.') && text.bytes().all(plain)
+}
+
+/// True for what a viewer may be called: it goes into Digest as it is.
+#[must_use]
+pub fn is_user(text: &str) -> bool {
+    let odd = |c: char| matches!(c, '"' | ':' | '\\') || c.is_control();
+    !text.is_empty() && text.len() <= MAX_NAME_BYTES && !text.contains(odd)
+}
+
+/// `sha256:` and 64 hex digits.
+#[must_use]
+pub fn parse_fingerprint(text: &str) -> Option<Sha256Hash> {
+    text.strip_prefix("sha256:").and_then(parse_hash)
+}
+
+fn check_name(collect: &mut Collector, name: &Spanned<String>) {
+    if !is_name(name.get_ref()) {
         collect.error(
             name.span(),
             "must have 1 to 64 of the letters a-z, A-Z, 0-9, `-`, `_` and `.`",

@@ -6,11 +6,16 @@ use toml::Spanned;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
+    pub(super) data: Option<Spanned<String>>,
     pub(super) uplink: Uplink,
     pub(super) rtsp: Option<Rtsp>,
     pub(super) http: Option<Http>,
     pub(super) reports: Option<super::reports::RawReports>,
     pub(super) ipfix: Option<super::reports::RawIpfix>,
+    pub(super) claims: Option<Claims>,
+    pub(super) activation: Option<Activation>,
+    pub(super) endpoint: Option<Endpoint>,
+    pub(super) streamer: Option<Streamer>,
     #[serde(default)]
     pub(super) camera: Vec<Spanned<Camera>>,
     #[serde(default)]
@@ -31,6 +36,7 @@ pub(super) struct Uplink {
 #[serde(deny_unknown_fields)]
 pub(super) struct Rtsp {
     pub(super) listen: Spanned<String>,
+    pub(super) listen_tls: Option<Spanned<String>>,
     pub(super) realm: Option<Spanned<String>>,
     pub(super) max_viewers: Option<usize>,
 }
@@ -40,6 +46,46 @@ pub(super) struct Rtsp {
 pub(super) struct Http {
     pub(super) listen: Spanned<String>,
     pub(super) token_file: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) tls: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Activation {
+    pub(super) forward: Spanned<String>,
+    pub(super) forward_pin: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Endpoint {
+    pub(super) uplink_url: Spanned<String>,
+    pub(super) rtsp_url: Option<Spanned<String>>,
+    pub(super) http_url: Option<Spanned<String>>,
+    pub(super) join_token_file: Spanned<String>,
+    pub(super) capacity: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Streamer {
+    pub(super) name: Spanned<String>,
+    pub(super) endpoint: Spanned<String>,
+    pub(super) endpoint_ca: Option<Spanned<String>>,
+    pub(super) join_token_file: Spanned<String>,
+    pub(super) uplink_url: Spanned<String>,
+    pub(super) rtsp_url: Option<Spanned<String>>,
+    pub(super) http_url: Option<Spanned<String>>,
+    pub(super) capacity: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Claims {
+    pub(super) callback: Spanned<String>,
+    pub(super) callback_secret_file: Spanned<String>,
+    pub(super) callback_ca: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

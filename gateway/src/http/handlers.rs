@@ -1,18 +1,25 @@
 //! What each route does.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::Api;
+use super::body::json;
+use super::reply::{failure, problem};
+use super::{Api, Origin};
+use crate::fleet::access::Access;
 use crate::metrics::SnapshotResult;
+use crate::rtsp::digest::hex;
+use crate::server::Shared;
+use crate::store::{CameraState, Details, Method as ClaimMethod};
 use crate::uplink::link::Uplink;
 use crate::uplink::requests::{
     AskError, MAX_SNAPSHOT_BYTES, MAX_TEXT_BYTES, SNAPSHOT_DEADLINE, TEXT_DEADLINE, ask,
@@ -32,30 +39,86 @@ struct CameraView {
     peer: Option<String>,
     agent_version: Option<String>,
     profiles: Vec<String>,
+    /// `fixed`: in the configuration file. `reserved`, `claimed`: in the database.
+    state: &'static str,
+    account: String,
+    serial: Option<String>,
+    model: Option<String>,
+    fingerprint: Option<String>,
+    method: Option<ClaimMethod>,
+    /// Seconds since 1970.
+    claimed: Option<u64>,
+    media: bool,
+    /// Since when two devices use its key, in seconds since 1970.
+    cloned: Option<u64>,
+    /// The streamer that has it, if it is not here.
+    streamer: Option<String>,
+    details: Option<Details>,
 }
 
-pub(super) async fn cameras(State(api): State<Api>) -> Response {
-    let registry = &api.shared.registry;
-    let view = |camera: usize| {
-        let uplink = registry.uplinks(camera).into_iter().next();
-        let info = uplink.as_ref().map(|uplink| uplink.info()).unwrap_or_default();
-        let since = |uplink: &Arc<Uplink>| {
-            uplink
-                .since()
-                .duration_since(UNIX_EPOCH)
-                .ok()
-                .map(|since| since.as_secs())
-        };
-        CameraView {
-            name: registry.name(camera).to_owned(),
-            online: uplink.is_some(),
-            since: uplink.as_ref().and_then(since),
-            peer: uplink.as_ref().map(|uplink| uplink.peer().to_string()),
-            agent_version: info.version,
-            profiles: info.profiles,
-        }
+fn view(shared: &Shared, name: &str) -> CameraView {
+    let registry = &shared.registry;
+    let index = registry.index(name);
+    let uplink = index.and_then(|index| registry.uplinks(index).into_iter().next());
+    let info = uplink.as_ref().map(|uplink| uplink.info()).unwrap_or_default();
+    let since = |uplink: &Arc<Uplink>| {
+        uplink
+            .since()
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .map(|since| since.as_secs())
     };
-    Json((0..registry.len()).map(view).collect::<Vec<_>>()).into_response()
+    let kept = shared.fleet.camera(name);
+    let streamer = shared.fleet.streamer_of(name);
+    let kept = kept.as_deref();
+    CameraView {
+        name: name.to_owned(),
+        online: uplink.is_some() || streamer.is_some(),
+        since: uplink.as_ref().and_then(since),
+        peer: uplink.as_ref().map(|uplink| uplink.peer().to_string()),
+        agent_version: info.version,
+        profiles: info.profiles,
+        state: match kept.map(|camera| camera.state) {
+            None => "fixed",
+            Some(CameraState::Reserved) => "reserved",
+            Some(CameraState::Claimed) => "claimed",
+        },
+        account: kept.map(|camera| camera.account.clone()).unwrap_or_default(),
+        serial: kept.and_then(|camera| camera.serial.clone()),
+        model: kept.and_then(|camera| camera.model.clone()),
+        fingerprint: kept
+            .and_then(|camera| camera.fingerprint)
+            .map(|key| format!("sha256:{}", hex(&key))),
+        method: kept.map(|camera| camera.method),
+        claimed: kept.and_then(|camera| camera.claimed),
+        media: kept.is_none_or(|camera| camera.media),
+        cloned: index.and_then(|index| registry.cloned(index)),
+        streamer,
+        details: kept.map(|camera| camera.details.clone()),
+    }
+}
+
+/// All cameras that whoever asks may see, those that are expected included.
+pub(super) async fn cameras(State(api): State<Api>, Extension(access): Extension<Arc<Access>>) -> Response {
+    let fleet = &api.shared.fleet;
+    let mut names: BTreeSet<String> = fleet.fixed_cameras().iter().cloned().collect();
+    names.extend(fleet.cameras().iter().map(|camera| camera.name.clone()));
+    // What a streamer was told of.
+    names.extend(api.shared.registry.names());
+    let seen = names.iter().filter(|name| fleet.sees(&access, name));
+    Json(seen.map(|name| view(&api.shared, name)).collect::<Vec<_>>()).into_response()
+}
+
+pub(super) async fn camera(
+    State(api): State<Api>,
+    Extension(access): Extension<Arc<Access>>,
+    Path(camera): Path<String>,
+) -> Response {
+    if api.shared.fleet.sees(&access, &camera) {
+        Json(view(&api.shared, &camera)).into_response()
+    } else {
+        Failure::UnknownCamera.into_response()
+    }
 }
 
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
@@ -63,9 +126,13 @@ pub(super) async fn metrics(State(api): State<Api>) -> Response {
     ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response()
 }
 
-pub(super) async fn status(State(api): State<Api>, Path(camera): Path<String>) -> Response {
+pub(super) async fn status(
+    State(api): State<Api>,
+    Extension(access): Extension<Arc<Access>>,
+    Path(camera): Path<String>,
+) -> Response {
     match ask_camera(
-        &api,
+        (&api, &access),
         &camera,
         Method::GET,
         "/status",
@@ -85,6 +152,9 @@ pub(super) async fn status(State(api): State<Api>, Path(camera): Path<String>) -
 
 pub(super) async fn snapshot(
     State(api): State<Api>,
+    Extension(access): Extension<Arc<Access>>,
+    Extension(origin): Extension<Origin>,
+    RawQuery(query): RawQuery,
     Path((camera, file)): Path<(String, String)>,
 ) -> Response {
     let Some(profile) = file.strip_suffix(".jpg").filter(|profile| is_segment(profile)) else {
@@ -93,9 +163,33 @@ pub(super) async fn snapshot(
             "no such page; snapshots are at /cameras/<camera>/<profile>.jpg",
         );
     };
+    let fleet = &api.shared.fleet;
+    if fleet.sees(&access, &camera) && !fleet.may_be_watched(&camera) {
+        let known = fleet
+            .camera(&camera)
+            .is_some_and(|camera| camera.state == CameraState::Claimed);
+        return if known {
+            text(StatusCode::FORBIDDEN, "this camera's media are switched off")
+        } else {
+            Failure::Offline.into_response()
+        };
+    }
+    let here = api
+        .shared
+        .registry
+        .index(&camera)
+        .is_some_and(|index| !api.shared.registry.uplinks(index).is_empty());
+    if !here
+        && fleet.sees(&access, &camera)
+        && let Some(base) = fleet.elsewhere(&camera).and_then(|(_, http)| http)
+    {
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        let location = format!("{base}/cameras/{camera}/{file}{query}");
+        return (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response();
+    }
     let path = format!("/snapshot/{profile}");
     let answer = ask_camera(
-        &api,
+        (&api, &access),
         &camera,
         Method::GET,
         &path,
@@ -106,7 +200,14 @@ pub(super) async fn snapshot(
     .await;
     let (result, response) = match answer {
         Ok(response) => match response.status() {
-            StatusCode::OK => (SnapshotResult::Ok, image(response.into_body())),
+            StatusCode::OK => {
+                let address = origin.0.map(|address| address.to_string()).unwrap_or_default();
+                let begun = fleet.begin_view(&camera, profile, &access.who(), "snapshot", &address);
+                if let Some(begun) = begun {
+                    fleet.end_view(begun, response.body().len() as u64);
+                }
+                (SnapshotResult::Ok, image(response.into_body()))
+            }
             StatusCode::NOT_FOUND => (
                 SnapshotResult::NotFound,
                 text(
@@ -140,19 +241,19 @@ fn image(body: Bytes) -> Response {
 #[serde(deny_unknown_fields)]
 struct Move {
     target: Option<String>,
+    /// A streamer of this fleet.
+    streamer: Option<String>,
 }
 
-pub(super) async fn move_camera(State(api): State<Api>, Path(camera): Path<String>, body: Bytes) -> Response {
-    let request = if body.trim_ascii().is_empty() {
-        Ok(Move::default())
-    } else {
-        serde_json::from_slice(&body)
-    };
-    let Ok(Move { target }) = request else {
-        return text(
-            StatusCode::BAD_REQUEST,
-            "the body must be empty or {\"target\": \"https://...\"}",
-        );
+pub(super) async fn move_camera(
+    State(api): State<Api>,
+    Extension(access): Extension<Arc<Access>>,
+    Path(camera): Path<String>,
+    body: Bytes,
+) -> Response {
+    let Move { target, streamer } = match json(&body) {
+        Ok(request) => request,
+        Err(refusal) => return *refusal,
     };
     let plain = |target: &String| {
         target.len() <= MAX_TARGET_BYTES
@@ -166,8 +267,17 @@ pub(super) async fn move_camera(State(api): State<Api>, Path(camera): Path<Strin
         );
     }
     let target = target.as_deref();
+    let fleet = &api.shared.fleet;
+    if !fleet.sees(&access, &camera) {
+        return Failure::UnknownCamera.into_response();
+    }
+    match fleet.order_move(&camera, streamer.as_deref(), target) {
+        Ok(true) => return (StatusCode::ACCEPTED, Json(serde_json::json!({"moving": true}))).into_response(),
+        Ok(false) => {}
+        Err(error) => return failure(&error),
+    }
     match ask_camera(
-        &api,
+        (&api, &access),
         &camera,
         Method::POST,
         "/uplink/move",
@@ -178,7 +288,9 @@ pub(super) async fn move_camera(State(api): State<Api>, Path(camera): Path<Strin
     .await
     {
         Ok(response) => match response.status() {
-            StatusCode::ACCEPTED => text(StatusCode::ACCEPTED, "the camera moves"),
+            StatusCode::ACCEPTED => {
+                (StatusCode::ACCEPTED, Json(serde_json::json!({"moving": true}))).into_response()
+            }
             StatusCode::FORBIDDEN => text(
                 StatusCode::FORBIDDEN,
                 "the camera's redirect_to does not allow this target",
@@ -221,7 +333,7 @@ impl Failure {
 
 /// Asks the newest uplink that takes the request.
 pub(super) async fn ask_camera(
-    api: &Api,
+    (api, access): (&Api, &Access),
     camera: &str,
     method: Method,
     path: &str,
@@ -230,7 +342,11 @@ pub(super) async fn ask_camera(
     deadline: Duration,
 ) -> Result<http::Response<Bytes>, Failure> {
     let registry = &api.shared.registry;
-    let camera = registry.index(camera).ok_or(Failure::UnknownCamera)?;
+    if !api.shared.fleet.sees(access, camera) {
+        return Err(Failure::UnknownCamera);
+    }
+    // One that is expected has no number yet.
+    let camera = registry.index(camera).ok_or(Failure::Offline)?;
     let mut failure = Failure::Offline;
     for uplink in registry.uplinks(camera) {
         match ask(&uplink, method.clone(), path, location, limit, deadline).await {
@@ -263,5 +379,5 @@ pub(super) fn bad_gateway(status: StatusCode, body: &[u8]) -> Response {
 }
 
 pub(super) fn text(status: StatusCode, why: &str) -> Response {
-    (status, format!("{why}\n")).into_response()
+    problem(status, why)
 }

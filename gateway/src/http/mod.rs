@@ -1,148 +1,161 @@
-//! The HTTP API: cameras, snapshots, status, moves and metrics.
+//! The HTTP API: cameras, snapshots, claims, viewers, tokens, metrics. `openapi.json` describes it all.
 
+mod body;
+mod fleet;
+mod gate;
 mod handlers;
+mod people;
+mod reply;
 mod reports;
+mod routes;
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use subtle::ConstantTimeEq as _;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use crate::config::Sha256Hash;
+pub use gate::Gate;
+pub use routes::router;
+
+use crate::data::LocalSocket;
+use crate::net;
 use crate::server::Shared;
-use crate::{net, tls};
 
 /// Most HTTP connections at a time.
 const MAX_CONNECTIONS: usize = 512;
-/// Time for a request head.
+/// Time for a request head, and for a TLS handshake.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// Time for a connection with all its requests.
 const CONNECTION_DEADLINE: Duration = Duration::from_secs(300);
-/// Largest request body, in bytes.
-const MAX_BODY_BYTES: usize = 16 * 1024;
 const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// Pause after `accept` failed, most likely for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What all handlers share.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// Cameras, counters, rules.
+    pub shared: Arc<Shared>,
+    /// Who is let in without a token of the store.
+    pub gate: Gate,
+}
+
+/// Where a request comes from; `None` on the local socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin(pub Option<IpAddr>);
+
+/// One port, or the local socket.
+#[derive(Clone, Debug)]
+pub struct Door {
+    router: Router,
+    tls: Option<AcceptorOf>,
+    room: Arc<Semaphore>,
+}
+
 #[derive(Clone)]
-struct Api {
-    shared: Arc<Shared>,
-    token: Option<Sha256Hash>,
+struct AcceptorOf(TlsAcceptor);
+
+impl std::fmt::Debug for AcceptorOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TlsAcceptor")
+    }
 }
 
-/// The routes.
-fn router(api: Api) -> Router {
-    let guarded = Router::new()
-        .route("/cameras", get(handlers::cameras))
-        .route("/cameras/{camera}/status", get(handlers::status))
-        .route(
-            "/cameras/{camera}/audit",
-            get(reports::audit).post(reports::request_audit),
-        )
-        .route("/cameras/{camera}/flows", get(reports::flows))
-        .route("/cameras/{camera}/move", post(handlers::move_camera))
-        .route("/cameras/{camera}/{file}", get(handlers::snapshot))
-        .route("/metrics", get(handlers::metrics))
-        .layer(middleware::from_fn_with_state(api.clone(), authorize));
-    Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .merge(guarded)
-        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .with_state(api)
-}
+impl Door {
+    /// A door that is not open yet.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, gate: Gate, tls: Option<TlsAcceptor>) -> Self {
+        Self {
+            router: router(Api { shared, gate }),
+            tls: tls.map(AcceptorOf),
+            room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        }
+    }
 
-async fn authorize(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let Some(expected) = api.token else {
-        if is_foreign(request.headers()) {
-            let why = "without token_file only http://127.0.0.1 and http://localhost are served, and no web pages\n";
-            return (StatusCode::FORBIDDEN, why).into_response();
+    /// Serves HTTP/1.1 until stopped. Every connection holds a clone of `alive`.
+    pub async fn run(self, socket: TcpListener, mut stop: watch::Receiver<bool>, alive: mpsc::Sender<()>) {
+        while let Some(permit) = self.place().await {
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            let Some((stream, address)) = survive(accepted).await else {
+                continue;
+            };
+            net::prepare(&stream);
+            let (door, stop, held) = (self.clone(), stop.clone(), (permit, alive.clone()));
+            tokio::spawn(async move {
+                door.serve_tcp(stream, address.ip(), stop).await;
+                drop(held);
+            });
         }
-        return next.run(request).await;
-    };
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    let token = given
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    match token {
-        Some((_, token)) if bool::from(tls::sha256(token.trim().as_bytes()).ct_eq(&expected)) => {
-            next.run(request).await
+    }
+
+    /// The same on the local socket.
+    pub async fn run_local(
+        self,
+        socket: LocalSocket,
+        mut stop: watch::Receiver<bool>,
+        alive: mpsc::Sender<()>,
+    ) {
+        while let Some(permit) = self.place().await {
+            let accepted = tokio::select! {
+                accepted = socket.listener.accept() => accepted,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            let Some((stream, _)) = survive(accepted).await else {
+                continue;
+            };
+            let (router, stop, held) = (self.router.clone(), stop.clone(), (permit, alive.clone()));
+            tokio::spawn(async move {
+                serve(stream, None, router, stop).await;
+                drop(held);
+            });
         }
-        _ => {
-            api.shared.metrics.auth_failures.inc();
-            let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-            (StatusCode::UNAUTHORIZED, challenge, "a bearer token is needed\n").into_response()
+    }
+
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.room).acquire_owned().await.ok()
+    }
+
+    async fn serve_tcp(self, stream: TcpStream, address: IpAddr, stop: watch::Receiver<bool>) {
+        let Some(AcceptorOf(tls)) = self.tls else {
+            return serve(stream, Some(address), self.router, stop).await;
+        };
+        match timeout(HEAD_DEADLINE, tls.accept(stream)).await {
+            Ok(Ok(stream)) => serve(stream, Some(address), self.router, stop).await,
+            Ok(Err(error)) => debug!(%error, "HTTPS handshake failed"),
+            Err(_) => debug!("HTTPS handshake took too long"),
         }
     }
 }
 
-/// True for what a web page makes a browser on this machine send: a request of another origin, or one to a name
-/// that its owner lets point here (DNS rebinding).
-fn is_foreign(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let authority: Option<Authority> = text(header::HOST).and_then(|host| host.parse().ok());
-    let is_local = authority.as_ref().is_some_and(|authority| {
-        let host = authority.host();
-        let literal = host.trim_start_matches('[').trim_end_matches(']');
-        host.eq_ignore_ascii_case("localhost") || literal.parse::<IpAddr>().is_ok()
-    });
-    let same = |origin: &str| origin.strip_prefix("http://") == text(header::HOST);
-    !is_local || text(header::ORIGIN).is_some_and(|origin| !same(origin))
-}
-
-/// Serves HTTP/1.1 until stopped. Every connection holds a clone of `alive`.
-pub async fn run(
-    socket: TcpListener,
-    shared: Arc<Shared>,
-    token: Option<Sha256Hash>,
-    mut stop: watch::Receiver<bool>,
-    alive: mpsc::Sender<()>,
-) {
-    let router = router(Api { shared, token });
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-            return;
-        };
-        let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                net::prepare(&stream);
-                let held = (permit, alive.clone());
-                let served = serve(stream, router.clone(), stop.clone());
-                tokio::spawn(async move {
-                    served.await;
-                    drop(held);
-                });
-            }
-            Err(error) => {
-                warn!(%error, "cannot accept HTTP clients");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+async fn survive<T>(accepted: io::Result<T>) -> Option<T> {
+    match accepted {
+        Ok(accepted) => Some(accepted),
+        Err(error) => {
+            warn!(%error, "cannot accept HTTP clients");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
         }
     }
 }
 
-async fn serve(stream: TcpStream, router: Router, mut stop: watch::Receiver<bool>) {
+async fn serve<S>(stream: S, address: Option<IpAddr>, router: Router, mut stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let router = router.layer(Extension(Origin(address)));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)

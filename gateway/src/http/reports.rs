@@ -1,22 +1,29 @@
 //! Audits and flows, as they were fetched last.
 
-use axum::Json;
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use http::Method;
 use serde::Serialize;
 
 use super::Api;
 use super::handlers::{ask_camera, bad_gateway, text};
+use crate::fleet::access::Access;
 use crate::reports::flows::{Flow, Head};
 use crate::uplink::requests::{MAX_TEXT_BYTES, TEXT_DEADLINE};
 
 /// When a report came from its camera, in seconds since 1970.
 const RECEIVED: HeaderName = HeaderName::from_static("lenscap-received");
 
-pub(super) async fn audit(State(api): State<Api>, Path(camera): Path<String>) -> Response {
-    if api.shared.registry.index(&camera).is_none() {
+pub(super) async fn audit(
+    State(api): State<Api>,
+    Extension(access): Extension<Arc<Access>>,
+    Path(camera): Path<String>,
+) -> Response {
+    if !api.shared.fleet.sees(&access, &camera) {
         return text(StatusCode::NOT_FOUND, "no such camera");
     }
     let Some((received_s, body)) = api.shared.reports.audit(&camera).await else {
@@ -33,16 +40,27 @@ pub(super) async fn audit(State(api): State<Api>, Path(camera): Path<String>) ->
 }
 
 /// Asks the camera to look again now.
-pub(super) async fn request_audit(State(api): State<Api>, Path(camera): Path<String>) -> Response {
+pub(super) async fn request_audit(
+    State(api): State<Api>,
+    Extension(access): Extension<Arc<Access>>,
+    Path(camera): Path<String>,
+) -> Response {
     let (path, limit) = ("/audit?again", MAX_TEXT_BYTES);
-    match ask_camera(&api, &camera, Method::GET, path, None, limit, TEXT_DEADLINE).await {
+    match ask_camera(
+        (&api, &access),
+        &camera,
+        Method::GET,
+        path,
+        None,
+        limit,
+        TEXT_DEADLINE,
+    )
+    .await
+    {
         Ok(response) => match response.status() {
             StatusCode::ACCEPTED => {
                 api.shared.reports.expect_audit(&camera);
-                text(
-                    StatusCode::ACCEPTED,
-                    "the camera looks again, which takes it a minute",
-                )
+                (StatusCode::ACCEPTED, Json(serde_json::json!({"looking": true}))).into_response()
             }
             StatusCode::FORBIDDEN => text(
                 StatusCode::FORBIDDEN,
@@ -63,8 +81,12 @@ struct FlowsView<'a> {
     flows: Vec<&'a Flow>,
 }
 
-pub(super) async fn flows(State(api): State<Api>, Path(camera): Path<String>) -> Response {
-    if api.shared.registry.index(&camera).is_none() {
+pub(super) async fn flows(
+    State(api): State<Api>,
+    Extension(access): Extension<Arc<Access>>,
+    Path(camera): Path<String>,
+) -> Response {
+    if !api.shared.fleet.sees(&access, &camera) {
         return text(StatusCode::NOT_FOUND, "no such camera");
     }
     let Some((received_s, table)) = api.shared.reports.flows(&camera).await else {

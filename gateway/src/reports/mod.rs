@@ -137,8 +137,15 @@ impl Reports {
             let config = &self.settings().config;
             [config.flows_every, config.audit_every]
         };
-        let expect = Arc::clone(&self.cameras().entry(camera.clone()).or_default().expect);
+        let (expect, audit_received_s) = {
+            let mut cameras = self.cameras();
+            let entry = cameras.entry(camera.clone()).or_default();
+            (Arc::clone(&entry.expect), entry.audit_received_s)
+        };
         let mut due = [Instant::now(); 2];
+        // Many cameras may come back at once, and most audits are as they were.
+        let age = Duration::from_secs(now().as_secs().saturating_sub(audit_received_s));
+        due[1] += every[1].saturating_sub(age);
         let mut retry = [FIRST_RETRY; 2];
         let mut expected = 0;
         loop {

@@ -17,19 +17,18 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 use prometheus_client::metrics::counter::Counter;
 use thiserror::Error;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
-use super::guard::{Guard, Verdict};
+use super::guard::{Guard, Policy, Verdict};
 use super::head::{HeadError, reply};
 use super::splitter::{Piece, SplitError, Splitter};
 use crate::metrics::Direction;
 use crate::net::Stranger;
 use crate::server::Shared;
+use crate::store::View;
 use crate::uplink::requests::{AskError, RtspStream, open_rtsp};
 use crate::ws;
 
@@ -80,6 +79,8 @@ enum End {
     Stalled,
     #[error("nothing was sent for a long time")]
     Idle,
+    #[error("the viewer may not watch this camera any more")]
+    Revoked,
     #[error("the gateway stops")]
     Stopped,
 }
@@ -138,12 +139,18 @@ enum Event {
     Capacity(Result<usize, Option<h2::Error>>),
     Timer,
     Stop,
+    Rules,
 }
 
 struct Bridge {
     shared: Arc<Shared>,
+    by: &'static str,
     address: IpAddr,
     guard: Guard,
+    rules: watch::Receiver<Arc<Policy>>,
+    /// What is written down of this session, and how much it has taken so far.
+    view: Option<View>,
+    given: u64,
     link: Option<Link>,
     /// Bytes just read from the viewer.
     inbox: BytesMut,
@@ -170,26 +177,36 @@ struct Bridge {
     up_counter: Counter<u64, AtomicU64>,
 }
 
-/// Serves one viewer to the end of its connection.
-pub async fn run(
-    stream: TcpStream,
+/// Serves one viewer to the end of its connection. `by`: `rtsp` or `rtsps`.
+pub async fn run<R, W>(
+    mut reader: R,
+    mut writer: W,
+    by: &'static str,
     address: IpAddr,
     stranger: Stranger,
     shared: Arc<Shared>,
     mut stop: watch::Receiver<bool>,
-) {
-    let (mut reader, mut writer) = stream.into_split();
-    let mut bridge = Bridge::new(shared, address, stranger);
+) where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut bridge = Bridge::new(shared, by, address, stranger);
     let end = bridge.pump(&mut reader, &mut writer, &mut stop).await;
     debug!(reason = %end, peer = %address, "viewer's connection ends");
     bridge.finish(&end, &mut writer).await;
 }
 
 impl Bridge {
-    fn new(shared: Arc<Shared>, address: IpAddr, stranger: Stranger) -> Self {
+    fn new(shared: Arc<Shared>, by: &'static str, address: IpAddr, stranger: Stranger) -> Self {
         let now = Instant::now();
+        let mut rules = shared.fleet.policy();
+        let policy = Arc::clone(&rules.borrow_and_update());
         Self {
-            guard: Guard::new(Arc::clone(&shared.policy), rand::random()),
+            guard: Guard::new(policy, rand::random()),
+            rules,
+            by,
+            view: None,
+            given: 0,
             down_counter: shared.metrics.byte_counter(Direction::Down),
             up_counter: shared.metrics.byte_counter(Direction::Up),
             shared,
@@ -214,12 +231,11 @@ impl Bridge {
         }
     }
 
-    async fn pump(
-        &mut self,
-        reader: &mut OwnedReadHalf,
-        writer: &mut OwnedWriteHalf,
-        stop: &mut watch::Receiver<bool>,
-    ) -> End {
+    async fn pump<R, W>(&mut self, reader: &mut R, writer: &mut W, stop: &mut watch::Receiver<bool>) -> End
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
         let mut timer = pin!(sleep_until(self.deadline()));
         loop {
             let read_more = self.up.len() < MAX_UP_BYTES && self.local_bytes < MAX_LOCAL_BYTES;
@@ -234,12 +250,17 @@ impl Bridge {
                 event = capacity(send, self.up.len()), if !self.up.is_empty() => event,
                 read = reader.read_buf(&mut self.inbox), if read_more => Event::Read(read),
                 _ = stop.wait_for(|stop| *stop) => Event::Stop,
+                Ok(()) = self.rules.changed() => Event::Rules,
                 () = timer.as_mut() => Event::Timer,
             };
             if matches!(event, Event::Timer) {
                 match self.overdue() {
                     Some(end) => return end,
                     None => timer.as_mut().reset(self.deadline()),
+                }
+            } else if matches!(event, Event::Rules) {
+                if let Err(end) = self.handle_rules() {
+                    return end;
                 }
             } else if let Err(end) = self.handle(event).await {
                 return end;
@@ -258,6 +279,7 @@ impl Bridge {
                 self.last_progress = self.last_activity;
                 self.down.advance(count);
                 self.down_counter.inc_by(count as u64);
+                self.given += count as u64;
                 self.return_credit()
             }
             Event::Written(Err(error)) | Event::Read(Err(error)) => Err(End::ViewerIo(error)),
@@ -270,7 +292,17 @@ impl Bridge {
             Event::Capacity(Err(None)) => Err(End::Agent),
             Event::Capacity(Err(Some(error))) => Err(End::Uplink(error)),
             Event::Stop => Err(End::Stopped),
-            Event::Timer => Ok(()),
+            Event::Timer | Event::Rules => Ok(()),
+        }
+    }
+
+    /// Who may watch what has changed.
+    fn handle_rules(&mut self) -> Result<(), End> {
+        let policy = Arc::clone(&self.rules.borrow_and_update());
+        if self.guard.handle_policy(policy) {
+            Ok(())
+        } else {
+            Err(End::Revoked)
         }
     }
 
@@ -319,7 +351,10 @@ impl Bridge {
     }
 
     async fn handle_request(&mut self, head: &[u8]) -> Result<(), End> {
-        let now = self.shared.start.elapsed();
+        if self.rules.has_changed().unwrap_or(false) {
+            self.handle_rules()?;
+        }
+        let now = self.shared.elapsed();
         let blocked = self.shared.throttle().blocked(now, self.address);
         let known = self.guard.user().is_some();
         self.forward_body = false;
@@ -343,7 +378,7 @@ impl Bridge {
                 if !known {
                     self.shared.throttle().handle_success(self.address);
                 }
-                if self.link.is_none() && !self.open(&camera, &cseq).await {
+                if self.link.is_none() && !self.open(&camera, &cseq, &head).await {
                     return Ok(());
                 }
                 self.forward_body = true;
@@ -356,7 +391,7 @@ impl Bridge {
     }
 
     /// Opens the session over the camera's newest uplink that takes one; false if the viewer was told why not.
-    async fn open(&mut self, camera: &str, cseq: &[u8]) -> bool {
+    async fn open(&mut self, camera: &str, cseq: &[u8], head: &[u8]) -> bool {
         let uplinks = self
             .shared
             .registry
@@ -370,6 +405,13 @@ impl Bridge {
                     self.shared.metrics.sessions_opened.inc();
                     self.shared.metrics.sessions.inc();
                     self.guard.handle_bound(camera);
+                    let user = self.guard.user().unwrap_or_default();
+                    let (profile, address) = (self.guard.profile(), self.address.to_string());
+                    self.view = self
+                        .shared
+                        .fleet
+                        .begin_view(camera, profile, user, self.by, &address);
+                    self.given = 0;
                     self.link = Some(Link {
                         stream,
                         uncredited: 0,
@@ -390,6 +432,14 @@ impl Bridge {
         }
         let (status, reason, field) = refused;
         let cseq = (!cseq.is_empty()).then_some(cseq);
+        if status == 503
+            && let Some(base) = self.shared.fleet.elsewhere(camera).and_then(|(rtsp, _)| rtsp)
+        {
+            let location = self.guard.elsewhere(head, &format!("{base}/{camera}"));
+            let fields = [("Location", location.as_str())];
+            self.push_local(reply(302, "Moved Temporarily", cseq, &fields));
+            return false;
+        }
         self.push_local(reply(status, reason, cseq, field.as_slice()));
         false
     }
@@ -482,7 +532,10 @@ impl Bridge {
     }
 
     /// Tells both sides that it is over, within a bounded time.
-    async fn finish(mut self, end: &End, writer: &mut OwnedWriteHalf) {
+    async fn finish<W: AsyncWrite + Unpin>(mut self, end: &End, writer: &mut W) {
+        if let Some(view) = self.view.take() {
+            self.shared.fleet.end_view(view, self.given);
+        }
         let link = self.link.take();
         if link.is_some() {
             self.shared.metrics.sessions.dec();
@@ -494,7 +547,7 @@ impl Bridge {
         tokio::join!(self.tell_viewer(end, writer), tell_agent(link, last.freeze()));
     }
 
-    async fn tell_viewer(&mut self, end: &End, writer: &mut OwnedWriteHalf) {
+    async fn tell_viewer<W: AsyncWrite + Unpin>(&mut self, end: &End, writer: &mut W) {
         if matches!(end, End::Viewer | End::ViewerIo(_) | End::Stalled) {
             return;
         }
@@ -534,7 +587,7 @@ fn is_final_reply(head: &[u8]) -> bool {
     head.starts_with(b"RTSP/") && !status.starts_with(b"1")
 }
 
-async fn write_some(writer: &mut OwnedWriteHalf, down: &Outbox) -> io::Result<usize> {
+async fn write_some<W: AsyncWrite + Unpin>(writer: &mut W, down: &Outbox) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); BATCH];
     let mut used = 0;
     for (slot, slice) in slices.iter_mut().zip(&down.slices) {

@@ -214,6 +214,7 @@ pub enum NonceState {
 }
 
 /// Makes challenges and judges answers.
+#[derive(Clone)]
 pub struct DigestServer {
     key: hmac::Key,
     realm: String,

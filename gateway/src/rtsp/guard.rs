@@ -6,9 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ring::hmac;
+
 use super::digest::{Authorization, DigestServer, Ha1, NonceState};
 use super::head::{Field, HeadError, Message, Request, reply};
 use super::uri::{ViewerUri, outward, outward_rtp_info};
+use crate::fleet::link::{self, Link};
 
 /// Methods that go through to the agent (design section 4), and what OPTIONS answers.
 const FORWARDED: [&str; 7] = [
@@ -32,14 +35,20 @@ pub struct Viewer {
 }
 
 /// What holds for all connections.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Policy {
     /// Challenges and their answers.
     pub digest: DigestServer,
     /// By user name.
     pub viewers: BTreeMap<String, Viewer>,
-    /// Names of all cameras.
+    /// Names of all cameras that may be watched.
     pub cameras: BTreeSet<String>,
+    /// Proves signed playback addresses.
+    pub link_key: hmac::Key,
+    /// Whose playback addresses count.
+    pub link_issuers: BTreeSet<String>,
+    /// The time of day, in seconds since 1970, at the start of monotonic time.
+    pub unix_start: u64,
 }
 
 /// What to do with a request. `Reply` bytes go to the viewer when the stream is between messages.
@@ -74,9 +83,21 @@ pub struct Guard {
     connection: u64,
     /// The nonce that authenticated this connection, and whom.
     established: Option<(String, String)>,
+    /// The playback address that this connection came by.
+    link: Option<Granted>,
     /// The camera that the connection is bound to.
     camera: Option<String>,
+    /// Of the last request that was let through.
+    profile: String,
     public_base: String,
+}
+
+#[derive(Debug)]
+struct Granted {
+    camera: String,
+    profile: String,
+    by: String,
+    user: String,
 }
 
 impl Guard {
@@ -87,15 +108,36 @@ impl Guard {
             policy,
             connection,
             established: None,
+            link: None,
             camera: None,
+            profile: String::new(),
             public_base: String::new(),
         }
     }
 
-    /// The user of the last request that was let through.
+    /// The user of the last request that was let through; `link:` and who made it for a playback address.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
-        self.established.as_ref().map(|(_, user)| user.as_str())
+        let link = self.link.as_ref().map(|link| link.user.as_str());
+        link.or(self.established.as_ref().map(|(_, user)| user.as_str()))
+    }
+
+    /// The profile of the last request that was let through.
+    #[must_use]
+    pub fn profile(&self) -> &str {
+        &self.profile
+    }
+
+    /// The rules have changed; false if this connection must end by them.
+    #[must_use]
+    pub fn handle_policy(&mut self, policy: Arc<Policy>) -> bool {
+        self.policy = policy;
+        match (&self.camera, &self.link, &self.established) {
+            (None, ..) => true,
+            (Some(camera), Some(link), _) => self.link_holds(link, camera),
+            (Some(camera), None, Some((_, user))) => self.may_see(user, camera),
+            (Some(_), None, None) => false,
+        }
     }
 
     /// Judges one message head from the viewer. `blocked` is how long its address must wait after failed logins.
@@ -108,7 +150,7 @@ impl Guard {
         }
     }
 
-    fn judge(&mut self, now: Duration, request: Request, blocked: Option<Duration>) -> Verdict {
+    fn judge(&mut self, now: Duration, mut request: Request, blocked: Option<Duration>) -> Verdict {
         let cseq = request.fields.value("cseq").map(<[u8]>::to_vec);
         let cseq_ref = cseq.as_deref();
         if request.method == "OPTIONS" {
@@ -118,14 +160,28 @@ impl Guard {
             let bytes = reply(405, "Method Not Allowed", cseq_ref, &[("Allow", PUBLIC)]);
             return answer(bytes, false);
         }
-        if let Some(wait) = blocked.filter(|_| !self.is_users_own(&request)) {
+        let outcome = self.handle_link(now, &mut request);
+        let by_link = matches!(outcome, Some(true));
+        if let Some(wait) = blocked.filter(|_| !by_link && !self.is_users_own(&request)) {
             let wait = (wait.as_secs() + 1).to_string();
             let bytes = reply(503, "Too Many Failed Logins", cseq_ref, &[("Retry-After", &wait)]);
             return answer(bytes, true);
         }
-        let user = match self.authenticate(now, &request) {
-            Ok(user) => user,
-            Err(failure) => return self.challenge(now, failure, cseq_ref),
+        if outcome == Some(false) {
+            let bytes = reply(403, "This Address Is Not Valid Any More", cseq_ref, &[]);
+            return Verdict::Reply {
+                bytes,
+                close: false,
+                failed_login: true,
+            };
+        }
+        let user = if by_link {
+            String::new()
+        } else {
+            match self.authenticate(now, &request) {
+                Ok(user) => user,
+                Err(failure) => return self.challenge(now, failure, cseq_ref),
+            }
         };
         let Some(uri) = ViewerUri::parse(&request.uri) else {
             return refuse(
@@ -135,20 +191,71 @@ impl Guard {
                 false,
             );
         };
-        if !self.may_see(&user, uri.camera) {
+        let visible = if by_link {
+            self.policy.cameras.contains(uri.camera)
+        } else {
+            self.may_see(&user, uri.camera)
+        };
+        if !visible {
             return refuse(404, "Not Found: unknown camera", cseq_ref, false);
         }
         if self.camera.as_deref().is_some_and(|camera| camera != uri.camera) {
             return refuse(455, "One camera for each connection", cseq_ref, false);
         }
         self.public_base = uri.public_base();
+        self.profile = uri.profile.to_owned();
         let (camera, inner) = (uri.camera.to_owned(), uri.inner());
         forward(request, camera, inner, cseq.unwrap_or_default())
+    }
+
+    /// The address of a request that was let through, at another gateway.
+    #[must_use]
+    pub fn elsewhere(&self, head: &[u8], base: &str) -> String {
+        let inner = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+        String::from_utf8_lossy(&outward(inner, base)).into_owned()
     }
 
     /// From now on this connection is for one camera; called once its agent was reached.
     pub fn handle_bound(&mut self, camera: &str) {
         self.camera = Some(camera.to_owned());
+    }
+
+    /// Takes a playback address out of the request. `Some(true)`: the request is let through by it, or by the one
+    /// that this connection came by. `Some(false)`: it is no good. `None`: there is none.
+    fn handle_link(&mut self, now: Duration, request: &mut Request) -> Option<bool> {
+        let uri = ViewerUri::parse(&request.uri)?;
+        let Some((text, rest)) = link::take(uri.rest) else {
+            let link = self.link.as_ref()?;
+            let same = link.camera == uri.camera && link.profile == uri.profile;
+            return (same && self.link_holds(link, uri.camera)).then_some(true);
+        };
+        let unix = self.policy.unix_start + now.as_secs();
+        let link = Link::accept(text, &self.policy.link_key, uri.camera, uri.profile, unix);
+        let granted = link.map(|link| Granted {
+            camera: uri.camera.to_owned(),
+            profile: uri.profile.to_owned(),
+            by: link.by().to_owned(),
+            user: format!("link:{}", link.by()),
+        });
+        let without = format!(
+            "{}://{}/{}/{}{rest}",
+            uri.scheme, uri.authority, uri.camera, uri.profile
+        );
+        let good = granted.filter(|link| self.policy.link_issuers.contains(&link.by));
+        request.uri = without;
+        match good {
+            Some(link) => {
+                self.link = Some(link);
+                Some(true)
+            }
+            None => Some(false),
+        }
+    }
+
+    fn link_holds(&self, link: &Granted, camera: &str) -> bool {
+        link.camera == camera
+            && self.policy.link_issuers.contains(&link.by)
+            && self.policy.cameras.contains(camera)
     }
 
     /// True if it claims to come from the user who has logged in here: a blocked address keeps its sessions,

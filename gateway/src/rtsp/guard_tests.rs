@@ -18,6 +18,9 @@ fn policy() -> Arc<Policy> {
         digest: DigestServer::new(&[1; 32], "lenscap", &[Algorithm::Sha256, Algorithm::Md5]),
         viewers: [viewer("alice", None), viewer("bob", Some(&["back"]))].into(),
         cameras: ["front".to_owned(), "back".to_owned()].into(),
+        link_key: hmac::Key::new(hmac::HMAC_SHA256, &[5; 32]),
+        link_issuers: ["admin".to_owned()].into(),
+        unix_start: 1_000_000,
     })
 }
 
@@ -298,4 +301,92 @@ fn a_reply_of_the_viewer_is_ignored() {
     let mut guard = Guard::new(policy(), 1);
     let verdict = guard.handle_viewer(NOW, b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n", None);
     assert_eq!(verdict, Verdict::Ignore);
+}
+
+fn link(by: &str, expires: u64) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &[5; 32]);
+    Link::new("front", "main", by, expires).seal(&key)
+}
+
+#[test]
+fn a_playback_address_needs_no_login_and_opens_one_profile() {
+    let at = 1_000_000 + NOW.as_secs();
+    let mut guard = Guard::new(policy(), 1);
+    let ask = |guard: &mut Guard, method: &str, uri: &str, blocked| {
+        guard.handle_viewer(
+            NOW,
+            format!("{method} {uri} RTSP/1.0\r\nCSeq: 1\r\n\r\n").as_bytes(),
+            blocked,
+        )
+    };
+    let uri = format!("rtsp://gw/front/main?play={}", link("admin", at));
+    // Of an address with failed logins too: nothing can be guessed this way.
+    let verdict = ask(&mut guard, "DESCRIBE", &uri, Some(Duration::from_secs(9)));
+    assert!(
+        matches!(&verdict, Verdict::Forward { camera, .. } if camera == "front"),
+        "{verdict:?}"
+    );
+    assert!(
+        text(&verdict).starts_with("DESCRIBE rtsp://lenscap/main RTSP/1.0\r\n"),
+        "{verdict:?}"
+    );
+    assert_eq!((guard.user(), guard.profile()), (Some("link:admin"), "main"));
+    // What follows on the connection has only the base that DESCRIBE gave.
+    let verdict = ask(&mut guard, "PLAY", "rtsp://gw/front/main/", None);
+    assert!(matches!(verdict, Verdict::Forward { .. }), "{verdict:?}");
+    for other in ["rtsp://gw/front/sub", "rtsp://gw/back/main"] {
+        assert!(
+            text(&ask(&mut guard, "DESCRIBE", other, None)).starts_with("RTSP/1.0 401"),
+            "{other}"
+        );
+    }
+    for (bad, uri) in [
+        (
+            "expired",
+            format!("rtsp://gw/front/main?play={}", link("admin", at - 1)),
+        ),
+        ("revoked", format!("rtsp://gw/front/main?play={}", link("7", at))),
+        (
+            "other profile",
+            format!("rtsp://gw/front/sub?play={}", link("admin", at)),
+        ),
+        ("forged", "rtsp://gw/front/main?play=abc.def".to_owned()),
+    ] {
+        let mut guard = Guard::new(policy(), 1);
+        let verdict = ask(&mut guard, "DESCRIBE", &uri, None);
+        assert!(text(&verdict).starts_with("RTSP/1.0 403"), "{bad}: {verdict:?}");
+        assert!(
+            matches!(
+                verdict,
+                Verdict::Reply {
+                    failed_login: true,
+                    ..
+                }
+            ),
+            "{bad}"
+        );
+    }
+}
+
+#[test]
+fn new_rules_end_what_they_forbid() {
+    let uri = "rtsp://gw/back/main";
+    let mut bob = Guard::new(policy(), 1);
+    describe(&mut bob, "bob", "pw", uri);
+    bob.handle_bound("back");
+    let mut by_link = Guard::new(policy(), 2);
+    let address = format!(
+        "DESCRIBE rtsp://gw/front/main?play={} RTSP/1.0\r\n\r\n",
+        link("admin", u64::MAX)
+    );
+    by_link.handle_viewer(NOW, address.as_bytes(), None);
+    by_link.handle_bound("front");
+    assert!(bob.handle_policy(policy()) && by_link.handle_policy(policy()));
+    let mut strict = Policy::clone(&policy());
+    strict.viewers.remove("bob");
+    strict.link_issuers.clear();
+    let strict = Arc::new(strict);
+    assert!(!bob.handle_policy(Arc::clone(&strict)) && !by_link.handle_policy(strict));
+    let mut nobody = Guard::new(policy(), 3);
+    assert!(nobody.handle_policy(policy()), "not bound to any camera yet");
 }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::meter::{Liveness, Metered};
+use crate::clock::unix_now;
 use crate::metrics::Refused;
 use crate::server::Shared;
 
@@ -35,6 +36,8 @@ const START_DEADLINE: Duration = Duration::from_secs(10);
 const END_DEADLINE: Duration = Duration::from_secs(1);
 /// Largest header list that an agent may answer with.
 const MAX_HEADER_LIST_BYTES: u32 = 16 * 1024;
+/// How long two boots of one camera must both answer before they count as two devices: longer than a dead one lasts.
+pub const CLONE_AFTER: Duration = Duration::from_secs(60);
 /// Streams assumed before the agent's SETTINGS tell its limit.
 const INITIAL_STREAMS: usize = 8;
 
@@ -57,8 +60,10 @@ pub struct Uplink {
     since: SystemTime,
     sender: SendRequest<Bytes>,
     info: Mutex<AgentInfo>,
+    boot: Option<String>,
     streams: AtomicUsize,
     streams_changed: Notify,
+    ended: Notify,
 }
 
 impl fmt::Debug for Uplink {
@@ -101,6 +106,17 @@ impl Uplink {
         self.sender.clone()
     }
 
+    /// The boot of the device, as it says.
+    #[must_use]
+    pub fn boot(&self) -> Option<&str> {
+        self.boot.as_deref()
+    }
+
+    /// Ends it: the camera is not this gateway's any more.
+    pub fn end(&self) {
+        self.ended.notify_one();
+    }
+
     /// What the agent said of itself.
     #[must_use]
     pub fn info(&self) -> AgentInfo {
@@ -141,6 +157,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// From its User-Agent.
     pub version: Option<String>,
+    /// The boot of the device, as it says.
+    pub boot: Option<String>,
 }
 
 #[derive(Debug)]
@@ -151,6 +169,7 @@ enum End {
     NoSettings,
     NoWebSocket,
     TooMany,
+    Released,
     Stopped,
 }
 
@@ -163,6 +182,7 @@ impl fmt::Display for End {
             Self::NoSettings => f.write_str("no HTTP/2 SETTINGS from the agent in time"),
             Self::NoWebSocket => f.write_str("the agent did not enable extended CONNECT (RFC 8441)"),
             Self::TooMany => f.write_str("the camera has too many uplinks at a time"),
+            Self::Released => f.write_str("the camera was released, suspended or moved"),
             Self::Stopped => f.write_str("the gateway stops"),
         }
     }
@@ -180,7 +200,7 @@ pub async fn run<S>(
 {
     let liveness = Liveness::new();
     let io = Metered::new(stream, Arc::clone(&liveness));
-    let camera = shared.registry.name(peer.camera).to_owned();
+    let camera = shared.registry.name(peer.camera);
     let handshake = builder().handshake(io);
     let (sender, mut connection) = match timeout(START_DEADLINE, handshake).await {
         Ok(Ok(parts)) => parts,
@@ -203,28 +223,54 @@ pub async fn run<S>(
             version: peer.version,
             profiles: Vec::new(),
         }),
+        boot: peer.boot,
         streams: AtomicUsize::new(0),
         streams_changed: Notify::new(),
+        ended: Notify::new(),
     });
     if !shared.registry.attach(peer.camera, Arc::clone(&uplink)) {
         return refuse(&shared, &camera, &End::TooMany);
     }
     shared.metrics.uplinks.inc();
     shared.metrics.uplinks_accepted.inc();
+    // Said while this one was on its way.
+    if shared.fleet.is_suspended(&camera) {
+        uplink.end();
+    }
     info!(camera, "uplink up");
     debug!(camera, peer = %peer.address, "uplink peer");
     tokio::spawn(super::requests::learn(Arc::clone(&uplink)));
     let reports = shared.reports.clone();
     let following = tokio::spawn(reports.follow(camera.clone(), Arc::downgrade(&uplink)));
+    if shared.registry.has_two_boots(peer.camera) {
+        tokio::spawn(watch_for_clones(Arc::clone(&shared), peer.camera));
+    }
     let end = drive(&mut connection, pings, &uplink, &liveness, stop).await;
     following.abort();
+    if matches!(end, End::Released) && shared.registry.index(&camera).is_none() {
+        let (reports, camera) = (shared.reports.clone(), camera.clone());
+        tokio::task::spawn_blocking(move || reports.forget(&camera));
+    }
     shared.registry.detach(peer.camera, uplink.id);
     shared.metrics.uplinks.dec();
     info!(camera, reason = %end, "uplink down");
     // Without senders h2 says GOAWAY by itself.
     drop(uplink);
-    if matches!(end, End::Stopped) {
+    if matches!(end, End::Stopped | End::Released) {
         let _ = timeout(END_DEADLINE, connection).await;
+    }
+}
+
+/// Two devices with one key: a cloned image. It is told, and both are served.
+async fn watch_for_clones(shared: Arc<Shared>, camera: usize) {
+    tokio::time::sleep(CLONE_AFTER).await;
+    if shared.registry.has_two_boots(camera) && shared.registry.set_cloned(camera, unix_now()) {
+        shared.metrics.clones.inc();
+        let camera = shared.registry.name(camera);
+        warn!(
+            camera,
+            "two devices use this camera's key: a cloned image; give one of them a key of its own"
+        );
     }
 }
 
@@ -288,6 +334,7 @@ where
         tokio::select! {
             end = &mut *connection => return end.map_or_else(End::Failed, |()| End::Closed),
             _ = stop.wait_for(|stop| *stop) => return End::Stopped,
+            () = uplink.ended.notified() => return End::Released,
             () = uplink.streams_changed.notified() => {
                 connection.set_target_window_size(window_for(uplink.streams.load(Ordering::Relaxed)));
             }
@@ -334,35 +381,26 @@ mod tests {
         assert_eq!(window_for(usize::MAX), i32::MAX.unsigned_abs());
     }
 
-    /// One camera, one uplink over a pipe; the agent's end and the running link.
-    fn start_link() -> (
+    type Running = (
         tokio::io::DuplexStream,
         Arc<Shared>,
         tokio::task::JoinHandle<()>,
         watch::Sender<bool>,
-    ) {
-        use crate::rtsp::digest::DigestServer;
-        use crate::rtsp::guard::Policy;
-        let digest = DigestServer::new(&[0; 32], "x", &[]);
-        let policy = Policy {
-            digest,
-            viewers: Default::default(),
-            cameras: Default::default(),
-        };
-        let names = ["front".to_owned()];
-        let shared = Shared::new(
-            &names,
-            policy,
-            String::new(),
-            Default::default(),
-            Default::default(),
-        );
+    );
+
+    /// One camera, one uplink over a pipe; the agent's end and the running link.
+    fn start_link() -> Running {
+        start_link_of(Shared::for_tests(&["front"]), None)
+    }
+
+    fn start_link_of(shared: Arc<Shared>, boot: Option<&str>) -> Running {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let (stop, stopped) = watch::channel(false);
         let peer = Peer {
             camera: 0,
             address: ([127, 0, 0, 1], 1).into(),
             version: None,
+            boot: boot.map(str::to_owned),
         };
         let link = tokio::spawn(run(ours, peer, Arc::clone(&shared), stopped, mpsc::channel(1).0));
         (theirs, shared, link, stop)
@@ -395,6 +433,61 @@ mod tests {
         );
         assert!(shared.registry.uplinks(0).is_empty());
         drop(agent);
+    }
+
+    async fn agent(stream: tokio::io::DuplexStream) {
+        let mut server = h2::server::Builder::new();
+        let mut agent = server
+            .enable_connect_protocol()
+            .handshake::<_, Bytes>(stream)
+            .await
+            .unwrap();
+        while agent.accept().await.is_some() {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_boots_that_answer_for_a_minute_are_two_devices_and_both_stay() {
+        let shared = Shared::for_tests(&["front"]);
+        let (one, shared, link_one, _stop_one) = start_link_of(shared, Some("aa"));
+        tokio::spawn(agent(one));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (two, shared, link_two, _stop_two) = start_link_of(shared, Some("bb"));
+        tokio::spawn(agent(two));
+        tokio::time::sleep(CLONE_AFTER - Duration::from_secs(1)).await;
+        assert_eq!(shared.registry.cloned(0), None);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(shared.registry.cloned(0).is_some());
+        assert!(!link_one.is_finished() && !link_two.is_finished());
+        assert!(shared.metrics.encode().contains("clones_total 1"));
+    }
+
+    /// A camera that lost its power: the old uplink is silent and gone before the minute is over.
+    #[tokio::test(start_paused = true)]
+    async fn a_reboot_is_no_clone() {
+        let shared = Shared::for_tests(&["front"]);
+        let (one, shared, link_one, _stop_one) = start_link_of(shared, Some("aa"));
+        let mut server = h2::server::Builder::new();
+        let mut silent = server
+            .enable_connect_protocol()
+            .handshake::<_, Bytes>(one)
+            .await
+            .unwrap();
+        let _ = timeout(Duration::from_secs(1), silent.accept()).await;
+        let (two, shared, _link_two, _stop_two) = start_link_of(shared, Some("bb"));
+        tokio::spawn(agent(two));
+        tokio::time::sleep(CLONE_AFTER + Duration::from_secs(2)).await;
+        assert!(link_one.is_finished());
+        assert_eq!(shared.registry.cloned(0), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_released_cameras_uplink_ends_at_once() {
+        let (stream, shared, link, _stop) = start_link();
+        tokio::spawn(agent(stream));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(shared.registry.uplinks(0).len(), 1);
+        shared.registry.sync(&std::collections::BTreeSet::new());
+        timeout(END_DEADLINE * 2, link).await.unwrap().unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use subtle::ConstantTimeEq as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -18,7 +19,12 @@ use tracing::{debug, warn};
 use super::carrier::{CarrierStream, WebSocketIo};
 use super::link::{self, Peer};
 use super::upgrade::{self, Carrier, MAX_HEAD_BYTES, Refusal, Upgrade};
+use crate::clock::unix_now;
+use crate::fleet::import::is_label;
+use crate::fleet::pending::Applicant;
+use crate::fleet::{Admission, blocking};
 use crate::metrics::Refused;
+use crate::roles::{CONTROL_PROTOCOL, control};
 use crate::rtsp::digest::hex;
 use crate::server::Shared;
 use crate::{net, tls};
@@ -56,7 +62,20 @@ impl std::fmt::Debug for Listener {
 
 enum Denied {
     Io(io::Error),
-    Request(Refusal, Box<Stream>),
+    /// No camera, but a streamer that may join.
+    Control(Box<Stream>),
+    /// What to count it as, and the whole reply.
+    Reply(Refused, Vec<u8>, Box<Stream>),
+}
+
+/// A camera that may come in.
+struct Admitted {
+    stream: Stream,
+    upgrade: Upgrade,
+    camera: usize,
+    name: String,
+    /// Whole lines of fields for the 101.
+    fields: String,
 }
 
 impl From<io::Error> for Denied {
@@ -116,10 +135,17 @@ impl Listener {
             return debug!(peer = %address, "too many uplink handshakes of this address");
         };
         net::prepare(&stream);
-        let negotiated = timeout(HANDSHAKE_DEADLINE, self.negotiate(stream)).await;
-        let (stream, upgrade, camera) = match negotiated {
-            Ok(Ok(parts)) => parts,
-            Ok(Err(Denied::Request(refusal, stream))) => return self.refuse(refusal, *stream, address).await,
+        let negotiated = timeout(HANDSHAKE_DEADLINE, self.negotiate(stream, address)).await;
+        let admitted = match negotiated {
+            Ok(Ok(admitted)) => admitted,
+            Ok(Err(Denied::Reply(reason, reply, stream))) => {
+                debug!(?reason, peer = %address, "uplink refused");
+                return self.answer(reason, &reply, *stream).await;
+            }
+            Ok(Err(Denied::Control(stream))) => {
+                drop((permit, stranger));
+                return Box::pin(self.control(*stream)).await;
+            }
             Ok(Err(Denied::Io(error))) => {
                 self.shared.metrics.refused(Refused::Tls);
                 return debug!(%error, peer = %address, "uplink handshake failed");
@@ -131,14 +157,29 @@ impl Listener {
         };
         drop((permit, stranger));
         let Ok(room) = Arc::clone(&self.uplinks).try_acquire_owned() else {
-            return self.refuse(Refusal::Full, stream, address).await;
+            let reply = Refusal::Full.response("");
+            return self.answer(Refused::Limit, &reply, admitted.stream).await;
         };
+        let Admitted {
+            stream,
+            upgrade,
+            camera,
+            name,
+            fields,
+        } = admitted;
+        if self.shared.fleet.wants_confirm(&name, &upgrade.introduction) {
+            let fleet = Arc::clone(&self.shared.fleet);
+            let name = name.clone();
+            tokio::task::spawn_blocking(move || fleet.confirm(&name));
+        }
+        self.shared.fleet.consult(&name);
         let peer = Peer {
             camera,
             address,
             version: upgrade.agent_version,
+            boot: upgrade.introduction.boot,
         };
-        if let Some(stream) = switch(stream, &upgrade.carrier).await {
+        if let Some(stream) = switch(stream, &upgrade.carrier, &fields).await {
             let run = link::run(
                 stream,
                 peer,
@@ -151,63 +192,136 @@ impl Listener {
         }
     }
 
-    async fn negotiate(&self, stream: TcpStream) -> Result<(Stream, Upgrade, usize), Denied> {
+    async fn negotiate(&self, stream: TcpStream, address: SocketAddr) -> Result<Admitted, Denied> {
         let mut stream = self.acceptor.accept(stream).await?;
         let mut head = Vec::with_capacity(1024);
         let upgrade = loop {
+            if upgrade::is_control(&head) && head.ends_with(b"\r\n\r\n") {
+                return self.negotiate_control(stream, &head);
+            }
             match upgrade::handle_head(&head, &self.shared.uplink_path) {
                 Ok(Some(upgrade)) => break upgrade,
-                Err(refusal) => return Err(Denied::Request(refusal, Box::new(stream))),
-                Ok(None) if head.len() >= MAX_HEAD_BYTES => {
-                    return Err(Denied::Request(Refusal::TooLarge, Box::new(stream)));
-                }
+                Err(refusal) => return Err(refused(refusal, stream)),
+                Ok(None) if head.len() >= MAX_HEAD_BYTES => return Err(refused(Refusal::TooLarge, stream)),
                 Ok(None) => {}
             }
             if stream.read_buf(&mut head).await? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
         };
-        match self.identify(&stream, &upgrade) {
-            Some(camera) => Ok((stream, upgrade, camera)),
-            None => Err(Denied::Request(Refusal::Unauthorized, Box::new(stream))),
+        let admission = self.admit(&stream, &upgrade, address).await;
+        let (refusal, more) = match admission {
+            Admission::Admit { camera, name, fields } => {
+                return Ok(Admitted {
+                    stream,
+                    upgrade,
+                    camera,
+                    name,
+                    fields,
+                });
+            }
+            Admission::Forward { fields } => {
+                let reply = upgrade::redirect(true, &fields);
+                return Err(Denied::Reply(Refused::Redirected, reply, Box::new(stream)));
+            }
+            Admission::Redirect { fields } => {
+                let reply = upgrade::redirect(false, &fields);
+                return Err(Denied::Reply(Refused::Redirected, reply, Box::new(stream)));
+            }
+            Admission::Full => (Refusal::Full, String::new()),
+            Admission::Wait { seconds, fields } => (Refusal::Pending(seconds), fields),
+            Admission::Suspended => (Refusal::Suspended, String::new()),
+            // The database refused; the camera should come again soon.
+            Admission::Settle(_) => (Refusal::Full, String::new()),
+            Admission::Refuse => (Refusal::Unauthorized, String::new()),
+        };
+        Err(Denied::Reply(
+            reason(refusal),
+            refusal.response(&more),
+            Box::new(stream),
+        ))
+    }
+
+    /// A streamer, if it shows the join token.
+    fn negotiate_control(&self, stream: Stream, head: &[u8]) -> Result<Admitted, Denied> {
+        let given = upgrade::control_token(head);
+        let good = match (&self.shared.join_token, given) {
+            (Some(expected), Some(token)) => bool::from(tls::sha256(token.as_bytes()).ct_eq(expected)),
+            (Some(_) | None, _) => false,
+        };
+        if good {
+            return Err(Denied::Control(Box::new(stream)));
+        }
+        warn!("a streamer was refused: no streamers may join here, or its join token is wrong");
+        Err(refused(Refusal::Unauthorized, stream))
+    }
+
+    async fn control(&self, mut stream: Stream) {
+        let reply = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {CONTROL_PROTOCOL}\r\n\r\n"
+        );
+        if stream.write_all(reply.as_bytes()).await.is_ok() && stream.flush().await.is_ok() {
+            control::serve(stream, Arc::clone(&self.shared.fleet), self.stop.clone()).await;
         }
     }
 
     /// A token decides where there is one, then the key; if both are known they must be one camera's.
-    fn identify(&self, stream: &Stream, upgrade: &Upgrade) -> Option<usize> {
+    async fn admit(&self, stream: &Stream, upgrade: &Upgrade, address: SocketAddr) -> Admission {
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let fingerprint = certificate.and_then(tls::spki_fingerprint);
-        let by_key = fingerprint
-            .as_ref()
-            .and_then(|key| self.shared.fingerprints.get(key))
-            .copied();
-        let Some(bearer) = &upgrade.bearer else {
-            if by_key.is_none() {
-                self.name_stranger(fingerprint);
-            }
-            return by_key;
-        };
-        let by_token = self.shared.tokens.get(&tls::sha256(bearer.as_bytes())).copied();
-        match (by_token, by_key) {
-            (Some(camera), None) => Some(camera),
-            (Some(camera), Some(other)) if camera == other => Some(camera),
-            (Some(_), Some(_)) => {
-                warn!("uplink refused: its token is one camera's and its key another's");
-                None
-            }
-            (None, _) => {
-                warn!(
-                    "uplink refused: unknown token; set token_sha256 of a [[camera]] to the token's SHA-256"
-                );
-                None
-            }
+        let key = certificate.and_then(tls::spki_fingerprint);
+        let fleet = &self.shared.fleet;
+        if let Some(bearer) = &upgrade.bearer {
+            return fleet.judge_token(&tls::sha256(bearer.as_bytes()), key.as_ref());
         }
+        let (Some(fingerprint), Some(certificate)) = (key, certificate) else {
+            debug!("uplink refused: neither a certificate nor a token");
+            return Admission::Refuse;
+        };
+        let said = &upgrade.introduction;
+        let from_name = || tls::serial_in(certificate, &fingerprint).filter(|serial| is_label(serial));
+        let applicant = Applicant {
+            fingerprint,
+            address,
+            serial: said.serial.clone().or_else(from_name),
+            model: said.model.clone(),
+            agent_version: upgrade.agent_version.clone(),
+            proof: said.proof,
+        };
+        let mut admission = fleet.judge(unix_now(), applicant.clone(), said);
+        if let Admission::Settle(what) = &admission {
+            let (fleet, what) = (Arc::clone(fleet), what.clone());
+            let settled = blocking({
+                let fleet = Arc::clone(&fleet);
+                move || fleet.settle(unix_now(), &what)
+            });
+            if let Err(error) = settled.await {
+                warn!(%error, "a camera has come, but its claim could not be written down");
+                return admission;
+            }
+            admission = fleet.judge(unix_now(), applicant.clone(), said);
+        }
+        match &admission {
+            Admission::Wait { .. } => {
+                self.name_stranger(&applicant);
+                fleet.offer(&applicant);
+            }
+            Admission::Refuse => self.name_stranger(&applicant),
+            Admission::Suspended => {
+                if let Some(name) = fleet.name_of(&fingerprint) {
+                    fleet.consult(&name);
+                }
+            }
+            Admission::Admit { .. }
+            | Admission::Redirect { .. }
+            | Admission::Full
+            | Admission::Forward { .. }
+            | Admission::Settle(_) => {}
+        }
+        admission
     }
 
-    fn name_stranger(&self, fingerprint: Option<[u8; 32]>) {
-        let Some(fingerprint) = fingerprint else {
-            return debug!("uplink refused: neither a certificate nor a token");
-        };
+    fn name_stranger(&self, applicant: &Applicant) {
+        let fingerprint = applicant.fingerprint;
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         if named.contains(&fingerprint) {
             return;
@@ -216,22 +330,45 @@ impl Listener {
             named.pop_front();
         }
         named.push_back(fingerprint);
-        let line = format!("fingerprint = \"sha256:{}\"", hex(&fingerprint));
-        warn!("uplink refused: unknown camera; to admit it, put this into a [[camera]]: {line}");
+        let key = format!("sha256:{}", hex(&fingerprint));
+        if self.shared.fleet.is_kept() {
+            let serial = applicant.serial.as_deref().unwrap_or("unknown");
+            warn!(
+                serial,
+                "a camera waits to be claimed: lenscap-gateway camera claim --serial SERIAL, with the label's PIN, \
+                 or without one: camera claim --fingerprint {key}"
+            );
+        } else {
+            let line = format!("fingerprint = \"{key}\"");
+            warn!("uplink refused: unknown camera; to admit it, put this into a [[camera]]: {line}");
+        }
     }
 
-    async fn refuse(&self, refusal: Refusal, mut stream: Stream, address: SocketAddr) {
-        self.shared.metrics.refused(match refusal {
-            Refusal::Unauthorized => Refused::Unauthorized,
-            Refusal::Full => Refused::Limit,
-            _ => Refused::Request,
-        });
-        debug!(%refusal, peer = %address, "uplink refused");
+    async fn answer(&self, reason: Refused, reply: &[u8], mut stream: Stream) {
+        self.shared.metrics.refused(reason);
         let _ = timeout(REFUSAL_DEADLINE, async {
-            stream.write_all(&refusal.response()).await?;
+            stream.write_all(reply).await?;
             stream.shutdown().await
         })
         .await;
+    }
+}
+
+fn refused(refusal: Refusal, stream: Stream) -> Denied {
+    Denied::Reply(reason(refusal), refusal.response(""), Box::new(stream))
+}
+
+fn reason(refusal: Refusal) -> Refused {
+    match refusal {
+        Refusal::Unauthorized | Refusal::Suspended => Refused::Unauthorized,
+        Refusal::Full => Refused::Limit,
+        Refusal::Pending(_) => Refused::Pending,
+        Refusal::Malformed
+        | Refusal::TooLarge
+        | Refusal::Method
+        | Refusal::Path
+        | Refusal::NoUpgrade
+        | Refusal::WebSocket => Refused::Request,
     }
 }
 
@@ -239,8 +376,8 @@ async fn hold(_room: OwnedSemaphorePermit, run: std::pin::Pin<Box<impl Future<Ou
     run.await;
 }
 
-async fn switch(mut stream: Stream, carrier: &Carrier) -> Option<CarrierStream<Stream>> {
-    let reply = upgrade::switching(carrier);
+async fn switch(mut stream: Stream, carrier: &Carrier, fields: &str) -> Option<CarrierStream<Stream>> {
+    let reply = upgrade::switching(carrier, fields);
     let sent = timeout(REFUSAL_DEADLINE, async {
         stream.write_all(&reply).await?;
         stream.flush().await

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use h2::client::ResponseFuture;
 use h2::ext::Protocol;
 use h2::{RecvStream, SendStream};
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::time::timeout;
@@ -119,7 +119,10 @@ pub async fn ask(
         .method(method)
         .uri(format!("https://{AUTHORITY}{path}"));
     if let Some(location) = location {
-        request = request.header("location", location);
+        let mut value = HeaderValue::from_str(location).map_err(http::Error::from)?;
+        // It may hold a ticket, and libraries log what is not marked.
+        value.set_sensitive(true);
+        request = request.header("location", value);
     }
     let request = request.body(())?;
     let answer = timeout(deadline, async {

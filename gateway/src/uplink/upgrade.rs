@@ -1,8 +1,13 @@
 //! The upgrade request of an agent (RFC 9110 section 7.8), judged without input or output.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use thiserror::Error;
+
+use crate::fleet::import::is_label;
+use crate::fleet::sealed;
+use crate::roles::{CONTROL_PATH, CONTROL_PROTOCOL};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// Largest request head, in bytes.
@@ -33,12 +38,49 @@ impl Bearer {
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
+
+    /// The token itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Debug for Bearer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Bearer(redacted)")
     }
+}
+
+/// Which operator's key a camera holds (docs/protocol.md, section 4).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum HeldKey {
+    /// The agent knows nothing of claims.
+    #[default]
+    Unsaid,
+    /// None: it was never claimed, or was reset.
+    None,
+    /// The id of the key.
+    Id(String),
+}
+
+/// What the agent says of its camera (docs/protocol.md, section 4). Nothing of it is proven.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Introduction {
+    /// On the label.
+    pub serial: Option<String>,
+    /// On the label.
+    pub model: Option<String>,
+    /// New at each boot: 32 hex digits.
+    pub boot: Option<String>,
+    /// Shows that it has the PIN.
+    pub proof: Option<[u8; 32]>,
+    /// Which operator it obeys.
+    pub operator: HeldKey,
+    /// A streamer's resume credential.
+    pub resume: Option<Bearer>,
+    /// The endpoint's ticket, from the address.
+    pub ticket: Option<Bearer>,
 }
 
 /// A well-formed upgrade request.
@@ -50,6 +92,8 @@ pub struct Upgrade {
     pub bearer: Option<Bearer>,
     /// Version out of `User-Agent: lenscap/<version>`.
     pub agent_version: Option<String>,
+    /// What it says of its camera.
+    pub introduction: Introduction,
 }
 
 /// Why a request is refused.
@@ -76,13 +120,30 @@ pub enum Refusal {
     /// Unknown or missing certificate or token.
     #[error("unknown camera")]
     Unauthorized,
+    /// The operator's system said no.
+    #[error("this camera is suspended")]
+    Suspended,
+    /// Claimed by nobody; it may ask again after so many seconds.
+    #[error("nobody has claimed this camera yet")]
+    Pending(u64),
     /// No room for more uplinks.
     #[error("too many uplinks")]
     Full,
 }
 
 impl Refusal {
-    fn status(self) -> (&'static str, &'static str) {
+    fn status(self) -> (&'static str, Cow<'static, str>) {
+        let (status, fields) = match self {
+            Self::Pending(seconds) => {
+                let fields = format!("Retry-After: {seconds}\r\nLenscap-Claim: pending\r\n");
+                return ("503 Service Unavailable", fields.into());
+            }
+            other => other.fixed_status(),
+        };
+        (status, fields.into())
+    }
+
+    fn fixed_status(self) -> (&'static str, &'static str) {
         match self {
             Self::Malformed => ("400 Bad Request", ""),
             Self::TooLarge => ("431 Request Header Fields Too Large", ""),
@@ -94,13 +155,14 @@ impl Refusal {
                 "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
             ),
             Self::Unauthorized => ("401 Unauthorized", "WWW-Authenticate: Bearer\r\n"),
-            Self::Full => ("503 Service Unavailable", "Retry-After: 30\r\n"),
+            Self::Suspended => ("403 Forbidden", "Retry-After: 300\r\n"),
+            Self::Full | Self::Pending(_) => ("503 Service Unavailable", "Retry-After: 30\r\n"),
         }
     }
 
-    /// The whole HTTP/1.1 response.
+    /// The whole HTTP/1.1 response; `more` are whole lines of fields.
     #[must_use]
-    pub fn response(self) -> Vec<u8> {
+    pub fn response(self, more: &str) -> Vec<u8> {
         let (status, fields) = self.status();
         let connection = if fields.contains("Upgrade:") {
             "close, Upgrade"
@@ -109,7 +171,7 @@ impl Refusal {
         };
         let body = format!("{self}\n");
         format!(
-            "HTTP/1.1 {status}\r\n{fields}Connection: {connection}\r\nContent-Type: text/plain\r\n\
+            "HTTP/1.1 {status}\r\n{fields}{more}Connection: {connection}\r\nContent-Type: text/plain\r\n\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         )
@@ -117,20 +179,30 @@ impl Refusal {
     }
 }
 
-/// The 101 for a carrier.
+/// The 101 for a carrier; `more` are whole lines of fields.
 #[must_use]
-pub fn switching(carrier: &Carrier) -> Vec<u8> {
+pub fn switching(carrier: &Carrier, more: &str) -> Vec<u8> {
     match carrier {
-        Carrier::H2cReverse => {
-            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c-reverse\r\n\r\n"
-                .to_vec()
-        }
+        Carrier::H2cReverse => format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c-reverse\r\n{more}\r\n"
+        ),
         Carrier::WebSocket { accept } => format!(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: {H2C_REVERSE}\r\n\r\n"
-        )
-        .into_bytes(),
+             Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: {H2C_REVERSE}\r\n{more}\r\n"
+        ),
     }
+    .into_bytes()
+}
+
+/// A 307 or 308; `fields` are whole lines with at least `Location`.
+#[must_use]
+pub fn redirect(permanent: bool, fields: &str) -> Vec<u8> {
+    let status = if permanent {
+        "308 Permanent Redirect"
+    } else {
+        "307 Temporary Redirect"
+    };
+    format!("HTTP/1.1 {status}\r\n{fields}Connection: close\r\nContent-Length: 0\r\n\r\n").into_bytes()
 }
 
 /// Judges the bytes received so far; `None` while the head is not whole.
@@ -154,7 +226,8 @@ pub fn handle_head(bytes: &[u8], path: &str) -> Result<Option<Upgrade>, Refusal>
         return Err(Refusal::Method);
     }
     let target = request.path.unwrap_or_default();
-    if target.split('?').next() != Some(path) {
+    let (target, query) = target.split_once('?').unwrap_or((target, ""));
+    if target != path {
         return Err(Refusal::Path);
     }
     let head = Head(request.headers);
@@ -165,6 +238,7 @@ pub fn handle_head(bytes: &[u8], path: &str) -> Result<Option<Upgrade>, Refusal>
         carrier: head.carrier()?,
         bearer: head.bearer()?,
         agent_version: head.agent_version(),
+        introduction: head.introduction(query),
     }))
 }
 
@@ -224,12 +298,69 @@ impl<'a> Head<'a> {
         }
     }
 
+    fn introduction(&self, query: &str) -> Introduction {
+        let operator = match self.text("lenscap-operator") {
+            None => HeldKey::Unsaid,
+            Some("none") => HeldKey::None,
+            Some(id) if is_hex(id, 16) => HeldKey::Id(id.to_ascii_lowercase()),
+            Some(_) => HeldKey::Unsaid,
+        };
+        let ticket = query.split('&').find_map(|part| part.strip_prefix("ticket="));
+        let label = |name| self.text(name).filter(|text| is_label(text)).map(str::to_owned);
+        Introduction {
+            serial: label("lenscap-serial"),
+            model: label("lenscap-model"),
+            boot: self
+                .text("lenscap-boot")
+                .filter(|boot| is_hex(boot, 32))
+                .map(str::to_ascii_lowercase),
+            proof: self
+                .text("lenscap-pin-proof")
+                .and_then(sealed::decode)
+                .and_then(|proof| proof.try_into().ok()),
+            operator,
+            resume: self.text("lenscap-resume").map(|text| Bearer(text.to_owned())),
+            ticket: ticket.map(|text| Bearer(text.to_owned())),
+        }
+    }
+
+    /// A field that is there once and is text.
+    fn text(&self, name: &'a str) -> Option<&'a str> {
+        let mut values = self.values(name);
+        let value = std::str::from_utf8(values.next()?).ok()?.trim();
+        values.next().is_none().then_some(value)
+    }
+
     fn agent_version(&self) -> Option<String> {
         let agent = std::str::from_utf8(self.values("user-agent").next()?).ok()?;
         let version = agent.strip_prefix("lenscap/")?.split(' ').next()?;
         let plain = version.len() <= 32 && version.bytes().all(|byte| byte.is_ascii_graphic());
         (plain && !version.is_empty()).then(|| version.to_owned())
     }
+}
+
+/// True if this may be a streamer's request (see [`crate::roles`]).
+#[must_use]
+pub fn is_control(head: &[u8]) -> bool {
+    head.starts_with(format!("GET {CONTROL_PATH} HTTP/1.1\r\n").as_bytes())
+}
+
+/// The join token in a streamer's whole request.
+#[must_use]
+pub fn control_token(head: &[u8]) -> Option<Bearer> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut request = httparse::Request::new(&mut fields);
+    match request.parse(head) {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+        Ok(_) | Err(_) => return None,
+    }
+    let head = Head(request.headers);
+    let upgrades = head.lists("connection", "upgrade") && head.lists("upgrade", CONTROL_PROTOCOL);
+    head.bearer().ok().flatten().filter(|_| upgrades)
+}
+
+fn is_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -270,6 +401,42 @@ mod tests {
     }
 
     #[test]
+    fn reads_what_a_camera_says_of_itself() {
+        let head = format!(
+            "GET {PATH}?a=b&ticket=t.s HTTP/1.1\nHost: h\nConnection: upgrade\nUpgrade: h2c-reverse\n\
+             Lenscap-Serial: SN1\nLenscap-Model: \nLenscap-Boot: {}\nLenscap-Pin-Proof: {}\n\
+             Lenscap-Operator: 0123456789ABCDEF\nLenscap-Resume: r.m\n\n",
+            "aB".repeat(16),
+            sealed::encode(&[7; 32])
+        );
+        let said = judge(&head).unwrap().unwrap().introduction;
+        assert_eq!(said.serial.as_deref(), Some("SN1"));
+        assert_eq!(said.model, None);
+        assert_eq!(said.boot, Some("ab".repeat(16)));
+        assert_eq!(said.proof, Some([7; 32]));
+        assert_eq!(said.operator, HeldKey::Id("0123456789abcdef".into()));
+        assert!(!format!("{said:?}").contains("t.s") && !format!("{said:?}").contains("r.m"));
+        assert_eq!(said.ticket.unwrap().as_str(), "t.s");
+        assert_eq!(said.resume.unwrap().as_str(), "r.m");
+        let odd = head
+            .replace("Lenscap-Serial: SN1", "Lenscap-Serial: a\nLenscap-Serial: b")
+            .replace("Boot: ab", "Boot: x")
+            .replace("0123456789ABCDEF", "none");
+        let said = judge(&odd).unwrap().unwrap().introduction;
+        assert_eq!((said.serial, said.operator), (None, HeldKey::None));
+    }
+
+    #[test]
+    fn who_waits_is_told_for_how_long() {
+        let shown = String::from_utf8(Refusal::Pending(12).response("X: y\r\n")).unwrap();
+        assert!(shown.starts_with("HTTP/1.1 503 "), "{shown}");
+        assert!(
+            shown.contains("Retry-After: 12\r\nLenscap-Claim: pending\r\nX: y\r\n"),
+            "{shown}"
+        );
+    }
+
+    #[test]
     fn refuses_the_rest() {
         let up = "Host: h\nConnection: Upgrade\nUpgrade: h2c-reverse\n\n";
         for (head, refusal) in [
@@ -305,7 +472,7 @@ mod tests {
             ("\x16\x03\x01 \n\n".to_owned(), Refusal::Malformed),
         ] {
             assert_eq!(judge(&head), Err(refusal), "{head}");
-            let response = String::from_utf8(refusal.response()).unwrap();
+            let response = String::from_utf8(refusal.response("")).unwrap();
             assert!(response.starts_with("HTTP/1.1 4") && response.contains("Connection: close"));
         }
         let endless = format!("GET {PATH} HTTP/1.1\nA: {}", "b".repeat(MAX_HEAD_BYTES));

@@ -1,11 +1,19 @@
 //! A gateway in this process, an agent made of the `h2` crate's server, and a raw RTSP client.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "each test file uses its part"
+)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     reason = "a helper that fails fails the test"
 )]
+
+mod newcomer;
+mod viewer;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -18,7 +26,7 @@ use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{Method, Response, StatusCode};
 use lenscap_gateway::config;
-use lenscap_gateway::rtsp::digest::{Algorithm, Ha1, hex};
+use lenscap_gateway::rtsp::digest::hex;
 use lenscap_gateway::server::{Addresses, Gateway, Reloader};
 use lenscap_gateway::tls::{sha256, spki_fingerprint};
 use lenscap_gateway::uplink::carrier::CarrierStream;
@@ -33,6 +41,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
+
+pub use newcomer::Newcomer;
+pub use viewer::Viewer;
 
 pub const DEADLINE: Duration = Duration::from_secs(20);
 pub const TOKEN: &str = "token-of-the-back-camera";
@@ -67,6 +78,8 @@ pub struct TestGateway {
     pub addresses: Addresses,
     pub keys: Keys,
     pub folder: tempfile::TempDir,
+    /// A field that every request of [`TestGateway::http`] carries.
+    auth: String,
     pub reloader: Reloader,
     stop: Option<oneshot::Sender<()>>,
     served: tokio::task::JoinHandle<()>,
@@ -75,11 +88,16 @@ pub struct TestGateway {
 impl TestGateway {
     /// Cameras `front` (by key) and `back` (by token); viewers `alice` (all) and `bob` (back only).
     pub async fn start() -> Self {
-        Self::start_with("").await
+        Self::start_with("", "", "").await
     }
 
-    /// The same with more in its configuration.
-    pub async fn start_with(more: &str) -> Self {
+    /// The same with a data folder, RTSPS, and a token for the operator.
+    pub async fn start_kept() -> Self {
+        Self::start_with("data = \"data\"\n", RTSPS, HTTP_TOKEN).await
+    }
+
+    /// `first` goes to the top of the configuration, `rtsp` into its section, `http` into its section and behind.
+    pub async fn start_with(first: &str, rtsp: &str, http: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keys = Keys {
             server: self_signed("localhost"),
@@ -91,30 +109,30 @@ impl TestGateway {
             &keys.server.signing_key.serialize_pem(),
         );
         write_private(&folder.path().join("pw"), "secret\n");
+        write_private(&folder.path().join("http.token"), OPERATOR_TOKEN);
+        write_private(&folder.path().join("hook.secret"), HOOK_SECRET);
+        write_private(&folder.path().join("join.token"), JOIN_TOKEN);
         let text = format!(
-            "[uplink]\nlisten = \"127.0.0.1:0\"\ncert = \"gw.pem\"\nkey = \"gw.key\"\n\
-             [rtsp]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+            "{first}[uplink]\nlisten = \"127.0.0.1:0\"\ncert = \"gw.pem\"\nkey = \"gw.key\"\n\
+             [rtsp]\nlisten = \"127.0.0.1:0\"\n{rtsp}[http]\nlisten = \"127.0.0.1:0\"\n{http}\
              [[camera]]\nname = \"front\"\nfingerprint = \"sha256:{}\"\n\
              [[camera]]\nname = \"back\"\ntoken_sha256 = \"{}\"\n\
              [[viewer]]\nuser = \"alice\"\npassword_file = \"pw\"\n\
-             [[viewer]]\nuser = \"bob\"\npassword_file = \"pw\"\ncameras = [\"back\"]\n{more}",
+             [[viewer]]\nuser = \"bob\"\npassword_file = \"pw\"\ncameras = [\"back\"]\n",
             fingerprint(&keys.camera),
             hex(&sha256(TOKEN.as_bytes())),
         );
-        let path = folder.path().join("gateway.toml");
-        std::fs::write(&path, text).unwrap();
-        let loaded = config::load(&path).unwrap();
-        assert_eq!(loaded.warnings, []);
-        let gateway = Gateway::bind(loaded.config).await.unwrap();
-        let (addresses, reloader) = (gateway.addresses(), gateway.reloader());
-        let (stop, stopped) = oneshot::channel();
-        let served = tokio::spawn(gateway.serve(async {
-            let _ = stopped.await;
-        }));
+        std::fs::write(folder.path().join("gateway.toml"), text).unwrap();
+        let auth = match http.contains("token_file") {
+            true => format!("Authorization: Bearer {OPERATOR_TOKEN}\r\n"),
+            false => String::new(),
+        };
+        let (addresses, reloader, stop, served) = serve(folder.path()).await;
         Self {
             addresses,
             keys,
             folder,
+            auth,
             reloader,
             stop: Some(stop),
             served,
@@ -126,36 +144,52 @@ impl TestGateway {
         within("the gateway to stop", &mut self.served).await.unwrap();
     }
 
+    /// Stops, and starts again with the same files.
+    pub async fn restart(&mut self) {
+        drop(self.stop.take());
+        within("the gateway to stop", &mut self.served).await.unwrap();
+        let (addresses, reloader, stop, served) = serve(self.folder.path()).await;
+        (self.addresses, self.reloader) = (addresses, reloader);
+        (self.stop, self.served) = (Some(stop), served);
+    }
+
+    /// Asks the API as the operator; the body of the answer as JSON.
+    pub async fn api(&self, method: &str, path: &str, body: serde_json::Value) -> (u16, serde_json::Value) {
+        self.api_with("", method, path, body).await
+    }
+
+    /// The same with a token of its own.
+    pub async fn api_with(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: serde_json::Value,
+    ) -> (u16, serde_json::Value) {
+        let auth = match token {
+            "" => self.auth.clone(),
+            token => format!("Authorization: Bearer {token}\r\n"),
+        };
+        let text = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let (status, body) = self.raw("localhost", method, path, &auth, text.as_bytes()).await;
+        let json = serde_json::from_slice(&body);
+        (
+            status,
+            json.unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned().into()),
+        )
+    }
+
     pub fn rtsp(&self) -> SocketAddr {
         self.addresses.rtsp.unwrap()
     }
 
     /// TLS to the uplink port, as an agent does it.
     pub async fn dial(&self, certificate: Option<&CertifiedKey<KeyPair>>) -> TlsStream<TcpStream> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.keys.server.cert.der().clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots);
-        let mut config = match certificate {
-            None => builder.with_no_client_auth(),
-            Some(pair) => {
-                let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
-                let chain: Vec<CertificateDer<'static>> = vec![pair.cert.der().clone()];
-                builder.with_client_auth_cert(chain, key).unwrap()
-            }
-        };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let tcp = TcpStream::connect(self.addresses.uplink).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let stream = TlsConnector::from(Arc::new(config))
-            .connect(name, tcp)
-            .await
-            .unwrap();
-        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
-        stream
+        dial(self.addresses.uplink, self.keys.server.cert.der(), certificate).await
     }
 
     /// An agent for `front`, with its key, over the direct carrier.
@@ -217,6 +251,19 @@ impl TestGateway {
         fields: &str,
         body: &[u8],
     ) -> (u16, Vec<u8>) {
+        self.raw(host, method, path, &format!("{}{fields}", self.auth), body)
+            .await
+    }
+
+    /// Without the operator's token.
+    pub async fn raw(
+        &self,
+        host: &str,
+        method: &str,
+        path: &str,
+        fields: &str,
+        body: &[u8],
+    ) -> (u16, Vec<u8>) {
         let mut stream = TcpStream::connect(self.addresses.http.unwrap()).await.unwrap();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{fields}Content-Length: {}\r\n\r\n",
@@ -229,7 +276,12 @@ impl TestGateway {
             .unwrap();
         let end = reply.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
         let status = std::str::from_utf8(&reply[9..12]).unwrap().parse().unwrap();
-        (status, reply[end + 4..].to_vec())
+        let head = String::from_utf8_lossy(&reply[..end]).to_ascii_lowercase();
+        let body = &reply[end + 4..];
+        if head.contains("transfer-encoding: chunked") {
+            return (status, unchunk(body));
+        }
+        (status, body.to_vec())
     }
 
     pub async fn metric(&self, name: &str) -> f64 {
@@ -241,6 +293,77 @@ impl TestGateway {
         line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     }
 }
+
+/// TLS to an uplink port that `root` vouches for by the name localhost.
+pub async fn dial(
+    address: SocketAddr,
+    root: &CertificateDer<'static>,
+    certificate: Option<&CertifiedKey<KeyPair>>,
+) -> TlsStream<TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let mut config = match certificate {
+        None => builder.with_no_client_auth(),
+        Some(pair) => {
+            let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
+            let chain: Vec<CertificateDer<'static>> = vec![pair.cert.der().clone()];
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let stream = TlsConnector::from(Arc::new(config))
+        .connect(name, tcp)
+        .await
+        .unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    stream
+}
+
+type Served = (
+    Addresses,
+    Reloader,
+    oneshot::Sender<()>,
+    tokio::task::JoinHandle<()>,
+);
+
+async fn serve(folder: &Path) -> Served {
+    let loaded = config::load(&folder.join("gateway.toml")).unwrap();
+    assert_eq!(loaded.warnings, []);
+    let gateway = Gateway::bind(loaded.config).await.unwrap();
+    let (addresses, reloader) = (gateway.addresses(), gateway.reloader());
+    let (stop, stopped) = oneshot::channel();
+    let served = tokio::spawn(gateway.serve(async {
+        let _ = stopped.await;
+    }));
+    (addresses, reloader, stop, served)
+}
+
+fn unchunk(mut body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    loop {
+        let end = body.windows(2).position(|window| window == b"\r\n").unwrap();
+        let size = usize::from_str_radix(std::str::from_utf8(&body[..end]).unwrap(), 16).unwrap();
+        if size == 0 {
+            return out;
+        }
+        out.extend_from_slice(&body[end + 2..end + 2 + size]);
+        body = &body[end + 4 + size..];
+    }
+}
+
+pub const DIRECT: &str = "Upgrade: h2c-reverse\r\n";
+pub const RTSPS: &str = "listen_tls = \"127.0.0.1:0\"\n";
+pub const OPERATOR_TOKEN: &str = "the-operators-own-token";
+pub const HTTP_TOKEN: &str = "token_file = \"http.token\"\n";
+pub const JOIN_TOKEN: &str = "the-token-of-the-streamers";
+pub const HOOK_SECRET: &str = "the-secret-of-the-hook";
 
 pub async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, path: &str, fields: &str) -> String {
     let head = format!(
@@ -311,7 +434,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    fn start<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, play: Play) -> Self {
+    pub fn start<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, play: Play) -> Self {
         let (events, seen) = mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
             let mut connection = h2::server::Builder::new()
@@ -369,6 +492,7 @@ async fn answer(
             200,
             r#"{"version":"1.2.3","profiles":["main","sub"],"sessions":0}"#.into(),
         ),
+        ("GET", "/audit") => (200, r#"{"rules":[{"id":"telnet","verdict":"fail"}]}"#.into()),
         ("GET", "/snapshot/main") => (200, vec![0xFF; 300_000].into()),
         ("GET", "/snapshot/broken") => (502, "camera closed the connection\n".into()),
         ("GET", "/snapshot/slow") => (504, "camera timeout\n".into()),
@@ -563,164 +687,5 @@ async fn media(
                 sent += message.len();
             }
         }
-    }
-}
-
-/// A raw RTSP client with Digest (MD5, no qop), as VLC does it.
-pub struct Viewer {
-    pub stream: TcpStream,
-    buffer: Vec<u8>,
-    pub frames: Vec<u8>,
-    base: String,
-    user: String,
-    password: String,
-    nonce: Option<String>,
-    cseq: u32,
-}
-
-#[derive(Debug)]
-pub struct Reply {
-    pub head: String,
-    pub body: Vec<u8>,
-}
-
-impl Reply {
-    pub fn status(&self) -> u16 {
-        self.head[9..12].parse().unwrap()
-    }
-}
-
-impl Viewer {
-    pub async fn connect(gateway: &TestGateway, user: &str, password: &str, path: &str) -> Self {
-        let stream = TcpStream::connect(gateway.rtsp()).await.unwrap();
-        Self::over(stream, gateway, user, password, path)
-    }
-
-    pub fn over(stream: TcpStream, gateway: &TestGateway, user: &str, password: &str, path: &str) -> Self {
-        let base = format!("rtsp://localhost:{}/{path}", gateway.rtsp().port());
-        let (user, password) = (user.to_owned(), password.to_owned());
-        Self {
-            stream,
-            buffer: Vec::new(),
-            frames: Vec::new(),
-            base,
-            user,
-            password,
-            nonce: None,
-            cseq: 0,
-        }
-    }
-
-    pub fn base(&self) -> &str {
-        &self.base
-    }
-
-    pub async fn send(&mut self, method: &str, suffix: &str, fields: &str) {
-        self.cseq += 1;
-        let uri = format!("{}{suffix}", self.base);
-        let auth = self.nonce.as_ref().map_or_else(String::new, |nonce| {
-            let ha1 = Ha1::from_password(&self.user, "lenscap", &self.password).md5.unwrap();
-            let ha2 = Algorithm::Md5.hex(format!("{method}:{uri}").as_bytes());
-            let response = Algorithm::Md5.hex(format!("{ha1}:{nonce}:{ha2}").as_bytes());
-            format!(
-                "Authorization: Digest username=\"{}\", realm=\"lenscap\", nonce=\"{nonce}\", uri=\"{uri}\", response=\"{response}\"\r\n",
-                self.user
-            )
-        });
-        let head = format!(
-            "{method} {uri} RTSP/1.0\r\nCSeq: {}\r\n{auth}{fields}\r\n",
-            self.cseq
-        );
-        self.stream.write_all(head.as_bytes()).await.unwrap();
-    }
-
-    /// Sends a request, logs in if it is asked to, and gives the final reply.
-    pub async fn request(&mut self, method: &str, suffix: &str, fields: &str) -> Reply {
-        self.send(method, suffix, fields).await;
-        let reply = self.reply().await.expect("a reply");
-        if reply.status() != 401 || self.nonce.is_some() {
-            return reply;
-        }
-        let nonce = reply
-            .head
-            .split("nonce=\"")
-            .nth(1)
-            .unwrap()
-            .split('"')
-            .next()
-            .unwrap();
-        self.nonce = Some(nonce.to_owned());
-        self.send(method, suffix, fields).await;
-        self.reply().await.expect("a reply")
-    }
-
-    /// The next reply; frames on the way are collected. `None` at the end of the connection.
-    pub async fn reply(&mut self) -> Option<Reply> {
-        loop {
-            self.take_frames();
-            if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
-                let head = String::from_utf8(self.buffer[..end + 4].to_vec()).unwrap();
-                let length = head
-                    .lines()
-                    .find_map(|line| line.strip_prefix("Content-Length: "))
-                    .map_or(0, |length| length.parse::<usize>().unwrap());
-                if self.buffer.len() >= end + 4 + length {
-                    let body = self.buffer[end + 4..end + 4 + length].to_vec();
-                    self.buffer.drain(..end + 4 + length);
-                    return Some(Reply { head, body });
-                }
-            }
-            if !self.fill().await {
-                return None;
-            }
-        }
-    }
-
-    fn take_frames(&mut self) {
-        while let [b'$', _, high, low, ..] = self.buffer[..] {
-            let length = 4 + usize::from(u16::from_be_bytes([high, low]));
-            if self.buffer.len() < length {
-                return;
-            }
-            self.frames.extend(self.buffer.drain(..length));
-        }
-    }
-
-    /// Reads once; false at the end.
-    pub async fn fill(&mut self) -> bool {
-        let read = within("bytes from the gateway", self.stream.read_buf(&mut self.buffer)).await;
-        matches!(read, Ok(count) if count > 0)
-    }
-
-    pub async fn read_frames(&mut self, bytes: usize) {
-        self.take_frames();
-        while self.frames.len() < bytes {
-            assert!(
-                self.fill().await,
-                "the stream ended after {} of {bytes} bytes",
-                self.frames.len()
-            );
-            self.take_frames();
-        }
-    }
-
-    pub async fn play(&mut self) {
-        assert_eq!(self.request("DESCRIBE", "", "").await.status(), 200);
-        let transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n";
-        assert_eq!(self.request("SETUP", "/trackID=1", transport).await.status(), 200);
-        let reply = self.request("PLAY", "", "Session: 77\r\n").await;
-        assert_eq!(reply.status(), 200);
-        assert!(
-            reply
-                .head
-                .contains(&format!("RTP-Info: url={}/trackID=1;seq=0\r\n", self.base)),
-            "{}",
-            reply.head
-        );
-    }
-
-    /// Reads until the gateway closes.
-    pub async fn closed(&mut self) {
-        while self.fill().await {}
     }
 }

@@ -45,7 +45,8 @@ pub fn is_loud(line: &str) -> bool {
 
 /// Whether the line has something shaped like an IPv4 or IPv6 address.
 fn has_ip_address(line: &str) -> bool {
-    line.split(|c: char| !(c.is_ascii_hexdigit() || c == '.' || c == ':'))
+    // Whole words: the end of a module's path (`fleet::claims`) would be an IPv6 address.
+    line.split(|c: char| !(c.is_ascii_alphanumeric() || "_.:".contains(c)))
         .any(|word| {
             let word = word.trim_matches('.');
             let host = word
@@ -67,7 +68,7 @@ mod tests {
         assert!(has_ip_address("INFO connected to [::1]:8443"));
         assert!(has_ip_address("INFO from 10.0.0.7."));
         assert!(!has_ip_address(
-            "2026-11-22T10:00:00Z INFO lenscap 0.1.0 lenscap_gateway::uplink: up"
+            "2026-11-22T10:00:00Z INFO lenscap 0.1.0 lenscap_gateway::fleet::claims: up"
         ));
         assert!(!has_ip_address("12:34:56 [INFO] agent: up"));
         assert!(is_loud("12:34:56 [INFO] agent: up"));

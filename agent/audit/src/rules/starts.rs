@@ -76,6 +76,9 @@ pub(super) fn writable(facts: &Facts, judge: &mut Judge) {
         };
         judge.fail(&file.path, format!("{text} (mode {mode:o}, user {})", file.uid));
     }
+    // Their files are among those that were looked at, if they are known.
+    let _ = judge.need(&facts.starts);
+    let _ = judge.need(&facts.keys);
     if files.is_empty() {
         judge.unknown(&facts.files.source, "no such file was found");
     }

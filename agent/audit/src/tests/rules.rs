@@ -421,6 +421,16 @@ fn each_missing_fact_is_missed() {
         ("logs", |f| f.logs = vec![Fact::default()], &["trace.log"]),
         ("no logs", |f| f.logs.clear(), &["trace.log"]),
         ("modes", |f| f.files = Fact::default(), &["start.writable"]),
+        (
+            "keys",
+            |f| f.keys = Fact::default(),
+            &["account.key", "start.writable"],
+        ),
+        (
+            "starts",
+            |f| f.starts = Fact::default(),
+            &["start.added", "start.writable", "start.drift"],
+        ),
         ("sandbox", |f| f.sandbox = Fact::default(), &["system.sandbox"]),
     ];
     for (what, change, expected) in cases {

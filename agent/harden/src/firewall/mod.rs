@@ -10,6 +10,7 @@ pub mod nft;
 mod nft_text;
 mod policy;
 mod rebind;
+pub mod routes;
 mod rule;
 pub mod xt;
 

@@ -17,9 +17,9 @@ const MAX_DEPTH: usize = 8;
 const MAX_MESSAGES: usize = 4096;
 
 const REQUEST: u16 = 1;
-const ACK: u16 = 4;
-const DUMP: u16 = 0x300;
-const CREATE: u16 = 0x400;
+pub(super) const ACK: u16 = 4;
+pub(super) const DUMP: u16 = 0x300;
+pub(super) const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
 
 const NLMSG_ERROR: u16 = 2;
@@ -38,7 +38,9 @@ const NEW_RULE: u16 = nft(6);
 const GET_RULE: u16 = nft(7);
 
 const INET: u8 = 1;
-const UNSPEC: u8 = 0;
+/// `struct nfgenmsg` of a batch, and of all else.
+const BATCH: [u8; NFGEN_HEADER] = [0, 0, 0, SUBSYSTEM as u8];
+const TABLES: [u8; NFGEN_HEADER] = [INET, 0, 0, 0];
 /// After connection tracking, before a firewall of the firmware's.
 pub(super) const PRIORITY: i32 = -10;
 /// `NF_INET_LOCAL_IN` and `NF_INET_LOCAL_OUT`.
@@ -64,12 +66,23 @@ const LOOPBACK_INDEX: u32 = 1;
 /// Established and related, as bits of the state.
 pub(super) const ESTABLISHED: u32 = 2 | 4;
 
+/// A value in an expression.
+#[derive(Clone, Copy)]
+enum Value<'a> {
+    Number(u32),
+    /// A number that the kernel keeps in 64 bits.
+    Wide(u16),
+    /// What is compared, in the order of the network.
+    Data(&'a [u8]),
+    Verdict(u32),
+}
+
 /// Attributes of netlink, as they are written.
 #[derive(Default)]
-struct Attributes(Vec<u8>);
+pub(super) struct Attributes(pub(super) Vec<u8>);
 
 impl Attributes {
-    fn put(&mut self, kind: u16, payload: &[u8]) {
+    pub(super) fn put(&mut self, kind: u16, payload: &[u8]) {
         let at = self.open(kind);
         self.0.extend_from_slice(payload);
         self.close(at);
@@ -83,12 +96,6 @@ impl Attributes {
         let mut bytes = text.as_bytes().to_vec();
         bytes.push(0);
         self.put(kind, &bytes);
-    }
-
-    fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
-        let at = self.open(kind | NESTED);
-        fill(self);
-        self.close(at);
     }
 
     fn open(&mut self, kind: u16) -> usize {
@@ -105,48 +112,56 @@ impl Attributes {
         self.0.resize(self.0.len().next_multiple_of(4), 0);
     }
 
-    /// An expression: its name, and numbers and data in it.
-    fn expression(&mut self, name: &str, fill: impl FnOnce(&mut Self)) {
-        self.nest(1, |element| {
-            element.text(1, name);
-            element.nest(2, fill);
-        });
-    }
-
-    fn numbers(&mut self, name: &str, values: &[(u16, u32)]) {
-        self.expression(name, |e| {
-            values.iter().for_each(|(kind, value)| e.number(*kind, *value))
-        });
+    /// An expression: its name, and what it works with.
+    fn expression(&mut self, name: &str, values: &[(u16, Value<'_>)]) {
+        let element = self.open(1 | NESTED);
+        self.text(1, name);
+        let all = self.open(2 | NESTED);
+        for (kind, value) in values {
+            match value {
+                Value::Number(number) => self.number(*kind, *number),
+                Value::Wide(number) => self.put(*kind, &u64::from(*number).to_be_bytes()),
+                Value::Data(bytes) => {
+                    let data = self.open(kind | NESTED);
+                    self.put(1, bytes);
+                    self.close(data);
+                }
+                Value::Verdict(code) => {
+                    let data = self.open(kind | NESTED);
+                    let verdict = self.open(2 | NESTED);
+                    self.number(1, *code);
+                    self.close(verdict);
+                    self.close(data);
+                }
+            }
+        }
+        self.close(all);
+        self.close(element);
     }
 
     fn meta(&mut self, key: u32, value: &[u8]) {
-        self.numbers("meta", &[(1, REGISTER), (2, key)]);
+        self.expression("meta", &[(1, Value::Number(REGISTER)), (2, Value::Number(key))]);
         self.compare(EQUAL, value);
     }
 
     fn payload(&mut self, base: u32, offset: usize, length: usize) {
-        self.numbers(
-            "payload",
-            &[(1, REGISTER), (2, base), (3, offset as u32), (4, length as u32)],
-        );
+        let numbers = [REGISTER, base, offset as u32, length as u32];
+        let [register, base, offset, length] = numbers.map(Value::Number);
+        self.expression("payload", &[(1, register), (2, base), (3, offset), (4, length)]);
     }
 
     fn mask(&mut self, mask: &[u8]) {
-        self.expression("bitwise", |e| {
-            for (kind, value) in [(1, REGISTER), (2, REGISTER), (3, mask.len() as u32)] {
-                e.number(kind, value);
-            }
-            e.nest(4, |data| data.put(1, mask));
-            e.nest(5, |data| data.put(1, &[0; 16][..mask.len()]));
-        });
+        let [from, to, length] = [REGISTER, REGISTER, mask.len() as u32].map(Value::Number);
+        let flip = Value::Data(&[0; 16][..mask.len()]);
+        self.expression(
+            "bitwise",
+            &[(1, from), (2, to), (3, length), (4, Value::Data(mask)), (5, flip)],
+        );
     }
 
     fn compare(&mut self, operator: u32, value: &[u8]) {
-        self.expression("cmp", |e| {
-            e.number(1, REGISTER);
-            e.number(2, operator);
-            e.nest(3, |data| data.put(1, value));
-        });
+        let [register, operator] = [REGISTER, operator].map(Value::Number);
+        self.expression("cmp", &[(1, register), (2, operator), (3, Value::Data(value))]);
     }
 
     /// The form that `nft` gives a rule, so that one that it loaded from text is recognised.
@@ -193,7 +208,7 @@ impl Attributes {
             self.compare(EQUAL, &[icmp]);
         }
         if rule.established {
-            self.numbers("ct", &[(1, REGISTER), (2, 0)]);
+            self.expression("ct", &[(1, Value::Number(REGISTER)), (2, Value::Number(0))]);
             self.mask(&ESTABLISHED.to_ne_bytes());
             self.compare(NOT_EQUAL, &[0; 4]);
         }
@@ -201,18 +216,15 @@ impl Attributes {
             self.meta(META_SKUID, &uid.to_ne_bytes());
         }
         if let Some((rate, burst)) = rule.limit {
-            self.expression("limit", |e| {
-                e.put(1, &u64::from(rate).to_be_bytes());
-                e.put(2, &1_u64.to_be_bytes());
-                e.number(3, burst.into());
-            });
+            let (rate, burst) = (Value::Wide(rate), Value::Number(burst.into()));
+            self.expression("limit", &[(1, rate), (2, Value::Wide(1)), (3, burst)]);
         }
-        self.numbers("counter", &[]);
+        self.expression("counter", &[]);
         let code = if rule.accept { ACCEPT } else { DROP };
-        self.expression("immediate", |e| {
-            e.number(1, VERDICT);
-            e.nest(2, |data| data.nest(2, |verdict| verdict.number(1, code)));
-        });
+        self.expression(
+            "immediate",
+            &[(1, Value::Number(VERDICT)), (2, Value::Verdict(code))],
+        );
     }
 
     fn ports(&mut self, rule: &Rule, input: bool) {
@@ -251,10 +263,10 @@ fn chain_attributes((name, hook): (&str, u32)) -> Vec<u8> {
     let mut attributes = Attributes::default();
     attributes.text(1, NAME);
     attributes.text(3, name);
-    attributes.nest(4, |e| {
-        e.number(1, hook);
-        e.put(2, &PRIORITY.to_be_bytes());
-    });
+    let place = attributes.open(4 | NESTED);
+    attributes.number(1, hook);
+    attributes.put(2, &PRIORITY.to_be_bytes());
+    attributes.close(place);
     attributes.number(5, DROP);
     attributes.text(7, "filter");
     attributes.0
@@ -264,7 +276,9 @@ fn rule_attributes(rule: &Rule, chain: usize) -> Vec<u8> {
     let mut attributes = Attributes::default();
     attributes.text(1, NAME);
     attributes.text(2, CHAINS[chain].0);
-    attributes.nest(4, |list| list.rule(rule, chain == 0));
+    let list = attributes.open(4 | NESTED);
+    attributes.rule(rule, chain == 0);
+    attributes.close(list);
     attributes.0
 }
 
@@ -275,30 +289,30 @@ fn all_rules(rules: &Rules) -> impl Iterator<Item = Vec<u8>> {
 
 /// Messages of netlink, numbered from 1.
 #[derive(Default)]
-struct Messages {
-    bytes: Vec<u8>,
+pub(super) struct Messages {
+    pub(super) bytes: Vec<u8>,
     sequence: u32,
     last: usize,
 }
 
 impl Messages {
-    fn push(&mut self, kind: u16, flags: u16, family: u8, resource: u16, attributes: &[u8]) {
+    /// Adds a message: `head` is what its kind begins with.
+    pub(super) fn push(&mut self, kind: u16, flags: u16, head: &[u8], attributes: &[u8]) {
         self.sequence += 1;
         self.last = self.bytes.len();
-        let length = (NLMSG_HEADER + NFGEN_HEADER + attributes.len()) as u32;
+        let length = (NLMSG_HEADER + head.len() + attributes.len()) as u32;
         self.bytes.extend_from_slice(&length.to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.bytes.extend_from_slice(&(REQUEST | flags).to_ne_bytes());
         self.bytes.extend_from_slice(&self.sequence.to_ne_bytes());
         self.bytes.extend_from_slice(&[0; 4]);
-        self.bytes.extend_from_slice(&[family, 0]);
-        self.bytes.extend_from_slice(&resource.to_be_bytes());
+        self.bytes.extend_from_slice(head);
         self.bytes.extend_from_slice(attributes);
     }
 
     fn begin() -> Self {
         let mut messages = Self::default();
-        messages.push(BATCH_BEGIN, 0, UNSPEC, SUBSYSTEM, &[]);
+        messages.push(BATCH_BEGIN, 0, &BATCH, &[]);
         messages
     }
 
@@ -306,8 +320,8 @@ impl Messages {
     fn delete(&mut self) {
         let mut table = Attributes::default();
         table.text(1, NAME);
-        self.push(NEW_TABLE, CREATE, INET, 0, &table.0);
-        self.push(DELETE_TABLE, 0, INET, 0, &table.0);
+        self.push(NEW_TABLE, CREATE, &TABLES, &table.0);
+        self.push(DELETE_TABLE, 0, &TABLES, &table.0);
     }
 
     /// The last message is answered in any case; with `commit`, what stands before it is done.
@@ -318,7 +332,7 @@ impl Messages {
             flags.copy_from_slice(&with_ack.to_ne_bytes());
         }
         if commit {
-            self.push(BATCH_END, 0, UNSPEC, SUBSYSTEM, &[]);
+            self.push(BATCH_END, 0, &BATCH, &[]);
         }
         self.bytes
     }
@@ -331,12 +345,12 @@ pub fn replace(rules: &Rules, commit: bool) -> Vec<u8> {
     messages.delete();
     let mut table = Attributes::default();
     table.text(1, NAME);
-    messages.push(NEW_TABLE, CREATE, INET, 0, &table.0);
+    messages.push(NEW_TABLE, CREATE, &TABLES, &table.0);
     for chain in CHAINS {
-        messages.push(NEW_CHAIN, CREATE, INET, 0, &chain_attributes(chain));
+        messages.push(NEW_CHAIN, CREATE, &TABLES, &chain_attributes(chain));
     }
     for rule in all_rules(rules) {
-        messages.push(NEW_RULE, CREATE | APPEND, INET, 0, &rule);
+        messages.push(NEW_RULE, CREATE | APPEND, &TABLES, &rule);
     }
     messages.finish(commit)
 }
@@ -356,7 +370,7 @@ pub fn questions() -> [Vec<u8>; 2] {
     table.text(1, NAME);
     [(GET_CHAIN, &[][..]), (GET_RULE, &table.0)].map(|(kind, attributes)| {
         let mut messages = Messages::default();
-        messages.push(kind, DUMP, INET, 0, attributes);
+        messages.push(kind, DUMP, &TABLES, attributes);
         messages.bytes
     })
 }
@@ -496,7 +510,7 @@ fn packets(rule: &[u8]) -> u64 {
         .unwrap_or(0)
 }
 
-fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     raw_attributes(bytes).map(|(kind, value)| (kind & KIND_MASK, value))
 }
 
@@ -513,7 +527,7 @@ fn raw_attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 /// Kind and body of each message.
-fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let all = core::iter::from_fn(move || {
         let [a, b, c, d, e, f, ..] = *bytes else {
             return None;

@@ -4,7 +4,7 @@ use core::fmt::Write as _;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::net::{Allowed, Net};
-use super::rule::{Abilities, Flags, ICMP, ICMPV6, IGMP, Rule, Rules, TCP, UDP};
+use super::rule::{ANY_PORT, Abilities, Flags, ICMP, ICMPV6, IGMP, Rule, Rules, TCP, UDP};
 
 /// The most servers of a kind.
 pub const MAX_SERVERS: usize = 8;
@@ -40,7 +40,7 @@ const fn v6(first: u16, last: [u16; 2], prefix: u8) -> Net {
 }
 
 /// Addresses that the internet does not carry (RFC 1918, 3927, 6598, 4291, 4193).
-const LAN: &[Net] = &[
+pub(super) const LAN: &[Net] = &[
     v4(10, 0, 0, 0, 8),
     v4(172, 16, 0, 0, 12),
     v4(192, 168, 0, 0, 16),
@@ -87,6 +87,8 @@ pub struct Policy {
     pub discovery: bool,
     /// IPv6 is switched off, since this kernel cannot filter it.
     pub no_ipv6: bool,
+    /// Routes that lead nowhere stand in for a filter.
+    pub blackhole: bool,
 }
 
 impl Policy {
@@ -97,10 +99,9 @@ impl Policy {
             can,
             rules: Rules::default(),
         };
-        build.both(Rule {
-            loopback: true,
-            ..Rule::ACCEPT
-        });
+        let mut loopback = rule(0, None, 0, 0);
+        loopback.loopback = true;
+        build.both(loopback);
         build.control_messages();
         build.leases();
         build.servers(self);
@@ -127,7 +128,11 @@ impl Policy {
         self.allow_out.iter().for_each(|allowed| line("out", allowed));
         self.dns.iter().for_each(|server| line("dns", server));
         self.ntp.iter().for_each(|server| line("ntp", server));
-        for (name, on) in [("discovery", self.discovery), ("no_ipv6", self.no_ipv6)] {
+        for (name, on) in [
+            ("discovery", self.discovery),
+            ("no_ipv6", self.no_ipv6),
+            ("blackhole", self.blackhole),
+        ] {
             if on {
                 line(name, &1);
             }
@@ -154,6 +159,7 @@ impl Policy {
                 "ntp" => policy.ntp.push(value.parse().ok()?),
                 "discovery" => policy.discovery = true,
                 "no_ipv6" => policy.no_ipv6 = true,
+                "blackhole" => policy.blackhole = true,
                 _ => return None,
             }
         }
@@ -189,18 +195,34 @@ struct Builder {
     rules: Rules,
 }
 
+/// A rule about a protocol, a remote side and ports; 0 stands for any of each.
+#[inline(never)]
+fn rule(protocol: u8, remote: Option<Net>, remote_port: u16, local_port: u16) -> Rule {
+    let exactly = |port| if port == 0 { ANY_PORT } else { (port, port) };
+    Rule {
+        remote,
+        protocol: Some(protocol).filter(|protocol| *protocol != 0),
+        remote_port: exactly(remote_port),
+        local_port: exactly(local_port),
+        ..Rule::ACCEPT
+    }
+}
+
 impl Builder {
-    fn input(&mut self, rule: Rule) {
-        let established = rule.established && self.can.established;
-        self.rules.input.push(Rule { established, ..rule });
+    #[inline(never)]
+    fn input(&mut self, mut rule: Rule) {
+        rule.established &= self.can.established;
+        rule.uid = None;
+        rule.limit = None;
+        self.rules.input.push(rule);
     }
 
-    fn output(&mut self, rule: Rule) {
-        self.rules.output.push(Rule {
-            uid: rule.uid.filter(|_| self.can.owner),
-            limit: rule.limit.filter(|_| self.can.limit),
-            ..rule
-        });
+    #[inline(never)]
+    fn output(&mut self, mut rule: Rule) {
+        rule.established = false;
+        rule.uid = rule.uid.filter(|_| self.can.owner);
+        rule.limit = rule.limit.filter(|_| self.can.limit);
+        self.rules.output.push(rule);
     }
 
     fn both(&mut self, rule: Rule) {
@@ -209,50 +231,34 @@ impl Builder {
     }
 
     fn control_messages(&mut self) {
-        let message = |protocol, icmp| Rule {
-            protocol: Some(protocol),
-            icmp: Some(icmp),
-            ..Rule::ACCEPT
-        };
         for (protocol, icmp) in ERRORS {
-            self.input(Rule {
-                established: true,
-                ..message(*protocol, *icmp)
-            });
+            let mut error = rule(*protocol, None, 0, 0);
+            error.icmp = Some(*icmp);
+            error.established = true;
+            self.input(error);
         }
+        let mut message = rule(ICMPV6, None, 0, 0);
         for icmp in NEIGHBOURS_IN {
-            self.input(message(ICMPV6, *icmp));
+            message.icmp = Some(*icmp);
+            self.input(message);
         }
         for icmp in NEIGHBOURS_OUT {
-            self.output(message(ICMPV6, *icmp));
+            message.icmp = Some(*icmp);
+            self.output(message);
         }
     }
 
     /// DHCP and DHCPv6, with servers of the local network.
     fn leases(&mut self) {
-        let lan = |v4: bool| LAN.iter().filter(move |net| net.addr.is_ipv4() == v4);
-        for net in lan(true).chain([&BROADCAST]) {
-            self.lease(*net, 67, 68);
+        for net in LAN.iter().chain([&BROADCAST, &DHCPV6]) {
+            let (server, client) = if net.addr.is_ipv4() { (67, 68) } else { (547, 546) };
+            let mut lease = rule(UDP, Some(*net), server, client);
+            lease.limit = Some(LEASES);
+            if LAN.contains(net) {
+                self.input(lease);
+            }
+            self.output(lease);
         }
-        for net in lan(false).chain([&DHCPV6]) {
-            self.lease(*net, 547, 546);
-        }
-    }
-
-    fn lease(&mut self, net: Net, server: u16, client: u16) {
-        let rule = Rule {
-            remote: Some(net),
-            remote_port: (server, server),
-            local_port: (client, client),
-            ..udp()
-        };
-        if net != BROADCAST && net != DHCPV6 {
-            self.input(rule);
-        }
-        self.output(Rule {
-            limit: Some(LEASES),
-            ..rule
-        });
     }
 
     fn servers(&mut self, policy: &Policy) {
@@ -269,54 +275,33 @@ impl Builder {
 
     /// Questions over UDP, all of them counted by the limit, and their answers.
     fn queries(&mut self, net: Net, port: u16, limit: (u16, u16)) {
-        let rule = Rule {
-            remote: Some(net),
-            remote_port: (port, port),
-            ..udp()
-        };
-        self.output(Rule {
-            limit: Some(limit),
-            ..rule
-        });
-        self.input(Rule {
-            established: true,
-            ..rule
-        });
+        let mut query = rule(UDP, Some(net), port, 0);
+        query.limit = Some(limit);
+        query.established = true;
+        self.both(query);
     }
 
     /// TCP connections from here.
     fn connections(&mut self, remote: Option<Net>, port: u16, uid: Option<u32>) {
-        let rule = Rule {
-            remote,
-            protocol: Some(TCP),
-            remote_port: (port, port),
-            uid,
-            ..Rule::ACCEPT
-        };
-        self.output(Rule {
-            flags: Some(Flags::NEW),
-            limit: Some(NEW_CONNECTIONS),
-            ..rule
-        });
-        self.output(Rule {
-            flags: Some(Flags::NOT_NEW),
-            ..rule
-        });
+        let mut tcp = rule(TCP, remote, port, 0);
+        tcp.uid = uid;
+        tcp.flags = Some(Flags::NEW);
+        tcp.limit = Some(NEW_CONNECTIONS);
+        self.output(tcp);
+        tcp.flags = Some(Flags::NOT_NEW);
+        tcp.limit = None;
+        self.output(tcp);
         if uid.is_some() && self.can.owner {
             // The kernel ends a connection whose program is gone, and then it has no user.
             self.output(Rule {
                 flags: Some(Flags::END),
                 uid: None,
-                ..rule
+                ..tcp
             });
         }
-        self.input(Rule {
-            local_port: CLIENT,
-            flags: Some(Flags::NOT_NEW),
-            established: true,
-            uid: None,
-            ..rule
-        });
+        tcp.local_port = CLIENT;
+        tcp.established = true;
+        self.input(tcp);
     }
 
     fn uplink(&mut self, policy: &Policy) {
@@ -327,31 +312,20 @@ impl Builder {
 
     /// Somebody reaches a port here.
     fn served(&mut self, allowed: &Allowed) {
-        let rule = Rule {
-            remote: Some(allowed.net),
-            local_port: (allowed.port, allowed.port),
-            ..udp()
-        };
+        let remote = Some(allowed.net);
         if allowed.tcp {
-            let tcp = Rule {
-                protocol: Some(TCP),
-                ..rule
-            };
+            let mut tcp = rule(TCP, remote, 0, allowed.port);
             self.input(tcp);
-            self.output(Rule {
-                flags: Some(Flags::NOT_NEW),
-                ..tcp
-            });
+            tcp.flags = Some(Flags::NOT_NEW);
+            self.output(tcp);
             if RTSP.contains(&allowed.port) {
-                self.output(Rule {
-                    remote_port: CLIENT,
-                    local_port: CLIENT,
-                    ..rule
-                });
+                let mut media = rule(UDP, remote, 0, 0);
+                (media.remote_port, media.local_port) = (CLIENT, CLIENT);
+                self.output(media);
             }
         }
         if allowed.udp {
-            self.both(rule);
+            self.both(rule(UDP, remote, 0, allowed.port));
         }
     }
 
@@ -361,50 +335,21 @@ impl Builder {
             self.connections(Some(allowed.net), allowed.port, None);
         }
         if allowed.udp {
-            let rule = Rule {
-                remote: Some(allowed.net),
-                remote_port: (allowed.port, allowed.port),
-                ..udp()
-            };
-            self.output(rule);
-            self.input(Rule {
-                established: true,
-                ..rule
-            });
+            let mut udp = rule(UDP, Some(allowed.net), allowed.port, 0);
+            udp.established = true;
+            self.both(udp);
         }
     }
 
     fn discovery(&mut self) {
         for net in LAN {
-            self.both(Rule {
-                remote: Some(*net),
-                local_port: (DISCOVERY, DISCOVERY),
-                ..udp()
-            });
+            self.both(rule(UDP, Some(*net), 0, DISCOVERY));
         }
         for net in PROBES {
-            self.output(Rule {
-                remote: Some(*net),
-                remote_port: (DISCOVERY, DISCOVERY),
-                ..udp()
-            });
+            self.output(rule(UDP, Some(*net), DISCOVERY, 0));
         }
         // Joining the group (RFC 3376), and being asked whether one is still there.
-        let group = Rule {
-            protocol: Some(IGMP),
-            ..Rule::ACCEPT
-        };
-        self.input(group);
-        self.output(Rule {
-            remote: Some(v4(224, 0, 0, 0, 4)),
-            ..group
-        });
-    }
-}
-
-fn udp() -> Rule {
-    Rule {
-        protocol: Some(UDP),
-        ..Rule::ACCEPT
+        self.input(rule(IGMP, None, 0, 0));
+        self.output(rule(IGMP, Some(v4(224, 0, 0, 0, 4)), 0, 0));
     }
 }

@@ -271,6 +271,7 @@ fn a_policy_is_kept_as_text() {
     let policy = Policy {
         discovery: true,
         no_ipv6: true,
+        blackhole: true,
         ..policy()
     };
     let text = policy.to_text();
@@ -553,6 +554,47 @@ fn a_rule_for_iptables_is_these_bytes() {
         let target = usize::from(112 + udp + limit);
         assert_eq!(number(target + 32) as i32, -5, "RETURN");
     }
+}
+
+#[test]
+fn routes_lead_nowhere_but_where_they_should() {
+    use super::routes::{Route, gateways, routes};
+    let word = |bytes: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(bytes));
+    let table = format!(
+        "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\neth0\t{}\t00000000\t0001\t0\t0\t0\t00FFFFFF\neth0\t00000000\t{}\t0003\t0\t0\t0\t00000000\n",
+        word([192, 168, 1, 0]),
+        word([192, 168, 1, 1])
+    );
+    let table6 = "fd000000000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 1 0 1 eth0\n\
+        00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000400 1 0 3 eth0\n";
+    let by = gateways(&table, table6);
+    assert_eq!(by, [ip("192.168.1.1"), ip("fe80::1")]);
+    assert!(gateways("", "").is_empty() && gateways("x\ny\n", "z\n").is_empty());
+    let policy = Policy {
+        dns: vec![ip("9.9.9.9"), ip("192.168.1.1")],
+        allow_out: vec![
+            allowed("198.51.100.0/24:443"),
+            allowed("0.0.0.0/0:80"),
+            allowed("10.1.1.1:5"),
+        ],
+        ..policy()
+    };
+    let list: Vec<String> = routes(&policy, &by[..1])
+        .iter()
+        .map(|Route { net, via }| via.map_or(format!("{net}"), |via| format!("{net} {via}")))
+        .collect();
+    let (near, far) = ("192.168.1.1", "192.168.1.1");
+    assert_eq!(
+        list,
+        [
+            &format!("9.9.9.9 {near}"),
+            &format!("198.51.100.0/24 {far}"),
+            "0.0.0.0/1",
+            "128.0.0.0/1",
+            "::/1",
+            "8000::/1"
+        ]
+    );
 }
 
 #[test]

@@ -24,6 +24,10 @@ const FETCHERS: &[&str] = &["wget", "curl", "tftp", "ftpget", "uclient-fetch"];
 
 /// Whether the system runs it by itself: what lies where programs are is run by others.
 fn starts_itself(path: &str) -> bool {
+    // Rust's attributes begin as scripts do.
+    if path.ends_with(".rs") {
+        return false;
+    }
     let programs = ["/usr/", "/lib/", "/bin/", "/sbin/", "/opt/bin/"];
     let hooks = [
         "/init.d/",

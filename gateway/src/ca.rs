@@ -1,0 +1,408 @@
+//! The gateway's own certificate authority, for where there is no other.
+//!
+//! It lives in the data folder: `ca.pem` and `ca.key`, and by it the gateway's `gateway.pem` and `gateway.key`.
+//! Cameras pin the gateway's key, so the key stays when the certificate is renewed.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use base64ct::{Base64, Encoding as _};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use thiserror::Error;
+
+use crate::rtsp::digest::hex;
+use crate::tls;
+
+/// How long a CA lives.
+const CA_DAYS: u64 = 20 * 365;
+/// How long a certificate lives unless it is said otherwise; clients refuse longer ones.
+pub const LEAF_DAYS: u64 = 820;
+/// A certificate is renewed when it has less left than this.
+pub const RENEW_DAYS: u64 = 60;
+/// Clocks of clients may be behind.
+const BACKDATE: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Why there is no certificate.
+#[derive(Debug, Error)]
+pub enum CaError {
+    /// Files.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is one.
+    #[error("{} is there already; cameras and viewers trust it, so it is not replaced", .0.display())]
+    Exists(PathBuf),
+    /// There is none.
+    #[error("there is no CA in {}; make one: lenscap-gateway ca init", .0.display())]
+    Missing(PathBuf),
+    /// The CA's time is over.
+    #[error(
+        "the CA in {} has expired; put ca.pem and ca.key aside, make another with `lenscap-gateway ca init`, \
+         and give ca.pem to those who trust the old one",
+        .0.display()
+    )]
+    Expired(PathBuf),
+    /// The files are damaged or do not belong together.
+    #[error("the CA in {} cannot be used ({why}); restore a backup", folder.display())]
+    Damaged {
+        /// Where.
+        folder: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A name that cannot be in a certificate.
+    #[error("{0}")]
+    Make(#[from] rcgen::Error),
+}
+
+/// What a certificate is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// TLS servers: gateways.
+    Server,
+    /// TLS clients: cameras.
+    Client,
+}
+
+/// A certificate with its key, in PEM form.
+pub struct Issued {
+    /// The certificate, and the CA's behind it.
+    pub chain: String,
+    /// The private key.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Issued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Issued")
+    }
+}
+
+/// Makes a CA.
+///
+/// # Errors
+/// See [`CaError`]; an existing one is left alone.
+pub fn init(folder: &Path, now: SystemTime) -> Result<PathBuf, CaError> {
+    let (cert, key) = (folder.join("ca.pem"), folder.join("ca.key"));
+    for path in [&cert, &key] {
+        if path.exists() {
+            return Err(CaError::Exists(path.clone()));
+        }
+    }
+    let pair = KeyPair::generate()?;
+    let mut params = CertificateParams::new(Vec::new())?;
+    let id = &hex(&tls::sha256(pair.public_key_raw()))[..8];
+    params.distinguished_name = common_name(&format!("Lenscap gateway CA {id}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    set_dates(&mut params, now, CA_DAYS);
+    let certificate = params.self_signed(&pair)?;
+    write(&key, &pair.serialize_pem(), 0o600)?;
+    write(&cert, &certificate.pem(), 0o644)?;
+    Ok(cert)
+}
+
+/// Makes a certificate with a new key.
+///
+/// # Errors
+/// See [`CaError`].
+pub fn issue(
+    folder: &Path,
+    names: &[String],
+    what: Use,
+    days: u64,
+    now: SystemTime,
+) -> Result<Issued, CaError> {
+    let pair = KeyPair::generate()?;
+    Ok(Issued {
+        chain: certify(folder, &pair, names, what, days, now)?,
+        key: pair.serialize_pem(),
+    })
+}
+
+/// Makes sure that the gateway has a certificate for `names` with some time left. True if one was made.
+///
+/// # Errors
+/// See [`CaError`].
+pub fn ensure(folder: &Path, names: &[String], now: SystemTime) -> Result<bool, CaError> {
+    let (cert, key) = (folder.join("gateway.pem"), folder.join("gateway.key"));
+    let pair = match fs::read_to_string(&key) {
+        Ok(pem) => KeyPair::from_pem(&pem)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => KeyPair::generate()?,
+        Err(source) => return Err(CaError::Io { path: key, source }),
+    };
+    if key.exists() && is_good(&cert, names, now) {
+        return Ok(false);
+    }
+    if !folder.join("ca.pem").exists() && !folder.join("ca.key").exists() {
+        init(folder, now)?;
+    }
+    let chain = certify(folder, &pair, names, Use::Server, LEAF_DAYS, now)?;
+    if !key.exists() {
+        write(&key, &pair.serialize_pem(), 0o600)?;
+    }
+    write(&cert, &chain, 0o644)?;
+    Ok(true)
+}
+
+/// The pin of the first certificate of a PEM file: `sha256/` and base64.
+#[must_use]
+pub fn pin(cert: &Path) -> Option<String> {
+    let certificate = CertificateDer::from_pem_file(cert).ok()?;
+    let hash = tls::spki_fingerprint(&certificate)?;
+    Some(format!("sha256/{}", Base64::encode_string(&hash)))
+}
+
+/// By which names and addresses this machine is most likely reached: its own name, and the address that it would
+/// send from.
+#[must_use]
+pub fn own_names() -> Vec<String> {
+    let mut names = Vec::new();
+    for (from, to) in [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")] {
+        // Nothing is sent: the kernel only chooses a route.
+        let address = std::net::UdpSocket::bind(from)
+            .and_then(|socket| socket.connect(to).and_then(|()| socket.local_addr()));
+        if let Ok(address) = address
+            && !address.ip().is_unspecified()
+        {
+            names.push(address.ip().to_string());
+        }
+    }
+    if let Ok(name) = fs::read_to_string("/proc/sys/kernel/hostname") {
+        names.extend(Some(name.trim().to_ascii_lowercase()).filter(|name| is_host(name)));
+    }
+    names.extend(["localhost".to_owned(), "127.0.0.1".to_owned()]);
+    names
+}
+
+/// True for a DNS name or an address.
+#[must_use]
+pub fn is_host(name: &str) -> bool {
+    let label = |label: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && label.bytes().all(plain)
+    };
+    name.parse::<IpAddr>().is_ok() || (name.len() <= 253 && name.split('.').all(label))
+}
+
+fn certify(
+    folder: &Path,
+    pair: &KeyPair,
+    names: &[String],
+    what: Use,
+    days: u64,
+    now: SystemTime,
+) -> Result<String, CaError> {
+    let read = |name: &str| match fs::read_to_string(folder.join(name)) {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(CaError::Missing(folder.to_owned())),
+        Err(source) => Err(CaError::Io {
+            path: folder.join(name),
+            source,
+        }),
+    };
+    let damaged = |why: String| CaError::Damaged {
+        folder: folder.to_owned(),
+        why,
+    };
+    let ca = read("ca.pem")?;
+    let key = KeyPair::from_pem(&read("ca.key")?).map_err(|error| damaged(error.to_string()))?;
+    let der = CertificateDer::from_pem_slice(ca.as_bytes()).map_err(|error| damaged(error.to_string()))?;
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(&der).map_err(|error| damaged(error.to_string()))?;
+    if parsed.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
+        return Err(damaged("ca.key is not the private key of ca.pem".to_owned()));
+    }
+    let left = time_left(&der, now).ok_or_else(|| CaError::Expired(folder.to_owned()))?;
+    let issuer = Issuer::from_ca_cert_pem(&ca, key).map_err(|error| damaged(error.to_string()))?;
+    let mut params = CertificateParams::new(names.to_vec())?;
+    params.distinguished_name = common_name(names.first().map_or("lenscap", String::as_str));
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![match what {
+        Use::Server => ExtendedKeyUsagePurpose::ServerAuth,
+        Use::Client => ExtendedKeyUsagePurpose::ClientAuth,
+    }];
+    // Not longer than the CA itself.
+    set_dates(&mut params, now, days.min(left.as_secs() / DAY.as_secs()));
+    let certificate = params.signed_by(pair, &issuer)?;
+    Ok(format!("{}{ca}", certificate.pem()))
+}
+
+/// True for a certificate that has these names and enough time left.
+fn is_good(cert: &Path, names: &[String], now: SystemTime) -> bool {
+    let Ok(certificate) = CertificateDer::from_pem_file(cert) else {
+        return false;
+    };
+    let long = time_left(&certificate, now).is_some_and(|left| left > DAY * RENEW_DAYS as u32);
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&certificate) else {
+        return false;
+    };
+    let has = |name: &String| {
+        let shown = parsed.subject_alternative_name().ok().flatten();
+        shown.is_some_and(|shown| {
+            shown.value.general_names.iter().any(|known| match known {
+                x509_parser::extensions::GeneralName::DNSName(known) => known == name,
+                x509_parser::extensions::GeneralName::IPAddress(bytes) => {
+                    address(bytes).is_some_and(|address| address.to_string() == *name)
+                }
+                _ => false,
+            })
+        })
+    };
+    long && names.iter().all(has)
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
+/// How long a certificate is still good; `None` if it is not any more.
+#[must_use]
+pub fn time_left(certificate: &CertificateDer<'_>, now: SystemTime) -> Option<Duration> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let end = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
+    let end = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end))?;
+    end.duration_since(now).ok()
+}
+
+fn set_dates(params: &mut CertificateParams, now: SystemTime, days: u64) {
+    params.not_before = now.checked_sub(BACKDATE).unwrap_or(now).into();
+    params.not_after = now
+        .checked_add(Duration::from_secs(days * DAY.as_secs()))
+        .unwrap_or(now)
+        .into();
+}
+
+fn common_name(name: &str) -> DistinguishedName {
+    let mut names = DistinguishedName::new();
+    names.push(DnType::CommonName, name);
+    names
+}
+
+/// Writes a file whole or not at all.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write(path: &Path, text: &str, mode: u32) -> Result<(), CaError> {
+    let io_error = |source| CaError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let _ = fs::remove_file(&part);
+    let mut file: File = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&part)
+        .map_err(io_error)?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&part, path))
+        .map_err(io_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&str]) -> Vec<String> {
+        list.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn the_key_stays_when_the_certificate_is_renewed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (now, cert) = (SystemTime::now(), folder.path().join("gateway.pem"));
+        let hosts = names(&["gw.example", "192.0.2.7"]);
+        assert!(ensure(folder.path(), &hosts, now).unwrap());
+        let (first, first_pin) = (fs::read_to_string(&cert).unwrap(), pin(&cert).unwrap());
+        assert!(!ensure(folder.path(), &hosts, now).unwrap());
+        let later = now + DAY * (LEAF_DAYS - RENEW_DAYS) as u32;
+        assert!(ensure(folder.path(), &hosts, later).unwrap());
+        assert_ne!(fs::read_to_string(&cert).unwrap(), first);
+        assert_eq!(pin(&cert).unwrap(), first_pin);
+        assert!(ensure(folder.path(), &names(&["gw.example", "other.example"]), later).unwrap());
+        assert_eq!(pin(&cert).unwrap(), first_pin);
+        tls::load_identity(&cert, &folder.path().join("gateway.key")).unwrap();
+    }
+
+    /// Judged by webpki, which is what agents use.
+    #[test]
+    fn what_is_issued_is_believed() {
+        use rustls::client::danger::ServerCertVerifier as _;
+        let folder = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let ca = init(folder.path(), now).unwrap();
+        let issued = issue(
+            folder.path(),
+            &names(&["gw.example", "::1"]),
+            Use::Server,
+            10,
+            now,
+        )
+        .unwrap();
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(issued.chain.as_bytes())
+            .collect::<Result<_, _>>()
+            .unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(roots.into(), provider)
+            .build()
+            .unwrap();
+        let judge = |name: &str, days: u64| {
+            let at = rustls::pki_types::UnixTime::since_unix_epoch(
+                (now + DAY * days as u32)
+                    .duration_since(SystemTime::UNIX_EPOCH)
+                    .unwrap(),
+            );
+            let name = rustls::pki_types::ServerName::try_from(name.to_owned()).unwrap();
+            verifier.verify_server_cert(&chain[0], &chain[1..], &name, &[], at)
+        };
+        judge("gw.example", 0).unwrap();
+        judge("::1", 9).unwrap();
+        assert!(judge("gw.example", 11).is_err() && judge("other.example", 0).is_err());
+    }
+
+    #[test]
+    fn clear_errors_and_nothing_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let issue_at = |now| issue(folder.path(), &names(&["a"]), Use::Client, 10, now).map(drop);
+        assert!(issue_at(now).unwrap_err().to_string().contains("ca init"));
+        init(folder.path(), now).unwrap();
+        assert!(matches!(init(folder.path(), now), Err(CaError::Exists(_))));
+        let late = now + DAY * (CA_DAYS + 1) as u32;
+        assert!(issue_at(late).unwrap_err().to_string().contains("has expired"));
+        let other = KeyPair::generate().unwrap();
+        write(&folder.path().join("ca.key"), &other.serialize_pem(), 0o600).unwrap();
+        let error = issue_at(now).unwrap_err().to_string();
+        assert!(
+            error.contains("ca.key is not the private key of ca.pem"),
+            "{error}"
+        );
+        for bad in ["", "a b", "a..b", "-", &"x".repeat(64)] {
+            assert!(!is_host(bad), "{bad}");
+        }
+        assert!(own_names().iter().all(|name| is_host(name)));
+    }
+}

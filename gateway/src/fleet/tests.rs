@@ -1,0 +1,147 @@
+use super::pending::Applicant;
+use super::*;
+use crate::store::{Method, Scope};
+use crate::uplink::upgrade::{HeldKey, Introduction};
+
+fn fleet(fixed: Fixed) -> Arc<Fleet> {
+    let store = Arc::new(SqliteStore::in_memory().unwrap());
+    Fleet::open(store, true, fixed, None, Arc::default(), Arc::default()).unwrap()
+}
+
+fn applicant(key: u8) -> Applicant {
+    Applicant {
+        fingerprint: [key; 32],
+        address: ([192, 0, 2, 1], 5000).into(),
+        serial: Some(format!("SN{key}")),
+        model: None,
+        agent_version: None,
+        proof: None,
+    }
+}
+
+fn put(fleet: &Fleet, camera: Camera) {
+    fleet.change(|store| Ok(store.put_cameras(&[camera])?)).unwrap();
+}
+
+#[test]
+fn what_the_configuration_says_comes_first() {
+    let fixed = Fixed {
+        cameras: vec!["front".into()],
+        fingerprints: [([1; 32], 0)].into(),
+        ..Fixed::default()
+    };
+    let fleet = fleet(fixed);
+    // As if the file had been changed after the claim.
+    put(&fleet, Camera::claimed("front", "acme", [2; 32], Method::Pin, 1));
+    let said = Introduction::default();
+    assert!(matches!(
+        fleet.judge(1, applicant(1), &said),
+        Admission::Admit { .. }
+    ));
+    assert!(matches!(
+        fleet.judge(1, applicant(2), &said),
+        Admission::Wait { .. }
+    ));
+    assert_eq!(fleet.account_of("front"), Some(String::new()));
+}
+
+#[test]
+fn an_agent_that_knows_nothing_of_claims_is_not_taken_for_reset() {
+    let fleet = fleet(Fixed::default());
+    let mut camera = Camera::claimed("porch", "", [1; 32], Method::Pin, 1);
+    camera.confirmed = true;
+    put(&fleet, camera);
+    let unsaid = Introduction::default();
+    let Admission::Admit { fields, .. } = fleet.judge(1, applicant(1), &unsaid) else {
+        panic!("refused")
+    };
+    assert_eq!(fields, "");
+    let none = Introduction {
+        operator: HeldKey::None,
+        ..Introduction::default()
+    };
+    let reset = Admission::Settle(Settle::Reset("porch".into()));
+    assert_eq!(fleet.judge(1, applicant(1), &none), reset);
+    let foreign = Introduction {
+        operator: HeldKey::Id("0123456789abcdef".into()),
+        ..Introduction::default()
+    };
+    let shown = fleet.judge(1, applicant(1), &foreign);
+    assert!(
+        matches!(shown, Admission::Admit { fields, .. } if fields.contains("Lenscap-Operator: ed25519/"))
+    );
+}
+
+#[test]
+fn a_bind_that_comes_too_late_changes_nothing() {
+    let fleet = fleet(Fixed::default());
+    let late = Settle::Bind {
+        name: "porch".into(),
+        fingerprint: [1; 32],
+        model: None,
+    };
+    assert!(matches!(fleet.settle(1, &late), Err(FleetError::Missing(_))));
+    put(&fleet, Camera::claimed("porch", "", [2; 32], Method::Pin, 1));
+    assert!(matches!(fleet.settle(1, &late), Err(FleetError::Missing(_))));
+    assert_eq!(fleet.name_of(&[2; 32]).as_deref(), Some("porch"));
+}
+
+#[test]
+fn rules_follow_the_clock() {
+    let fleet = fleet(Fixed::default());
+    let now = unix_now();
+    let new = |user: &str, seconds| NewViewer {
+        user: user.into(),
+        password: None,
+        account: None,
+        cameras: None,
+        seconds,
+    };
+    fleet.add_viewer(new("short", Some(50))).unwrap();
+    fleet.add_viewer(new("long", None)).unwrap();
+    let token = NewToken {
+        name: "t".into(),
+        scopes: vec![Scope::View],
+        account: None,
+        cameras: None,
+        seconds: Some(50),
+    };
+    let (id, secret) = fleet.add_token(token).unwrap();
+    let rules = fleet.policy();
+    let has = |user: &str| rules.borrow().viewers.contains_key(user);
+    assert!(has("short") && has("long") && rules.borrow().link_issuers.contains(&id.to_string()));
+    assert!(fleet.access(&secret, now + 40).is_some() && fleet.access(&secret, now + 60).is_none());
+    fleet.handle_tick(now + 60);
+    assert!(!has("short") && has("long") && !rules.borrow().link_issuers.contains(&id.to_string()));
+    assert!(
+        rules.borrow().unix_start.abs_diff(now + 60) < 5,
+        "a clock that jumped is followed"
+    );
+}
+
+#[test]
+fn names_are_found_where_labels_cannot_be_one() {
+    let fleet = fleet(Fixed::default());
+    assert_eq!(fleet.free_name(Some("SN1"), &[0xAB; 32]), "SN1");
+    put(&fleet, Camera::claimed("SN1", "", [1; 32], Method::Pin, 1));
+    assert_eq!(fleet.free_name(Some("SN1"), &[0xAB; 32]), "SN1-abababab");
+    assert_eq!(fleet.free_name(Some("S N/1"), &[0xAB; 32]), "camera-abababab");
+}
+
+#[test]
+fn nothing_secret_is_shown_by_debug() {
+    let pin = "7K3M-9QX0-1BCD-EF2G";
+    let claim = ClaimRequest {
+        pin: Some(pin.into()),
+        ..ClaimRequest::default()
+    };
+    let viewer = NewViewer {
+        user: "u".into(),
+        password: Some("hunter2-hunter2".into()),
+        account: None,
+        cameras: None,
+        seconds: None,
+    };
+    let shown = format!("{claim:?} {viewer:?} {:?}", pin::Pin::parse(pin));
+    assert!(!shown.contains("7K3M") && !shown.contains("hunter2"), "{shown}");
+}

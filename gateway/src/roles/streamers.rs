@@ -1,0 +1,265 @@
+//! The endpoint's table of streamers: who has which camera, and where the next one goes. No clock of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::message::{Hello, ToStreamer};
+
+/// Most streamers at a time.
+pub const MAX_STREAMERS: usize = 256;
+/// Messages that wait for one streamer.
+pub const MAX_WAITING: usize = 64;
+/// A camera that was sent somewhere counts there until it has come, or for so long.
+const PROMISED_SECONDS: u64 = 60;
+/// Most other streamers that a camera is told of.
+pub const MAX_ALTERNATES: usize = 4;
+
+#[derive(Debug)]
+struct Joined {
+    id: u64,
+    hello: Hello,
+    online: BTreeSet<String>,
+    /// Camera to when it counts no more.
+    promised: BTreeMap<String, u64>,
+    draining: bool,
+    sender: mpsc::Sender<ToStreamer>,
+}
+
+impl Joined {
+    /// In thousandths of its capacity.
+    fn load(&self, now: u64) -> usize {
+        let promised = self
+            .promised
+            .iter()
+            .filter(|(camera, until)| **until > now && !self.online.contains(*camera));
+        (self.online.len() + promised.count()) * 1000 / self.hello.capacity.max(1)
+    }
+}
+
+/// Where a camera goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// To this process itself.
+    Here,
+    /// To the first of these; the others are alternates, in order.
+    There(Vec<Hello>),
+    /// Nobody takes it.
+    Nowhere,
+}
+
+/// A streamer as shown.
+#[derive(Debug, Serialize)]
+pub struct StreamerView {
+    /// Its name.
+    pub name: String,
+    /// Where cameras reach it.
+    pub uplink_url: String,
+    /// Cameras that it has.
+    pub cameras: usize,
+    /// Cameras that it takes.
+    pub capacity: usize,
+    /// It takes no more.
+    pub draining: bool,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Streamers(Mutex<(u64, BTreeMap<String, Joined>)>);
+
+impl Streamers {
+    /// A streamer has joined; gives its number, and what it is to be told. One of the same name is put out: it is the
+    /// same one, come back before its old connection was missed.
+    pub fn join(&self, hello: Hello) -> Option<(u64, mpsc::Receiver<ToStreamer>)> {
+        let mut table = self.table();
+        if table.1.len() >= MAX_STREAMERS && !table.1.contains_key(&hello.name) {
+            return None;
+        }
+        table.0 += 1;
+        let (sender, receiver) = mpsc::channel(MAX_WAITING);
+        let id = table.0;
+        let joined = Joined {
+            id,
+            online: BTreeSet::new(),
+            promised: BTreeMap::new(),
+            draining: false,
+            sender,
+            hello: hello.clone(),
+        };
+        table.1.insert(hello.name, joined);
+        Some((id, receiver))
+    }
+
+    /// Its connection has ended.
+    pub fn leave(&self, name: &str, id: u64) {
+        let mut table = self.table();
+        if table.1.get(name).is_some_and(|joined| joined.id == id) {
+            table.1.remove(name);
+        }
+    }
+
+    /// Which cameras it has.
+    pub fn handle_online(&self, name: &str, id: u64, cameras: Vec<String>) {
+        self.with(name, id, |joined| {
+            joined.online = cameras.into_iter().collect();
+            let online = &joined.online;
+            joined.promised.retain(|camera, _| !online.contains(camera));
+        });
+    }
+
+    /// It takes no more.
+    pub fn handle_draining(&self, name: &str, id: u64) {
+        self.with(name, id, |joined| joined.draining = true);
+    }
+
+    /// Places a camera: where it was before, or where there is the most room. `here`: the load of this process in
+    /// thousandths, if it carries media too.
+    #[must_use]
+    pub fn place(&self, now: u64, camera: &str, before: Option<&str>, here: Option<usize>) -> Placed {
+        let mut table = self.table();
+        for joined in table.1.values_mut() {
+            joined.promised.retain(|_, until| *until > now);
+        }
+        let mut free: Vec<(usize, String)> = table
+            .1
+            .iter()
+            .filter(|(_, joined)| !joined.draining && joined.load(now) < 1000)
+            .map(|(name, joined)| (joined.load(now), name.clone()))
+            .collect();
+        free.sort();
+        if let Some(at) = before.and_then(|before| free.iter().position(|(_, name)| name == before)) {
+            let first = free.remove(at);
+            free.insert(0, first);
+        } else if here.is_some_and(|here| free.first().is_none_or(|(load, _)| here <= *load)) {
+            return Placed::Here;
+        }
+        let Some((_, first)) = free.first() else {
+            return if here.is_some() {
+                Placed::Here
+            } else {
+                Placed::Nowhere
+            };
+        };
+        if let Some(joined) = table.1.get_mut(first) {
+            joined.promised.insert(camera.to_owned(), now + PROMISED_SECONDS);
+        }
+        let names = free.iter().take(1 + MAX_ALTERNATES);
+        Placed::There(
+            names
+                .filter_map(|(_, name)| Some(table.1.get(name)?.hello.clone()))
+                .collect(),
+        )
+    }
+
+    /// The streamer that has a camera.
+    #[must_use]
+    pub fn locate(&self, camera: &str) -> Option<Hello> {
+        let table = self.table();
+        let has = |joined: &&Joined| joined.online.contains(camera);
+        table.1.values().find(has).map(|joined| joined.hello.clone())
+    }
+
+    /// Tells a streamer something; false if it is not there, or does not listen.
+    #[must_use]
+    pub fn tell(&self, name: &str, message: ToStreamer) -> bool {
+        let table = self.table();
+        table
+            .1
+            .get(name)
+            .is_some_and(|joined| joined.sender.try_send(message).is_ok())
+    }
+
+    /// Addresses of all that take cameras, by name.
+    #[must_use]
+    pub fn addresses(&self) -> BTreeMap<String, String> {
+        let table = self.table();
+        let open = table.1.iter().filter(|(_, joined)| !joined.draining);
+        open.map(|(name, joined)| (name.clone(), joined.hello.uplink_url.clone()))
+            .collect()
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn list(&self) -> Vec<StreamerView> {
+        let view = |joined: &Joined| StreamerView {
+            name: joined.hello.name.clone(),
+            uplink_url: joined.hello.uplink_url.clone(),
+            cameras: joined.online.len(),
+            capacity: joined.hello.capacity,
+            draining: joined.draining,
+        };
+        self.table().1.values().map(view).collect()
+    }
+
+    fn with(&self, name: &str, id: u64, act: impl FnOnce(&mut Joined)) {
+        if let Some(joined) = self.table().1.get_mut(name).filter(|joined| joined.id == id) {
+            act(joined);
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, (u64, BTreeMap<String, Joined>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(name: &str, capacity: usize) -> Hello {
+        Hello {
+            v: 1,
+            name: name.into(),
+            uplink_url: format!("https://{name}.example/"),
+            rtsp_url: None,
+            http_url: None,
+            capacity,
+        }
+    }
+
+    fn first(placed: Placed) -> String {
+        match placed {
+            Placed::There(list) => list[0].name.clone(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn least_loaded_and_sticky() {
+        let streamers = Streamers::default();
+        let (one, _r1) = streamers.join(hello("s1", 10)).unwrap();
+        let (two, _r2) = streamers.join(hello("s2", 10)).unwrap();
+        let place = |camera: &str, before| first(streamers.place(100, camera, before, None));
+        // Before any of them has come: what was promised counts.
+        let placed: Vec<String> = (0..4).map(|n| place(&format!("c{n}"), None)).collect();
+        assert_eq!(placed, ["s1", "s2", "s1", "s2"]);
+        streamers.handle_online("s1", one, (0..5).map(|n| format!("c{n}")).collect());
+        assert_eq!(place("new", None), "s2");
+        assert_eq!(place("old", Some("s1")), "s1", "where it was");
+        assert_eq!(place("old", Some("gone")), "s2");
+        streamers.handle_draining("s1", one);
+        assert_eq!(place("old", Some("s1")), "s2");
+        streamers.handle_online("s2", two, (0..10).map(|n| format!("d{n}")).collect());
+        assert_eq!(streamers.place(100, "x", None, None), Placed::Nowhere, "full");
+        assert_eq!(streamers.locate("d3").unwrap().name, "s2");
+        streamers.leave("s2", two + 7);
+        assert!(
+            streamers.locate("d3").is_some(),
+            "an old connection's end is not the new one's"
+        );
+        streamers.leave("s2", two);
+        assert!(streamers.locate("d3").is_none());
+    }
+
+    #[test]
+    fn this_process_takes_its_share() {
+        let streamers = Streamers::default();
+        assert_eq!(streamers.place(1, "c", None, Some(999)), Placed::Here);
+        let _joined = streamers.join(hello("s1", 10)).unwrap();
+        assert_eq!(streamers.place(1, "c", None, Some(0)), Placed::Here);
+        assert_eq!(first(streamers.place(1, "c", None, Some(500))), "s1");
+        assert_eq!(first(streamers.place(1, "d", Some("s1"), Some(0))), "s1");
+    }
+}

@@ -1,0 +1,252 @@
+//! One file with everything: the database and the key files beside it.
+//!
+//! A backup holds secrets. It is written 0600, and whoever has it can pose as the gateway.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, params};
+
+use super::{Result, StoreError, schema};
+
+/// The database's name in the data folder.
+pub const DATABASE: &str = "lenscap.db";
+/// Files beside the database that a backup takes along, where they are.
+pub const FILES: [&str; 4] = ["ca.pem", "ca.key", "gateway.pem", "gateway.key"];
+const PRIVATE: u32 = 0o600;
+
+/// Writes a backup of the data folder. The gateway may be running.
+///
+/// # Errors
+/// No database there, or the target cannot be written; an existing target is left alone.
+pub fn backup(data: &Path, target: &Path) -> Result<()> {
+    if target.exists() {
+        let source = io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "is there already; name another file",
+        );
+        return Err(io_error(target, source));
+    }
+    let database = data.join(DATABASE);
+    if !database.exists() {
+        let source = io::Error::new(
+            io::ErrorKind::NotFound,
+            "there is no database here; is it the data folder?",
+        );
+        return Err(io_error(&database, source));
+    }
+    let part = beside(target, "part");
+    let _ = fs::remove_file(&part);
+    // Made empty and private first: SQLite would make it readable by others.
+    create_private(&part)?;
+    let written = write_backup(data, &database, &part);
+    if written.is_err() {
+        let _ = fs::remove_file(&part);
+    }
+    written?;
+    rename(&part, target)
+}
+
+fn write_backup(data: &Path, database: &Path, part: &Path) -> Result<()> {
+    let source = schema::open_for_reading(database)?;
+    source.execute("VACUUM INTO ?1", [part.to_string_lossy()])?;
+    let copy = Connection::open(part)?;
+    copy.execute_batch("CREATE TABLE backup_files (name TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT;")?;
+    for name in FILES {
+        match fs::read(data.join(name)) {
+            Ok(content) => {
+                copy.execute("INSERT INTO backup_files VALUES (?1, ?2)", params![name, content])?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io_error(&data.join(name), error)),
+        }
+    }
+    copy.close().map_err(|(_, error)| error)?;
+    sync(part)
+}
+
+/// Puts a backup into the data folder. What was there is renamed, never lost; gives the names it was moved to.
+/// The caller makes sure that no gateway runs there.
+///
+/// # Errors
+/// A backup that is damaged, newer, or no backup; files that cannot be written. Then nothing was changed.
+pub fn restore(source: &Path, data: &Path, now: u64) -> Result<Vec<PathBuf>> {
+    let backup = schema::open_for_reading(source)?;
+    let files = read_files(&backup).map_err(|_| StoreError::Foreign {
+        path: source.to_owned(),
+    })?;
+    drop(backup);
+    fs::create_dir_all(data).map_err(|error| io_error(data, error))?;
+    let part = data.join("lenscap.db.part");
+    let _ = fs::remove_file(&part);
+    create_private(&part)?;
+    fs::copy(source, &part).map_err(|error| io_error(&part, error))?;
+    make_private(&part)?;
+    let copy = Connection::open(&part)?;
+    copy.execute_batch("DROP TABLE backup_files; PRAGMA journal_mode = DELETE;")?;
+    copy.close().map_err(|(_, error)| error)?;
+    sync(&part)?;
+    let mut parts = vec![(part, data.join(DATABASE))];
+    for (name, content) in files {
+        let part = data.join(format!("{name}.part"));
+        let _ = fs::remove_file(&part);
+        let mut file = create_private(&part)?;
+        file.write_all(&content)
+            .and_then(|()| file.sync_all())
+            .map_err(|error| io_error(&part, error))?;
+        parts.push((part, data.join(name)));
+    }
+    // The log belongs to the database that it was written for; it goes first, so that no other is read with it.
+    let mut kept = Vec::new();
+    for name in ["lenscap.db-wal", "lenscap.db-shm"] {
+        put_aside(&data.join(name), now, &mut kept)?;
+    }
+    for (part, target) in parts {
+        put_aside(&target, now, &mut kept)?;
+        rename(&part, &target)?;
+    }
+    Ok(kept)
+}
+
+fn read_files(backup: &Connection) -> rusqlite::Result<Vec<(String, Vec<u8>)>> {
+    let mut statement = backup.prepare("SELECT name, content FROM backup_files")?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+    let known = |row: &rusqlite::Result<(String, _)>| {
+        row.as_ref()
+            .map_or(true, |(name, _)| FILES.contains(&name.as_str()))
+    };
+    rows.filter(known).collect()
+}
+
+fn put_aside(path: &Path, now: u64, kept: &mut Vec<PathBuf>) -> Result<()> {
+    if path.exists() {
+        let aside = beside(path, &format!("before-{now}"));
+        rename(path, &aside)?;
+        kept.push(aside);
+    }
+    Ok(())
+}
+
+/// Takes everybody else's rights to a file.
+pub(super) fn make_private(path: &Path) -> Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(PRIVATE)).map_err(|error| io_error(path, error))
+}
+
+/// Makes a new file that only its owner may read.
+pub(super) fn create_private(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(PRIVATE)
+        .open(path)
+        .map_err(|error| io_error(path, error))
+}
+
+fn sync(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| io_error(path, error))
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(|error| io_error(to, error))?;
+    match to.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => sync(folder),
+        _ => Ok(()),
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn io_error(path: &Path, source: io::Error) -> StoreError {
+    StoreError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sqlite::SqliteStore;
+    use super::super::{Camera, Method, Store as _};
+    use super::*;
+
+    fn data(name: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join(DATABASE)).unwrap();
+        store
+            .put_cameras(&[Camera::claimed(name, "", [1; 32], Method::Pin, 1)])
+            .unwrap();
+        fs::write(folder.path().join("ca.pem"), name).unwrap();
+        folder
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let store = SqliteStore::open(&folder.join(DATABASE)).unwrap();
+        store
+            .cameras()
+            .unwrap()
+            .into_iter()
+            .map(|camera| camera.name)
+            .collect()
+    }
+
+    #[test]
+    fn what_was_saved_comes_back_and_what_was_there_is_kept() {
+        let (old, new) = (data("old"), data("new"));
+        let file = old.path().join("backup");
+        // While it is open and in use.
+        let running = SqliteStore::open(&old.path().join(DATABASE)).unwrap();
+        backup(old.path(), &file).unwrap();
+        drop(running);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(
+            backup(old.path(), &file)
+                .unwrap_err()
+                .to_string()
+                .contains("is there already")
+        );
+        let kept = restore(&file, new.path(), 77).unwrap();
+        assert_eq!(names(new.path()), ["old"]);
+        assert_eq!(fs::read_to_string(new.path().join("ca.pem")).unwrap(), "old");
+        let aside = new.path().join("lenscap.db.before-77");
+        assert!(kept.contains(&aside));
+        let before = schema::open_for_reading(&aside).unwrap();
+        let name: String = before
+            .query_row("SELECT name FROM cameras", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(name, "new");
+        let empty = tempfile::tempdir().unwrap();
+        assert!(restore(&file, &empty.path().join("fresh"), 1).unwrap().is_empty());
+        assert_eq!(names(&empty.path().join("fresh")), ["old"]);
+    }
+
+    #[test]
+    fn a_bad_backup_changes_nothing() {
+        let new = data("new");
+        let bad = new.path().join("bad");
+        for bytes in [&b"no backup at all, though it is long enough to be one"[..], b""] {
+            fs::write(&bad, bytes).unwrap();
+            let error = restore(&bad, new.path(), 1).unwrap_err().to_string();
+            assert!(
+                error.contains("damaged") || error.contains("not one of"),
+                "{error}"
+            );
+            assert_eq!(names(new.path()), ["new"]);
+        }
+        // A database of ours that is no backup.
+        let error = restore(&new.path().join(DATABASE), new.path(), 1).unwrap_err();
+        assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
+        assert_eq!(names(new.path()), ["new"]);
+        let nothing = tempfile::tempdir().unwrap();
+        let error = backup(nothing.path(), &bad.with_extension("x")).unwrap_err();
+        assert!(error.to_string().contains("there is no database here"), "{error}");
+    }
+}

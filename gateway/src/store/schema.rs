@@ -1,0 +1,268 @@
+//! The database's shape, step by step, and what is checked before it is touched.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::{Result, StoreError};
+
+/// `PRAGMA application_id`: "Lcap".
+pub const APPLICATION_ID: i64 = 0x4C63_6170;
+/// Each step brings the database from the version of its index to the next. Steps that were released never change.
+pub const MIGRATIONS: [&str; 2] = [
+    "CREATE TABLE cameras (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        account TEXT NOT NULL,
+        serial TEXT,
+        model TEXT,
+        state TEXT NOT NULL CHECK (state IN ('reserved', 'claimed')),
+        method TEXT NOT NULL CHECK (method IN ('pin', 'fingerprint', 'serial', 'callback')),
+        pin_key BLOB,
+        operator_proof BLOB,
+        confirmed INTEGER NOT NULL DEFAULT 0,
+        media INTEGER NOT NULL DEFAULT 1,
+        created INTEGER NOT NULL,
+        claimed INTEGER,
+        agent_id TEXT UNIQUE,
+        stream TEXT, substream TEXT, snapshot TEXT, onvif_url TEXT, ptz INTEGER
+    ) STRICT;
+    CREATE UNIQUE INDEX reserved_serial ON cameras (serial) WHERE state = 'reserved';
+    CREATE TABLE fingerprints (
+        fingerprint BLOB PRIMARY KEY CHECK (length(fingerprint) = 32),
+        camera INTEGER NOT NULL REFERENCES cameras (id) ON DELETE CASCADE
+    ) STRICT;
+    CREATE TABLE claims (
+        id INTEGER PRIMARY KEY,
+        fingerprint BLOB,
+        serial TEXT,
+        name TEXT NOT NULL,
+        account TEXT NOT NULL,
+        method TEXT NOT NULL,
+        claimed INTEGER,
+        ended INTEGER NOT NULL,
+        why TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE forwards (fingerprint BLOB PRIMARY KEY, url TEXT NOT NULL, pin TEXT) STRICT;
+    CREATE TABLE revocations (fingerprint BLOB PRIMARY KEY, until INTEGER NOT NULL) STRICT;
+    CREATE TABLE viewers (
+        user TEXT PRIMARY KEY,
+        ha1_md5 TEXT NOT NULL,
+        ha1_sha256 TEXT NOT NULL,
+        account TEXT NOT NULL,
+        cameras TEXT,
+        created INTEGER NOT NULL,
+        expires INTEGER
+    ) STRICT;
+    CREATE TABLE tokens (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        hash BLOB NOT NULL UNIQUE,
+        scopes TEXT NOT NULL,
+        account TEXT NOT NULL,
+        cameras TEXT,
+        created INTEGER NOT NULL,
+        expires INTEGER
+    ) STRICT;
+    CREATE TABLE placements (camera TEXT PRIMARY KEY, streamer TEXT NOT NULL) STRICT;
+    CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;",
+    "CREATE TABLE views (
+        id INTEGER PRIMARY KEY,
+        camera TEXT NOT NULL,
+        profile TEXT NOT NULL,
+        user TEXT NOT NULL,
+        by TEXT NOT NULL,
+        address TEXT NOT NULL,
+        began INTEGER NOT NULL,
+        ended INTEGER,
+        bytes INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX views_camera ON views (camera, id);
+    CREATE INDEX views_user ON views (user, id);",
+];
+/// The newest version.
+pub const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// Opens a database for writing: made if it is not there, checked and brought up to date if it is. Before an older
+/// one is changed, a copy of it is put beside it.
+///
+/// # Errors
+/// See [`StoreError`]; a file that is refused is left as it was.
+pub fn open(path: &Path) -> Result<Connection> {
+    if !path.exists() {
+        // SQLite would make it readable by others.
+        super::backup::create_private(path)?;
+    }
+    let connection = Connection::open(path).map_err(|error| blame(path, error))?;
+    let version = check(path, &connection)?;
+    configure(&connection).map_err(|error| blame(path, error))?;
+    if (1..VERSION).contains(&version) {
+        copy_aside(path, &connection, version)?;
+    }
+    migrate(&connection, version).map_err(|error| blame(path, error))?;
+    Ok(connection)
+}
+
+/// Opens for reading only, without changing a byte.
+///
+/// # Errors
+/// As [`open`], and when there is no such file.
+pub fn open_for_reading(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| blame(path, error))?;
+    check(path, &connection)?;
+    Ok(connection)
+}
+
+/// A database in memory, which is gone with the process.
+///
+/// # Errors
+/// Only for want of memory.
+pub fn in_memory() -> Result<Connection> {
+    let connection = Connection::open_in_memory()?;
+    configure(&connection)?;
+    migrate(&connection, 0)?;
+    Ok(connection)
+}
+
+/// Judges what is there; gives its version, 0 for an empty file.
+fn check(path: &Path, connection: &Connection) -> Result<i64> {
+    let number = |pragma: &str| -> Result<i64> {
+        connection
+            .query_row(&format!("PRAGMA {pragma}"), [], |row| row.get(0))
+            .map_err(|error| blame(path, error))
+    };
+    let (version, application) = (number("user_version")?, number("application_id")?);
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(|error| blame(path, error))?;
+    if tables == 0 && version == 0 {
+        return Ok(0);
+    }
+    if application != APPLICATION_ID {
+        return Err(StoreError::Foreign {
+            path: path.to_owned(),
+        });
+    }
+    if version > VERSION {
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            found: version,
+            known: VERSION,
+        });
+    }
+    let verdict: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|error| blame(path, error))?;
+    if verdict != "ok" {
+        return Err(corrupt(path, verdict));
+    }
+    Ok(version)
+}
+
+/// A write-ahead log that is synced at each commit: a claim that was acknowledged survives a power cut.
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+         PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF;",
+    )
+}
+
+fn migrate(connection: &Connection, from: i64) -> rusqlite::Result<()> {
+    let done = usize::try_from(from).unwrap_or_default();
+    for (index, step) in MIGRATIONS.iter().enumerate().skip(done) {
+        let next = index + 1;
+        connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {step}
+             PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {next}; COMMIT;"
+        ))?;
+    }
+    Ok(())
+}
+
+fn copy_aside(path: &Path, connection: &Connection, version: i64) -> Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".v{version}"));
+    let copy = PathBuf::from(name);
+    if copy.exists() {
+        return Ok(());
+    }
+    connection
+        .execute("VACUUM INTO ?1", [copy.to_string_lossy()])
+        .map_err(|error| blame(&copy, error))?;
+    super::backup::make_private(&copy)
+}
+
+fn corrupt(path: &Path, why: String) -> StoreError {
+    StoreError::Corrupt {
+        path: path.to_owned(),
+        why,
+    }
+}
+
+/// Tells damage from the rest.
+fn blame(path: &Path, error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => corrupt(path, error.to_string()),
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => StoreError::Io {
+            path: path.to_owned(),
+            source: std::io::Error::other(error.to_string()),
+        },
+        _ => StoreError::Sqlite(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_database_is_copied_and_brought_up_to_date() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("old.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(&format!(
+            "{} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;
+             INSERT INTO placements VALUES ('front', 's1');",
+            MIGRATIONS[0]
+        ))
+        .unwrap();
+        drop(old);
+        let connection = open(&path).unwrap();
+        let kept: String = connection
+            .query_row("SELECT streamer FROM placements", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(kept, "s1");
+        assert_eq!(check(&path, &connection).unwrap(), VERSION);
+        let copy = open_for_reading(&folder.path().join("old.db.v1")).unwrap();
+        assert_eq!(check(&path, &copy).unwrap(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        drop(open(&path).unwrap());
+        let good = std::fs::read(&path).unwrap();
+        let refused = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            let error = open(&path).unwrap_err().to_string();
+            assert_eq!(std::fs::read(&path).unwrap(), bytes, "{error}");
+            error
+        };
+        assert!(refused(b"no database at all, but long enough to be looked at").contains("is damaged"));
+        let mut newer = good.clone();
+        newer[60..64].copy_from_slice(&99_u32.to_be_bytes());
+        let expected = format!("newer lenscap-gateway (schema 99, this one knows {VERSION})");
+        assert!(refused(&newer).contains(&expected));
+        let mut foreign = good.clone();
+        foreign[68..72].fill(0);
+        assert!(refused(&foreign).contains("not one of lenscap-gateway"));
+        let mut damaged = good.clone();
+        for page in damaged.chunks_mut(4096).skip(1) {
+            page[..8].fill(0xEE);
+        }
+        assert!(refused(&damaged).contains("lenscap-gateway restore"), "pages");
+        assert!(refused(&good[..good.len() / 2]).contains("is damaged"), "cut");
+    }
+}
