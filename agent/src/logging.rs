@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
 
 use crate::clock::timestamp;
 use crate::config::LogTarget;
@@ -33,45 +32,9 @@ pub fn init(target: LogTarget, level: LevelFilter) {
     log::set_max_level(level);
 }
 
-/// simplelog formats; the time comes from our own 64-bit clock.
+/// A logger of our own: simplelog brings the time crate along, and both are 8 kB of compressed flash.
 fn line_logger(out: impl Write + Send + 'static) -> Box<dyn Log> {
-    let mut config = ConfigBuilder::new();
-    config
-        .set_time_level(LevelFilter::Off)
-        .set_thread_level(LevelFilter::Off)
-        .set_location_level(LevelFilter::Off)
-        .set_target_level(LevelFilter::Debug)
-        .set_level_padding(LevelPadding::Right);
-    let logger = WriteLogger::new(LevelFilter::Trace, config.build(), Lines::new(out));
-    Box::new(OneLine(logger))
-}
-
-/// Keeps a record on one line, whatever a peer put into it.
-struct OneLine(Box<dyn Log>);
-
-impl Log for OneLine {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.0.enabled(metadata)
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        let text = record.args().to_string();
-        if !text.contains(char::is_control) {
-            return self.0.log(record);
-        }
-        let text: String = printable(&text).collect();
-        self.0.log(
-            &Record::builder()
-                .metadata(record.metadata().clone())
-                .module_path(record.module_path())
-                .args(format_args!("{text}"))
-                .build(),
-        );
-    }
-
-    fn flush(&self) {
-        self.0.flush();
-    }
+    Box::new(Lines { out: Mutex::new(out) })
 }
 
 /// Line ends and terminal escapes are no part of a message.
@@ -79,40 +42,33 @@ fn printable(text: &str) -> impl Iterator<Item = char> + '_ {
     text.chars().map(|c| if c.is_control() { ' ' } else { c })
 }
 
-/// Puts a time before each line, and writes each line at once.
+/// Writes each record as one line and at once, whatever a peer put into it: time, level, where it comes from if that is for
+/// developers, text.
 struct Lines<W> {
-    out: W,
-    line: Vec<u8>,
+    out: Mutex<W>,
 }
 
-impl<W: Write> Lines<W> {
-    fn new(out: W) -> Self {
-        Self {
-            out,
-            line: Vec::new(),
-        }
-    }
-}
-
-impl<W: Write> Write for Lines<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        for byte in bytes {
-            if self.line.is_empty() {
-                self.line.extend(timestamp(sys::realtime()).as_bytes());
-                self.line.push(b' ');
-            }
-            self.line.push(*byte);
-            if *byte == b'\n' {
-                let _ = self.out.write_all(&self.line);
-                self.line.clear();
-            }
-        }
-        Ok(bytes.len())
+impl<W: Write + Send> Log for Lines<W> {
+    fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
+        true
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+    fn log(&self, record: &Record<'_>) {
+        let mut line = format!("{} [{:<5}] ", timestamp(sys::realtime()), record.level().as_str());
+        if record.level() >= Level::Debug {
+            line += record.target();
+            line += ": ";
+        }
+        line.extend(printable(&record.args().to_string()));
+        line.push('\n');
+        let _ = self
+            .out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write_all(line.as_bytes());
     }
+
+    fn flush(&self) {}
 }
 
 /// Sends each line as one datagram.
@@ -290,27 +246,23 @@ mod tests {
 
     #[test]
     fn lines_on_standard_error_have_a_time_and_are_written_at_once() {
-        #[derive(Default)]
-        struct Writes(Vec<Vec<u8>>);
+        #[derive(Clone, Default)]
+        struct Writes(std::sync::Arc<Mutex<Vec<Vec<u8>>>>);
         impl Write for Writes {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.0.push(bytes.to_vec());
+                self.0.lock().unwrap().push(bytes.to_vec());
                 Ok(bytes.len())
             }
             fn flush(&mut self) -> io::Result<()> {
                 Ok(())
             }
         }
-        let mut lines = Lines::new(Writes::default());
-        for piece in ["[INFO ] ", "a", "\n[", "WARN ] b\n"] {
-            lines.write_all(piece.as_bytes()).unwrap();
-        }
-        let written: Vec<String> = lines
-            .out
-            .0
-            .iter()
-            .map(|line| String::from_utf8_lossy(line).into_owned())
-            .collect();
+        let writes = Writes::default();
+        let logger = line_logger(writes.clone());
+        log(&*logger, Level::Info, "a");
+        log(&*logger, Level::Warn, "b");
+        let written = writes.0.lock().unwrap();
+        let written: Vec<_> = written.iter().map(|line| String::from_utf8_lossy(line)).collect();
         assert_eq!(written.len(), 2);
         for (line, end) in written.iter().zip(["Z [INFO ] a\n", "Z [WARN ] b\n"]) {
             assert!(line.starts_with("20") && line.ends_with(end), "{line}");
