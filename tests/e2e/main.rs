@@ -15,6 +15,7 @@ mod play;
 mod pygateway;
 mod quirks;
 mod redirects;
+mod reports;
 mod same_bytes;
 mod secrets;
 mod snapshots;

@@ -34,6 +34,7 @@ const AGENT: &[&str] = &[
     "resolv_conf",
     "hosts",
     "capture",
+    "reports",
 ];
 const UPLINK: &[&str] = &["endpoint", "redirect_to", "ca_file", "pin", "token_file", "level"];
 const PROFILE: &[&str] = &["rtsp", "snapshot", "user", "password", "password_file"];
@@ -186,6 +187,7 @@ fn agent(sections: &[Section], sink: &mut Sink) -> AgentConfig {
         resolv_conf: PathBuf::from("/etc/resolv.conf"),
         hosts: PathBuf::from("/etc/hosts"),
         capture: false,
+        reports: true,
     };
     let Some(section) = single(sections, "agent", sink) else {
         return agent;
@@ -203,6 +205,7 @@ fn agent(sections: &[Section], sink: &mut Sink) -> AgentConfig {
     );
     set(&mut agent.hosts, reader.parsed("hosts", absolute_path));
     set(&mut agent.capture, reader.parsed("capture", boolean));
+    set(&mut agent.reports, reader.parsed("reports", boolean));
     agent.serial = reader.parsed("serial", serial);
     agent.certificate = match (reader.file("cert"), reader.secret_file("key")) {
         (Some(cert), Some(key)) => Some(CertificateFiles { cert, key }),

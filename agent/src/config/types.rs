@@ -51,6 +51,8 @@ pub struct AgentConfig {
     pub hosts: PathBuf,
     /// Whether `lenscap capture` may be used.
     pub capture: bool,
+    /// Whether the service makes audits and keeps flow accounts.
+    pub reports: bool,
 }
 
 /// `option cert` and `option key`: PEM files.

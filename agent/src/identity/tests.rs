@@ -26,6 +26,7 @@ fn agent(dir: &Path) -> AgentConfig {
         resolv_conf: PathBuf::from("/dev/null"),
         hosts: PathBuf::from("/dev/null"),
         capture: false,
+        reports: true,
     }
 }
 

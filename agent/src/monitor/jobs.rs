@@ -253,8 +253,11 @@ impl Running {
 
 fn every(kind: &Kind, config: &Config) -> Option<Duration> {
     let known = kind.args.first().is_some_and(|command| cli::knows(command));
-    let harden = (config.harden.mode != HardenMode::Off).then_some(config.harden.recheck);
-    kind.every.or(harden).filter(|_| known)
+    let wanted = match kind.every {
+        Some(_) => config.agent.reports,
+        None => config.harden.mode != HardenMode::Off,
+    };
+    (known && wanted).then_some(kind.every.unwrap_or(config.harden.recheck))
 }
 
 fn start(
@@ -353,6 +356,8 @@ mod tests {
             let command = KINDS[kind].args[0];
             assert_eq!(jobs.due[kind].is_some(), cli::knows(command), "{command}");
         }
+        jobs.configure(300 * SECOND, &config("config agent\n\toption reports '0'\n"));
+        assert_eq!(jobs.due, [None; KINDS.len()]);
     }
 
     /// A run of something else than this program.

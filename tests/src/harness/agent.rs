@@ -49,6 +49,8 @@ pub struct AgentConfig {
     pub log_level: String,
     /// Further names for the hosts file: each is 127.0.0.1.
     pub names: Vec<String>,
+    /// `option reports`: off unless a test is about them, for an audit asks every service on this machine.
+    pub reports: bool,
     /// Appended as it is.
     pub extra: String,
 }
@@ -66,6 +68,7 @@ impl AgentConfig {
             profiles: Vec::new(),
             log_level: "debug".to_owned(),
             names: Vec::new(),
+            reports: false,
             extra: String::new(),
         }
     }
@@ -95,6 +98,7 @@ impl AgentConfig {
         option(&mut text, "run_dir", &dir.join("run").display().to_string());
         option(&mut text, "log", "stderr");
         option(&mut text, "log_level", &self.log_level);
+        option(&mut text, "reports", if self.reports { "1" } else { "0" });
         let mut hosts = String::from("127.0.0.1 localhost gateway.test other.gateway.test\n");
         for name in &self.names {
             hosts += &format!("127.0.0.1 {name}\n");
