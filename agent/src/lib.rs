@@ -2,7 +2,9 @@
 //!
 //! This crate is the only one on the camera that touches the operating system.
 
+#[cfg(feature = "audit")]
 pub mod audit_cmd;
+#[cfg(feature = "flows")]
 pub mod capture_cmd;
 pub mod check;
 pub mod cli;
@@ -12,6 +14,7 @@ pub mod dns;
 pub mod files;
 pub mod firewall;
 pub mod flat;
+#[cfg(feature = "flows")]
 pub mod flows_cmd;
 pub mod harden_cmd;
 pub mod identity;

@@ -28,12 +28,13 @@ pub fn init(target: LogTarget, level: LevelFilter) {
         LogTarget::Syslog => Box::new(Syslog::new(PathBuf::from(DEV_LOG))),
     };
     // A second call fails here, and that is right.
-    let _ = log::set_logger(Box::leak(logger));
+    let _ = log::set_boxed_logger(logger);
     log::set_max_level(level);
 }
 
+/// A logger of our own: simplelog brings the time crate along, and both are 8 kB of compressed flash.
 fn line_logger(out: impl Write + Send + 'static) -> Box<dyn Log> {
-    Box::new(Lines(Mutex::new(out)))
+    Box::new(Lines { out: Mutex::new(out) })
 }
 
 /// Line ends and terminal escapes are no part of a message.
@@ -41,8 +42,11 @@ fn printable(text: &str) -> impl Iterator<Item = char> + '_ {
     text.chars().map(|c| if c.is_control() { ' ' } else { c })
 }
 
-/// Writes each record as one line with a time from our own 64-bit clock, at once and whole.
-struct Lines<W>(Mutex<W>);
+/// Writes each record as one line and at once, whatever a peer put into it: time, level, where it comes from if that is for
+/// developers, text.
+struct Lines<W> {
+    out: Mutex<W>,
+}
 
 impl<W: Write + Send> Log for Lines<W> {
     fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
@@ -50,22 +54,18 @@ impl<W: Write + Send> Log for Lines<W> {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let level = match record.level() {
-            Level::Error => "ERROR",
-            Level::Warn => "WARN ",
-            Level::Info => "INFO ",
-            Level::Debug => "DEBUG",
-            Level::Trace => "TRACE",
-        };
-        let mut line = format!("{} [{level}] ", timestamp(sys::realtime()));
+        let mut line = format!("{} [{:<5}] ", timestamp(sys::realtime()), record.level().as_str());
         if record.level() >= Level::Debug {
-            line.push_str(record.target());
-            line.push_str(": ");
+            line += record.target();
+            line += ": ";
         }
         line.extend(printable(&record.args().to_string()));
         line.push('\n');
-        let mut out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = out.write_all(line.as_bytes());
+        let _ = self
+            .out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write_all(line.as_bytes());
     }
 
     fn flush(&self) {}
@@ -247,11 +247,10 @@ mod tests {
     #[test]
     fn lines_on_standard_error_have_a_time_and_are_written_at_once() {
         #[derive(Clone, Default)]
-        struct Writes(std::sync::Arc<Mutex<Vec<String>>>);
+        struct Writes(std::sync::Arc<Mutex<Vec<Vec<u8>>>>);
         impl Write for Writes {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                let text = String::from_utf8(bytes.to_vec()).unwrap();
-                self.0.lock().unwrap().push(text);
+                self.0.lock().unwrap().push(bytes.to_vec());
                 Ok(bytes.len())
             }
             fn flush(&mut self) -> io::Result<()> {
@@ -261,10 +260,11 @@ mod tests {
         let writes = Writes::default();
         let logger = line_logger(writes.clone());
         log(&*logger, Level::Info, "a");
-        log(&*logger, Level::Debug, "b");
+        log(&*logger, Level::Warn, "b");
         let written = writes.0.lock().unwrap();
+        let written: Vec<_> = written.iter().map(|line| String::from_utf8_lossy(line)).collect();
         assert_eq!(written.len(), 2);
-        for (line, end) in written.iter().zip(["Z [INFO ] a\n", "Z [DEBUG] test: b\n"]) {
+        for (line, end) in written.iter().zip(["Z [INFO ] a\n", "Z [WARN ] b\n"]) {
             assert!(line.starts_with("20") && line.ends_with(end), "{line}");
         }
     }

@@ -9,6 +9,7 @@
 # LENSCAP_TOOLS: where zig and its cache are kept (default: the user's cache folder).
 # LENSCAP_STD=build: build the standard library even where rustup has it.
 # Beside it lies lenscap.symbols, the same program with its symbols, to see what costs bytes.
+# LENSCAP_FEATURES="audit flows": with `lenscap audit`, `lenscap flows` and `lenscap capture`, for a camera whose flash has room.
 # LENSCAP_BIN="package binary": build that program instead, a test tool say; it stays in target/cross/<target>/release.
 set -eu
 
@@ -75,7 +76,7 @@ rustup_has() {
 link() {
 	# shellcheck disable=SC2086 # words on purpose
 	(cd "$root" && "$cargo" build --locked --release -p "$1" --bin "$2" \
-		--target "$target" $build_std $profile --target-dir "$root/target/cross")
+		--target "$target" $features $build_std $profile --target-dir "$root/target/cross")
 }
 
 # forget_other_toolchain: cargo does not see a change of the C compiler, the linker or what these scripts give them.
@@ -90,7 +91,7 @@ forget_other_toolchain() {
 }
 
 build() {
-	target=$1
+	target=$1 features=
 	forget_other_toolchain
 	profile=
 	case $target in
@@ -151,6 +152,7 @@ build() {
 	mkdir -p "$root/dist/$target"
 	symbols=$root/target/cross/$target/release/lenscap.symbols
 	[ -f "$symbols" ] || rm -f "$root/target/cross/$target/release/deps/lenscap-"*
+	features="--no-default-features --features=$(echo "${LENSCAP_FEATURES:-}" | tr ' ' ,)"
 	LENSCAP_SYMBOLS_TO=$symbols link "$1" "$2"
 	cp "$symbols" "$root/dist/$target/"
 	cp "$root/target/cross/$target/release/lenscap" "$root/dist/$target/lenscap"

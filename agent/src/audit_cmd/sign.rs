@@ -32,8 +32,8 @@ impl Signer {
             SignatureScheme::ECDSA_NISTP384_SHA384,
             SignatureScheme::RSA_PKCS1_SHA256,
         ];
-        let key = cipher::chacha20_and_aes()
-            .key_provider
+        let provider = cipher::chacha20_and_aes().key_provider;
+        let key = provider
             .load_private_key(self.identity.key.clone_key())
             .map_err(|error| error.to_string())?;
         let signer = key.choose_scheme(SCHEMES).ok_or("the camera's key cannot sign")?;

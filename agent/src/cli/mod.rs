@@ -6,10 +6,14 @@ use std::process::ExitCode;
 
 use argh::FromArgs;
 
+#[cfg(feature = "audit")]
+use crate::audit_cmd;
 use crate::config::{self, DEFAULT_PATH, LogTarget};
 use crate::identity::{self, Identity, Source};
 use crate::json::Writer;
-use crate::{audit_cmd, capture_cmd, check, flows_cmd, harden_cmd, logging, monitor, run, sys};
+#[cfg(feature = "flows")]
+use crate::{capture_cmd, flows_cmd};
+use crate::{check, harden_cmd, logging, monitor, run, sys};
 
 /// Everything went well.
 pub const EXIT_OK: u8 = 0;
@@ -52,8 +56,11 @@ enum Command {
     Identity(ShowIdentity),
     Status(Status),
     Harden(Harden),
+    #[cfg(feature = "audit")]
     Audit(Audit),
+    #[cfg(feature = "flows")]
     Flows(Flows),
+    #[cfg(feature = "flows")]
     Capture(Capture),
 }
 
@@ -181,6 +188,7 @@ struct Harden {
     json: bool,
 }
 
+#[cfg(feature = "flows")]
 /// Shows who this camera talks to: by peer, protocol and port the bytes and packets each way, the program, and what the
 /// interfaces carried that no known connection explains. It shows what the service has kept; without that, one look.
 #[derive(FromArgs, Debug)]
@@ -203,6 +211,7 @@ struct Flows {
     config: PathBuf,
 }
 
+#[cfg(feature = "flows")]
 /// Writes the headers of packets to a pcap file; what they carry is cut off. Needs root and `option capture '1'` in
 /// `config agent`. No interface becomes promiscuous.
 #[derive(FromArgs, Debug)]
@@ -233,6 +242,7 @@ struct Capture {
     config: PathBuf,
 }
 
+#[cfg(feature = "flows")]
 impl Flows {
     fn request(self) -> flows_cmd::Request {
         let Self {
@@ -250,6 +260,7 @@ impl Flows {
     }
 }
 
+#[cfg(feature = "flows")]
 impl Capture {
     fn request(self) -> capture_cmd::Request {
         let Self {
@@ -333,6 +344,7 @@ impl Harden {
     }
 }
 
+#[cfg(feature = "audit")]
 /// Says what is true about this camera or a root file system tree, with evidence: what could not be looked at is unknown,
 /// never well. Exits with 0 if every rule holds, 1 if one does not, 2 if something could not be told.
 #[derive(FromArgs, Debug)]
@@ -383,6 +395,7 @@ struct Audit {
     no_probe: bool,
 }
 
+#[cfg(feature = "audit")]
 impl Audit {
     fn request(self) -> audit_cmd::Request {
         audit_cmd::Request {
@@ -439,8 +452,11 @@ pub fn main() -> ExitCode {
             Ok(request) => ExitCode::from(harden_cmd::run(&request)),
             Err(why) => usage(why),
         },
+        #[cfg(feature = "audit")]
         Some(Command::Audit(audit)) => ExitCode::from(audit_cmd::run(&audit.request())),
+        #[cfg(feature = "flows")]
         Some(Command::Flows(flows)) => ExitCode::from(flows_cmd::run(&flows.request())),
+        #[cfg(feature = "flows")]
         Some(Command::Capture(capture)) => ExitCode::from(capture_cmd::run(&capture.request())),
     }
 }

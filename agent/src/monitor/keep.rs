@@ -140,7 +140,14 @@ fn allows(uplink: &Uplink, url: &Url) -> bool {
 
 /// Of endpoints and allowed redirects.
 fn tag(uplink: &Uplink) -> String {
-    let text = format!("{:?} {:?}", uplink.endpoints, uplink.redirect_to);
+    // Not their debugging output, which is short in the camera's builds.
+    let mut text = String::new();
+    for endpoint in &uplink.endpoints {
+        text += &format!("{endpoint}\n");
+    }
+    for pattern in &uplink.redirect_to {
+        text += &format!("{pattern}\n");
+    }
     let hash = digest(&SHA256, text.as_bytes());
     let short = hash.as_ref().first_chunk::<8>().copied().unwrap_or_default();
     format!("{:016x}", u64::from_be_bytes(short))
