@@ -12,6 +12,10 @@ pub mod clock;
 pub mod config;
 pub mod dns;
 pub mod files;
+#[cfg(feature = "firewall")]
+pub mod firewall;
+#[cfg(not(feature = "firewall"))]
+#[path = "firewall_absent.rs"]
 pub mod firewall;
 pub mod flat;
 #[cfg(feature = "flows")]

@@ -9,7 +9,8 @@
 # LENSCAP_TOOLS: where zig and its cache are kept (default: the user's cache folder).
 # LENSCAP_STD=build: build the standard library even where rustup has it.
 # Beside it lies lenscap.symbols, the same program with its symbols, to see what costs bytes.
-# LENSCAP_FEATURES="audit flows": with `lenscap audit`, `lenscap flows` and `lenscap capture`, for a camera whose flash has room.
+# LENSCAP_FEATURES="audit firewall flows": with `lenscap audit`, the firewall of `lenscap harden`, `lenscap flows` and
+# `lenscap capture`, for a camera whose flash has room.
 # LENSCAP_BIN="package binary": build that program instead, a test tool say; it stays in target/cross/<target>/release.
 set -eu
 

@@ -1,0 +1,62 @@
+//! Stands in for the firewall in a program that was built without it: it says so, and sets nothing.
+
+use std::io;
+
+use lenscap_harden::edits::Edits;
+use lenscap_harden::firewall::{Policy, RECORD};
+use lenscap_harden::report::{Measure, Status};
+use lenscap_harden::root::Root;
+
+use crate::config::Config;
+
+/// What is asked of the measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The configuration, if there is one that can be used.
+    pub config: Option<&'a Config>,
+    /// The folder of the journal.
+    pub state_dir: &'a str,
+    /// Whoever watches now and is not allowed is cut off.
+    pub cut: bool,
+    /// What is in force is tried from outside.
+    pub probe: bool,
+}
+
+/// On a running camera it fails; a tree has no firewall in any case.
+///
+/// # Errors
+/// None.
+pub fn plan(_: Request<'_>, edits: &mut Edits<'_>) -> io::Result<()> {
+    let status = if edits.root().is_live() {
+        Status::Fails
+    } else {
+        Status::Notice
+    };
+    edits.find(
+        Measure::Firewall,
+        status,
+        None,
+        "not set: this program was built without it, for the flash it takes",
+    );
+    Ok(())
+}
+
+/// There is none.
+#[must_use]
+pub fn record(_: &Root, _: &str) -> Option<Policy> {
+    None
+}
+
+/// Where a program with a firewall keeps its record.
+#[must_use]
+pub fn record_path(state_dir: &str) -> String {
+    format!("{}/{RECORD}", state_dir.trim_end_matches('/'))
+}
+
+/// Nothing has to be done.
+///
+/// # Errors
+/// None.
+pub fn sync(_: &Root, _: &str, _: Option<&Policy>) -> Result<bool, String> {
+    Ok(false)
+}
