@@ -2,6 +2,8 @@
 //! `camera.py`, which checks every digest by itself.
 
 #![allow(clippy::unwrap_used)]
+// Not on a camera.
+#![allow(clippy::disallowed_methods)]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -9,14 +11,19 @@ mod support;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use support::{BOOT_ID, ON_FLASH, code, in_camera, running, text, without_root};
+
+/// The longest that a service takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The services; killed when dropped.
 struct Services {
     child: Child,
-    output: BufReader<ChildStdout>,
+    lines: Receiver<String>,
     port: u16,
 }
 
@@ -28,18 +35,23 @@ impl Services {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        let port = line.trim().parse().unwrap();
-        Self { child, output, port }
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines() {
+                let Ok(()) = sender.send(line.unwrap()) else {
+                    return;
+                };
+            }
+        });
+        let port = lines.recv_timeout(PATIENCE).unwrap().parse().unwrap();
+        Self { child, lines, port }
     }
 
     /// The next change: which service, and its new password.
     fn changed(&mut self) -> (String, String) {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        let (service, password) = line.trim_end_matches('\n').split_once(' ').unwrap();
+        let line = self.lines.recv_timeout(PATIENCE).unwrap();
+        let (service, password) = line.split_once(' ').unwrap();
         (service.into(), password.into())
     }
 }
@@ -129,7 +141,10 @@ fn what_is_not_confirmed_is_taken_back_from_services_too() {
     let unconfirmed = dir.path().join("etc/lenscap/harden/unconfirmed");
     let waiting = fs::read_to_string(&unconfirmed).unwrap();
     let (_, paths) = waiting.split_once('\n').unwrap();
-    fs::write(&unconfirmed, format!("{BOOT_ID} 0\n{paths}")).unwrap();
+    // At once, as the program writes it: whoever waits for the confirmation reads it too.
+    let whole = unconfirmed.with_extension("new");
+    fs::write(&whole, format!("{BOOT_ID} 0\n{paths}")).unwrap();
+    fs::rename(&whole, &unconfirmed).unwrap();
     let uptime = fs::read_to_string("/proc/uptime").unwrap();
     let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
     let args = if uptime > 600.0 {
