@@ -4,11 +4,12 @@
 //! The table belongs to one thread, as the agent has one.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use lenscap_uplink::table::Table;
 
 /// Files that may be handed over; a configuration with every bound reached stays below it.
 const MAX_FILES: usize = 128;
@@ -18,7 +19,7 @@ const MAX_HELD_BYTES: u64 = 16 * 1024;
 const MAX_FILE_BYTES: u64 = 1024 * 1024 + 1;
 
 thread_local! {
-    static HANDED: RefCell<Option<BTreeMap<PathBuf, Handed>>> = const { RefCell::new(None) };
+    static HANDED: RefCell<Option<Table<PathBuf, Handed>>> = const { RefCell::new(None) };
 }
 
 /// A file's contents and mode, or why it could not be opened; and when it came, counted.

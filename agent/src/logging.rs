@@ -1,11 +1,13 @@
 //! Where log lines go: standard error with a time, or the system's log (`/dev/log`, RFC 3164), which adds its own.
 //!
-//! Logging never fails and never waits: a line that cannot be taken is dropped, and the next one says how many were.
+//! Logging never fails. A line that the system's log does not take at once is dropped, and the next one says how many were;
+//! standard error is waited for, so whoever started the program must read it.
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
@@ -20,16 +22,60 @@ const MAX_SYSLOG_BYTES: usize = 1024;
 /// `LOG_DAEMON` of syslog(3).
 const FACILITY: u8 = 3;
 
+/// How soon a new socket is asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Where a socket goes that comes from outside.
+static HANDOVER: OnceLock<Arc<Mutex<State>>> = OnceLock::new();
+
 /// Starts logging. Call it once: the target stays as it is for the life of the process, and later calls change the
 /// level alone.
 pub fn init(target: LogTarget, level: LevelFilter) {
     let logger: Box<dyn Log> = match target {
         LogTarget::Stderr => line_logger(io::stderr()),
-        LogTarget::Syslog => Box::new(Syslog::new(PathBuf::from(DEV_LOG))),
+        LogTarget::Syslog => {
+            let syslog = Syslog::new(PathBuf::from(DEV_LOG));
+            // Before the file system is given up.
+            syslog.open();
+            let _ = HANDOVER.set(Arc::clone(&syslog.state));
+            Box::new(syslog)
+        }
     };
     // A second call fails here, and that is right.
     let _ = log::set_boxed_logger(logger);
     log::set_max_level(level);
+}
+
+/// A new socket of the system's log, which never blocks.
+///
+/// # Errors
+/// When nobody listens there.
+pub fn connect() -> io::Result<UnixDatagram> {
+    connect_to(Path::new(DEV_LOG))
+}
+
+/// Whether lines were lost and a new socket is wanted, which can only come from outside: the log's program was started
+/// again, and this process has no file system to find it in. True at most once in a while.
+#[must_use]
+pub fn wants_socket(now: Duration) -> bool {
+    let Some(state) = HANDOVER.get() else { return false };
+    let mut state = lock(state);
+    let wanted = state.dropped > 0 && now >= state.ask_at;
+    if wanted {
+        state.ask_at = now + ASK_AGAIN;
+    }
+    wanted
+}
+
+/// Takes a socket as [`connect`] makes them.
+pub fn take_socket(socket: UnixDatagram) {
+    if let Some(state) = HANDOVER.get() {
+        lock(state).socket = Some(socket);
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A logger of our own: simplelog brings the time crate along, and both are 8 kB of compressed flash.
@@ -74,21 +120,27 @@ impl<W: Write + Send> Log for Lines<W> {
 /// Sends each line as one datagram.
 struct Syslog {
     path: PathBuf,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
 struct State {
     socket: Option<UnixDatagram>,
     dropped: u32,
+    /// No new socket is asked for before this.
+    ask_at: Duration,
 }
 
 impl Syslog {
     fn new(path: PathBuf) -> Self {
         Self {
             path,
-            state: Mutex::new(State::default()),
+            state: Arc::default(),
         }
+    }
+
+    fn open(&self) {
+        lock(&self.state).socket = connect_to(&self.path).ok();
     }
 }
 
@@ -98,7 +150,7 @@ impl Log for Syslog {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         if state.dropped > 0 {
             let note = format!(
                 "{} lines were lost, as the system's log did not take them",
@@ -131,7 +183,7 @@ fn send(path: &Path, socket: &mut Option<UnixDatagram>, level: Level, text: &str
             Err(_) => *socket = None,
         }
     }
-    let Ok(fresh) = connect(path) else {
+    let Ok(fresh) = connect_to(path) else {
         return false;
     };
     let sent = fresh.send(&line).is_ok();
@@ -139,7 +191,7 @@ fn send(path: &Path, socket: &mut Option<UnixDatagram>, level: Level, text: &str
     sent
 }
 
-fn connect(path: &Path) -> io::Result<UnixDatagram> {
+fn connect_to(path: &Path) -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
     socket.connect(path)?;

@@ -237,7 +237,9 @@ async def _break_after_make(server, old, stream, playing):
         emit("new_uplink", ms=round((time.monotonic() - start) * 1000, 1), old_open=not old.closed.done())
         if old.closed.done():
             raise Failure("the old uplink closed before the new one was up")
-        await new.status()
+        moves = (await new.status())["counters"]["moves"]
+        if moves != 1:
+            raise Failure(f"one move was asked for, the agent counts {moves}")
     if playing:
         whole = await playing
         emit("old_stream", whole=whole, ended=stream.ended)
@@ -268,11 +270,12 @@ async def _begin(server):
 
 @scenario
 async def drain(server):
-    """GOAWAY with a stream open (none with --profile ''): a new uplink, the old one drains."""
+    """GOAWAY in two steps with a stream open (none with --profile ''): a new uplink, the old one drains."""
     old, stream = await _begin(server)
 
     async def ask():
-        await old.carrier.send(frame(GOAWAY, 0, 0, b"\0" * 8))
+        for last in (b"\x7f\xff\xff\xff", b"\0" * 4):
+            await old.carrier.send(frame(GOAWAY, 0, 0, last + b"\0" * 4))
 
     await _overlap(server, old, stream, ask)
 

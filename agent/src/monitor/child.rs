@@ -62,7 +62,7 @@ fn receive_start(link: &Link) -> std::io::Result<Start> {
             Order::Start(order) => start = Some(order),
             Order::Configure => return start.ok_or_else(|| std::io::ErrorKind::InvalidData.into()),
             Order::Terminate => return Err(std::io::ErrorKind::ConnectionAborted.into()),
-            Order::Refreshed | Order::Report | Order::Reconnect | Order::File { .. } => {}
+            Order::Refreshed | Order::Report | Order::Reconnect | Order::Log | Order::File { .. } => {}
         }
     }
 }

@@ -4,12 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::message::{Health, MESSAGE_BYTES, Order, Report};
-use crate::{files, sys};
+use crate::{files, logging, sys};
 
 /// How long the monitor may take to look at the files. It takes a millisecond; after this the old ones do.
 const REFRESH_TIMEOUT: Duration = Duration::from_millis(250);
@@ -106,6 +106,11 @@ impl Link {
             };
             match bytes.get(..length).and_then(Order::decode) {
                 Some(Order::File { path, errno }) => take_file(path, errno, file),
+                Some(Order::Log) => {
+                    if let Some(socket) = file {
+                        logging::take_socket(OwnedFd::from(socket).into());
+                    }
+                }
                 Some(order) => return Ok(Some(order)),
                 None => {
                     self.lost.set(true);
@@ -134,6 +139,14 @@ impl Link {
                     }
                 }
             }
+        }
+    }
+
+    /// Asks for a new socket of the system's log, if the present one is dead.
+    pub fn ask_for_log(&self, now: Duration) {
+        if logging::wants_socket(now) {
+            // One that cannot be asked now is asked at the next lost line.
+            let _ = self.send(&Report::Log);
         }
     }
 

@@ -28,6 +28,9 @@ pub enum Report {
     Refresh,
     /// Asks for a new audit.
     Audit,
+    /// Asks for a socket of the system's log, which an agent without a file system cannot open; answered by
+    /// [`Order::Log`].
+    Log,
     /// A gateway has a new address for good.
     StoreEndpoint {
         /// The uplink's name in the configuration.
@@ -76,6 +79,8 @@ pub enum Order {
     Terminate,
     /// The network may have come: uplinks are dialled at once.
     Reconnect,
+    /// A socket of the system's log; its descriptor comes with the message.
+    Log,
 }
 
 /// What the agent becomes.
@@ -108,6 +113,7 @@ impl Report {
             Self::Reload => encode(2, [0; 4], ["", "", ""]),
             Self::Refresh => encode(3, [0; 4], ["", "", ""]),
             Self::Audit => encode(5, [0; 4], ["", "", ""]),
+            Self::Log => encode(6, [0; 4], ["", "", ""]),
             Self::StoreEndpoint { uplink, url, pin } => encode(4, [0; 4], [uplink, url, pin]),
         }
     }
@@ -129,6 +135,7 @@ impl Report {
             (2, [0, 0, 0, 0]) if (a, b, c) == ("", "", "") => Self::Reload,
             (3, [0, 0, 0, 0]) if (a, b, c) == ("", "", "") => Self::Refresh,
             (5, [0, 0, 0, 0]) if (a, b, c) == ("", "", "") => Self::Audit,
+            (6, [0, 0, 0, 0]) if (a, b, c) == ("", "", "") => Self::Log,
             (4, [0, 0, 0, 0]) => Self::StoreEndpoint {
                 uplink: a.to_owned(),
                 url: b.to_owned(),
@@ -156,6 +163,7 @@ impl Order {
             Self::Report => encode(69, [0; 4], ["", "", ""]),
             Self::Terminate => encode(70, [0; 4], ["", "", ""]),
             Self::Reconnect => encode(71, [0; 4], ["", "", ""]),
+            Self::Log => encode(72, [0; 4], ["", "", ""]),
         }
     }
 
@@ -176,12 +184,13 @@ impl Order {
                 path: a.to_owned(),
                 errno,
             },
-            (67..=71, [0, 0, 0, 0]) if (a, b, c) == ("", "", "") => match kind {
+            (67..=72, [0, 0, 0, 0]) if (a, b, c) == ("", "", "") => match kind {
                 67 => Self::Configure,
                 68 => Self::Refreshed,
                 69 => Self::Report,
                 70 => Self::Terminate,
-                _ => Self::Reconnect,
+                71 => Self::Reconnect,
+                _ => Self::Log,
             },
             _ => return None,
         };
@@ -252,6 +261,7 @@ mod tests {
             Report::Reload,
             Report::Refresh,
             Report::Audit,
+            Report::Log,
             Report::StoreEndpoint {
                 uplink: "main".into(),
                 url: "https://e.example/é".into(),
@@ -279,6 +289,7 @@ mod tests {
             Order::Report,
             Order::Terminate,
             Order::Reconnect,
+            Order::Log,
         ]
     }
 

@@ -430,6 +430,7 @@ impl Monitor {
             }
             Report::Reload => self.reload(now),
             Report::Audit => self.jobs.ask(now, jobs::AUDIT),
+            Report::Log => agent.hand_log(),
             Report::StoreEndpoint { uplink, url, pin } => self.store_endpoint(now, &uplink, &url, &pin),
         }
     }

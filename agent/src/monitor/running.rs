@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::AGENT_COMMAND;
 use super::bundle::Bundle;
 use super::message::{MESSAGE_BYTES, Order, Report};
-use crate::sys;
+use crate::{logging, sys};
 
 /// How long the agent may leave a full channel unread before it counts as hung.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -69,6 +69,15 @@ impl Running {
     /// Sends an order. An agent that does not take it is killed, and started again.
     pub(super) fn order(&mut self, order: &Order) {
         if let Err(error) = self.send(order, None) {
+            self.give_up(&error);
+        }
+    }
+
+    /// Hands over a socket of the system's log. Where nobody listens on it there is none, and the agent asks again.
+    pub(super) fn hand_log(&mut self) {
+        let Ok(socket) = logging::connect() else { return };
+        let socket = std::fs::File::from(OwnedFd::from(socket));
+        if let Err(error) = self.send(&Order::Log, Some(&socket)) {
             self.give_up(&error);
         }
     }

@@ -1,6 +1,5 @@
 //! Files whose change is worth a look (inotify(7)): the kernel tells the folder and the name.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
@@ -16,7 +15,8 @@ const READS_PER_PASS: usize = 16;
 pub(super) struct Watch {
     inotify: Inotify,
     folders: Vec<(WatchDescriptor, String)>,
-    paths: BTreeSet<String>,
+    /// Sorted.
+    paths: Vec<String>,
 }
 
 impl Watch {
@@ -25,7 +25,7 @@ impl Watch {
         Ok(Self {
             inotify: Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?,
             folders: Vec::new(),
-            paths: BTreeSet::new(),
+            paths: Vec::new(),
         })
     }
 
@@ -34,23 +34,26 @@ impl Watch {
     }
 
     /// Watches these files and folders, and no others. What is not there is watched for in the folder that is.
-    pub(super) fn set(&mut self, paths: Vec<String>) {
-        let paths: BTreeSet<String> = paths.into_iter().collect();
+    pub(super) fn set(&mut self, mut paths: Vec<String>) {
+        paths.sort_unstable();
+        paths.dedup();
         if paths == self.paths {
             return;
         }
         for (descriptor, _) in self.folders.drain(..) {
             let _ = self.inotify.rm_watch(descriptor);
         }
-        let mut folders = BTreeSet::new();
+        let mut folders = Vec::new();
         for path in &paths {
             if let Some(folder) = Path::new(path).parent().and_then(Path::to_str) {
-                folders.insert(folder.to_owned());
+                folders.push(folder.to_owned());
             }
             if Path::new(path).is_dir() {
-                folders.insert(path.clone());
+                folders.push(path.clone());
             }
         }
+        folders.sort_unstable();
+        folders.dedup();
         let flags = AddWatchFlags::IN_CLOSE_WRITE
             | AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_MOVED_TO

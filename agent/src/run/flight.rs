@@ -22,7 +22,9 @@ const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(5), Duration::from_mill
 /// What the kernel knows of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Look {
-    /// Written and not known to have arrived.
+    /// All that it was ever given, in its own bytes: those of TLS.
+    pub(super) sent_bytes: u64,
+    /// Those of them that are not known to have arrived.
     pub(super) outstanding_bytes: usize,
     /// The smoothed round trip.
     pub(super) rtt: Duration,
@@ -31,9 +33,8 @@ pub(super) struct Look {
 /// The measure of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Flight {
-    written_bytes: u64,
-    /// Written since the last look.
-    fresh_bytes: usize,
+    /// What the kernel had been given by the last look.
+    looked_at: u64,
     /// When the present window began, and what had been delivered by then.
     window: Option<(Duration, u64)>,
     /// Bytes a second of the last windows, the latest first. Empty until one is whole.
@@ -44,16 +45,12 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    pub(super) fn handle_written(&mut self, bytes: usize) {
-        self.written_bytes += bytes as u64;
-        self.fresh_bytes += bytes;
-    }
-
     /// How long to wait until the next look, if enough is on its way.
     pub(super) fn handle_look(&mut self, now: Duration, look: Look) -> Option<Duration> {
-        let fresh = std::mem::take(&mut self.fresh_bytes);
+        let fresh = look.sent_bytes.saturating_sub(self.looked_at);
+        self.looked_at = look.sent_bytes;
         let base = self.base.handle_rtt(now, look.rtt);
-        if look.outstanding_bytes <= fresh {
+        if look.outstanding_bytes as u64 <= fresh {
             // All else has arrived: whatever the link can carry, it was not asked for more.
             self.window = None;
             self.rates.clear();
@@ -94,7 +91,7 @@ impl Flight {
     }
 
     fn measure(&mut self, now: Duration, look: Look) {
-        let delivered = self.written_bytes.saturating_sub(look.outstanding_bytes as u64);
+        let delivered = look.sent_bytes.saturating_sub(look.outstanding_bytes as u64);
         let Some((began, at_begin)) = self.window else {
             self.window = Some((now, delivered));
             return;
@@ -146,15 +143,38 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    fn look(outstanding_bytes: usize, rtt_ms: u64) -> Look {
-        Look {
-            outstanding_bytes,
-            rtt: ms(rtt_ms),
+    /// A connection of which the kernel says what a test says.
+    #[derive(Default)]
+    struct Connection {
+        flight: Flight,
+        sent_bytes: u64,
+    }
+
+    impl Connection {
+        fn handle_written(&mut self, bytes: u64) {
+            self.sent_bytes += bytes;
+        }
+
+        fn handle_look(
+            &mut self,
+            now: Duration,
+            (outstanding_bytes, rtt): (usize, Duration),
+        ) -> Option<Duration> {
+            let look = Look {
+                sent_bytes: self.sent_bytes,
+                outstanding_bytes,
+                rtt,
+            };
+            self.flight.handle_look(now, look)
         }
     }
 
+    fn look(outstanding_bytes: usize, rtt_ms: u64) -> (usize, Duration) {
+        (outstanding_bytes, ms(rtt_ms))
+    }
+
     /// A link of 200,000 bytes a second that is given 300,000, its queue growing with each round trip.
-    fn slowed_down(flight: &mut Flight) -> Option<(u64, Duration)> {
+    fn slowed_down(flight: &mut Connection) -> Option<(u64, Duration)> {
         for step in 1..=20 {
             flight.handle_written(15_000);
             let (now, outstanding) = (step * 50, step * 5_000 + 10_000);
@@ -168,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_link_that_slows_down_is_waited_for() {
-        let mut flight = Flight::default();
+        let mut flight = Connection::default();
         flight.handle_written(15_000);
         assert_eq!(flight.handle_look(ms(0), look(15_000, 1)), None);
         let (at, wait) = slowed_down(&mut flight).expect("a queue grew");
@@ -180,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_stalled_link_is_asked_again_and_may_have_one_record() {
-        let mut flight = Flight::default();
+        let mut flight = Connection::default();
         flight.handle_written(10_000);
         flight.handle_look(ms(0), look(10_000, 1));
         flight.handle_written(50_000);
@@ -195,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_long_round_trip_without_a_queue_is_not_bounded() {
-        let mut flight = Flight::default();
+        let mut flight = Connection::default();
         for step in 1..=40 {
             flight.handle_written(100_000);
             assert_eq!(flight.handle_look(ms(step * 20), look(2_000_000, 300)), None);
@@ -204,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_queue_of_others_is_not_waited_for_long() {
-        let mut flight = Flight::default();
+        let mut flight = Connection::default();
         flight.handle_written(10_000);
         flight.handle_look(ms(0), look(10_000, 20));
         let mut waited = Vec::new();
@@ -220,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_burst_on_an_idle_link_is_not_bounded() {
-        let mut flight = Flight::default();
+        let mut flight = Connection::default();
         for step in 1..=20 {
             flight.handle_written(80_000);
             assert_eq!(flight.handle_look(ms(step * 40), look(80_000, 1)), None);

@@ -182,6 +182,14 @@ fn wait_for_entropy() -> Result<(), RunError> {
     }
 }
 
+/// An uplink of a configuration that was read again.
+enum Made {
+    /// The present one at this index goes on.
+    Kept(usize),
+    /// It is new or changed.
+    New(Box<Uplink>),
+}
+
 /// The agent's event loop and everything in it.
 pub struct Agent {
     poll: Poll,
@@ -342,6 +350,9 @@ impl Agent {
             }
             let more = self.turn(now, &mut scratch);
             self.say_health();
+            if let Some(monitor) = &self.shared.monitor {
+                monitor.ask_for_log(now);
+            }
             if let Some(deadline) = self.ending
                 && (now >= deadline || self.retired.iter().all(Uplink::is_over))
             {
@@ -383,7 +394,7 @@ impl Agent {
         }
         for uplink in uplinks.iter_mut().chain(retired.iter_mut()) {
             if uplink.poll_timeout().is_some_and(|at| at <= now) {
-                uplink.handle_timeout(now, shared, scratch);
+                more |= uplink.handle_timeout(now, shared, scratch);
             }
         }
         self.answer(now);
@@ -480,13 +491,15 @@ impl Agent {
                 uplink.answer_text(link, stream, status, line);
             }
             Ask::Audit { stream, again: false } => {
-                let report = reports::read(&config.agent.run_dir, AUDIT_FILE);
-                answer_report(uplink, link, stream, report, "application/json");
+                let read = || reports::read(&config.agent.run_dir, AUDIT_FILE);
+                answer_report(now, shared, uplink, (link, stream), "application/json", read);
             }
             Ask::Flows { stream, since } => {
-                let report = reports::read(&config.agent.run_dir, FLOWS_FILE)
-                    .map(|lines| reports::flows_since(lines, since));
-                answer_report(uplink, link, stream, report, "application/jsonl");
+                let read = || {
+                    reports::read(&config.agent.run_dir, FLOWS_FILE)
+                        .map(|lines| reports::flows_since(lines, since))
+                };
+                answer_report(now, shared, uplink, (link, stream), "application/jsonl", read);
             }
             Ask::GoAway => uplink.handle_go_away(now, shared, link),
             Ask::Move { stream, .. } if index >= split => {
@@ -500,7 +513,10 @@ impl Agent {
                         RedirectError::Forbidden => 403,
                         RedirectError::Loop | RedirectError::TooManyHops => 409,
                     };
-                    log::warn!("uplink {}: move refused: {error}", uplink.config().name);
+                    shared.fault(
+                        now,
+                        format!("uplink {}: move refused: {error}", uplink.config().name),
+                    );
                     uplink.answer_text(link, stream, status, &error.to_string());
                 }
             },
@@ -521,7 +537,7 @@ impl Agent {
                 Ok(Some(Order::Configure)) => RELOAD,
                 Ok(Some(Order::Report)) => REPORT,
                 Ok(Some(Order::Reconnect)) => RECONNECT,
-                Ok(Some(Order::Refreshed | Order::Start(_) | Order::File { .. })) => 0,
+                Ok(Some(Order::Refreshed | Order::Start(_) | Order::Log | Order::File { .. })) => 0,
                 Ok(None) => return true,
                 Err(_) => return false,
             };
@@ -605,19 +621,27 @@ impl Agent {
         };
         warnings.iter().for_each(|warning| log::warn!("{warning}"));
         let new_identity = !same_identity(&self.config, &config);
-        let identity = if new_identity {
-            match load_identity(&config) {
-                Ok(identity) => identity,
-                Err(error) => {
-                    log::error!("the last good configuration stays in force: {error}");
-                    return;
-                }
-            }
+        let made = if new_identity {
+            load_identity(&config).map(Some)
         } else {
-            self.identity.take()
+            Ok(None)
         };
-        self.identity = identity;
-        self.apply_uplinks(now, &config, new_identity);
+        let made = made.and_then(|identity| {
+            let shown = identity.as_ref().unwrap_or(&self.identity);
+            let uplinks = self.make_changed(&config, shown.as_ref(), new_identity)?;
+            Ok((identity, uplinks))
+        });
+        let (identity, uplinks) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                log::error!("the last good configuration stays in force: {error}");
+                return;
+            }
+        };
+        if let Some(identity) = identity {
+            self.identity = identity;
+        }
+        self.apply_uplinks(now, uplinks);
         crate::logging::init(config.agent.log, config.agent.log_level);
         *self.shared.profiles.borrow_mut() = config.profiles.clone().into();
         *self.shared.resolv_conf.borrow_mut() = config.agent.resolv_conf.clone();
@@ -627,27 +651,39 @@ impl Agent {
         log::info!("the configuration was read again");
     }
 
-    /// Unchanged uplinks stay up; changed and removed ones drain, changed and new ones are dialled.
-    fn apply_uplinks(&mut self, now: Duration, config: &Config, new_identity: bool) {
-        let mut old = std::mem::take(&mut self.uplinks);
-        for wanted in &config.uplinks {
-            let kept = old.iter().position(|uplink| {
+    /// The uplinks of a configuration: the place of one that goes on unchanged, or a new one.
+    fn make_changed(
+        &self,
+        config: &Config,
+        identity: Option<&Identity>,
+        new_identity: bool,
+    ) -> Result<Vec<Made>, RunError> {
+        let make = |wanted: &config::Uplink| {
+            let kept = self.uplinks.iter().position(|uplink| {
                 let certificate = matches!(wanted.auth, ClientAuth::Certificate);
                 same_uplink(uplink.config(), wanted) && !(new_identity && certificate)
             });
-            if let Some(index) = kept {
-                self.uplinks.push(old.swap_remove(index));
-                continue;
+            match kept {
+                Some(index) => Ok(Made::Kept(index)),
+                None => make_uplink(wanted, identity, &self.clock).map(|uplink| Made::New(Box::new(uplink))),
             }
-            match make_uplink(wanted, self.identity.as_ref(), &self.clock) {
-                Ok(uplink) => {
-                    log::info!("uplink {}: new or changed", wanted.name);
-                    self.uplinks.push(uplink);
+        };
+        config.uplinks.iter().map(make).collect()
+    }
+
+    /// Unchanged uplinks stay up; changed and removed ones drain, changed and new ones are dialled.
+    fn apply_uplinks(&mut self, now: Duration, made: Vec<Made>) {
+        let mut old: Vec<Option<Uplink>> = std::mem::take(&mut self.uplinks).into_iter().map(Some).collect();
+        for made in made {
+            match made {
+                Made::Kept(index) => self.uplinks.extend(old.get_mut(index).and_then(Option::take)),
+                Made::New(uplink) => {
+                    log::info!("uplink {}: new or changed", uplink.config().name);
+                    self.uplinks.push(*uplink);
                 }
-                Err(error) => log::error!("{error}"),
             }
         }
-        for mut uplink in old {
+        for mut uplink in old.into_iter().flatten() {
             log::info!(
                 "uplink {}: removed or changed; its connection drains",
                 uplink.config().name
@@ -661,11 +697,21 @@ impl Agent {
     }
 }
 
-fn answer_report(uplink: &mut Uplink, link: u32, stream: StreamId, report: io::Result<Vec<u8>>, kind: &str) {
-    match report {
+fn answer_report(
+    now: Duration,
+    shared: &Shared,
+    uplink: &mut Uplink,
+    (link, stream): (u32, StreamId),
+    kind: &str,
+    read: impl FnOnce() -> io::Result<Vec<u8>>,
+) {
+    let Some(slot) = shared.reports.take() else {
+        return uplink.answer_text(link, stream, 503, "as many reports as may be are on their way");
+    };
+    match read() {
         Ok(body) => {
             if let Some(link) = uplink.link_mut(link) {
-                link.answer(stream, 200, &[("content-type", kind)], body);
+                link.answer_large(now, stream, &[("content-type", kind)], body, slot);
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -5,11 +5,11 @@
 //! less than was asked for while the peer has not closed): work that was skipped is found again by its bit.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use lenscap_uplink::table::Table;
 use mio::event::{Event, Source};
 use mio::net::{TcpStream, UdpSocket};
 use mio::{Interest, Registry, Token};
@@ -33,7 +33,7 @@ const READ_CLOSED: u8 = 4;
 #[derive(Debug)]
 pub(super) struct Net {
     registry: Registry,
-    sockets: RefCell<BTreeMap<usize, Rc<Cell<u8>>>>,
+    sockets: RefCell<Table<usize, Rc<Cell<u8>>>>,
     next: Cell<usize>,
 }
 
@@ -41,7 +41,7 @@ impl Net {
     pub(super) fn new(registry: Registry) -> Rc<Self> {
         Rc::new(Self {
             registry,
-            sockets: RefCell::new(BTreeMap::new()),
+            sockets: RefCell::new(Table::new()),
             next: Cell::new(FIRST),
         })
     }

@@ -95,6 +95,11 @@ impl Pace {
         Some(self.pull)
     }
 
+    /// Waits no longer for what it waits for.
+    pub(super) fn open(&mut self) {
+        self.state = State::Open;
+    }
+
     /// The socket refused bytes.
     pub(super) fn handle_refused(&mut self) {
         self.pull = MIN_PULL_BYTES;
@@ -111,7 +116,6 @@ impl Pace {
         look: impl FnOnce() -> Option<Look>,
     ) -> Next {
         self.measure(now, written);
-        self.flight.handle_written(written);
         self.since_asked += written;
         if self.since_asked < ASK_EVERY_BYTES {
             return Next::Go;
@@ -230,9 +234,10 @@ mod tests {
 
     #[test]
     fn a_queue_in_the_network_is_waited_for_without_the_socket() {
-        let look = |outstanding_bytes, rtt_ms| {
+        let look = |sent_bytes, outstanding_bytes, rtt_ms| {
             move || {
                 Some(Look {
+                    sent_bytes,
                     outstanding_bytes,
                     rtt: Duration::from_millis(rtt_ms),
                 })
@@ -240,16 +245,19 @@ mod tests {
         };
         let at = Duration::from_millis;
         let mut pace = Pace::new();
-        pace.handle_written(T0, 16_384, true, || 0, look(16_384, 1));
-        pace.handle_written(at(10), 16_384, true, || 0, look(32_000, 10));
-        let next = pace.handle_written(at(70), 16_384, true, || 0, look(45_000, 60));
+        pace.handle_written(T0, 16_384, true, || 0, look(16_384, 16_384, 1));
+        pace.handle_written(at(10), 16_384, true, || 0, look(32_768, 32_000, 10));
+        let next = pace.handle_written(at(70), 16_384, true, || 0, look(49_152, 45_000, 60));
         assert_eq!(next, Next::Wait);
         let Some(until) = pace.poll_timeout() else {
             panic!("it looks again")
         };
-        assert_eq!(pace.poll_pull(at(70), true, look(45_000, 60)), None);
-        assert_eq!(pace.poll_pull(until, true, look(45_000, 60)), None);
+        assert_eq!(pace.poll_pull(at(70), true, look(49_152, 45_000, 60)), None);
+        assert_eq!(pace.poll_pull(until, true, look(49_152, 45_000, 60)), None);
         let until = pace.poll_timeout().unwrap();
-        assert_eq!(pace.poll_pull(until, true, look(9_000, 60)), Some(MIN_PULL_BYTES));
+        assert_eq!(
+            pace.poll_pull(until, true, look(49_152, 9_000, 60)),
+            Some(MIN_PULL_BYTES)
+        );
     }
 }

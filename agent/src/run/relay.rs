@@ -18,6 +18,8 @@ const MAX_CONTROL_BYTES: usize = 4096;
 const EVENTS_PER_PASS: usize = 64;
 /// Room kept for the frame header.
 const HEADER_BYTES: usize = 4;
+/// How long a camera may take to read what it was sent last.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How far the viewer's side has come to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +41,8 @@ pub(super) struct Relay {
     control: Vec<u8>,
     viewer: Viewer,
     finished: Option<FinishReason>,
-    /// The camera's connection is to be closed once what is queued for it has been written.
-    disconnect: bool,
+    /// The camera's connection is to be closed once what is queued for it has been written, or at this time.
+    disconnect_by: Option<Duration>,
     started: Duration,
     _slot: Slot,
 }
@@ -63,7 +65,7 @@ impl Relay {
             control: Vec::new(),
             viewer: Viewer::Open,
             finished: None,
-            disconnect: false,
+            disconnect_by: None,
             started: now,
             _slot: slot,
         }
@@ -147,8 +149,10 @@ impl Relay {
             self.handle_event(now, event, on_note);
         }
         self.camera.write(now, &mut self.session);
-        if self.disconnect && self.session.poll_camera().is_empty() {
-            self.disconnect = false;
+        if let Some(until) = self.disconnect_by
+            && (now >= until || self.session.poll_camera().is_empty())
+        {
+            self.disconnect_by = None;
             self.camera.disconnect();
         }
         if self.finished.is_some() && self.viewer == Viewer::Open && self.session.viewer_pending() == 0 {
@@ -161,10 +165,10 @@ impl Relay {
     fn handle_event(&mut self, now: Duration, event: Event, on_note: &mut dyn FnMut(RelayNote)) {
         match event {
             Event::Connect { host, port } => {
-                self.disconnect = false;
+                self.disconnect_by = None;
                 self.camera.connect(now, &host, port, &mut self.session);
             }
-            Event::Disconnect => self.disconnect = true,
+            Event::Disconnect => self.disconnect_by = Some(now + LAST_WORDS),
             Event::OpenUdp { pair } => self.camera.open_udp(now, pair, &mut self.session),
             Event::CloseUdp { pair } => self.camera.close_udp(pair),
             Event::Notice(notice) => on_note(RelayNote::Notice(notice)),
@@ -221,10 +225,12 @@ impl Relay {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
-        [self.session.poll_timeout(), self.camera.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let timeouts = [
+            self.session.poll_timeout(),
+            self.camera.poll_timeout(),
+            self.disconnect_by,
+        ];
+        timeouts.into_iter().flatten().min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Duration) {
@@ -235,7 +241,7 @@ impl Relay {
 
     /// Nothing is left to do on either side.
     pub(super) fn is_over(&self) -> bool {
-        self.finished.is_some() && self.viewer == Viewer::Gone && !self.disconnect
+        self.finished.is_some() && self.viewer == Viewer::Gone && self.disconnect_by.is_none()
     }
 
     fn start_closing(&mut self, code: u16) {

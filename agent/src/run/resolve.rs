@@ -1,11 +1,11 @@
 //! Carries the queries of one lookup: a new socket, and so a new random port, for each.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use lenscap_uplink::table::Table;
 use mio::net::{TcpStream, UdpSocket};
 
 use super::net::{Net, Sock};
@@ -28,7 +28,7 @@ enum Query {
 #[derive(Debug)]
 pub(super) struct Resolving {
     lookup: Lookup,
-    queries: BTreeMap<QueryId, Query>,
+    queries: Table<QueryId, Query>,
     net: Rc<Net>,
 }
 
@@ -36,7 +36,7 @@ impl Resolving {
     pub(super) fn new(net: &Rc<Net>, lookup: Lookup) -> Self {
         Self {
             lookup,
-            queries: BTreeMap::new(),
+            queries: Table::new(),
             net: Rc::clone(net),
         }
     }

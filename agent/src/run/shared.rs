@@ -15,8 +15,10 @@ use crate::monitor;
 
 /// Sent as `User-Agent`, to the gateway and to the camera.
 pub(super) const USER_AGENT: &str = concat!("lenscap/", env!("CARGO_PKG_VERSION"));
-/// Snapshots fetched at one time; each may hold 4 MiB.
+/// Snapshots being fetched or sent at one time; each may hold 4 MiB.
 const MAX_SNAPSHOTS: usize = 4;
+/// Reports being sent at one time; each may hold 1 MiB.
+const MAX_REPORTS: usize = 2;
 /// Bytes read from a socket at one time.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -111,6 +113,7 @@ pub(super) struct Shared {
     pub(super) net: Rc<Net>,
     pub(super) profiles: RefCell<Rc<[Profile]>>,
     pub(super) snapshots: Slots,
+    pub(super) reports: Slots,
     pub(super) totals: RefCell<Totals>,
     pub(super) repeats: RefCell<Repeats>,
     pub(super) resolv_conf: RefCell<std::path::PathBuf>,
@@ -126,6 +129,7 @@ impl Shared {
             net,
             profiles: RefCell::new(config.profiles.clone().into()),
             snapshots: Slots::new(MAX_SNAPSHOTS),
+            reports: Slots::new(MAX_REPORTS),
             totals: RefCell::new(Totals::default()),
             repeats: RefCell::new(Repeats::default()),
             resolv_conf: RefCell::new(config.agent.resolv_conf.clone()),

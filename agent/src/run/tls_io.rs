@@ -167,6 +167,7 @@ impl TlsIo {
     pub(super) fn flight(&self) -> Option<Look> {
         let (outstanding_bytes, rtt) = sys::tcp_flight(self.sock.io().as_fd()).ok()?;
         Some(Look {
+            sent_bytes: self.sent_bytes,
             outstanding_bytes,
             rtt,
         })

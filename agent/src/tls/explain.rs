@@ -50,7 +50,7 @@ fn certificate(error: &CertificateError) -> String {
                 .into()
         }
         CertificateError::UnknownIssuer => {
-            "no known CA issued the gateway's certificate; give its CA with `option ca_file`, or its key with `list pin`, or make the gateway send its intermediate certificates".into()
+            "no CA that this program knows issued the gateway's certificate; give its CA with `option ca_file`, or its key with `list pin`, or make the gateway send its intermediate certificates".into()
         }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "the gateway's certificate is not for servers (extended key usage); issue one with serverAuth".into()

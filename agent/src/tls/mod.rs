@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
@@ -27,6 +27,8 @@ use crate::identity::Identity;
 pub use explain::{TRUNCATED, explain};
 use verifier::Verifier;
 
+/// The CAs of the web that this build trusts: subject, key and name constraints in DER (`build.rs`).
+const WEB_ROOTS: &[WebRoot] = include!(concat!(env!("OUT_DIR"), "/roots.rs"));
 /// Hosts whose sessions are kept for resumption.
 const SESSION_HOSTS: usize = 16;
 /// The largest CA file, in bytes: all of Mozilla's roots are 220 KiB.
@@ -35,6 +37,8 @@ const MAX_CA_FILE_BYTES: u64 = 1024 * 1024;
 const MAX_TICKETS: usize = 8;
 /// Hosts known to want AES; one more displaces the oldest, which is then asked once more without.
 const MAX_AES_HOSTS: usize = 16;
+
+type WebRoot = (&'static [u8], &'static [u8], Option<&'static [u8]>);
 
 /// Makes TLS connections for one uplink.
 #[derive(Debug)]
@@ -114,14 +118,15 @@ impl Client {
         ClientConnection::new(Arc::clone(config), name).map_err(|error| TlsError(explain(&error)))
     }
 
-    /// Takes the error of a failed handshake with a host. True, once for each host, when it is worth another try at
-    /// once: this CPU has no AES instructions, so AES was not offered, and now it will be.
-    pub fn handle_failure(&self, host: &str, error: &rustls::Error) -> bool {
+    /// Takes the error of a failed handshake with a host; `None` when the connection was cut in it. True, once for each
+    /// host, when it is worth another try at once: this CPU has no AES instructions, so AES was not offered, and now it
+    /// will be.
+    pub fn handle_failure(&self, host: &str, error: Option<&rustls::Error>) -> bool {
         let Ok(name) = server_name(host) else {
             return false;
         };
         let mut hosts = self.lock_aes_hosts();
-        if self.with_aes.is_none() || !cipher::may_lack_suites(error) || hosts.contains(&name) {
+        if self.with_aes.is_none() || !error.is_none_or(cipher::may_lack_suites) || hosts.contains(&name) {
             return false;
         }
         if hosts.len() == MAX_AES_HOSTS {
@@ -159,7 +164,7 @@ fn verifier(uplink: &Uplink, clock: Arc<Clock>) -> Result<Verifier, TlsError> {
     let roots = match &uplink.trust.ca_file {
         Some(path) => roots_from_file(path)?,
         None => RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+            roots: WEB_ROOTS.iter().map(web_root).collect(),
         },
     };
     // In the form in which the handshake will name them, or a pin would not be found and a CA be asked.
@@ -169,6 +174,14 @@ fn verifier(uplink: &Uplink, clock: Arc<Clock>) -> Result<Verifier, TlsError> {
         .map(|endpoint| server_name(endpoint.host()));
     let hosts = hosts.collect::<Result<_, _>>()?;
     Ok(Verifier::new(roots, clock, hosts, uplink.trust.pins.clone()))
+}
+
+fn web_root(&(subject, key, constraints): &WebRoot) -> TrustAnchor<'static> {
+    TrustAnchor {
+        subject: subject.into(),
+        subject_public_key_info: key.into(),
+        name_constraints: constraints.map(Into::into),
+    }
 }
 
 fn client_config(

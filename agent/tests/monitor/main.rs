@@ -8,8 +8,10 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::Signal;
@@ -20,6 +22,15 @@ use service::{
 
 /// nobody: the agent's user on a machine without `lenscap`, and the user of the unprivileged test.
 const NOBODY: u32 = 65534;
+
+/// Runs $2 with the configuration $3 where `/dev/log` leads to $1.
+const PRIVATE_LOG: &str = "set -e
+mount -t tmpfs none /dev
+mknod -m 666 /dev/null c 1 3
+mknod -m 666 /dev/random c 1 8
+mknod -m 666 /dev/urandom c 1 9
+ln -s \"$1\" /dev/log
+exec \"$2\" run --config \"$3\"";
 
 /// Runs a test with a service that is up and its agent's process.
 fn up(test: impl FnOnce(&Place, Service<'_>, u32)) {
@@ -93,6 +104,52 @@ fn the_agent_has_given_up_everything() {
         missing,
         "seccomp: not in this version; landlock: not in this version"
     );
+}
+
+/// What an agent without a file system says still reaches the system's log, and does so again when that was away.
+#[test]
+fn the_agent_is_heard_in_the_system_log() {
+    if !may_be_root() {
+        return;
+    }
+    let place = Place::new();
+    let socket = place.path("devlog");
+    let syslog = UnixDatagram::bind(&socket).unwrap();
+    place.configure(&format!(
+        "\toption log 'syslog'\n{}",
+        place.uplink("main", "https://localhost:9/x")
+    ));
+    let mut command = Command::new("unshare");
+    command
+        .arg("-m")
+        .args(["sh", "-c", PRIVATE_LOG, "sh"])
+        .arg(&socket);
+    command
+        .arg(env!("CARGO_BIN_EXE_lenscap"))
+        .arg(place.path("lenscap"));
+    let service = place.start_command(command);
+    let agent = service.wait_up(0);
+    let next = |log: &UnixDatagram| {
+        let mut bytes = [0; 2048];
+        let length = log.recv(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes[..length]).into_owned())
+    };
+    let of_agent = format!("lenscap[{agent}]: ");
+    let ready = Duration::from_millis(200);
+    syslog.set_read_timeout(Some(ready)).unwrap();
+    wait("the agent's word in the log", || {
+        next(&syslog).filter(|line| line.contains(&of_agent) && line.contains("no connection to the gateway"))
+    });
+    // syslogd is started again.
+    drop(syslog);
+    fs::remove_file(&socket).unwrap();
+    send(agent, Signal::SIGUSR1);
+    let syslog = UnixDatagram::bind(&socket).unwrap();
+    syslog.set_read_timeout(Some(ready)).unwrap();
+    wait("the agent's word in the new log", || {
+        send(agent, Signal::SIGUSR1);
+        next(&syslog).filter(|line| line.contains(&of_agent) && line.contains("were lost"))
+    });
 }
 
 #[test]

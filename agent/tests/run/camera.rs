@@ -112,6 +112,40 @@ fn packet(sequence: u16) -> Vec<u8> {
     packet
 }
 
+/// A camera that takes connections and says nothing.
+pub(crate) fn silent() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let _open: Vec<TcpStream> = listener.incoming().flatten().collect();
+    });
+    port
+}
+
+/// The size of an image of [`large_snapshots`].
+pub(crate) const LARGE_BYTES: usize = 3 << 20;
+
+/// A web server that gives everybody an image of [`LARGE_BYTES`].
+pub(crate) fn large_snapshots() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let _ = head(&mut BufReader::new(stream.try_clone().unwrap()));
+                let reply = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: {LARGE_BYTES}\r\n\r\n"
+                );
+                let _ = stream.write_all(reply.as_bytes());
+                let mut image = vec![0x5a; LARGE_BYTES];
+                image[..2].copy_from_slice(&JPEG[..2]);
+                let _ = stream.write_all(&image);
+            });
+        }
+    });
+    port
+}
+
 /// A web server that wants Digest once and then gives [`JPEG`] in chunks.
 pub(crate) fn snapshots() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -248,6 +248,17 @@ impl Live {
         .await
     }
 
+    /// Sends a GET and gives the status, and the body that nobody reads yet.
+    pub(crate) async fn start(&mut self, path: &str) -> (u16, h2::RecvStream) {
+        soon("the head of an answer", async {
+            let request = Request::get(format!("https://camera{path}")).body(()).unwrap();
+            let (response, _) = self.send.send_request(request, true).unwrap();
+            let response = response.await.unwrap();
+            (response.status().as_u16(), response.into_body())
+        })
+        .await
+    }
+
     /// Opens an RTSP session.
     pub(crate) async fn rtsp(&mut self) -> Rtsp {
         soon("a session", async {

@@ -304,6 +304,49 @@ async fn an_absent_camera_is_an_error_to_the_viewer_and_no_more() {
     agent.end().await;
 }
 
+/// Nothing but the agent's own timer wakes it here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_camera_is_given_up_in_time() {
+    let setup = Setup::new();
+    let gateway = TestGateway::new(&setup.pki).await;
+    setup.configure(&[https(&gateway)], &[("main", camera::silent(), 9)]);
+    let agent = setup.start();
+    let mut live = gateway.accept().await;
+    let mut rtsp = live.rtsp().await;
+    let reply = rtsp.ask("DESCRIBE", "rtsp://any/main", "").await;
+    assert!(reply.starts_with("RTSP/1.0 504"), "{reply}");
+    agent.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_that_nobody_fetches_are_few() {
+    let setup = Setup::new();
+    let gateway = TestGateway::new(&setup.pki).await;
+    setup.configure(&[https(&gateway)], &[("main", 9, camera::large_snapshots())]);
+    let agent = setup.start();
+    let mut live = gateway.accept().await;
+    let mut waiting = Vec::new();
+    for _ in 0..4 {
+        let (status, body) = live.start("/snapshot/main").await;
+        assert_eq!(status, 200);
+        waiting.push(body);
+    }
+    assert_eq!(live.request("GET", "/snapshot/main", &[]).await.0, 503);
+    // The gateway wants one no longer, and fetches the others.
+    drop(waiting.pop());
+    for mut body in waiting {
+        let mut length = 0;
+        while let Some(data) = soon("an image", body.data()).await {
+            length += data.as_ref().unwrap().len();
+            body.flow_control().release_capacity(data.unwrap().len()).unwrap();
+        }
+        assert_eq!(length, camera::LARGE_BYTES);
+    }
+    let (status, _, body) = live.request("GET", "/snapshot/main", &[]).await;
+    assert_eq!((status, body.len()), (200, camera::LARGE_BYTES));
+    agent.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redirect_is_followed_and_the_token_stays_at_home() {
     let setup = Setup::new();
@@ -396,6 +439,13 @@ async fn a_reload_swaps_profiles_and_a_broken_file_changes_nothing() {
     // The reload comes before any request that is sent after it.
     wait_for_profiles(&mut live, serde_json::json!(["main", "sub"])).await;
     setup.configure(&[https(&gateway)], &[("third", 9, 9)]);
+    agent.handle.reload();
+    wait_for_profiles(&mut live, serde_json::json!(["third"])).await;
+
+    // A mistake that only shows when the uplink is made: nothing of the file counts, and the uplink stays up.
+    setup.configure(&[https(&gateway)], &[("fourth", 9, 9)]);
+    let text = std::fs::read_to_string(setup.config_path()).unwrap();
+    std::fs::write(setup.config_path(), text.replace("/ca.pem'", "/pw'")).unwrap();
     agent.handle.reload();
     wait_for_profiles(&mut live, serde_json::json!(["third"])).await;
 

@@ -15,6 +15,7 @@ pub mod dial;
 pub mod h2;
 pub mod hpack;
 mod rng;
+pub mod table;
 pub mod upgrade;
 pub mod url;
 pub mod ws;

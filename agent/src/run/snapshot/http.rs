@@ -58,6 +58,9 @@ enum State {
 pub(crate) struct Reader {
     state: State,
     pending: Vec<u8>,
+    /// Bytes of `pending` that have been dealt with: taken out together, or many small chunks would move all the others
+    /// again and again.
+    used: usize,
     response: Response,
 }
 
@@ -66,6 +69,7 @@ impl Reader {
         Self {
             state: State::Head { interim: 0 },
             pending: Vec::new(),
+            used: 0,
             response: Response::default(),
         }
     }
@@ -77,6 +81,8 @@ impl Reader {
             _ => {
                 self.pending.extend_from_slice(bytes);
                 self.advance()?;
+                self.pending.drain(..self.used);
+                self.used = 0;
             }
         }
         Ok(matches!(self.state, State::Done))
@@ -132,7 +138,8 @@ impl Reader {
                 }
                 State::Length(_) | State::UntilClose => {
                     let pending = std::mem::take(&mut self.pending);
-                    return self.take_plain(&pending);
+                    let used = std::mem::take(&mut self.used);
+                    return self.take_plain(pending.get(used..).unwrap_or_default());
                 }
                 State::ChunkSize => {
                     let Some(line) = self.take_line(MAX_CHUNK_LINE)? else {
@@ -149,11 +156,13 @@ impl Reader {
                     };
                 }
                 State::ChunkData(left) => {
-                    if self.pending.is_empty() {
+                    let chunk = self.pending.get(self.used..).unwrap_or_default();
+                    if chunk.is_empty() {
                         return Ok(());
                     }
-                    let n = left.min(self.pending.len());
-                    let chunk: Vec<u8> = self.pending.drain(..n).collect();
+                    let n = left.min(chunk.len());
+                    let chunk = chunk.get(..n).unwrap_or_default().to_vec();
+                    self.used += n;
                     self.append(&chunk)?;
                     self.state = if n == left {
                         State::ChunkEnd
@@ -177,8 +186,9 @@ impl Reader {
     }
 
     fn take_line(&mut self, max: usize) -> Result<Option<Vec<u8>>, Malformed> {
-        let Some(end) = self.pending.iter().position(|&b| b == b'\n') else {
-            return if self.pending.len() > max {
+        let rest = self.pending.get(self.used..).unwrap_or_default();
+        let Some(end) = rest.iter().position(|&b| b == b'\n') else {
+            return if rest.len() > max {
                 Err(Malformed::Framing)
             } else {
                 Ok(None)
@@ -187,8 +197,8 @@ impl Reader {
         if end > max {
             return Err(Malformed::Framing);
         }
-        let mut line: Vec<u8> = self.pending.drain(..=end).collect();
-        line.pop();
+        let mut line = rest.get(..end).unwrap_or_default().to_vec();
+        self.used += end + 1;
         if line.last() == Some(&b'\r') {
             line.pop();
         }
@@ -199,14 +209,15 @@ impl Reader {
     fn take_head(&mut self, interim: u8) -> Result<bool, Malformed> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut head = httparse::Response::new(&mut headers);
-        let used = match head.parse(&self.pending) {
+        let rest = self.pending.get(self.used..).unwrap_or_default();
+        let used = match head.parse(rest) {
             Ok(httparse::Status::Complete(used)) => used,
-            Ok(httparse::Status::Partial) if self.pending.len() <= MAX_HEAD_BYTES => return Ok(false),
+            Ok(httparse::Status::Partial) if rest.len() <= MAX_HEAD_BYTES => return Ok(false),
             Ok(httparse::Status::Partial) | Err(_) => return Err(Malformed::Head),
         };
         let status = head.code.unwrap_or(0);
         let framing = take_fields(&mut self.response, status, head.headers)?;
-        self.pending.drain(..used);
+        self.used += used;
         self.state = if (100..200).contains(&status) {
             if interim >= MAX_INTERIM {
                 return Err(Malformed::Head);

@@ -99,7 +99,7 @@ pub(super) struct Fetch {
     rounds: u8,
     connect_by: Duration,
     deadline: Duration,
-    _slot: Slot,
+    slot: Slot,
 }
 
 impl Fetch {
@@ -125,7 +125,7 @@ impl Fetch {
             rounds: 0,
             connect_by: now + CONNECT_TIMEOUT,
             deadline: now + FETCH_TIMEOUT,
-            _slot: slot,
+            slot,
         };
         if let Some(auth) = &mut fetch.auth {
             auth.start_request();
@@ -136,6 +136,16 @@ impl Fetch {
 
     pub(super) fn profile(&self) -> &str {
         &self.profile
+    }
+
+    /// There is more to read at once.
+    pub(super) fn is_readable(&self) -> bool {
+        self.connected && self.sock.is_readable()
+    }
+
+    /// The permit, for the time until the image has been sent.
+    pub(super) fn into_slot(self) -> Slot {
+        self.slot
     }
 
     pub(super) fn poll_timeout(&self) -> Duration {

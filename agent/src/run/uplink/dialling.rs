@@ -240,7 +240,7 @@ fn handshake(target: Target, mut io: Box<TlsIo>, deadline: Duration, cx: &mut Cx
     match exchange(&mut io, cx.scratch, STAGE) {
         Ok(plain) if plain.is_empty() => {}
         Ok(_) => return Attempt::Failed(DialFailure::Early),
-        Err(DialFailure::Tls(error)) if cx.client.handle_failure(target.url.host(), &error) => {
+        Err(failure) if may_lack_suites(cx.client, &target, &failure) => {
             log::debug!("the gateway does not take ChaCha20-Poly1305 alone; trying again with AES");
             return match Dialling::new(cx.shared, cx.now, target) {
                 Ok(again) => again.advance(cx),
@@ -265,6 +265,17 @@ fn handshake(target: Target, mut io: Box<TlsIo>, deadline: Duration, cx: &mut Cx
             Err(failure) => Attempt::Failed(from_tls(failure, STAGE)),
         },
         Err(text) => Attempt::Failed(DialFailure::Setup(text)),
+    }
+}
+
+/// Whether the failure may be that the gateway lacks ChaCha20-Poly1305, and AES is worth a try. Some servers say so by an
+/// alert, others just go away.
+fn may_lack_suites(client: &tls::Client, target: &Target, failure: &DialFailure) -> bool {
+    let host = target.url.host();
+    match failure {
+        DialFailure::Tls(error) => client.handle_failure(host, Some(error)),
+        DialFailure::Lost { .. } => client.handle_failure(host, None),
+        _ => false,
     }
 }
 

@@ -1,11 +1,12 @@
 //! What goes on in the streams of one connection.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lenscap_uplink::h2::{Bodies, BodyRead, StreamId};
+use lenscap_uplink::table::Table;
 
 use crate::run::relay::Relay;
+use crate::run::slots::Slot;
 use crate::run::snapshot::Fetch;
 
 /// Longest body of a request.
@@ -20,14 +21,18 @@ pub(super) enum Exchange {
     Snapshot(Box<Fetch>),
     /// `POST /uplink/move`, whose body is still coming.
     Move { target: Option<String>, body: Vec<u8> },
-    /// An answer being sent.
-    Answer { body: Vec<u8>, sent: usize },
+    /// An answer being sent. A large one holds a permit, and not for longer than it may.
+    Answer {
+        body: Vec<u8>,
+        sent: usize,
+        held: Option<(Slot, Duration)>,
+    },
 }
 
 /// The streams of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Exchanges {
-    pub(super) streams: BTreeMap<StreamId, Exchange>,
+    pub(super) streams: Table<StreamId, Exchange>,
 }
 
 impl Exchanges {
@@ -51,9 +56,19 @@ impl Exchanges {
             .filter_map(|exchange| match exchange {
                 Exchange::Relay(relay) => relay.poll_timeout(),
                 Exchange::Snapshot(fetch) => Some(fetch.poll_timeout()),
-                Exchange::Move { .. } | Exchange::Answer { .. } => None,
+                Exchange::Answer { held, .. } => held.as_ref().map(|(_, until)| *until),
+                Exchange::Move { .. } => None,
             })
             .min()
+    }
+
+    /// Answers that the gateway does not fetch.
+    pub(super) fn overdue(&self, now: Duration) -> Vec<StreamId> {
+        let is_overdue = |exchange: &Exchange| matches!(exchange, Exchange::Answer { held: Some((_, until)), .. } if *until <= now);
+        self.streams
+            .iter()
+            .filter_map(|(stream, exchange)| is_overdue(exchange).then_some(*stream))
+            .collect()
     }
 }
 
@@ -67,7 +82,7 @@ impl Bodies for Pull<'_> {
     fn read(&mut self, stream: StreamId, out: &mut Vec<u8>, max: usize) -> BodyRead {
         match self.exchanges.streams.get_mut(&stream) {
             Some(Exchange::Relay(relay)) => relay.poll_body(self.now, out, max),
-            Some(Exchange::Answer { body, sent }) => {
+            Some(Exchange::Answer { body, sent, .. }) => {
                 let end = body.len().min(sent.saturating_add(max));
                 out.extend_from_slice(body.get(*sent..end).unwrap_or_default());
                 *sent = end;

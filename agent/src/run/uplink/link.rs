@@ -17,13 +17,15 @@ use crate::run::pace::{Next, Pace};
 use crate::run::relay::{Relay, RelayNote};
 use crate::run::routes::{RTSP_SUBPROTOCOL, Route, route};
 use crate::run::shared::{Scratch, Shared};
-use crate::run::slots::Slots;
+use crate::run::slots::{Slot, Slots};
 use crate::run::snapshot::{Fetch, SnapshotError};
 use crate::run::tls_io::{ReadState, TlsFailure, TlsIo};
 use crate::sys;
 
 /// How long a gateway may keep its half of a session open after the agent has ended its own.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long the gateway may take to fetch a large answer: 4 MiB at half a Mbit/s.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(64);
 /// Pulls in one pass; what is left waits for the next turn.
 const PULLS_PER_PASS: usize = 4;
 
@@ -67,6 +69,8 @@ pub(crate) struct Link {
     pub(crate) id: u32,
     pub(crate) peer: String,
     pub(crate) since: Duration,
+    /// The gateway has announced the end of this connection.
+    pub(crate) leaving: bool,
     io: TlsIo,
     carrier: Option<ws::Carrier>,
     h2: Connection,
@@ -96,6 +100,7 @@ impl Link {
             id,
             peer,
             since: now,
+            leaving: false,
             io,
             carrier,
             h2: Connection::new(
@@ -343,19 +348,22 @@ impl Link {
                 Exchange::Snapshot(fetch) => {
                     if let Some(result) = fetch.advance(now, &mut scratch.read) {
                         fetched.push((stream, fetch.profile().to_owned(), result));
+                    } else {
+                        more |= fetch.is_readable();
                     }
                 }
                 Exchange::Move { .. } | Exchange::Answer { .. } => {}
             }
         }
         for (stream, profile, result) in fetched {
-            self.exchanges.streams.remove(&stream);
-            match result {
-                Ok(image) => {
+            let fetch = self.exchanges.streams.remove(&stream);
+            match (result, fetch) {
+                (Ok(image), Some(Exchange::Snapshot(fetch))) => {
                     let headers = [("content-type", "image/jpeg"), ("cache-control", "no-store")];
-                    self.answer(stream, 200, &headers, image);
+                    self.answer_large(now, stream, &headers, image, fetch.into_slot());
                 }
-                Err(error) => self.refuse_snapshot(now, shared, stream, &profile, error),
+                (Ok(_), _) => {}
+                (Err(error), _) => self.refuse_snapshot(now, shared, stream, &profile, error),
             }
         }
         more
@@ -371,8 +379,31 @@ impl Link {
         );
     }
 
-    /// Answers with a body.
+    /// Answers with a small body.
     pub(crate) fn answer(&mut self, stream: StreamId, status: u16, headers: &[(&str, &str)], body: Vec<u8>) {
+        self.respond(stream, status, headers, body, None);
+    }
+
+    /// Answers with a body that counts: `slot` is given back when the gateway has it, or does not fetch it in time.
+    pub(crate) fn answer_large(
+        &mut self,
+        now: Duration,
+        stream: StreamId,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+        slot: Slot,
+    ) {
+        self.respond(stream, 200, headers, body, Some((slot, now + FETCH_TIMEOUT)));
+    }
+
+    fn respond(
+        &mut self,
+        stream: StreamId,
+        status: u16,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+        held: Option<(Slot, Duration)>,
+    ) {
         let length = body.len().to_string();
         let mut all = headers.to_vec();
         all.push(("content-length", &length));
@@ -384,7 +415,7 @@ impl Link {
         if self.h2.respond(stream, status, &all, kind).is_ok() && !body.is_empty() {
             self.exchanges
                 .streams
-                .insert(stream, Exchange::Answer { body, sent: 0 });
+                .insert(stream, Exchange::Answer { body, sent: 0, held });
             self.h2.set_body_ready(stream);
         }
     }
@@ -484,14 +515,20 @@ impl Link {
         .min()
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Duration, shared: &Shared) {
+    /// Does what is due, and what the sessions then ask for. True when there is more to do at once.
+    pub(super) fn handle_timeout(&mut self, now: Duration, shared: &Shared, scratch: &mut Scratch) -> bool {
         if self.h2.poll_timeout().is_some_and(|at| at <= now) {
             self.h2.handle_timeout(now);
             self.take_events(now, shared);
         }
+        for stream in self.exchanges.overdue(now) {
+            self.exchanges.streams.remove(&stream);
+            self.h2.reset(stream, h2::ErrorCode::CANCEL);
+        }
         for relay in self.exchanges.relays_mut() {
             relay.handle_timeout(now);
         }
+        self.work_streams(now, shared, scratch)
     }
 
     /// Announces that no new requests are taken (RFC 9113, section 6.8).
@@ -512,6 +549,8 @@ impl Link {
 
     /// Says goodbye on every layer; best effort.
     pub(super) fn close(&mut self, now: Duration, scratch: &mut Scratch) {
+        // What the link is slow for is media; the goodbye goes out as far as the socket takes it.
+        self.pace.open();
         let _ = self.pump(now, scratch);
         if let Some(carrier) = &mut self.carrier {
             carrier.close(close_code::NORMAL);

@@ -11,6 +11,7 @@ use lenscap_uplink::dial::{DialConfig, Dialer, Event, Outcome, RedirectError, St
 use lenscap_uplink::h2::StreamId;
 use lenscap_uplink::upgrade::Reply;
 use lenscap_uplink::url::Url;
+use log::Level;
 
 pub(super) use self::link::{Ask, Link};
 
@@ -146,14 +147,17 @@ impl Uplink {
         more
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Duration, shared: &Shared, scratch: &mut Scratch) {
+    /// Does what is due. True when there is more to do at once.
+    pub(super) fn handle_timeout(&mut self, now: Duration, shared: &Shared, scratch: &mut Scratch) -> bool {
+        let mut more = false;
         for link in self.links_mut() {
-            link.handle_timeout(now, shared);
+            more |= link.handle_timeout(now, shared, scratch);
         }
         for orphan in &mut self.orphans {
             orphan.handle_timeout(now);
-            work_relay(orphan, now, shared, scratch);
+            more |= work_relay(orphan, now, shared, scratch);
         }
+        more
     }
 
     /// Writes, then buries what is over. True when there is more to do at once.
@@ -162,8 +166,8 @@ impl Uplink {
         for link in self.links_mut() {
             more |= link.write(now, scratch);
         }
-        self.bury(now, shared, scratch);
-        more
+        // What a session that lost its stream still owes the camera is worked on at once.
+        more | self.bury(now, shared, scratch)
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
@@ -189,18 +193,23 @@ impl Uplink {
         target: Option<&str>,
     ) -> Result<(), RedirectError> {
         self.dialer.retarget(now, target)?;
+        // The attempt that was under way is for where the gateway no longer wants this camera.
+        self.dialling = None;
         shared.totals.borrow_mut().moves += 1;
         self.wait_until = Some(now);
-        log::info!(
+        let text = format!(
             "uplink {}: the gateway asks for a move; the old connection stays until the new one is up",
             self.config.name
         );
+        shared.repeats.borrow_mut().say(now, Level::Info, text);
         Ok(())
     }
 
     /// The gateway announced that a connection ends: the same as a move, if it is the live one.
     pub(super) fn handle_go_away(&mut self, now: Duration, shared: &Shared, link: u32) {
-        if self.retired || self.live.as_ref().is_none_or(|live| live.id != link) {
+        let live = self.live.as_mut().filter(|live| live.id == link);
+        // An orderly end is announced twice (RFC 9113, section 6.8); it is one move.
+        if self.retired || live.is_none_or(|live| std::mem::replace(&mut live.leaving, true)) {
             return;
         }
         if let Err(e) = self.retarget(now, shared, None) {
@@ -426,7 +435,9 @@ impl Uplink {
         }
     }
 
-    fn bury(&mut self, now: Duration, shared: &Shared, scratch: &mut Scratch) {
+    /// Takes out what is over. True if sessions lost their stream.
+    fn bury(&mut self, now: Duration, shared: &Shared, scratch: &mut Scratch) -> bool {
+        let known = self.orphans.len();
         for link in self
             .live
             .iter_mut()
@@ -458,6 +469,7 @@ impl Uplink {
                 index += 1;
             }
         }
+        let more = self.orphans.len() > known;
         self.orphans.retain(|orphan| {
             let over = orphan.is_over();
             if over {
@@ -465,6 +477,7 @@ impl Uplink {
             }
             !over
         });
+        more
     }
 
     fn take_remains(&mut self, now: Duration, link: Link) {

@@ -7,7 +7,8 @@ use super::stream::{Ended, Recent, Send, Stream};
 use super::{Bodies, Body, BodyRead, Config, Error, ErrorCode, Event, Request, Stats, StreamGone, StreamId};
 use crate::Now;
 use crate::hpack;
-use alloc::collections::{BTreeMap, VecDeque};
+use crate::table::Table;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 /// A DATA frame and its header fit one TLS record of 16,384 bytes, and so every peer's SETTINGS_MAX_FRAME_SIZE.
@@ -66,7 +67,7 @@ pub struct Connection {
     control: Vec<u8>,
     control_at: usize,
     pub(super) events: VecDeque<Event>,
-    pub(super) streams: BTreeMap<u32, Stream>,
+    pub(super) streams: Table<u32, Stream>,
     ready: VecDeque<u32>,
     pub(super) recent: Recent,
     /// The highest stream the peer has opened.
@@ -110,7 +111,7 @@ impl Connection {
             control,
             control_at: 0,
             events: VecDeque::new(),
-            streams: BTreeMap::new(),
+            streams: Table::new(),
             ready: VecDeque::new(),
             recent: Recent::default(),
             highest: 0,
