@@ -10,6 +10,8 @@ from pathlib import Path
 
 from .model import PackageError
 
+# Used by a build script, which writes their data into the program.
+_DATA = ("webpki-roots",)
 _LICENCE_NAMES = ("license", "licence", "copying", "copyright", "notice")
 
 
@@ -71,12 +73,12 @@ def _reach(metadata, checksums, package):
 
 
 def _linked(node, packages):
-    """Dependencies that end in the program: not those of build scripts and tests, and no procedural macros."""
+    """Dependencies that end in the program: not the code of build scripts and tests, and no procedural macros."""
     for dependency in node["deps"]:
         kinds = [kind["kind"] for kind in dependency["dep_kinds"]]
         targets = packages[dependency["pkg"]]["targets"]
         macro = any("proc-macro" in target["kind"] for target in targets)
-        if None in kinds and not macro:
+        if (None in kinds and not macro) or packages[dependency["pkg"]]["name"] in _DATA:
             yield dependency["pkg"]
 
 

@@ -11,6 +11,8 @@
 # Beside it lies lenscap.symbols, the same program with its symbols, to see what costs bytes.
 # LENSCAP_FEATURES="audit firewall flows": with `lenscap audit`, the firewall of `lenscap harden`, `lenscap flows` and
 # `lenscap capture`, for a camera whose flash has room.
+# LENSCAP_ROOTS: the web's CAs that it trusts: "common" (agent/data/common-roots; the default here), "all" (30 kB more of
+# compressed flash) or "none", where every configuration names a CA or a pin.
 # LENSCAP_BIN="package binary": build that program instead, a test tool say; it stays in target/cross/<target>/release.
 set -eu
 
@@ -138,6 +140,7 @@ build() {
 	# 64-bit time_t: else the clock panics from 2038-01-19 on 32-bit machines. std's timed waits then return too
 	# early; agent/clippy.toml bans them.
 	export RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1
+	export LENSCAP_ROOTS="${LENSCAP_ROOTS:-common}"
 	if [ -z "${SOURCE_DATE_EPOCH:-}" ] && [ -e "$root/.git" ]; then
 		SOURCE_DATE_EPOCH=$(git -C "$root" log -1 --format=%ct) || fail "git does not say when the last commit was: set SOURCE_DATE_EPOCH"
 	fi

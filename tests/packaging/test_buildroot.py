@@ -65,11 +65,23 @@ class ConfigIn(unittest.TestCase):
     def test_indentation_and_order(self):
         text = (PACKAGE / "Config.in").read_text()
         self.assertNotRegex(text, r"(?m)^ ")
-        help_text = re.search(r"\thelp\n((?:\t  .*\n)+)", text)[1]
-        for line in help_text.splitlines():
-            self.assertLessEqual(len(line.expandtabs(8)), 72, line)
-        keys = re.findall(r"(?m)^\t(bool|depends|select|help)\b", text.split("\ncomment")[0])
-        self.assertEqual(keys, sorted(keys, key=("bool", "depends", "select", "help").index))
+        for help_text in re.findall(r"\thelp\n((?:\t  .*\n)+)", text):
+            for line in help_text.splitlines():
+                self.assertLessEqual(len(line.expandtabs(8)), 72, line)
+        order = {"bool": 1, "prompt": 1, "default": 2, "depends": 3, "select": 4, "help": 5}
+        blocks = re.findall(r"(?m)^(?:config \w+|choice)\n((?:(?:\t.*)?\n)+)", text)
+        self.assertEqual(len(blocks), 5)
+        for block in blocks:
+            keys = re.findall(r"(?m)^\t(bool|prompt|default|depends|select|help)\b", block)
+            self.assertEqual(keys, sorted(keys, key=order.get), block)
+
+    def test_the_choice_of_cas_is_one_that_the_build_script_knows(self):
+        known = set(re.findall(r'"(\w+)" => Ok\(', (ROOT / "agent" / "build.rs").read_text()))
+        self.assertEqual(known, {"all", "common", "none"})
+        self.assertEqual(set(re.findall(r"(?m)^LENSCAP_ROOTS = (\w+)$", (PACKAGE / "lenscap.mk").read_text())), known)
+        feed = (ROOT / "openwrt-feed" / "lenscap" / "Makefile").read_text()
+        chosen = re.search(r"export LENSCAP_ROOTS:=\$\(strip \\\n(.*)\)\n", feed)[1]
+        self.assertEqual(set(re.findall(r"[,(]([a-z]+)(?=[,)])", chosen)), known)
 
     def test_external_files(self):
         self.assertRegex((TREE / "external.desc").read_text(), r"\Aname: LENSCAP\ndesc: .+\n\Z")

@@ -13,8 +13,17 @@ LENSCAP_LICENSE = MIT or Apache-2.0
 LENSCAP_LICENSE_FILES = LICENSE-MIT LICENSE-APACHE
 LENSCAP_SUBDIR = agent
 
+ifeq ($(BR2_PACKAGE_LENSCAP_ROOTS_ALL),y)
+LENSCAP_ROOTS = all
+else ifeq ($(BR2_PACKAGE_LENSCAP_ROOTS_NONE),y)
+LENSCAP_ROOTS = none
+else
+LENSCAP_ROOTS = common
+endif
+
 # Camera flash is small. Buildroot's own settings come before these.
 LENSCAP_CARGO_ENV = \
+	LENSCAP_ROOTS="$(LENSCAP_ROOTS)" \
 	CARGO_PROFILE_RELEASE_OPT_LEVEL="z" \
 	CARGO_PROFILE_RELEASE_LTO="fat" \
 	CARGO_PROFILE_RELEASE_CODEGEN_UNITS="1"
@@ -42,6 +51,8 @@ endef
 define LENSCAP_INSTALL_INIT_SYSTEMD
 	$(INSTALL) -D -m 0644 $(LENSCAP_PKGDIR)/lenscap.service \
 		$(TARGET_DIR)/usr/lib/systemd/system/lenscap.service
+	$(INSTALL) -D -m 0644 $(LENSCAP_PKGDIR)/lenscap-harden.service \
+		$(TARGET_DIR)/usr/lib/systemd/system/lenscap-harden.service
 endef
 
 define LENSCAP_USERS
