@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-local test soak bench bench-arm agent packages gateway-deb qemu-build qemu-test fmt lint deny clean
+.PHONY: help demo demo-local test soak bench bench-arm agent packages reproducible gateway-deb qemu-build qemu-test fmt lint deny clean
 
 CARGO := $(shell command -v cargo 2>/dev/null || echo $(HOME)/.cargo/bin/cargo)
 INSTALL := tests/install-deps.sh
@@ -38,12 +38,19 @@ bench-arm: ## instructions per byte on ARMv7, beside stunnel, Dropbear and OpenV
 	@qemu/bench.sh
 
 agent: ## the agent for a camera's CPU, into dist/ (TARGET=rust-target, all for every one)
+	@$(INSTALL) packages
 	@packaging/toolchain/build.sh $(TARGET)
 
 packages: ## .ipk, .apk, tarballs, feed indexes and SBOMs, into dist/ (TARGETS="rust-target ...", all for every one)
+	@$(INSTALL) packages
 	@packaging/packages.sh $(TARGETS)
 
+reproducible: ## builds the agent in two folders and compares the programs (TARGETS="rust-target ..."; minutes)
+	@$(INSTALL) packages
+	@packaging/reproducible.sh $(TARGETS)
+
 gateway-deb: ## the gateway as a Debian package for this machine's kind, into dist/
+	@$(INSTALL) packages
 	$(CARGO) build --locked --profile server -p lenscap-gateway
 	@packaging/gateway/deb.sh target/server/lenscap-gateway
 
@@ -62,6 +69,7 @@ lint: ## format, clippy, shellcheck and Python syntax; every warning is an error
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	git ls-files -z -- '*.sh' '.ci/run' | xargs -0 shellcheck
+	git grep -lz '^#!/bin/sh' -- packaging/toolchain qemu/guest openwrt-feed buildroot-ext ':!*.sh' ':!*Makefile' | xargs -0 shellcheck -s dash -e SC1091
 	git ls-files -z -- '*.py' | xargs -0 -n1 python3 -c 'import ast, sys; ast.parse(open(sys.argv[1], "rb").read(), sys.argv[1])'
 
 deny: ## licences, bans and sources of all dependencies (installs cargo-deny when it is missing)

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Installs what `make demo`, `make test`, `make bench` or `make qemu-test` need and the machine does not have:
+# Installs what `make demo`, `make test`, `make bench`, `make packages` or `make qemu-test` need and the machine does not have:
 # Debian packages with apt-get, and the Python packages of the tests in .venv. Says what and why;
 # does nothing when everything is there.
 #
-# usage: tests/install-deps.sh [demo] [test] [bench] [qemu]
+# usage: tests/install-deps.sh [demo] [test] [bench] [packages] [qemu]
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -59,6 +59,12 @@ openssh-server                   competitor: the far side of ssh -R
 openvpn                          competitor: OpenVPN over TCP
 stunnel4                         competitor: plain TLS forwarding
 util-linux                       setpriv
+'
+packages_packages='
+gcc                              links build scripts
+git                              the build time, and the list of what is packed
+libc6-dev                        links build scripts
+python3-venv                     zig and the packager, in environments of their own
 '
 packages_qemu='
 debian-archive-keyring           checks the ARM packages that the images are made of
@@ -175,7 +181,7 @@ install_venv() {
 	printf '%s\n' "$want" >"$venv/requirements.sha256"
 }
 
-[ $# -gt 0 ] || fail "usage: tests/install-deps.sh [demo] [test] [bench] [qemu]"
+[ $# -gt 0 ] || fail "usage: tests/install-deps.sh [demo] [test] [bench] [packages] [qemu]"
 wanted=
 want_venv=no
 for group in "$@"; do
@@ -187,7 +193,8 @@ for group in "$@"; do
 			;;
 		bench) wanted="$wanted$packages_demo$packages_bench" ;;
 		qemu) wanted="$wanted$packages_demo$packages_qemu" ;;
-		*) fail "unknown group '$group': demo, test, bench or qemu" ;;
+		packages) wanted="$wanted$packages_packages" ;;
+		*) fail "unknown group '$group': demo, test, bench, packages or qemu" ;;
 	esac
 done
 
