@@ -28,5 +28,11 @@ for target; do
 done
 [ "${LENSCAP_BUILT:-}" = 1 ] || "$here/toolchain/build.sh" "$@"
 
+source=--source
+# Git says which files are the agent's.
+[ -e "$here/../.git" ] || {
+	source=
+	echo "packages: no git repository here, so no source tarball and no Buildroot tree"
+}
 # shellcheck disable=SC2086 # words on purpose
-exec "$here/python.sh" -m mkpkg.cli ${LENSCAP_KEYS:+--keys "$LENSCAP_KEYS"} --source $builds
+exec "$here/python.sh" -m mkpkg.cli ${LENSCAP_KEYS:+--keys "$LENSCAP_KEYS"} $source $builds

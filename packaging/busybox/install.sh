@@ -64,6 +64,8 @@ done
 program=$root/usr/sbin/lenscap
 config=$root/etc/config/lenscap
 state=$root/etc/lenscap
+# What hardening has changed, and the originals beside it (agent/harden/src/transaction.rs).
+journal=$state/harden/journal
 init=$root/etc/init.d/S60lenscap
 early=$root/etc/init.d/S34lenscap
 licences=$root/usr/share/licenses/lenscap
@@ -80,7 +82,11 @@ trap 'exit 1' HUP INT TERM
 
 # Many cameras lack some of these, and half a pipe would do half the work.
 check_tools() {
-	for tool in awk cat chmod cmp cp cut df dirname grep id mkdir mv rm rmdir sed sync tr wc; do
+	tools="awk cat chmod cmp cp cut df dirname grep id mkdir mv rm rmdir sed sync tr wc"
+	for name in passwd group shadow; do
+		[ ! -L "$root/etc/$name" ] || tools="$tools readlink"
+	done
+	for tool in $tools; do
 		type "$tool" >/dev/null 2>&1 || fail "this system has no $tool, which the installation needs; nothing was changed"
 	done
 }
@@ -362,22 +368,39 @@ install() {
 	fi
 }
 
+# What hardening closed stays closed, but a firewall that nobody looks after would keep the owner from the video.
+open_firewall() {
+	[ -z "$root" ] && [ -s "$journal" ] && [ -x "$program" ] || return 0
+	"$program" harden --undo --only firewall --config "$config" >/dev/null 2>&1 ||
+		echo "install: note: the firewall could not be taken back; a reboot does, unless the firmware has one of its own"
+}
+
 uninstall() {
 	check_tools
 	check_links
 	[ -n "$root" ] || [ ! -x "$init" ] || "$init" stop || true
+	open_firewall
 	rm -f "$program" "$program.new" "$init" "$init.new" "$early" "$early.new" "$config.new" "$config.default" "$config.default.new"
 	rm -rf "$licences"
 	rmdir "${licences%/*}" 2>/dev/null || true
 	remove_user
 	if [ "$purge" = yes ]; then
 		rm -f "$config"
-		rm -rf "$state"
+		if [ -s "$journal" ]; then
+			# The only copies of what the vendor's files were.
+			for file in "$state"/* "$state"/.[!.]*; do
+				[ "$file" = "$state/harden" ] || rm -rf "$file"
+			done
+		else
+			rm -rf "$state"
+		fi
 	else
 		# What the service keeps for itself.
 		rm -f "$state/config.good" "$state/config.new" "$state/endpoints" "$state/endpoints.new"
 		echo "install: kept $config and $state; --purge removes them"
 	fi
+	[ ! -s "$journal" ] ||
+		echo "install: what hardening closed stays closed, and $state/harden keeps the originals; \`lenscap harden --undo --restore-insecure\` before --uninstall takes it back"
 	rmdir "$state" 2>/dev/null || true
 	[ -n "$root" ] || rmdir /var/run/lenscap/empty /var/run/lenscap 2>/dev/null || true
 	sync

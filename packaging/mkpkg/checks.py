@@ -8,6 +8,8 @@ from .model import PackageError
 # Paths of a build machine. The names that the toolchain scripts put in their place are relative to nothing. Where cameras
 # keep their owner's keys and their settings are none.
 _BUILD_PATHS = re.compile(rb"(/root/(?!\.ssh/authorized_keys)|/home/(?!yi-hack/|app/)|/build/|/builds/|/usr/src/|/usr/lib/rustlib/|\.cargo/registry|\.rustup/)[\x21-\x7e]{0,80}")
+# What lies in the project's folder, and what the toolchain calls that folder in place of its path.
+_FOLDERS, _REMAPPED = ("agent", "target", "dist"), "/lenscap"
 _PT_INTERP, _PT_DYNAMIC = 3, 2
 _SHT_SYMTAB = 2
 
@@ -15,9 +17,13 @@ _SHT_SYMTAB = 2
 def check_program(name, program, root):
     """Raises unless the program is static, stripped and free of build paths."""
     found = _BUILD_PATHS.search(program)
-    if found or str(root).encode() in program:
-        text = found[0].decode("ascii") if found else str(root)
-        raise PackageError(f"{name} has a path of the build machine in it: {text}")
+    if found:
+        raise PackageError(f"{name} has a path of the build machine in it: {found[0].decode('ascii')}")
+    for folder in _FOLDERS if str(root) != _REMAPPED else ():
+        path = f"{root}/{folder}/"
+        # At the start of a path: /app may be a project's folder and /home/app a camera's.
+        if re.search(rb"(?<![\w.-])" + re.escape(path.encode()), program):
+            raise PackageError(f"{name} has a path of the build machine in it: {path}")
     if program[:4] != b"\x7fELF":
         raise PackageError(f"{name} is no ELF program")
     kinds = _segments(program)

@@ -45,6 +45,8 @@ def _run(options):
     folder = keys.KeyFolder(options.keys)
     packed = []
     good = True
+    if options.builds:
+        _forget_feed(options.out)
     for build in options.builds:
         target, arch = build.split("=")
         packed.append(_pack(options.out, target, arch, epoch, folder))
@@ -79,6 +81,13 @@ def _pack(out, target, arch, epoch, folder):
     plain = tar.pack_gz(contents.tarball(program, closure), epoch, prefix="")
     write(out / f"lenscap-{package.version.upstream}-{target}.tar.gz", plain)
     return package, as_ipk
+
+
+def _forget_feed(out):
+    """Removes the packages of the runs before: the index names those of this one alone."""
+    for path in (*out.glob("*.ipk"), *out.glob("*.ipk.cdx.json")):
+        path.unlink()
+    shutil.rmtree(out / "apk", ignore_errors=True)
 
 
 def _feed(out, packed, folder):

@@ -15,6 +15,11 @@ LICENCE = "MIT OR Apache-2.0"
 USER = ("lenscap", "lenscap")
 FEED = ROOT / "openwrt-feed" / "lenscap" / "files"
 BUILDROOT = ROOT / "buildroot-ext" / "package" / "lenscap"
+# What hardening closed stays closed, but a firewall that nobody looks after would keep the owner from the video.
+OPEN_FIREWALL = (
+    '[ "${PKG_UPGRADE}" = "1" ] || [ -n "${IPKG_INSTROOT}" ] || '
+    "/usr/sbin/lenscap harden --undo --only firewall >/dev/null 2>&1 || true"
+)
 CONFIG = "etc/config/lenscap"
 
 
@@ -66,6 +71,7 @@ def openwrt(program, arch, closure, when):
         origin="lenscap",
         users=(USER,),
         conffiles=(CONFIG,),
+        before_removal=(OPEN_FIREWALL,),
     )
 
 

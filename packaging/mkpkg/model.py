@@ -78,6 +78,8 @@ class Package:
     # `name:group` pairs that must exist on the device.
     users: tuple = ()
     conffiles: tuple = field(default=())
+    # Lines of shell that run on the device before the package is removed, and before it is upgraded.
+    before_removal: tuple = ()
 
     def __post_init__(self):
         files = {entry.path for entry in self.entries if entry.kind == FILE}

@@ -5,14 +5,13 @@ users, runs uci-defaults and enables, starts and stops the init script; in an im
 
 def ipk(package):
     """Script name -> text, for opkg."""
-    del package
     return {
         "postinst": _text(
             '[ "${IPKG_NO_SCRIPT}" = "1" ] && exit 0',
             *_source_functions(),
             'default_postinst "$0" "$@"',
         ),
-        "prerm": _text(*_source_functions(), 'default_prerm "$0" "$@"'),
+        "prerm": _text(*package.before_removal, *_source_functions(), 'default_prerm "$0" "$@"'),
     }
 
 
@@ -31,6 +30,7 @@ def apk(package):
         "post-install": _text(*install),
         "post-upgrade": _text("export PKG_UPGRADE=1", *install),
         "pre-deinstall": _text(
+            *package.before_removal,
             *_source_functions(),
             'export root="${IPKG_INSTROOT}"',
             f'export pkgname="{package.name}"',
