@@ -67,7 +67,8 @@ def main() -> int:
         began = time.monotonic()
         machine.run("/etc/init.d/S60lenscap restart", 60)
         lab.gateway.wait_online()
-        print(f"online after {time.monotonic() - began:.1f} s, profiles {', '.join(lab.gateway.camera()['profiles'])}")
+        profiles = lab.gateway.wait_profiles()
+        print(f"online after {time.monotonic() - began:.1f} s, profiles {', '.join(profiles)}")
 
         step("ffprobe, through the uplink")
         print(lab.watch_ok().removeprefix("ffprobe: "))

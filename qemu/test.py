@@ -19,6 +19,7 @@ from lab.machine import qemu_version
 from lab.variants import VARIANTS
 from scenarios import LIFE, TROUBLE
 
+ASSEMBLY = threading.Lock()
 print_lock = threading.Lock()
 
 
@@ -69,7 +70,9 @@ def run_variant(name: str, only: list[str] | None) -> list[dict]:
     """All scenarios of one variant: the life of one camera, then trouble on fresh ones."""
     began = time.monotonic()
     try:
-        lab = Lab(VARIANTS[name])
+        # One at a time: they share the cache of packages.
+        with ASSEMBLY:
+            lab = Lab(VARIANTS[name])
     except Exception as error:
         say(f"FAIL {name:7} image: {error}")
         return [{"variant": name, "scenario": "image", "ok": False, "seconds": 0, "evidence": [], "error": str(error)}]

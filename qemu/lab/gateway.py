@@ -147,6 +147,17 @@ class Gateway:
                 raise GatewayError(f"the camera is {state} online after {seconds:.0f} s: {camera}; {self.log_tail()}")
             select.select([], [], [], POLL_SECONDS)
 
+    def wait_profiles(self) -> list[str]:
+        """The camera's profiles, which the gateway asks for once the uplink is there."""
+        deadline = time.monotonic() + ONLINE_SECONDS
+        while True:
+            profiles = self.camera()["profiles"]
+            if profiles:
+                return profiles
+            if time.monotonic() > deadline:
+                raise GatewayError(f"the gateway knows no profile; {self.log_tail()}")
+            select.select([], [], [], POLL_SECONDS)
+
     def url(self, profile: str = "main") -> str:
         """What a viewer plays. The password is made for one run and knows one test picture."""
         return f"rtsp://{VIEWER}:{self.password}@{self.listening['rtsp']}/{CAMERA}/{profile}"
@@ -170,9 +181,11 @@ class Gateway:
         if done.returncode != 0 or not path.exists():
             raise GatewayError(f"ffmpeg: {done.stderr.replace(self.password, '***').strip()[-400:]}")
 
-    def watch(self, profile: str, seconds: float, report: Path) -> subprocess.Popen:
-        """Starts rtp-sink, which looks at every packet; `report` gets its JSON."""
+    def watch(self, profile: str, seconds: float, report: Path, stop: Path | None = None) -> subprocess.Popen:
+        """Starts rtp-sink, which looks at every packet, for some seconds or until the file `stop` is there; `report` gets
+        its JSON."""
+        until = [] if stop is None else ["--stop-file", stop]
         return subprocess.Popen(
             [program("rtp-sink"), f"rtsp://{self.listening['rtsp']}/{CAMERA}/{profile}", "--user", VIEWER, "--password-file",
-             self.dir / "viewer.password", "--seconds", str(seconds), "--report", report],
+             self.dir / "viewer.password", "--seconds", str(seconds), "--report", report, *until],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

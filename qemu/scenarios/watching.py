@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 from lab.lab import GUEST_ADDRESS, Lab, kib
 from lab.machine import UPLINK_ADDRESS, UPLINK_PORT
@@ -10,6 +11,7 @@ from lab.pcap import conversations
 IDLE_SECONDS = 60
 IDLE_WAKEUPS_A_MINUTE = 6
 WATCH_SECONDS = 15
+WATCH_AT_MOST_SECONDS = 300
 IDLE_KIB = 3 * 1024
 WATCHED_KIB = 5 * 1024
 # What a camera's own network code sends: leases, names, neighbours, multicast groups.
@@ -61,11 +63,15 @@ def network(lab: Lab) -> None:
     machine.boot()
     lab.gateway.wait_online()
     lab.watch_ok()
-    viewers = [lab.gateway.watch(profile, WATCH_SECONDS, lab.folder / f"net-{profile}.json") for profile in ("main", "sub")]
+    stop = lab.folder / "net-stop"
+    stop.unlink(missing_ok=True)
+    viewers = [lab.gateway.watch(profile, WATCH_AT_MOST_SECONDS, lab.folder / f"net-{profile}.json", stop)
+               for profile in ("main", "sub")]
     try:
         machine.wait_for(TWO_PLAY, 10)
         found = sockets(lab)
     finally:
+        stop.touch()
         for viewer in viewers:
             viewer.wait(60)
     remotes = sorted({f"{kind} {remote}" for kind, _, remote, _ in found.values()})
@@ -106,15 +112,20 @@ def memory(lab: Lab) -> None:
     lab.gateway.wait_online()
     idle, idle_shared = _memory(lab)
     lab.check(bool(idle), "the agent does not run")
-    viewers = [lab.gateway.watch(profile, WATCH_SECONDS, lab.folder / f"mem-{profile}.json") for profile in ("main", "sub")]
+    # The clock outside goes on while a slow emulator's stands still, so the viewers are told when to end.
+    stop = lab.folder / "mem-stop"
+    stop.unlink(missing_ok=True)
+    viewers = [lab.gateway.watch(profile, WATCH_AT_MOST_SECONDS, lab.folder / f"mem-{profile}.json", stop)
+               for profile in ("main", "sub")]
     try:
         machine.wait_for(TWO_PLAY, 10)
         machine.run(f"sleep {WATCH_SECONDS // 2}")
         watched, watched_shared = _memory(lab)
         lab.check(machine.run(TWO_PLAY).status == 0, "the viewers went before the memory was read")
     finally:
+        stop.touch()
         for viewer in viewers:
-            viewer.wait(WATCH_SECONDS * 4)
+            viewer.wait(60)
     gaps = []
     for profile in ("main", "sub"):
         report = json.loads((lab.folder / f"mem-{profile}.json").read_text(encoding="utf-8"))
@@ -143,10 +154,12 @@ def idle(lab: Lab) -> None:
     machine.run("sleep 3")
     pids = lab.processes(machine)
     lab.check(bool(pids), "the agent does not run")
-    before = switches()
+    before, began = switches(), time.monotonic()
     machine.run(f"sleep {IDLE_SECONDS}", IDLE_SECONDS * 3)
-    woken = switches() - before
+    woken, outside = switches() - before, time.monotonic() - began
     # A process that has gone takes its count with it.
     lab.check(lab.processes(machine) == pids, "a process was started again meanwhile")
-    lab.say(f"{woken} wake-ups in {IDLE_SECONDS} s")
-    lab.check(woken <= IDLE_WAKEUPS_A_MINUTE, f"{woken} wake-ups a minute, {IDLE_WAKEUPS_A_MINUTE} are the limit")
+    # The gateway pings by its own clock, which goes on while a slow emulator's stands still.
+    limit = int(IDLE_WAKEUPS_A_MINUTE * max(1.0, outside / IDLE_SECONDS))
+    lab.say(f"{woken} wake-ups in {IDLE_SECONDS} s ({outside:.0f} s outside)")
+    lab.check(woken <= limit, f"{woken} wake-ups a minute ({outside:.0f} s outside), {limit} are the limit")

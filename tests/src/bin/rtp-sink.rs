@@ -46,6 +46,9 @@ struct Args {
     /// Stop after so many RTP packets.
     #[arg(long)]
     packets: Option<u64>,
+    /// Stop once this file is there.
+    #[arg(long)]
+    stop_file: Option<PathBuf>,
     /// Write a line for each RTP packet: track, ssrc, extended sequence number, timestamp, SHA-256 of the payload.
     #[arg(long)]
     packets_file: Option<PathBuf>,
@@ -159,6 +162,7 @@ fn play(args: &Args, sink: &mut Sink, started: Instant) -> Result<Value> {
     while Instant::now() < end
         && args.bytes.is_none_or(|limit| sink.bytes < limit)
         && args.packets.is_none_or(|limit| sink.packets < limit)
+        && args.stop_file.as_ref().is_none_or(|file| !file.exists())
     {
         let deadline = if sink.packets == 0 {
             end.min(played + timeout)
