@@ -16,7 +16,13 @@ PASSWD = "root:x:0:0:root:/root:/bin/sh\nvideo:x:900:44::/:/bin/false\n"
 TIMEOUT = 20
 
 
-class Installer(unittest.TestCase):
+class Case(unittest.TestCase):
+    shell = (SHELL,)
+    path = os.environ["PATH"]
+
+    def which(self, tool):
+        return shutil.which(tool, path=self.path)
+
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -41,8 +47,8 @@ class Installer(unittest.TestCase):
 
     def install(self, *arguments, status=0, path=None):
         run = subprocess.run(
-            [SHELL, self.archive / "install.sh", "--root", self.root, *arguments],
-            env={"PATH": path or os.environ["PATH"]},
+            [*self.shell, self.archive / "install.sh", "--root", self.root, *arguments],
+            env={"PATH": path or self.path},
             capture_output=True,
             text=True,
             timeout=TIMEOUT,
@@ -57,6 +63,8 @@ class Installer(unittest.TestCase):
             for path in self.root.rglob("*")
         }
 
+
+class Installer(Case):
     def test_installs_everything_with_its_mode(self):
         run = self.install()
         self.assertRegex(run.stdout, r"needs \d+ KiB in .*, \d+ KiB are free")
@@ -108,17 +116,24 @@ class Installer(unittest.TestCase):
         for path in ("etc/passwd", "etc/group", "etc/shadow"):
             self.assertEqual(after[path], before[path])
 
-    def test_refuses_before_the_first_byte_when_flash_is_full(self):
-        tools = self.base / "bin"
-        tools.mkdir()
-        self.put(tools / "df", "#!/bin/sh\necho 'Filesystem 1K-blocks Used Available Use% Mounted on'\necho 'overlay'\necho '   300 232 68 78% /'\n", 0o755)
-        before = self.tree()
-        with open(self.archive / "lenscap", "ab") as program:
-            program.write(bytes(100_000))
-        run = self.install(status=1, path=f"{tools}:{os.environ['PATH']}")
-        self.assertRegex(run.stdout, "needs 1[78][0-9] KiB in .*, 68 KiB are free")
-        self.assertIn("not enough space; nothing was changed", run.stderr)
-        self.assertEqual(self.tree(), before)
+    def test_what_hardening_saved_outlives_even_a_purge(self):
+        """The only copies of the vendor's files are not ours to throw away."""
+        self.install()
+        state = self.root / "etc/lenscap"
+        (state / "harden/saved").mkdir(parents=True)
+        (state / "harden/journal").write_text("1\n")
+        (state / "harden/saved/inittab").write_text("vendor's\n")
+        for name in ("identity.pem", ".hidden"):
+            (state / name).write_text("secret")
+        run = self.install("--uninstall", "--purge")
+        self.assertIn("harden --undo --restore-insecure", run.stdout)
+        left = {str(path.relative_to(state)) for path in state.rglob("*") if path.is_file()}
+        self.assertEqual(left, {"harden/journal", "harden/saved/inittab"})
+        self.assertFalse((self.root / "etc/config/lenscap").exists())
+        # Nothing is left to take back.
+        (state / "harden/journal").write_text("")
+        self.install("--uninstall", "--purge")
+        self.assertFalse(state.exists())
 
     def test_says_when_nothing_starts_it_at_boot(self):
         (self.root / "etc/init.d/rcS").write_text("/usr/bin/vendor &\n")
@@ -140,17 +155,6 @@ class Installer(unittest.TestCase):
         self.assertEqual((self.root / "etc/group").read_text().splitlines()[0], "root:x:0:")
         self.assertEqual((self.root / "etc/shadow").read_text().splitlines()[0], "root:*:::::::")
         self.assertIn("\nlenscap:x:901:", (self.root / "etc/passwd").read_text())
-
-    def test_accounts_survive_a_flash_that_fills_up_at_the_removal(self):
-        self.install()
-        before = self.tree()
-        tools = self.base / "bin"
-        tools.mkdir()
-        real = shutil.which("grep")
-        self.put(tools / "grep", f'#!/bin/sh\n[ "$1" != -v ] || {{ echo half; echo "no space" >&2; exit 2; }}\nexec {real} "$@"\n', 0o755)
-        self.install("--uninstall", status=1, path=f"{tools}:{os.environ['PATH']}")
-        for name in ("etc/passwd", "etc/group", "etc/shadow"):
-            self.assertEqual(self.tree()[name], before[name])
 
     def test_account_files_behind_links_stay_there(self):
         """An absolute link in an image means the image's own file, never this machine's."""
@@ -178,21 +182,6 @@ class Installer(unittest.TestCase):
         self.assertEqual((self.tree(), list(outside.iterdir())), (before, []))
         self.assertIn("this machine itself", self.install("--root", "//", status=1).stderr)
 
-    def test_space_on_a_file_system_whose_name_has_blanks(self):
-        tools = self.base / "bin"
-        tools.mkdir()
-        self.put(tools / "df", "#!/bin/sh\necho 'Filesystem 1K-blocks Used Available Use% Mounted on'\necho '/dev/sdb1 900000 1 899999 1% /media/My Disk'\n", 0o755)
-        self.assertIn("899999 KiB are free", self.install(path=f"{tools}:{os.environ['PATH']}").stdout)
-
-    def test_missing_tools_are_named_before_the_first_byte(self):
-        tools = self.base / "bin"
-        tools.mkdir()
-        for tool in ("sh", "awk", "cat", "chmod", "cmp", "cp", "df", "dirname", "grep", "id", "mkdir", "mv", "rm", "rmdir", "sed", "sync", "wc"):
-            (tools / tool).symlink_to(shutil.which(tool))
-        before = self.tree()
-        self.assertIn("this system has no cut", self.install(status=1, path=str(tools)).stderr)
-        self.assertEqual(self.tree(), before)
-
     def test_incomplete_archive_without_licences(self):
         (self.archive / "licenses/LICENSE-MIT").unlink()
         before = self.tree()
@@ -206,6 +195,65 @@ class Installer(unittest.TestCase):
         self.install("--uninstall")
         self.assertEqual({path.name for path in (self.root / "etc/lenscap").iterdir()}, {"identity.pem", "camera-password"})
 
+    def test_usage_errors(self):
+        self.install("--what", status=2)
+        self.assertIn("--purge goes with --uninstall", self.install("--purge", status=1).stderr)
+        self.assertIn("no folder", self.install("--root", "/nowhere/at/all", status=1).stderr)
+        self.assertIn("usage: ./install.sh", self.install("--help").stdout)
+
+
+class InstallerWithOtherTools(Case):
+    """With tools that lack, lie or fail. BusyBox' shell on this machine would take its own."""
+
+    def test_links_need_a_tool_more(self):
+        tools = self.base / "bin"
+        tools.mkdir()
+        for tool in ("sh", "awk", "cat", "chmod", "cmp", "cp", "cut", "df", "dirname", "grep", "id", "mkdir", "mv", "rm", "rmdir", "sed", "sync", "tr", "wc"):
+            (tools / tool).symlink_to(self.which(tool))
+        (self.root / "etc/passwd").rename(self.root / "etc/passwd.real")
+        (self.root / "etc/passwd").symlink_to("passwd.real")
+        before = self.tree()
+        self.assertIn("this system has no readlink", self.install(status=1, path=str(tools)).stderr)
+        self.assertEqual(self.tree(), before)
+
+    def test_refuses_before_the_first_byte_when_flash_is_full(self):
+        tools = self.base / "bin"
+        tools.mkdir()
+        self.put(tools / "df", "#!/bin/sh\necho 'Filesystem 1K-blocks Used Available Use% Mounted on'\necho 'overlay'\necho '   300 232 68 78% /'\n", 0o755)
+        before = self.tree()
+        with open(self.archive / "lenscap", "ab") as program:
+            program.write(bytes(100_000))
+        run = self.install(status=1, path=f"{tools}:{self.path}")
+        self.assertRegex(run.stdout, "needs 1[78][0-9] KiB in .*, 68 KiB are free")
+        self.assertIn("not enough space; nothing was changed", run.stderr)
+        self.assertEqual(self.tree(), before)
+
+    def test_accounts_survive_a_flash_that_fills_up_at_the_removal(self):
+        self.install()
+        before = self.tree()
+        tools = self.base / "bin"
+        tools.mkdir()
+        real = self.which("grep")
+        self.put(tools / "grep", f'#!/bin/sh\n[ "$1" != -v ] || {{ echo half; echo "no space" >&2; exit 2; }}\nexec {real} "$@"\n', 0o755)
+        self.install("--uninstall", status=1, path=f"{tools}:{self.path}")
+        for name in ("etc/passwd", "etc/group", "etc/shadow"):
+            self.assertEqual(self.tree()[name], before[name])
+
+    def test_space_on_a_file_system_whose_name_has_blanks(self):
+        tools = self.base / "bin"
+        tools.mkdir()
+        self.put(tools / "df", "#!/bin/sh\necho 'Filesystem 1K-blocks Used Available Use% Mounted on'\necho '/dev/sdb1 900000 1 899999 1% /media/My Disk'\n", 0o755)
+        self.assertIn("899999 KiB are free", self.install(path=f"{tools}:{self.path}").stdout)
+
+    def test_missing_tools_are_named_before_the_first_byte(self):
+        tools = self.base / "bin"
+        tools.mkdir()
+        for tool in ("sh", "awk", "cat", "chmod", "cmp", "cp", "df", "dirname", "grep", "id", "mkdir", "mv", "rm", "rmdir", "sed", "sync", "wc"):
+            (tools / tool).symlink_to(self.which(tool))
+        before = self.tree()
+        self.assertIn("this system has no cut", self.install(status=1, path=str(tools)).stderr)
+        self.assertEqual(self.tree(), before)
+
     def test_an_upgrade_that_fails_leaves_the_old_service_running(self):
         """As on the camera itself: the paths are moved into the folder, and root is believed."""
         self.install()
@@ -216,22 +264,34 @@ class Installer(unittest.TestCase):
         self.put(self.archive / "live.sh", script.replace('"$(id -u)" = 0', "0 = 0").replace("tmpfs* | ramfs* | rootfs*", "none"))
         tools = self.base / "bin"
         tools.mkdir()
-        real = shutil.which("cp")
+        real = self.which("cp")
         self.put(tools / "cp", f'#!/bin/sh\ncase $2 in */sbin/lenscap.new) exit 1;; esac\nexec {real} "$@"\n', 0o755)
-        run = subprocess.run([SHELL, self.archive / "live.sh"], env={"PATH": f"{tools}:{os.environ['PATH']}"},
+        run = subprocess.run([*self.shell, self.archive / "live.sh"], env={"PATH": f"{tools}:{self.path}"},
                              capture_output=True, text=True, timeout=TIMEOUT, check=False)
         self.assertEqual(run.returncode, 1, run.stdout + run.stderr)
         self.assertIn("cannot write", run.stderr)
         self.assertEqual((self.base / "calls").read_text().split(), ["stop", "start"])
 
-    def test_usage_errors(self):
-        self.install("--what", status=2)
-        self.assertIn("--purge goes with --uninstall", self.install("--purge", status=1).stderr)
-        self.assertIn("no folder", self.install("--root", "/nowhere/at/all", status=1).stderr)
-        self.assertIn("usage: ./install.sh", self.install("--help").stdout)
+
+class InstallerInBusyBox(Installer):
+    """The same with BusyBox' shell and nothing but its applets, as on a camera."""
+
+    shell = ("busybox", "ash")
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        busybox = shutil.which("busybox")
+        if busybox is None:
+            raise AssertionError("no busybox: apt-get install busybox-static")
+        cls.shell = (busybox, "ash")
+        applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
+        for applet in applets:
+            Path(folder.name, applet).symlink_to(busybox)
+        cls.path = folder.name
 
 
-@unittest.skipUnless(shutil.which("start-stop-daemon"), "no start-stop-daemon")
 class InitScript(unittest.TestCase):
     """S60lenscap with its paths moved into a folder, and a program that notes its signals."""
 
