@@ -9,8 +9,8 @@
 # LENSCAP_TOOLS: where zig and its cache are kept (default: the user's cache folder).
 # LENSCAP_STD=build: build the standard library even where rustup has it.
 # Beside it lies lenscap.symbols, the same program with its symbols, to see what costs bytes.
-# LENSCAP_FEATURES="audit firewall flows": with `lenscap audit`, the firewall of `lenscap harden`, `lenscap flows` and
-# `lenscap capture`, for a camera whose flash has room.
+# LENSCAP_FEATURES: what is in it besides the uplink and hardening (default: "firewall", of `lenscap harden`). "audit
+# firewall flows" is everything, with `lenscap audit`, `lenscap flows` and `lenscap capture`, for a flash that has room.
 # LENSCAP_ROOTS: the web's CAs that it trusts: "common" (agent/data/common-roots; the default here), "all" (30 kB more of
 # compressed flash) or "none", where every configuration names a CA or a pin.
 # LENSCAP_BIN="package binary": build that program instead, a test tool say; it stays in target/cross/<target>/release.
@@ -156,7 +156,7 @@ build() {
 	mkdir -p "$root/dist/$target"
 	symbols=$root/target/cross/$target/release/lenscap.symbols
 	[ -f "$symbols" ] || rm -f "$root/target/cross/$target/release/deps/lenscap-"*
-	features="--no-default-features --features=$(echo "${LENSCAP_FEATURES:-}" | tr ' ' ,)"
+	features="--no-default-features --features=$(echo "${LENSCAP_FEATURES-firewall}" | tr ' ' ,)"
 	LENSCAP_SYMBOLS_TO=$symbols link "$1" "$2"
 	cp "$symbols" "$root/dist/$target/"
 	cp "$root/target/cross/$target/release/lenscap" "$root/dist/$target/lenscap"

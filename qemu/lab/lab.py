@@ -131,7 +131,10 @@ class Lab:
 
     def processes(self, machine: Machine) -> list[int]:
         """The agent's processes, oldest first."""
-        return sorted(int(pid) for pid in machine.run("pidof lenscap").output.split())
+        # Not the monitor's jobs, which come and go.
+        listed = machine.run("for p in $(pidof lenscap); do echo \"$p $(tr '\\0' ' ' </proc/$p/cmdline)\"; done").output
+        words = (line.split() for line in listed.splitlines())
+        return sorted(int(line[0]) for line in words if len(line) > 2 and line[2] in ("run", "run-agent"))
 
     def watch_ok(self) -> str:
         """ffprobe through the gateway; gives what it saw."""

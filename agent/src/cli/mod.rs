@@ -434,6 +434,9 @@ pub fn main() -> ExitCode {
     if args == [monitor::AGENT_COMMAND] {
         return monitor::agent_main();
     }
+    if !monitor::obey_job() {
+        return ExitCode::from(EXIT_FAILURE);
+    }
     let parsed = match Lenscap::from_args(&["lenscap"], &args) {
         Ok(parsed) => parsed,
         Err(early) if early.status.is_ok() => return out(&early.output, EXIT_OK),

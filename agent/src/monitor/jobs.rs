@@ -15,6 +15,8 @@ use nix::unistd::Pid;
 use crate::config::{Config, HardenMode};
 use crate::{cli, sys};
 
+/// The variable that tells a job its monitor's process.
+const MONITOR: &str = "LENSCAP_MONITOR";
 /// The first runs come after the agent's start, which is more urgent.
 const FIRST_DELAY: Duration = Duration::from_secs(5);
 /// A look that a change asked for comes no sooner after the last one's end.
@@ -260,6 +262,14 @@ fn every(kind: &Kind, config: &Config) -> Option<Duration> {
     (known && wanted).then_some(kind.every.unwrap_or(config.harden.recheck))
 }
 
+/// Called first in every process of this program: one that the monitor started as a job ends with it, for nobody else knows
+/// how long it may take. False if the monitor is gone already.
+#[must_use]
+pub fn obey_job() -> bool {
+    let monitor = std::env::var(MONITOR).ok().and_then(|pid| pid.parse().ok());
+    monitor.is_none_or(|pid| sys::die_with_parent(pid).is_ok())
+}
+
 fn start(
     now: Duration,
     index: usize,
@@ -277,6 +287,7 @@ fn start(
         .arg("--config")
         .arg(config_path)
         .env_clear()
+        .env(MONITOR, std::process::id().to_string())
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(file)

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use child::main as agent_main;
+pub use jobs::obey_job;
 pub use keep::{Endpoint, endpoints};
 pub use link::Link;
 pub use message::{Health, MAX_PATH_BYTES, MAX_REASON_BYTES, MESSAGE_BYTES, Order, Report, Start, Wire};

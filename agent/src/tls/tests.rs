@@ -241,7 +241,11 @@ fn a_new_pin_forgets_sessions_that_did_not_know_it() {
 fn what_a_ca_does_not_vouch_for_is_refused() {
     let ca = Ca::new();
     let client = client(&ca, Vec::new(), &good_clock(1));
-    refused(&client, &Ca::new().issue(-10, 10), "no CA that this program knows");
+    refused(
+        &client,
+        &Ca::new().issue(-10, 10),
+        "no CA that this program knows",
+    );
     let namesake = Ca {
         params: ca.params.clone(),
         ..Ca::new()
@@ -304,7 +308,11 @@ fn a_pin_holds_however_its_host_is_written() {
 #[test]
 fn the_built_in_roots_do_not_know_a_private_ca() {
     let client = Client::new(&uplink(HOST, None, Vec::new()), None, good_clock(1)).unwrap();
-    refused(&client, &Ca::new().issue(-10, 10), "no CA that this program knows");
+    refused(
+        &client,
+        &Ca::new().issue(-10, 10),
+        "no CA that this program knows",
+    );
 }
 
 #[test]
@@ -388,7 +396,11 @@ fn a_camera_in_1970_accepts_a_certificate_newer_than_its_program() {
             &ca.issue_with(100, 200, |params| params.subject_alt_names.clear()),
             "another name",
         );
-        refused(&client, &Ca::new().issue(100, 200), "no CA that this program knows");
+        refused(
+            &client,
+            &Ca::new().issue(100, 200),
+            "no CA that this program knows",
+        );
     }
 }
 
