@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from . import package, paths
-from .gateway import Gateway
+from .gateway import Gateway, free_port
 from .image import CAMERA_PASSWORD, Image, build
 from .machine import UPLINK_PORT, GuestError, Machine, Network, copy_disk
 from .variants import Variant
@@ -72,20 +72,22 @@ class Lab:
         """The capture of the scenario that runs."""
         return paths.OUT / f"{self.variant.name}-{self.scenario}.pcap"
 
-    def new_machine(self, disk: Path | None = None, append: str = "", pcap: bool = False) -> Machine:
-        """A machine with the variant's empty disk or a copy of `disk`; the one before is switched off."""
+    def new_machine(self, disk: Path | None = None, append: str = "", pcap: bool = False, doors: tuple = ()) -> Machine:
+        """A machine with the variant's empty disk or a copy of `disk`; the one before is switched off. `doors` are ports of
+        the guest that can be knocked at from outside."""
         if self.machine is not None:
             self.machine.__exit__()
         paths.OUT.mkdir(parents=True, exist_ok=True)
-        network = Network(uplink_port=self.gateway.port, payload=self.payload, pcap=self.pcap_path() if pcap else None)
+        network = Network(uplink_port=self.gateway.port, payload=self.payload, pcap=self.pcap_path() if pcap else None,
+                          forwards={free_port(): port for port in doors})
         self.machine = Machine(self.image, self.log_path(), network, append=append, disk=disk)
         return self.machine
 
-    def installed_machine(self, append: str = "", pcap: bool = False) -> Machine:
+    def installed_machine(self, append: str = "", pcap: bool = False, doors: tuple = ()) -> Machine:
         """A machine on which the package is installed and configured, as `install` left it."""
         if self.installed is None:
             raise Failed("the scenario `install` has not left an installed camera")
-        return self.new_machine(self.installed, append, pcap)
+        return self.new_machine(self.installed, append, pcap, doors)
 
     def running(self) -> Machine:
         """The machine of the scenario before, or an installed one that is switched on now."""
