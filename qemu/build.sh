@@ -20,7 +20,7 @@ else
 	"$cargo" build --locked -p lenscap-tests --bin simcam --bin rtp-sink
 fi
 # shellcheck disable=SC2086 # one word a target
-LENSCAP_BIN="lenscap-tests simcam" packaging/toolchain/build.sh $targets
+LENSCAP_BIN="lenscap-tests simcam --no-default-features" packaging/toolchain/build.sh $targets
 if [ "${1:-}" = all ]; then
 	packaging/packages.sh all
 else

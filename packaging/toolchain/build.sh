@@ -13,7 +13,8 @@
 # firewall flows" is everything, with `lenscap audit`, `lenscap flows` and `lenscap capture`, for a flash that has room.
 # LENSCAP_ROOTS: the web's CAs that it trusts: "common" (agent/data/common-roots; the default here), "all" (30 kB more of
 # compressed flash) or "none", where every configuration names a CA or a pin.
-# LENSCAP_BIN="package binary": build that program instead, a test tool say; it stays in target/cross/<target>/release.
+# LENSCAP_BIN="package binary [option ...]": build that program instead, a test tool say, with these options of cargo's; it
+# stays in target/cross/<target>/release.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -150,7 +151,10 @@ build() {
 	set -- ${LENSCAP_BIN:-lenscap lenscap}
 	echo "build: $2 for $target ($("$cargo" --version))"
 	if [ -n "${LENSCAP_BIN:-}" ]; then
-		link "$1" "$2"
+		program=$2 package=$1
+		shift 2
+		features=$*
+		link "$package" "$program"
 		return
 	fi
 	mkdir -p "$root/dist/$target"

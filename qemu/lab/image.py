@@ -57,7 +57,7 @@ def simcam(variant: Variant) -> Path:
     path = paths.CROSS / variant.target / "release" / "simcam"
     if not path.exists():
         raise BuildError(f"{path} is missing: make qemu-build, or "
-                         f"LENSCAP_BIN='lenscap-tests simcam' packaging/toolchain/build.sh {variant.target}")
+                         f"LENSCAP_BIN='lenscap-tests simcam --no-default-features' packaging/toolchain/build.sh {variant.target}")
     return path
 
 

@@ -6,12 +6,17 @@
 pub mod annexb;
 pub mod depacketize;
 pub mod digest;
+#[cfg(feature = "harness")]
 pub mod fuzz;
+#[cfg(feature = "harness")]
 pub mod fuzz_rtsp;
+#[cfg(feature = "harness")]
 pub mod harness;
+#[cfg(feature = "harness")]
 pub mod netns;
 pub mod packetize;
 pub mod rtp;
+#[cfg(feature = "harness")]
 pub mod rtspclient;
 pub mod simcam;
 pub mod synthetic;
