@@ -13,6 +13,14 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     let epoch = from_env().or_else(from_git).unwrap_or_else(from_clock);
     println!("cargo:rustc-env=LENSCAP_BUILD_EPOCH={epoch}");
+    // A file that the packaging made: what the program is made of.
+    println!("cargo:rerun-if-env-changed=LENSCAP_DEPENDENCIES");
+    println!("cargo:rustc-check-cfg=cfg(lenscap_dependencies)");
+    if let Ok(path) = std::env::var("LENSCAP_DEPENDENCIES") {
+        println!("cargo:rerun-if-changed={path}");
+        println!("cargo:rustc-env=LENSCAP_DEPENDENCIES={path}");
+        println!("cargo:rustc-cfg=lenscap_dependencies");
+    }
     if let Err(error) = write_roots() {
         println!("cargo:error={error}");
     }

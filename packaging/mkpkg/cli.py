@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import apk, cargo, checks, contents, index, ipk, keys, sbom, sizes, source, tar
+from . import apk, auditable, cargo, checks, contents, index, ipk, keys, sbom, sizes, source, tar
 from .model import PackageError
 
 
@@ -63,6 +63,8 @@ def _pack(out, target, arch, epoch, folder):
     program = contents.binary(target)
     checks.check_program(f"dist/{target}/lenscap", program, contents.ROOT)
     closure = cargo.closure(contents.ROOT, target)
+    if auditable.unpack(program) != {(crate.name, crate.version) for crate in closure}:
+        raise PackageError(f"dist/{target}/lenscap lists other crates than Cargo.lock has now: make agent TARGET={target}")
     toolchain = _toolchain(target)
     package = contents.openwrt(program, arch, closure, epoch)
 

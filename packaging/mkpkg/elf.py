@@ -45,6 +45,18 @@ def read(data):
     return sections, symbols
 
 
+def contents(data, name):
+    """The bytes of a section; None if there is none."""
+    wide = data[4] == 2
+    end = "<" if data[5] == 1 else ">"
+    headers = _section_headers(data, wide, end)
+    names = headers[struct.unpack_from(end + "H", data, 62 if wide else 50)[0]]
+    for header in headers:
+        if _string(data, names["offset"] + header["name"]) == name:
+            return data[header["offset"] : header["offset"] + header["size"]]
+    return None
+
+
 def _section_headers(data, wide, end):
     offset = struct.unpack_from(end + ("Q" if wide else "I"), data, 40 if wide else 32)[0]
     size, count = struct.unpack_from(end + "HH", data, 58 if wide else 46)

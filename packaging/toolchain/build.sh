@@ -76,6 +76,17 @@ rustup_has() {
 	[ -d "$sysroot/lib/rustlib/$1/lib" ]
 }
 
+# list_crates FILE: what $target's program will be made of, for the program itself. It is as old as what it says.
+list_crates() {
+	(cd "$root/packaging" && unset RUSTC && PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m mkpkg.auditable "$target" "$1.new") ||
+		fail "the list of crates cannot be made; see above"
+	if cmp -s "$1.new" "$1"; then
+		rm "$1.new"
+	else
+		mv "$1.new" "$1"
+	fi
+}
+
 # link PACKAGE BINARY: builds the program for $target.
 link() {
 	# shellcheck disable=SC2086 # words on purpose
@@ -160,6 +171,9 @@ build() {
 	mkdir -p "$root/dist/$target"
 	symbols=$root/target/cross/$target/release/lenscap.symbols
 	[ -f "$symbols" ] || rm -f "$root/target/cross/$target/release/deps/lenscap-"*
+	LENSCAP_DEPENDENCIES=$root/target/cross/$target.crates
+	list_crates "$LENSCAP_DEPENDENCIES"
+	export LENSCAP_DEPENDENCIES
 	features="--no-default-features --features=$(echo "${LENSCAP_FEATURES-firewall}" | tr ' ' ,)"
 	LENSCAP_SYMBOLS_TO=$symbols link "$1" "$2"
 	cp "$symbols" "$root/dist/$target/"

@@ -8,11 +8,12 @@ import subprocess
 import tempfile
 import tomllib
 import unittest
+import zlib
 from pathlib import Path
 
 import fixture
 import reader
-from mkpkg import apk, cargo, checks, contents, elf, ipk, sbom, sizes, source, tar
+from mkpkg import apk, auditable, cargo, checks, contents, elf, ipk, sbom, sizes, source, tar
 from mkpkg.model import PackageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,6 +108,34 @@ class Contents(unittest.TestCase):
             self.assertLessEqual(set(dependency["dependsOn"]), refs)
         again = sbom.document(self.closure, "x.ipk", data, fixture.EPOCH, (("musl", "zig-1"),))
         self.assertEqual(json.loads(again), bom)
+
+
+    def test_list_of_crates_in_the_program(self):
+        """As cargo-auditable's PARSING.md describes it: zlib, JSON, dependencies as indexes, one root."""
+        packed = auditable.pack(self.closure)
+        packages = json.loads(zlib.decompress(packed))["packages"]
+        self.assertEqual(packages, sorted(packages, key=lambda one: (one["name"], one["version"])))
+        self.assertEqual([one["name"] for one in packages if one.get("root")], ["lenscap"])
+        by_purl = {crate.purl: crate for crate in self.closure}
+        for one in packages:
+            crate = by_purl[f"pkg:cargo/{one['name']}@{one['version']}"]
+            depends = {packages[index]["name"] for index in one.get("dependencies", ())}
+            self.assertEqual(depends, {by_purl[purl].name for purl in crate.depends if purl in by_purl})
+            self.assertEqual(one["source"], "crates.io" if crate.checksum else "local")
+        # An ELF file with a table of names and one section.
+        names = b"\0.names\0.dep-v0\0"
+        head = bytearray(52)
+        head[:7] = b"\x7fELF\1\1\1"
+        table = 52 + len(names) + len(packed)
+        struct.pack_into("<I", head, 32, table)
+        struct.pack_into("<HHH", head, 46, 40, 3, 1)
+        sections = struct.pack("<40x") + struct.pack("<10I", 1, 3, 0, 0, 52, len(names), 0, 0, 0, 0)
+        sections += struct.pack("<10I", 8, 1, 2, 0, 52 + len(names), len(packed), 0, 0, 0, 0)
+        program = bytes(head) + names + packed + sections
+        self.assertEqual(auditable.unpack(program), {(crate.name, crate.version) for crate in self.closure})
+        for broken in (program.replace(b".dep-v0", b".dep-v1"), program.replace(packed, bytes(len(packed)))):
+            with self.assertRaises(PackageError):
+                auditable.unpack(broken)
 
 
 class Program(unittest.TestCase):

@@ -465,6 +465,7 @@ pub fn main() -> ExitCode {
 }
 
 fn version() -> String {
+    sys::keep_dependencies();
     format!("lenscap {}\n", env!("CARGO_PKG_VERSION"))
 }
 

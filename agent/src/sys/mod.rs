@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 mod channel;
+mod dependencies;
 mod netlink;
 mod packet;
 mod privileges;
@@ -14,6 +15,7 @@ mod tun;
 mod xtables;
 
 pub use channel::{channel, is_channel, receive, send, wait_readable, wait_writable};
+pub use dependencies::keep_dependencies;
 pub use netlink::{Netlink, dump};
 pub use packet::{Packet, Packets};
 pub use privileges::{
