@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""`make demo`: boots an emulated ARM camera, installs Lenscap on it, and watches it through the gateway here.
+"""`make demo`: boots an emulated ARM camera as its vendor left it, shows what a stranger on its network finds, installs
+Lenscap, watches it through the gateway, closes it, and looks again.
 
-Says what it saw and writes out/demo/frame.png. KEEP=1 leaves everything running and says how to watch.
+Says what it saw; writes out/demo/frame.png and out/demo/report.html. KEEP=1 leaves everything running and says how to watch.
 """
 
 import json
@@ -11,14 +12,16 @@ import sys
 import time
 from pathlib import Path
 
-from lab import paths
+from lab import knock, page, paths
 from lab.gateway import VIEWER, GatewayError
-from lab.lab import Failed, Lab
+from lab.lab import PROGRAM, Failed, Lab
 from lab.machine import GuestError
+from lab.owner import Owner
+from lab.segment import ADDRESS, SegmentError
 from lab.variants import VENDOR
 
 WATCH_SECONDS = 10
-STEP_WIDTH = 56
+STEP_WIDTH = 60
 
 
 def step(what: str) -> float:
@@ -35,33 +38,58 @@ def png_size(path: Path) -> tuple[int, int]:
     return struct.unpack("!II", head[16:24])
 
 
-def main() -> int:
-    """The demonstration."""
-    out = paths.ROOT / "out" / "demo"
-    out.mkdir(parents=True, exist_ok=True)
-    frame = out / "frame.png"
-    frame.unlink(missing_ok=True)
-    lab = Lab(VENDOR)
-    lab.scenario = "demo"
-    try:
-        began = step("camera: ARMv7, 48 MB, BusyBox, telnet open, emulated")
-        machine = lab.new_machine()
-        machine.boot()
-        print(f"{machine.check('uname -sr')}, shell after {time.monotonic() - began:.1f} s")
+class Demo:
+    """The steps and what they found."""
 
-        step("camera: RTSP on all addresses")
-        machine.wait_for("netstat -ltn | grep -q ':554 '", 30)
-        print(machine.check("netstat -ltn | awk '/LISTEN/ { print $4 }' | tr '\\n' ' '"))
+    def __init__(self, lab: Lab, out: Path):
+        self.lab = lab
+        self.frame = out / "frame.png"
+        self.report = out / "report.html"
+        for path in (self.frame, self.report):
+            path.unlink(missing_ok=True)
+        self.machine = None
+        self.owner = None
+        self.scans: dict[str, knock.Scan] = {}
+        self.logins: dict[str, tuple[dict, int]] = {}
+        self.facts: list[str] = []
 
+    def boot(self) -> None:
+        """The camera as its vendor left it."""
+        began = step("camera: ARMv7, 48 MB, BusyBox, emulated")
+        self.machine = self.lab.new_machine(beside=True)
+        self.owner = Owner(self.lab, self.machine)
+        self.machine.boot()
+        self.machine.wait_for("netstat -ltn | grep -q ':554 '", 30)
+        print(f"{self.machine.check('uname -sr')}, shell after {time.monotonic() - began:.1f} s")
+
+    def look(self, when: str) -> knock.Scan:
+        """Scans it."""
+        step(f"{when}: nmap from a host beside it ({ADDRESS})")
+        found = self.owner.look()
+        self.scans[when] = found
+        print(found.says())
+        return found
+
+    def try_factory_password(self, when: str) -> None:
+        """That the default login opens is what makes later refusals mean something."""
+        pair = ("root", VENDOR.password)
+        step(f"{when}: the factory's password, root / {pair[1]}")
+        found = {service: knock.logins(self.lab.beside(), service, [pair]) for service in ("telnet", "ssh")}
+        self.logins[when] = (found, 1)
+        opened = [service for service, (pairs, _) in found.items() if pairs]
+        self.lab.check(opened == ["telnet", "ssh"], f"the factory's password opens {opened} alone: {found}")
+        print(f"opens {' and '.join(opened)}")
+
+    def install(self) -> None:
+        """The package, its configuration, the uplink."""
+        lab, machine = self.lab, self.machine
         step("package: installed with install.sh")
         said = lab.install(machine).splitlines()
         print(next((line for line in said if "needs" in line), said[0]))
-
         step("camera: configured, its own key made on the camera")
         lab.configure(machine)
         lab.fingerprint = lab.identity(machine)
         print(f"{lab.fingerprint[:23]}...")
-
         step("gateway: on this machine; the agent dials it")
         lab.gateway.start(lab.fingerprint)
         began = time.monotonic()
@@ -70,32 +98,108 @@ def main() -> int:
         profiles = lab.gateway.wait_profiles()
         print(f"online after {time.monotonic() - began:.1f} s, profiles {', '.join(profiles)}")
 
-        step("ffprobe, through the uplink")
-        print(lab.watch_ok().removeprefix("ffprobe: "))
+    def close(self) -> str:
+        """The owner closes it."""
+        began = step("owner: lenscap harden --apply, with a password of the owner's")
+        status, said = self.owner.close()
+        # 2: this kernel cannot try the firewall from within; the scan does it from outside.
+        self.lab.check(status in (0, 2), said[-1500:])
+        took = time.monotonic() - began
+        print(f"{took:.1f} s, exit status {status}")
+        self.facts.append(f"closing took {took:.1f} s on the emulated camera")
+        return said
 
+    def try_known_passwords(self, when: str) -> None:
+        """All that Mirai knows, with the firewall taken down for it."""
+        step(f"{when}: all of Mirai's passwords, the firewall taken down for it")
+        found = self.owner.try_known_passwords()
+        tried = len(knock.mirai_pairs())
+        self.logins[when] = (found, tried)
+        for service, (opened, _) in found.items():
+            self.lab.check(not opened, f"{service} opens to {opened}")
+        print(f"none of {tried}: " + "; ".join(f"{service} {why}" for service, (_, why) in found.items()))
+
+    def watch(self) -> None:
+        """Video through the gateway, by tools that count every packet."""
+        lab = self.lab
+        step("ffprobe, through the uplink")
+        seen = lab.watch_ok().removeprefix("ffprobe: ")
+        print(seen)
         step(f"rtp-sink: {WATCH_SECONDS} s of live video")
         report = lab.folder / "sink.json"
         lab.gateway.watch("main", WATCH_SECONDS, report).wait(WATCH_SECONDS * 5)
         sink = json.loads(report.read_text(encoding="utf-8"))
         gaps = sum(track["gaps"] + track["torn"] for track in sink["tracks"])
         lab.check(sink["ok"] and gaps == 0, f"{gaps} gaps, {sink.get('error')}")
-        print(f"{sink['packets']} packets, {sink['bytes']} bytes, no gap")
-
+        counted = f"{sink['packets']} packets, {sink['bytes']} bytes, no gap"
+        print(counted)
+        self.facts += [f"ffprobe sees {seen}", f"{WATCH_SECONDS} s of live video: {counted}"]
         step("a frame as picture")
-        lab.gateway.frame(frame)
-        size = png_size(frame)
+        lab.gateway.frame(self.frame)
+        size = png_size(self.frame)
         lab.check(size == (640, 360), f"the picture is {size}")
-        print(frame.relative_to(paths.ROOT))
+        print(self.frame.relative_to(paths.ROOT))
+
+    def reboot(self) -> None:
+        """Off and on."""
+        began = step("camera: reboot")
+        since = self.lab.gateway.camera().get("since")
+        self.machine.reboot()
+        self.lab.gateway.wait_online(after=since)
+        self.machine.wait_for("netstat -ltn | grep -q ':554 '", 30)
+        print(f"online again after {time.monotonic() - began:.1f} s")
+
+    def run(self) -> None:
+        """All of it."""
+        lab = self.lab
+        self.boot()
+        before = self.look("before")
+        lab.check({22, 23, 80, 554} <= set(before.tcp), "the camera is not as open as it should be at first")
+        lab.check(before.udp_answered == before.udp_scanned, "a UDP port is silent at first; its silence would mean nothing")
+        self.try_factory_password("before")
+        self.install()
+        said = self.close()
+        for when in ("after", "after a reboot"):
+            found = self.look(when)
+            lab.check(not found.tcp and not found.udp_answered, f"{when}: {found.says()}")
+            if when == "after":
+                self.try_known_passwords(when)
+                self.watch()
+                self.reboot()
+        self.facts.append(f"after the reboot: {lab.watch_ok()}")
+        told = self.machine.run(f"{PROGRAM} status", 60).output
+        step("the page with both scans and the frame")
+        page.write(self.report, f"{VENDOR.what}; emulated by QEMU", self.scans, self.logins, f"{said.strip()}\n\n{told.strip()}", self.facts)
+        print(self.report.relative_to(paths.ROOT))
+
+
+def keep_running(lab: Lab, demo: Demo) -> None:
+    """Waits for Ctrl-C."""
+    password = lab.gateway.dir / "viewer.password"
+    print(f"\nIt keeps running; Ctrl-C ends it. To watch in VLC:\n"
+          f"  URL        rtsp://{lab.gateway.listening['rtsp']}/front/main\n  user       {VIEWER}\n  password   in {password}")
+    try:
+        demo.machine.wait()
+    except KeyboardInterrupt:
+        pass
+
+
+def main() -> int:
+    """The demonstration."""
+    if os.geteuid() != 0:
+        # The host beside the camera takes a network namespace.
+        os.execvp("sudo", ["sudo", f"KEEP={os.environ.get('KEEP', '')}", f"HOME={os.environ.get('HOME', '')}", sys.executable, *sys.argv])
+    out = paths.ROOT / "out" / "demo"
+    out.mkdir(parents=True, exist_ok=True)
+    lab = Lab(VENDOR)
+    lab.scenario = "demo"
+    try:
+        demo = Demo(lab, out)
+        demo.run()
         if os.environ.get("KEEP") == "1":
-            password = lab.gateway.dir / "viewer.password"
-            print(f"\nIt keeps running; Ctrl-C ends it. To watch in VLC:\n"
-                  f"  URL        rtsp://{lab.gateway.listening['rtsp']}/front/main\n  user       {VIEWER}\n  password   in {password}")
-            try:
-                machine.wait()
-            except KeyboardInterrupt:
-                pass
+            keep_running(lab, demo)
         return 0
-    except (Failed, GuestError, GatewayError, OSError) as error:
+    except (Failed, GuestError, GatewayError, SegmentError, OSError) as error:
         print(f"\ndemo: FAILED: {error}\ndemo: the console's log is {lab.log_path()}", file=sys.stderr)
         return 1
     finally:

@@ -70,12 +70,16 @@ python3-venv                     zig and the packager, in environments of their 
 packages_qemu='
 debian-archive-keyring           checks the ARM packages that the images are made of
 e2fsprogs                        overlay of the images: mkfs.ext4
+iproute2                         a host beside the emulated camera
+nmap                             scans it from there
+openssh-client                   tries known passwords there
 openssl                          certificates of the gateway
 python3-venv                     zig and the packager, in environments of their own
 qemu-system-arm                  boots the images
 qemu-user-static                 runs the agent of every target
 socat                            the one connection out of the emulated network
 squashfs-tools                   root of the images: mksquashfs
+sshpass                          hands them to ssh
 '
 
 check_rust() {

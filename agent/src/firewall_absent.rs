@@ -1,5 +1,8 @@
 //! Stands in for the firewall in a program that was built without it: it says so, and sets nothing.
 
+#[path = "firewall/request.rs"]
+mod request;
+
 use std::io;
 
 use lenscap_harden::edits::Edits;
@@ -7,20 +10,7 @@ use lenscap_harden::firewall::{Policy, RECORD};
 use lenscap_harden::report::{Measure, Status};
 use lenscap_harden::root::Root;
 
-use crate::config::Config;
-
-/// What is asked of the measure.
-#[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
-    /// The configuration, if there is one that can be used.
-    pub config: Option<&'a Config>,
-    /// The folder of the journal.
-    pub state_dir: &'a str,
-    /// Whoever watches now and is not allowed is cut off.
-    pub cut: bool,
-    /// What is in force is tried from outside.
-    pub probe: bool,
-}
+pub use request::Request;
 
 /// On a running camera it fails; a tree has no firewall in any case.
 ///

@@ -17,7 +17,7 @@ use lenscap_harden::root::{Attributes, Lock, Root};
 use lenscap_harden::secret::{LoginPassword, Secret};
 use lenscap_harden::transaction::{Failure, Recovered};
 
-use crate::cli::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE};
+use crate::cli::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, Stop, finish};
 use crate::config::{self, Config};
 use crate::json::Writer;
 use crate::seal::Recipient;
@@ -75,19 +75,10 @@ pub enum Action {
     },
 }
 
-/// Why nothing came of it: a sentence, and the exit status.
-struct Stop(String, u8);
-
 /// Does it. Gives the exit status.
 #[must_use]
 pub fn run(request: &Request) -> u8 {
-    match try_run(request) {
-        Ok(status) => status,
-        Err(Stop(why, status)) => {
-            let _ = writeln!(io::stderr(), "lenscap: {why}");
-            status
-        }
-    }
+    finish(try_run(request))
 }
 
 fn try_run(request: &Request) -> Result<u8, Stop> {

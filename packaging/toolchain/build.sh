@@ -14,7 +14,7 @@
 # LENSCAP_ROOTS: the web's CAs that it trusts: "common" (agent/data/common-roots; the default here), "all" (30 kB more of
 # compressed flash) or "none", where every configuration names a CA or a pin.
 # LENSCAP_BIN="package binary [option ...]": build that program instead, a test tool say, with these options of cargo's; it
-# stays in target/cross/<target>/release.
+# stays in target/cross/<target>/<target>/release.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -76,6 +76,10 @@ rustup_has() {
 	[ -d "$sysroot/lib/rustlib/$1/lib" ]
 }
 
+uses_rustup() {
+	[ "${LENSCAP_STD:-}" != build ] && rustup_has "$1"
+}
+
 # list_crates FILE: what $target's program will be made of, for the program itself. It is as old as what it says.
 list_crates() {
 	(cd "$root/packaging" && unset RUSTC && PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m mkpkg.auditable "$target" "$1.new") ||
@@ -91,22 +95,22 @@ list_crates() {
 link() {
 	# shellcheck disable=SC2086 # words on purpose
 	(cd "$root" && "$cargo" build --locked --release -p "$1" --bin "$2" \
-		--target "$target" $features $build_std $profile --target-dir "$root/target/cross")
+		--target "$target" $features $build_std $profile --target-dir "$cross")
 }
 
 # forget_other_toolchain: cargo does not see a change of the C compiler, the linker or what these scripts give them.
 forget_other_toolchain() {
-	stamp=$root/target/cross/$target.toolchain
+	stamp=$cross.toolchain
 	now=$(cat "$here"/* | cksum)
 	if [ "$(cat "$stamp" 2>/dev/null)" != "$now" ]; then
 		rm -rf "${root:?}/target/cross/$target"
-		mkdir -p "$root/target/cross"
+		mkdir -p "$cross"
 		printf '%s\n' "$now" >"$stamp"
 	fi
 }
 
 build() {
-	target=$1 features=
+	target=$1 features='' cross=$root/target/cross/$1
 	forget_other_toolchain
 	profile=
 	case $target in
@@ -119,18 +123,17 @@ build() {
 	# Test tools print where they panicked. Not a flag of rustc's, which would build everything anew for either.
 	case ${LENSCAP_BIN:+test}$target in
 	arm*)
-		no_unwind=$root/target/cross/no-unwind-$target.o
-		mkdir -p "$root/target/cross"
+		no_unwind=$cross/no-unwind.o
+		mkdir -p "$cross"
 		"$here/zigcc" -c -Os -g0 -o "$no_unwind" "$here/no-unwind.c"
 		export LENSCAP_NO_UNWIND="$no_unwind"
 		;;
 	esac
-	if [ "${LENSCAP_STD:-}" != build ] && rustup_has "$target"; then
+	if uses_rustup "$target"; then
 		cargo=cargo build_std='' panic_flags=''
 		std_path="$(rustc --print sysroot)/lib/rustlib/src/rust"
 		unset RUSTC RUSTC_BOOTSTRAP
 	else
-		install_rust_sources "$target"
 		cargo=/usr/bin/cargo
 		build_std="-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size"
 		std_path=$std_source
@@ -169,15 +172,15 @@ build() {
 		return
 	fi
 	mkdir -p "$root/dist/$target"
-	symbols=$root/target/cross/$target/release/lenscap.symbols
-	[ -f "$symbols" ] || rm -f "$root/target/cross/$target/release/deps/lenscap-"*
-	LENSCAP_DEPENDENCIES=$root/target/cross/$target.crates
+	symbols=$cross/$target/release/lenscap.symbols
+	[ -f "$symbols" ] || rm -f "$cross/$target/release/deps/lenscap-"*
+	LENSCAP_DEPENDENCIES=$cross.crates
 	list_crates "$LENSCAP_DEPENDENCIES"
 	export LENSCAP_DEPENDENCIES
 	features="--no-default-features --features=$(echo "${LENSCAP_FEATURES-firewall}" | tr ' ' ,)"
 	LENSCAP_SYMBOLS_TO=$symbols link "$1" "$2"
 	cp "$symbols" "$root/dist/$target/"
-	cp "$root/target/cross/$target/release/lenscap" "$root/dist/$target/lenscap"
+	cp "$cross/$target/release/lenscap" "$root/dist/$target/lenscap"
 	# What is linked in beside crates, for the bill of materials.
 	printf 'std %s\nmusl zig-%s\n' "$("${RUSTC:-rustc}" --version | cut -d' ' -f2)" "$ZIG_VERSION" \
 		>"$root/dist/$target/toolchain"
@@ -195,5 +198,28 @@ for wanted; do
 done
 install_zig
 for wanted; do
-	build "$wanted"
+	uses_rustup "$wanted" || install_rust_sources "$wanted"
 done
+# Two targets at a time: the last crate of each is the work of one thread.
+lane() {
+	for wanted; do
+		build "$wanted"
+	done
+}
+odd='' even=''
+for wanted; do
+	odd="$odd $wanted"
+	swap=$odd odd=$even even=$swap
+done
+# shellcheck disable=SC2086 # words on purpose
+if [ $# -gt 1 ]; then
+	(lane $odd) &
+	one=$!
+	(lane $even) &
+	two=$!
+	status=0
+	wait "$one" || status=$?
+	wait "$two" || status=$?
+	exit "$status"
+fi
+lane "$@"

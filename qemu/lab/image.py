@@ -54,7 +54,7 @@ def run(*command, **options) -> subprocess.CompletedProcess:
 
 def simcam(variant: Variant) -> Path:
     """The camera's RTSP server, built by packaging/toolchain."""
-    path = paths.CROSS / variant.target / "release" / "simcam"
+    path = paths.CROSS / variant.target / variant.target / "release" / "simcam"
     if not path.exists():
         raise BuildError(f"{path} is missing: make qemu-build, or "
                          f"LENSCAP_BIN='lenscap-tests simcam --no-default-features' packaging/toolchain/build.sh {variant.target}")

@@ -8,9 +8,10 @@ import tempfile
 from pathlib import Path
 
 from . import package, paths
-from .gateway import Gateway, free_port
+from .gateway import Gateway
 from .image import CAMERA_PASSWORD, Image, build
 from .machine import UPLINK_PORT, GuestError, Machine, Network, copy_disk
+from .segment import Segment
 from .variants import Variant
 
 CONFIG = "/etc/config/lenscap"
@@ -38,6 +39,7 @@ class Lab:
         self.payload = self.folder / "payload.tar"
         package.write_payload(self.payload, self.package)
         self.machine: Machine | None = None
+        self.segment: Segment | None = None
         self.installed: Path | None = None
         self.fingerprint = ""
         self.evidence: list[str] = []
@@ -48,6 +50,9 @@ class Lab:
         if self.machine is not None:
             self.machine.__exit__()
             self.machine = None
+        if self.segment is not None:
+            self.segment.close()
+            self.segment = None
         self.gateway.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -64,6 +69,12 @@ class Lab:
 
     # Machines.
 
+    def beside(self) -> Segment:
+        """The host beside the camera."""
+        if self.segment is None:
+            self.segment = Segment()
+        return self.segment
+
     def log_path(self) -> Path:
         """The console log of the scenario that runs."""
         return paths.OUT / f"{self.variant.name}-{self.scenario}.log"
@@ -72,22 +83,23 @@ class Lab:
         """The capture of the scenario that runs."""
         return paths.OUT / f"{self.variant.name}-{self.scenario}.pcap"
 
-    def new_machine(self, disk: Path | None = None, append: str = "", pcap: bool = False, doors: tuple = ()) -> Machine:
-        """A machine with the variant's empty disk or a copy of `disk`; the one before is switched off. `doors` are ports of
-        the guest that can be knocked at from outside."""
+    def new_machine(self, disk: Path | None = None, append: str = "", pcap: bool = False,
+                    beside: bool = False) -> Machine:
+        """A machine with the variant's empty disk or a copy of `disk`; the one before is switched off. `beside` it is
+        another host on its network then."""
         if self.machine is not None:
             self.machine.__exit__()
         paths.OUT.mkdir(parents=True, exist_ok=True)
         network = Network(uplink_port=self.gateway.port, payload=self.payload, pcap=self.pcap_path() if pcap else None,
-                          forwards={free_port(): port for port in doors})
+                          segment=self.beside() if beside else None)
         self.machine = Machine(self.image, self.log_path(), network, append=append, disk=disk)
         return self.machine
 
-    def installed_machine(self, append: str = "", pcap: bool = False, doors: tuple = ()) -> Machine:
+    def installed_machine(self, append: str = "", pcap: bool = False, beside: bool = False) -> Machine:
         """A machine on which the package is installed and configured, as `install` left it."""
         if self.installed is None:
             raise Failed("the scenario `install` has not left an installed camera")
-        return self.new_machine(self.installed, append, pcap, doors)
+        return self.new_machine(self.installed, append, pcap, beside)
 
     def running(self) -> Machine:
         """The machine of the scenario before, or an installed one that is switched on now."""

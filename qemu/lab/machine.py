@@ -10,11 +10,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from .gateway import MORTAL
 from .image import Image
+from .segment import Segment
 
 BOOT_SECONDS = 150
 COMMAND_SECONDS = 60
@@ -45,18 +46,23 @@ class Network:
     uplink_port: int | None = None
     payload: Path | None = None
     pcap: Path | None = None
-    forwards: dict[int, int] = field(default_factory=dict)
+    # Another host on the same cable.
+    segment: Segment | None = None
 
     def arguments(self, device: str) -> list[str]:
         """QEMU's arguments: user networking that reaches nothing but what is named here."""
         net = ["user", "id=n0", "restrict=on"]
-        net += [f"hostfwd=tcp:127.0.0.1:{host}-:{guest}" for host, guest in self.forwards.items()]
         # One process a connection: with -tcp: QEMU would connect once and never again.
         if self.uplink_port:
             net.append(f"guestfwd=tcp:{UPLINK_ADDRESS}:{UPLINK_PORT}-cmd:socat -t 5 STDIO TCP4:127.0.0.1:{self.uplink_port}")
         if self.payload:
             net.append(f"guestfwd=tcp:{PAYLOAD_ADDRESS}:{PAYLOAD_PORT}-cmd:cat {self.payload}")
-        arguments = ["-netdev", ",".join(net), "-device", f"{device},netdev=n0"]
+        arguments = ["-netdev", ",".join(net)]
+        if self.segment:
+            hub = (("netdev", f"tap,id=t0,fd={self.segment.tap}"), ("netdev", "hubport,id=h0,hubid=0,netdev=n0"),
+                   ("netdev", "hubport,id=h1,hubid=0,netdev=t0"), ("netdev", "hubport,id=h2,hubid=0"))
+            arguments += [word for option, value in hub for word in (f"-{option}", value)]
+        arguments += ["-device", f"{device},netdev={'h2' if self.segment else 'n0'}"]
         if self.pcap:
             arguments += ["-object", f"filter-dump,id=dump0,netdev=n0,file={self.pcap}"]
         return arguments
@@ -186,7 +192,9 @@ class Machine:
             raise GuestError("the camera is on already")
         (self.scratch / "console").unlink(missing_ok=True)
         with open(self.scratch / "qemu.log", "ab") as errors:
-            self._process = subprocess.Popen(self._arguments(), stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+            tap = (self.network.segment.tap,) if self.network.segment else ()
+            self._process = subprocess.Popen(
+                self._arguments(), stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, pass_fds=tap)
         try:
             self.console = Console(self.scratch / "console", self._process, self.log)
         except GuestError as error:

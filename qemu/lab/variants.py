@@ -67,7 +67,9 @@ MODERN = Variant(
     name="modern",
     what="Linux 6.12, nftables with connection tracking, no telnet",
     kernel=KERNEL_6_12,
-    modules=("softdog", "nf_tables", "nf_conntrack", "nft_ct", "nft_limit", "nft_log", "nf_log_syslog", "nft_reject_inet"),
+    modules=("softdog", "nf_tables", "nf_conntrack", "nft_ct", "nft_limit", "nft_log", "nf_log_syslog", "nft_reject_inet",
+             # A way to try the filter from within the camera; few cameras have it.
+             "tun"),
     packages=LIBC + DROPBEAR + NFTABLES,
 )
 BARE = Variant(

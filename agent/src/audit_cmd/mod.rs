@@ -24,7 +24,7 @@ use lenscap_harden::firmware::recognise;
 use lenscap_harden::root::Root;
 use nix::errno::Errno;
 
-use crate::cli::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE};
+use crate::cli::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, Stop, finish};
 use crate::config;
 use crate::harden_cmd::EXIT_UNKNOWN;
 use crate::sys;
@@ -54,19 +54,10 @@ pub struct Request {
     pub no_probe: bool,
 }
 
-/// Why there is no report: a sentence, and the exit status.
-struct Stop(String, u8);
-
 /// Does it. Gives the exit status.
 #[must_use]
 pub fn run(request: &Request) -> u8 {
-    match try_run(request) {
-        Ok(status) => status,
-        Err(Stop(why, status)) => {
-            let _ = writeln!(io::stderr(), "lenscap: {why}");
-            status
-        }
-    }
+    finish(try_run(request))
 }
 
 fn try_run(request: &Request) -> Result<u8, Stop> {

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -462,6 +462,18 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "flows")]
         Some(Command::Capture(capture)) => ExitCode::from(capture_cmd::run(&capture.request())),
     }
+}
+
+/// Why nothing came of a command: a sentence, and the exit status.
+#[derive(Debug)]
+pub(crate) struct Stop(pub(crate) String, pub(crate) u8);
+
+/// The exit status of a command that may have been stopped; why is said on standard error.
+pub(crate) fn finish(done: Result<u8, Stop>) -> u8 {
+    done.unwrap_or_else(|Stop(why, status)| {
+        let _ = writeln!(io::stderr(), "lenscap: {why}");
+        status
+    })
 }
 
 fn version() -> String {

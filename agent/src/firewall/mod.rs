@@ -8,6 +8,7 @@ mod netlink;
 mod nft;
 mod plan;
 mod probe;
+mod request;
 mod xt;
 
 use std::io;
@@ -20,7 +21,8 @@ use lenscap_harden::firewall::{Abilities, Family, Policy, RECORD, Rules, name_se
 use lenscap_harden::root::Root;
 use nix::sys::socket::SockProtocol;
 
-pub use plan::{Request, plan};
+pub use plan::plan;
+pub use request::Request;
 
 /// Files of name servers: the configured one first, then those that a local resolver asks.
 const RESOLV_CONF: &[&str] = &[

@@ -11,7 +11,7 @@ use lenscap_harden::report::{Measure, Status};
 use lenscap_harden::root::{Attributes, Root};
 
 use super::probe::{Probe, STRANGER};
-use super::{Rung, has_ipv6, ipv6_is_off, ladder, record_path, routes_hold, servers};
+use super::{Request, Rung, has_ipv6, ipv6_is_off, ladder, record_path, routes_hold, servers};
 use crate::config::Config;
 use crate::monitor;
 
@@ -31,19 +31,6 @@ const READABLE: Attributes = Attributes {
     mode: 0o644,
     ..Attributes::PRIVATE
 };
-
-/// What is asked of the measure.
-#[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
-    /// The configuration, if there is one that can be used.
-    pub config: Option<&'a Config>,
-    /// The folder of the journal.
-    pub state_dir: &'a str,
-    /// Whoever watches now and is not allowed is cut off.
-    pub cut: bool,
-    /// What is in force is tried from outside, by a network interface that is there for a moment.
-    pub probe: bool,
-}
 
 /// Looks, and plans.
 ///

@@ -25,7 +25,8 @@ use lenscap_harden::transaction::Store;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::{EXIT_UNKNOWN, Request, Stop, exit_status, failed, live, lock, recover, unknown};
+use super::{EXIT_UNKNOWN, Request, exit_status, failed, live, lock, recover, unknown};
+use crate::cli::Stop;
 use crate::config::{self, Harden, HardenMode, HardenPassword};
 use crate::flat;
 use crate::{files, sys};

@@ -23,8 +23,8 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Request, Stop, failed, local, lock, recover, say, unknown};
-use crate::cli::{EXIT_FAILURE, EXIT_OK};
+use super::{Request, failed, local, lock, recover, say, unknown};
+use crate::cli::{EXIT_FAILURE, EXIT_OK, Stop};
 use crate::config::{self, Harden, HardenMode, HardenPassword};
 use crate::{firewall, sys};
 

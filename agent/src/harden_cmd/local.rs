@@ -19,8 +19,7 @@ use lenscap_rtsp::Credentials;
 use lenscap_rtsp::auth::Authenticator;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
-use super::Stop;
-use crate::cli::EXIT_FAILURE;
+use crate::cli::{EXIT_FAILURE, Stop};
 use crate::config;
 use crate::run::http::{Reader, Response};
 use crate::sys;

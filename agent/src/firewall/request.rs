@@ -1,0 +1,16 @@
+//! What `lenscap harden` asks of the firewall, whether the program has one or not.
+
+use crate::config::Config;
+
+/// What is asked of the measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The configuration, if there is one that can be used.
+    pub config: Option<&'a Config>,
+    /// The folder of the journal.
+    pub state_dir: &'a str,
+    /// Whoever watches now and is not allowed is cut off.
+    pub cut: bool,
+    /// What is in force is tried from outside, by a network interface that is there for a moment.
+    pub probe: bool,
+}

@@ -1,0 +1,58 @@
+"""What an owner does to close a camera, and what a stranger on its network finds before and after."""
+
+import os
+from dataclasses import replace
+
+from . import knock
+from .lab import PROGRAM, SERVICE, Lab
+from .machine import Machine
+
+# The host whose SSH the owner keeps. The stranger's address is another.
+OWNER = "10.0.2.2:22"
+HARDEN = f"""config harden
+	option mode 'enforce'
+	list allow_lan '{OWNER}'
+"""
+SECRET = "/tmp/secret"
+HARDEN_SECONDS = 300
+
+
+class Owner:
+    """Who has the camera, with a password that nobody else knows."""
+
+    def __init__(self, lab: Lab, machine: Machine):
+        self.lab = lab
+        self.machine = machine
+        self.password = os.urandom(12).hex()
+
+    def look(self) -> knock.Scan:
+        """What a stranger finds."""
+        # Kernels answer a scan of closed UDP ports once a second.
+        self.machine.check("echo 0 >/proc/sys/net/ipv4/icmp_ratelimit")
+        return knock.scan(self.lab.beside())
+
+    def close(self) -> tuple[int, str]:
+        """`lenscap harden --apply` with the configuration for it: its exit status and what it says."""
+        machine = self.machine
+        self.lab.configure(machine, HARDEN)
+        machine.check(f"{SERVICE} reload")
+        machine.write_file(SECRET, self.password + "\n", "600")
+        done = machine.run(f"{PROGRAM} harden --apply --cut --password-file {SECRET}", HARDEN_SECONDS)
+        if machine.variant.password is not None:
+            machine.variant = replace(machine.variant, password=self.password)
+        return done.status, done.output
+
+    def try_known_passwords(self) -> dict[str, tuple[list, str]]:
+        """All pairs of Mirai, and the firmware's own, on SSH and telnet, with the firewall taken down meanwhile."""
+        machine = self.machine
+        pairs = knock.mirai_pairs()
+        factory = ("root", self.lab.variant.password)
+        if factory[1] is not None and factory not in pairs:
+            pairs.append(factory)
+        # The service would put it back.
+        machine.check(f"{SERVICE} stop", 60)
+        machine.run(f"{PROGRAM} harden --undo --only firewall", HARDEN_SECONDS)
+        tried = {service: knock.logins(self.lab.beside(), service, pairs) for service in ("ssh", "telnet")}
+        machine.run(f"{PROGRAM} harden --apply --cut --only firewall --password-file {SECRET}", HARDEN_SECONDS)
+        machine.check(f"{SERVICE} start", 60)
+        return tried

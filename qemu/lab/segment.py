@@ -1,0 +1,69 @@
+"""A host beside the camera on the camera's own network: a network namespace with one end of a tap device. Needs root.
+
+The guest's cable leads into a hub, where QEMU's user network (leases, the uplink) and this host are plugged in too.
+"""
+
+import fcntl
+import itertools
+import os
+import struct
+import subprocess
+
+ADDRESS = "10.0.2.50"
+PREFIX = 24
+_COUNT = itertools.count()
+_TUNSETIFF = 0x400454CA
+_IFF_TAP, _IFF_NO_PI = 0x0002, 0x1000
+
+
+class SegmentError(Exception):
+    """The namespace or its device cannot be made."""
+
+
+class Segment:
+    """The host. Closed, nothing is left of it."""
+
+    def __init__(self):
+        number = next(_COUNT)
+        self.name = f"lenscap-lab-{os.getpid()}-{number}"
+        device = f"lab{os.getpid() % 1000000}x{number}"
+        if os.geteuid() != 0:
+            raise SegmentError("root is needed for a network namespace and a tap device: run it with sudo")
+        try:
+            self.tap = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+        except OSError as error:
+            raise SegmentError(f"/dev/net/tun: {error.strerror}; is the module tun there?") from error
+        fcntl.ioctl(self.tap, _TUNSETIFF, struct.pack("16sH22x", device.encode(), _IFF_TAP | _IFF_NO_PI))
+        try:
+            self._ip("netns", "add", self.name)
+            self._ip("link", "set", device, "netns", self.name)
+            self._ip("-n", self.name, "addr", "add", f"{ADDRESS}/{PREFIX}", "dev", device)
+            for link in ("lo", device):
+                self._ip("-n", self.name, "link", "set", link, "up")
+        except SegmentError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Takes the host away."""
+        if self.tap >= 0:
+            os.close(self.tap)
+            self.tap = -1
+        subprocess.run(["ip", "netns", "del", self.name], stderr=subprocess.DEVNULL, check=False)
+
+    @staticmethod
+    def _ip(*words: str) -> None:
+        done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise SegmentError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+
+    def run(self, *command: str, seconds: float, text: str | None = None) -> str:
+        """What a program says that runs on this host."""
+        try:
+            done = subprocess.run(["ip", "netns", "exec", self.name, *command], input=text, capture_output=True, text=True,
+                                  timeout=seconds, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise SegmentError(f"{command[0]} took longer than {seconds:.0f} s") from error
+        if done.returncode != 0:
+            raise SegmentError(f"{command[0]} ended with {done.returncode}: {done.stderr.strip()[-400:]}")
+        return done.stdout
