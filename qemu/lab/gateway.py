@@ -158,6 +158,17 @@ class Gateway:
                 raise GatewayError(f"the gateway knows no profile; {self.log_tail()}")
             select.select([], [], [], POLL_SECONDS)
 
+    def wait_hardening(self) -> dict:
+        """What the camera says of its hardening, once the service has looked."""
+        deadline = time.monotonic() + ONLINE_SECONDS
+        while True:
+            said = self.status()["hardening"]
+            if said is not None:
+                return said
+            if time.monotonic() > deadline:
+                raise GatewayError("/status says nothing of hardening")
+            select.select([], [], [], POLL_SECONDS)
+
     def url(self, profile: str = "main") -> str:
         """What a viewer plays. The password is made for one run and knows one test picture."""
         return f"rtsp://{VIEWER}:{self.password}@{self.listening['rtsp']}/{CAMERA}/{profile}"

@@ -6,9 +6,8 @@ import xml.etree.ElementTree as xml
 from dataclasses import dataclass
 
 from . import paths
-from .segment import Segment
+from .segment import CAMERA, Segment
 
-CAMERA = "10.0.2.15"
 SCAN_SECONDS = 400
 LOGIN_SECONDS = 600
 # The most common ones of nmap's list.
@@ -33,9 +32,9 @@ class Scan:
         return f"TCP open of {self.tcp_scanned}: {ports}; UDP answering of {self.udp_scanned}: {self.udp_answered}"
 
 
-def scan(segment: Segment) -> Scan:
-    """All TCP ports and the usual UDP ports."""
-    tcp = _nmap(segment, "-sS", "-p-", "--min-rate", "1500", "--max-retries", "2")
+def scan(segment: Segment, every_port: bool = True) -> Scan:
+    """All TCP ports, or the usual ones, and the usual UDP ports."""
+    tcp = _nmap(segment, "-sS", *(("-p-",) if every_port else ()), "--min-rate", "4000", "--max-retries", "1")
     udp = _nmap(segment, "-sU", "--top-ports", str(UDP_PORTS), "--min-rate", "50", "--max-retries", "2")
     states, total = _states(udp)
     answered = sum(count for state, count in states.items() if state in ("open", "closed"))

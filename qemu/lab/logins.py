@@ -14,14 +14,25 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 # Dropbear lets one address have five connections that are not logged in.
-AT_ONCE = 3
+AT_ONCE = 2
+ASK_AGAIN = 10
+PAUSE_SECONDS = 1
 CONNECT_SECONDS = 8
 TRY_SECONDS = 40
 IAC, WILL, DO, SUB, SUB_END = 255, 251, 253, 250, 240
 
 
 def ssh(address: str, user: str, password: str) -> str:
-    """One try, with OpenSSH's client."""
+    """One try, with OpenSSH's client. A server with too many connections just hangs up, and is asked again."""
+    for _ in range(ASK_AGAIN):
+        answer = _ssh(address, user, password)
+        if not answer.startswith("ssh: kex_exchange"):
+            break
+        time.sleep(PAUSE_SECONDS)
+    return answer
+
+
+def _ssh(address: str, user: str, password: str) -> str:
     with tempfile.TemporaryFile("w+") as secret:
         secret.write(password + "\n")
         secret.flush()
@@ -108,7 +119,7 @@ def telnet(address: str, user: str, password: str) -> str:
         if not terminal.expect(r"assword: $", 20):
             return "refused"
         terminal.send(password)
-        seen = terminal.expect(r"incorrect|[#$] $", 20)
+        seen = terminal.expect(r"incorrect|[#$] (\x1b\[6n)?$", 20)
         return "open" if seen and seen[0] != "incorrect" else "refused"
 
 

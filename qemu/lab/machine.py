@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .gateway import MORTAL
 from .image import Image
-from .segment import Segment
+from .segment import CAMERA, PREFIX, Segment
 
 BOOT_SECONDS = 150
 COMMAND_SECONDS = 60
@@ -25,6 +25,7 @@ KEPT_BYTES = 512 * 1024
 UPLINK_ADDRESS, UPLINK_PORT = "10.0.2.100", 8443
 PAYLOAD_ADDRESS, PAYLOAD_PORT = "10.0.2.101", 8000
 SHELL_READY = "lab-ready-"
+SECOND_MAC = "52:54:00:5e:c0:02"
 
 
 class GuestError(Exception):
@@ -46,7 +47,7 @@ class Network:
     uplink_port: int | None = None
     payload: Path | None = None
     pcap: Path | None = None
-    # Another host on the same cable.
+    # A host on a second network of the camera's, as Wi-Fi is beside a cable.
     segment: Segment | None = None
 
     def arguments(self, device: str) -> list[str]:
@@ -59,10 +60,9 @@ class Network:
             net.append(f"guestfwd=tcp:{PAYLOAD_ADDRESS}:{PAYLOAD_PORT}-cmd:cat {self.payload}")
         arguments = ["-netdev", ",".join(net)]
         if self.segment:
-            hub = (("netdev", f"tap,id=t0,fd={self.segment.tap}"), ("netdev", "hubport,id=h0,hubid=0,netdev=n0"),
-                   ("netdev", "hubport,id=h1,hubid=0,netdev=t0"), ("netdev", "hubport,id=h2,hubid=0"))
-            arguments += [word for option, value in hub for word in (f"-{option}", value)]
-        arguments += ["-device", f"{device},netdev={'h2' if self.segment else 'n0'}"]
+            # Before the other: kernels count the devices of this machine from the last.
+            arguments += ["-netdev", f"tap,id=t0,fd={self.segment.tap}", "-device", f"{device},netdev=t0,mac={SECOND_MAC}"]
+        arguments += ["-device", f"{device},netdev=n0"]
         if self.pcap:
             arguments += ["-object", f"filter-dump,id=dump0,netdev=n0,file={self.pcap}"]
         return arguments
@@ -225,6 +225,9 @@ class Machine:
         self.console.send(f"stty -echo; dmesg -n 1; cd /; PS1=; PS2=; echo {SHELL_READY[:4]}'{SHELL_READY[4:]}'{self.boots}\n")
         self.console.expect(f"^{SHELL_READY}{self.boots}$", COMMAND_SECONDS)
         self.console.drain()
+        if self.network.segment:
+            self.check(f"i=$(grep -l {SECOND_MAC} /sys/class/net/*/address | cut -d/ -f5); "
+                       f"ip addr add {CAMERA}/{PREFIX} dev $i && ip link set $i up")
 
     def run(self, command: str, seconds: float = COMMAND_SECONDS) -> Result:
         """Runs a command line in the guest's shell and waits for its end."""

@@ -1,6 +1,6 @@
-"""A host beside the camera on the camera's own network: a network namespace with one end of a tap device. Needs root.
+"""A host beside the camera on a network of the camera's: a network namespace with one end of a tap device. Needs root.
 
-The guest's cable leads into a hub, where QEMU's user network (leases, the uplink) and this host are plugged in too.
+It is a second network, as Wi-Fi is beside a cable: on the first one QEMU's own user network answers whatever is sent.
 """
 
 import fcntl
@@ -9,7 +9,7 @@ import os
 import struct
 import subprocess
 
-ADDRESS = "10.0.2.50"
+ADDRESS, CAMERA = "10.0.3.50", "10.0.3.15"
 PREFIX = 24
 _COUNT = itertools.count()
 _TUNSETIFF = 0x400454CA
