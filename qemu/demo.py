@@ -21,7 +21,7 @@ from lab.segment import ADDRESS, SegmentError
 from lab.variants import VENDOR
 
 WATCH_SECONDS = 10
-STEP_WIDTH = 60
+STEP_WIDTH = 68
 
 
 def step(what: str) -> float:

@@ -25,6 +25,9 @@ use crate::{firewall, sys};
 
 /// A login password that is encrypted to its owner.
 const LOGIN_FILE: &str = "/etc/lenscap/login.age";
+/// How long another run is waited for, and how often it is looked for.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// Something could not be told.
 pub const EXIT_UNKNOWN: u8 = 2;
 
@@ -266,8 +269,21 @@ fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: b
     Ok(if complete { EXIT_OK } else { EXIT_FAILURE })
 }
 
+/// On a running camera the service looks by itself, for some seconds; whoever comes meanwhile waits for that.
 fn lock(root: &Root) -> Result<Lock, Stop> {
-    root.lock().map_err(|error| Stop(error.to_string(), EXIT_FAILURE))
+    let deadline = sys::monotonic() + LOCK_WAIT;
+    loop {
+        match root.lock() {
+            Err(error)
+                if error.kind() == io::ErrorKind::ResourceBusy
+                    && root.is_live()
+                    && sys::monotonic() < deadline =>
+            {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            locked => return locked.map_err(|error| Stop(error.to_string(), EXIT_FAILURE)),
+        }
+    }
 }
 
 fn recover(request: &Request, root: &Root, settings: &Settings) -> Result<(), Stop> {
