@@ -35,7 +35,7 @@ gstreamer1.0-x                   the running clock in the test picture
 '
 packages_test='
 age                              opens what the agent encrypts to an owner
-busybox-static                   the installer's shell and tools, as cameras have them
+busybox-static                   shell and tools of the installer, as cameras have them
 dropbear-bin                     dropbearkey: SSH host keys, as cameras make them
 iproute2                         network namespaces and a throttled link
 iptables                         reads back what the firewall set, and sets filters that the audit reads
