@@ -11,7 +11,7 @@ INSTALL := tests/install-deps.sh
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
 
-demo: ## an emulated ARM camera gets the package; live video of it through a gateway here (KEEP=1 leaves it running)
+demo: ## an emulated ARM camera scanned, closed, scanned again, and watched through a gateway here; a report (KEEP=1)
 	@$(INSTALL) demo qemu
 	@qemu/build.sh demo
 	@KEEP=$(KEEP) /usr/bin/python3 qemu/demo.py
