@@ -49,12 +49,14 @@ class Owner:
         factory = ("root", self.lab.variant.password)
         if factory[1] is not None and factory not in pairs:
             pairs.append(factory)
+        since = self.lab.gateway.camera().get("since")
         # The service would put it back.
         machine.check(f"{SERVICE} stop", 60)
         machine.run(f"{PROGRAM} harden --undo --only firewall", HARDEN_SECONDS)
         tried = {service: knock.logins(self.lab.beside(), service, pairs) for service in ("ssh", "telnet")}
         machine.run(f"{PROGRAM} harden --apply --cut --only firewall --password-file {SECRET}", HARDEN_SECONDS)
         machine.check(f"{SERVICE} start", 60)
+        self.lab.gateway.wait_online(after=since)
         for service, (_, others) in tried.items():
             # A try that got no answer says nothing.
             self.lab.check(others in ("", "refused", "unreachable"), f"{service} was not tried with every password: {others}")
