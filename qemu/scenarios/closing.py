@@ -52,12 +52,14 @@ def closed(lab: Lab) -> None:
     lab.say(f"the owner's password opens the console; /status says {hardening['verdict']}")
 
     machine.fetch_payload("/tmp/package")
+    # Where there was nothing to change there is nothing to take back.
+    changed = machine.run(f"[ -s {STATE}/harden/journal ]").status == 0
+    lab.check(changed or not variant.telnet, "nothing is known of what hardening changed")
     said = machine.check("sh /tmp/package/first/install.sh --uninstall", 120)
-    lab.check("harden --undo" in said, f"the installer does not say that it stays closed: {said}")
-    machine.check(f"[ -s {STATE}/harden/journal ]")
+    lab.check(("harden --undo" in said) == (machine.run(f"[ -s {STATE}/harden/journal ]").status == 0), f"the installer: {said}")
     opened = owner.look(every_port=False)
     lab.check(set(opened.tcp) == CAMERA_PORTS, f"without Lenscap: {opened.says()}")
-    lab.say(f"uninstalled: {opened.says()}; the originals are kept")
+    lab.say(f"uninstalled: {opened.says()}{'; the originals are kept' if changed else ''}")
     machine.cut_power()
 
 
