@@ -5,13 +5,15 @@ from dataclasses import replace
 
 from . import knock
 from .lab import PROGRAM, SERVICE, Lab
-from .machine import Machine
+from .machine import PAYLOAD_ADDRESS, PAYLOAD_PORT, Machine
 
 # The host whose SSH the owner keeps. The stranger's address is another.
 OWNER = "10.0.2.2:22"
+# Where the test's package comes from stays reachable.
 HARDEN = f"""config harden
 	option mode 'enforce'
 	list allow_lan '{OWNER}'
+	list allow_out '{PAYLOAD_ADDRESS}:{PAYLOAD_PORT}'
 """
 SECRET = "/tmp/secret"
 HARDEN_SECONDS = 300
