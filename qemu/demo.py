@@ -59,7 +59,7 @@ class Demo:
         self.machine = self.lab.new_machine(beside=True)
         self.owner = Owner(self.lab, self.machine)
         self.machine.boot()
-        self.machine.wait_for("netstat -ltn | grep -q ':554 '", 30)
+        self.owner.wait_streaming()
         print(f"{self.machine.check('uname -sr')}, shell after {time.monotonic() - began:.1f} s")
 
     def look(self, when: str) -> knock.Scan:
@@ -146,7 +146,7 @@ class Demo:
         since = self.lab.gateway.camera().get("since")
         self.machine.reboot()
         self.lab.gateway.wait_online(after=since)
-        self.machine.wait_for("netstat -ltn | grep -q ':554 '", 30)
+        self.owner.wait_streaming()
         print(f"online again after {time.monotonic() - began:.1f} s")
 
     def run(self) -> None:

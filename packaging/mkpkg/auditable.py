@@ -32,7 +32,7 @@ def pack(closure):
 
 
 def unpack(program):
-    """The packages that a program lists: name -> version. Raises when it lists none."""
+    """The packages that a program lists, as pairs of name and version. Raises when it lists none."""
     found = elf.contents(program, SECTION)
     if found is None:
         raise PackageError(f"the program has no list of its crates (section {SECTION})")

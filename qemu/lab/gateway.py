@@ -149,24 +149,21 @@ class Gateway:
 
     def wait_profiles(self) -> list[str]:
         """The camera's profiles, which the gateway asks for once the uplink is there."""
-        deadline = time.monotonic() + ONLINE_SECONDS
-        while True:
-            profiles = self.camera()["profiles"]
-            if profiles:
-                return profiles
-            if time.monotonic() > deadline:
-                raise GatewayError(f"the gateway knows no profile; {self.log_tail()}")
-            select.select([], [], [], POLL_SECONDS)
+        return self._wait_for(lambda: self.camera()["profiles"], "the gateway knows no profile")
 
     def wait_hardening(self) -> dict:
         """What the camera says of its hardening, once the service has looked."""
+        return self._wait_for(lambda: self.status()["hardening"], "/status says nothing of hardening")
+
+    def _wait_for(self, ask, complaint: str):
+        """The first answer that is not empty."""
         deadline = time.monotonic() + ONLINE_SECONDS
         while True:
-            said = self.status()["hardening"]
-            if said is not None:
-                return said
+            answer = ask()
+            if answer:
+                return answer
             if time.monotonic() > deadline:
-                raise GatewayError("/status says nothing of hardening")
+                raise GatewayError(f"{complaint}; {self.log_tail()}")
             select.select([], [], [], POLL_SECONDS)
 
     def url(self, profile: str = "main") -> str:

@@ -27,6 +27,10 @@ class Owner:
         self.machine = machine
         self.password = os.urandom(12).hex()
 
+    def wait_streaming(self) -> None:
+        """Until the camera's own RTSP server is there."""
+        self.machine.wait_for("netstat -ltn | grep -q ':554 '", 30)
+
     def look(self, every_port: bool = True) -> knock.Scan:
         """What a stranger finds."""
         # Kernels answer a scan of closed UDP ports once a second.
