@@ -12,6 +12,18 @@ mkdir -p "$logs"
 started=$(date +%s)
 failed_stages=
 
+# ended NAME STATUS STARTED: says how a stage ended.
+ended() {
+	seconds=$(($(date +%s) - $3))
+	if [ "$2" = 0 ]; then
+		printf '==> %s passed in %d s\n' "$1" "$seconds"
+	else
+		printf '==> %s FAILED in %d s (%s/%s.log)\n' "$1" "$seconds" "$logs" "$1"
+		failed_stages="$failed_stages $1"
+	fi
+	return "$2"
+}
+
 # stage NAME COMMAND...: runs it with its output on the screen and in out/test/NAME.log.
 stage() {
 	name=$1
@@ -23,16 +35,44 @@ stage() {
 		"$@" 2>&1
 		echo $? >"$status_file"
 	} | tee "$logs/$name.log"
-	status=$(cat "$status_file")
-	rm -f "$status_file"
-	seconds=$(($(date +%s) - stage_started))
-	if [ "$status" = 0 ]; then
-		printf '==> %s passed in %d s\n' "$name" "$seconds"
-	else
-		printf '==> %s FAILED in %d s (%s/%s.log)\n' "$name" "$seconds" "$logs" "$name"
-		failed_stages="$failed_stages $name"
-	fi
-	return "$status"
+	ended "$name" "$(cat "$status_file")" "$stage_started"
+}
+
+# beside NAME COMMAND...: runs it for `aside`, its output in out/test/NAME.log only.
+beside() {
+	name=$1
+	shift
+	date +%s >"$logs/$name.started"
+	nice -n 19 "$@" >"$logs/$name.log" 2>&1
+	echo $? >"$logs/$name.status"
+	date +%s >"$logs/$name.ended"
+}
+
+# The stages that run beside the end-to-end tests, which mostly wait: one after the other, at the lowest priority.
+aside() {
+	# Cargo lets one build or check at a time go on in a target folder; the tests come first.
+	until grep -q '^     Running' "$logs/e2e.log" 2>/dev/null || [ -e "$logs/e2e.over" ]; do
+		sleep 1
+	done
+	beside api tests/api/run.sh
+	beside packaging packaging/python.sh -m unittest discover -s tests/packaging
+	beside lint make --no-print-directory lint
+}
+
+# joined NAME: shows what a stage printed that ran aside.
+joined() {
+	printf '\n==> %s, beside the others:\n' "$1"
+	cat "$logs/$1.log"
+	now=$(date +%s)
+	ended "$1" "$(cat "$logs/$1.status")" $((now - $(cat "$logs/$1.ended") + $(cat "$logs/$1.started")))
+}
+
+# Which tests failed and what they said, once more, where a reader of the last lines finds it.
+failures() {
+	for log in "$logs"/*.log; do
+		# Rust's tests list failures between these lines, Python's from a line of = on.
+		awk '/^failures:$/ { on = 1 } /^test result:/ { on = 0 } /^=====/ { python = 1 } on || python' "$log" | head -n 150
+	done
 }
 
 # Sums one column of the `test result:` lines of all logs.
@@ -47,13 +87,19 @@ stage unit cargo test --locked --workspace --lib --bins --no-fail-fast
 # Most end-to-end tests wait for real time to pass, so more of them than processors run at once.
 RUST_TEST_THREADS=${LENSCAP_E2E_THREADS:-4}
 export RUST_TEST_THREADS
+aside &
+aside=$!
+trap 'kill "$aside" 2>/dev/null; exit 130' INT TERM
 # Their figures (ages, memory, wake-ups) are worth reading even when all is well.
 stage e2e cargo test --locked --workspace --test '*' --no-fail-fast -- --show-output
-stage api tests/api/run.sh
-stage packaging packaging/python.sh -m unittest discover -s tests/packaging
-stage lint make --no-print-directory lint
+: >"$logs/e2e.over"
+wait "$aside"
+for name in api packaging lint; do
+	joined "$name"
+done
 
 seconds=$(($(date +%s) - started))
+[ -z "$failed_stages" ] || failures
 printf '\n%d passed, %d failed in %d min %02d s' "$(total passed)" "$(total failed)" $((seconds / 60)) $((seconds % 60))
 if [ -n "$failed_stages" ]; then
 	printf '; failed:%s\n' "$failed_stages"

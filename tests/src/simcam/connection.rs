@@ -94,6 +94,9 @@ impl Connection {
         self.event("connected", json!({}));
         let started = Instant::now();
         if let Err(error) = self.serve() {
+            // A client that resets right after its TEARDOWN is met by a write as often as by a read.
+            let _ = self.read();
+            let _ = self.handle_input();
             let end = match error.kind() {
                 ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => End::Client,
                 _ => End::Error,
