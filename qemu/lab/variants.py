@@ -100,4 +100,5 @@ V6 = Variant(
     raspi=True,
 )
 
-VARIANTS = {variant.name: variant for variant in (VENDOR, MODERN, BARE, V6)}
+# The longest first: two run at a time.
+VARIANTS = {variant.name: variant for variant in (VENDOR, V6, MODERN, BARE)}
