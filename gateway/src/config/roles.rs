@@ -81,17 +81,12 @@ fn check_endpoint(collect: &mut Collector, folder: &Path, raw: &raw::Endpoint, h
         );
     }
     let token = token(collect, folder, &raw.join_token_file);
-    let addresses = EndpointAddresses {
-        uplink_url: url(collect, &raw.uplink_url, &["https", "wss"]),
-        rtsp_url: raw
-            .rtsp_url
-            .as_ref()
-            .map(|text| url(collect, text, &["rtsp", "rtsps"])),
-        http_url: raw
-            .http_url
-            .as_ref()
-            .map(|text| url(collect, text, &["http", "https"])),
-    };
+    let addresses = addresses(
+        collect,
+        &raw.uplink_url,
+        raw.rtsp_url.as_ref(),
+        raw.http_url.as_ref(),
+    );
     Roles {
         part: Part::Endpoint {
             addresses: Some(addresses),
@@ -127,18 +122,22 @@ fn check_streamer(collect: &mut Collector, folder: &Path, raw: &raw::Streamer, h
             "must be HOST:PORT of the endpoint's [uplink]",
         );
     }
+    let EndpointAddresses {
+        uplink_url,
+        rtsp_url,
+        http_url,
+    } = addresses(
+        collect,
+        &raw.uplink_url,
+        raw.rtsp_url.as_ref(),
+        raw.http_url.as_ref(),
+    );
     let hello = Hello {
         v: VERSION,
         name: name.clone(),
-        uplink_url: url(collect, &raw.uplink_url, &["https", "wss"]),
-        rtsp_url: raw
-            .rtsp_url
-            .as_ref()
-            .map(|text| url(collect, text, &["rtsp", "rtsps"])),
-        http_url: raw
-            .http_url
-            .as_ref()
-            .map(|text| url(collect, text, &["http", "https"])),
+        uplink_url,
+        rtsp_url,
+        http_url,
         capacity: raw.capacity.unwrap_or(DEFAULT_CAPACITY),
     };
     let token = token(collect, folder, &raw.join_token_file);
@@ -165,6 +164,20 @@ fn token(collect: &mut Collector, folder: &Path, file: &Spanned<String>) -> Opti
             collect.error(file.span(), why);
             None
         }
+    }
+}
+
+/// Where cameras and viewers reach this process.
+fn addresses(
+    collect: &mut Collector,
+    uplink: &Spanned<String>,
+    rtsp: Option<&Spanned<String>>,
+    http: Option<&Spanned<String>>,
+) -> EndpointAddresses {
+    EndpointAddresses {
+        uplink_url: url(collect, uplink, &["https", "wss"]),
+        rtsp_url: rtsp.map(|text| url(collect, text, &["rtsp", "rtsps"])),
+        http_url: http.map(|text| url(collect, text, &["http", "https"])),
     }
 }
 
