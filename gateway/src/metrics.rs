@@ -7,7 +7,7 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 /// Why an uplink was refused before it carried anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -111,63 +111,25 @@ impl Metrics {
     /// All metrics at zero.
     #[must_use]
     pub fn new() -> Self {
-        let mut metrics = Self {
-            registry: Registry::with_prefix("lenscap_gateway"),
-            uplinks: Gauge::default(),
-            uplinks_accepted: Counter::default(),
-            uplinks_refused: Family::default(),
-            pending: Gauge::default(),
-            claims: Counter::default(),
-            wrong_pins: Counter::default(),
-            clones: Counter::default(),
-            views_lost: Counter::default(),
-            viewers: Gauge::default(),
-            sessions: Gauge::default(),
-            sessions_opened: Counter::default(),
-            auth_failures: Counter::default(),
-            bytes: Family::default(),
-            snapshots: Family::default(),
-        };
-        let registry = &mut metrics.registry;
-        registry.register("uplinks", "Uplinks that are up", metrics.uplinks.clone());
-        registry.register(
-            "uplinks_accepted",
-            "Uplinks that came up",
-            metrics.uplinks_accepted.clone(),
-        );
-        registry.register(
-            "uplinks_refused",
-            "Uplinks refused",
-            metrics.uplinks_refused.clone(),
-        );
-        registry.register(
-            "pending",
-            "Cameras that wait to be claimed",
-            metrics.pending.clone(),
-        );
-        registry.register("claims", "Cameras claimed", metrics.claims.clone());
-        registry.register("wrong_pins", "Wrong PINs", metrics.wrong_pins.clone());
-        registry.register(
-            "clones",
-            "Cameras whose key two devices use",
-            metrics.clones.clone(),
-        );
-        registry.register("views_lost", "Views not written down", metrics.views_lost.clone());
-        registry.register("viewers", "RTSP connections of viewers", metrics.viewers.clone());
-        registry.register(
-            "sessions",
-            "RTSP sessions through uplinks",
-            metrics.sessions.clone(),
-        );
-        registry.register(
-            "sessions_opened",
-            "RTSP sessions opened",
-            metrics.sessions_opened.clone(),
-        );
-        registry.register("auth_failures", "Failed logins", metrics.auth_failures.clone());
-        registry.register("bytes", "Bytes of RTSP and media", metrics.bytes.clone());
-        registry.register("snapshots", "Snapshots", metrics.snapshots.clone());
-        metrics
+        let mut registry = Registry::with_prefix("lenscap_gateway");
+        let all = &mut registry;
+        Self {
+            uplinks: register(all, "uplinks", "Uplinks that are up"),
+            uplinks_accepted: register(all, "uplinks_accepted", "Uplinks that came up"),
+            uplinks_refused: register(all, "uplinks_refused", "Uplinks refused"),
+            pending: register(all, "pending", "Cameras that wait to be claimed"),
+            claims: register(all, "claims", "Cameras claimed"),
+            wrong_pins: register(all, "wrong_pins", "Wrong PINs"),
+            clones: register(all, "clones", "Cameras whose key two devices use"),
+            views_lost: register(all, "views_lost", "Views not written down"),
+            viewers: register(all, "viewers", "RTSP connections of viewers"),
+            sessions: register(all, "sessions", "RTSP sessions through uplinks"),
+            sessions_opened: register(all, "sessions_opened", "RTSP sessions opened"),
+            auth_failures: register(all, "auth_failures", "Failed logins"),
+            bytes: register(all, "bytes", "Bytes of RTSP and media"),
+            snapshots: register(all, "snapshots", "Snapshots"),
+            registry,
+        }
     }
 
     /// Counts a refused uplink.
@@ -204,6 +166,13 @@ impl Metrics {
         let _ = encode_eof(&mut out);
         out
     }
+}
+
+/// A metric at zero that the registry knows.
+fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }
 
 impl Default for Metrics {
