@@ -6,8 +6,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use http::Method;
 use serde::{Deserialize, Serialize};
@@ -114,10 +114,9 @@ pub(super) async fn camera(
     Extension(access): Extension<Arc<Access>>,
     Path(camera): Path<String>,
 ) -> Response {
-    if api.shared.fleet.sees(&access, &camera) {
-        Json(view(&api.shared, &camera)).into_response()
-    } else {
-        Failure::UnknownCamera.into_response()
+    match visible(&api, &access, &camera) {
+        Ok(()) => Json(view(&api.shared, &camera)).into_response(),
+        Err(failure) => failure.into_response(),
     }
 }
 
@@ -227,14 +226,16 @@ pub(super) async fn snapshot(
     response
 }
 
-fn image(body: Bytes) -> Response {
-    // Whatever a camera sends under this name, a browser must not take it for a page.
-    let headers = [
-        (header::CONTENT_TYPE, "image/jpeg"),
+/// Fields of what a camera sent: a browser keeps it nowhere, and whatever it is, does not take it for a page.
+pub(super) fn of_a_camera() -> [(HeaderName, &'static str); 2] {
+    [
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    (headers, body).into_response()
+    ]
+}
+
+fn image(body: Bytes) -> Response {
+    (of_a_camera(), [(header::CONTENT_TYPE, "image/jpeg")], body).into_response()
 }
 
 #[derive(Default, Deserialize)]
@@ -268,8 +269,8 @@ pub(super) async fn move_camera(
     }
     let target = target.as_deref();
     let fleet = &api.shared.fleet;
-    if !fleet.sees(&access, &camera) {
-        return Failure::UnknownCamera.into_response();
+    if let Err(failure) = visible(&api, &access, &camera) {
+        return failure.into_response();
     }
     match fleet.order_move(&camera, streamer.as_deref(), target) {
         Ok(true) => return (StatusCode::ACCEPTED, Json(serde_json::json!({"moving": true}))).into_response(),
@@ -320,8 +321,10 @@ impl Failure {
             Self::Agent(_) => SnapshotResult::Error,
         }
     }
+}
 
-    pub(super) fn into_response(self) -> Response {
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
         match self {
             Self::UnknownCamera => text(StatusCode::NOT_FOUND, "no such camera"),
             Self::Offline => text(StatusCode::SERVICE_UNAVAILABLE, "the camera is offline"),
@@ -329,6 +332,12 @@ impl Failure {
             Self::Agent(error) => text(StatusCode::BAD_GATEWAY, &error.to_string()),
         }
     }
+}
+
+/// What somebody may not see does not exist for him.
+pub(super) fn visible(api: &Api, access: &Access, camera: &str) -> Result<(), Failure> {
+    let sees = api.shared.fleet.sees(access, camera);
+    sees.then_some(()).ok_or(Failure::UnknownCamera)
 }
 
 /// Asks the newest uplink that takes the request.
@@ -342,9 +351,7 @@ pub(super) async fn ask_camera(
     deadline: Duration,
 ) -> Result<http::Response<Bytes>, Failure> {
     let registry = &api.shared.registry;
-    if !api.shared.fleet.sees(access, camera) {
-        return Err(Failure::UnknownCamera);
-    }
+    visible(api, access, camera)?;
     // One that is expected has no number yet.
     let camera = registry.index(camera).ok_or(Failure::Offline)?;
     let mut failure = Failure::Offline;

@@ -10,7 +10,7 @@ use http::Method;
 use serde::Serialize;
 
 use super::Api;
-use super::handlers::{ask_camera, bad_gateway, text};
+use super::handlers::{Failure, ask_camera, bad_gateway, of_a_camera, text, visible};
 use crate::fleet::access::Access;
 use crate::reports::flows::{Flow, Head};
 use crate::uplink::requests::{MAX_TEXT_BYTES, TEXT_DEADLINE};
@@ -22,21 +22,16 @@ pub(super) async fn audit(
     State(api): State<Api>,
     Extension(access): Extension<Arc<Access>>,
     Path(camera): Path<String>,
-) -> Response {
-    if !api.shared.fleet.sees(&access, &camera) {
-        return text(StatusCode::NOT_FOUND, "no such camera");
-    }
+) -> Result<Response, Failure> {
+    visible(&api, &access, &camera)?;
     let Some((received_s, body)) = api.shared.reports.audit(&camera).await else {
-        return text(StatusCode::NOT_FOUND, "no audit of this camera yet");
+        return Ok(text(StatusCode::NOT_FOUND, "no audit of this camera yet"));
     };
-    // The camera's own words: JSON, which was checked, and nothing that a browser might take for a page.
     let headers = [
         (header::CONTENT_TYPE, "application/json".to_owned()),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-        (header::CACHE_CONTROL, "no-store".to_owned()),
         (RECEIVED, received_s.to_string()),
     ];
-    (headers, body).into_response()
+    Ok((of_a_camera(), headers, body).into_response())
 }
 
 /// Asks the camera to look again now.
@@ -85,12 +80,10 @@ pub(super) async fn flows(
     State(api): State<Api>,
     Extension(access): Extension<Arc<Access>>,
     Path(camera): Path<String>,
-) -> Response {
-    if !api.shared.fleet.sees(&access, &camera) {
-        return text(StatusCode::NOT_FOUND, "no such camera");
-    }
+) -> Result<Response, Failure> {
+    visible(&api, &access, &camera)?;
     let Some((received_s, table)) = api.shared.reports.flows(&camera).await else {
-        return text(StatusCode::NOT_FOUND, "no flows of this camera yet");
+        return Ok(text(StatusCode::NOT_FOUND, "no flows of this camera yet"));
     };
     let mut flows: Vec<&Flow> = table.flows().collect();
     // What was active last comes first, as `lenscap flows` shows it.
@@ -101,9 +94,5 @@ pub(super) async fn flows(
         head: &table.head,
         flows,
     };
-    let headers = [
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    (headers, Json(view)).into_response()
+    Ok((of_a_camera(), Json(view)).into_response())
 }
