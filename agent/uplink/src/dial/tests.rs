@@ -49,8 +49,16 @@ fn redirect(permanent: bool, targets: &[&str], pin: Option<&str>) -> Outcome {
 const FAILED: Outcome = Outcome::Failed(FailureKind::Connect);
 const ZERO: Now = Duration::ZERO;
 
-#[test]
-fn a_network_that_comes_is_used_soon_and_refusals_are_respected() {
+/// One that is connected since the start.
+fn connected(endpoints: &[&str]) -> Dialer {
+    let mut dialer = dialer(endpoints);
+    dial(&mut dialer, ZERO);
+    dialer.handle_outcome(ZERO, Outcome::Established);
+    dialer
+}
+
+/// One whose backoff has grown, and when: its ninth attempt is under way.
+fn failed_eight_times() -> (Dialer, Now) {
     let mut dialer = dialer(&[A]);
     let mut now = ZERO;
     for _ in 0..8 {
@@ -59,6 +67,12 @@ fn a_network_that_comes_is_used_soon_and_refusals_are_respected() {
         now += wait(&mut dialer, now).0;
     }
     dial(&mut dialer, now);
+    (dialer, now)
+}
+
+#[test]
+fn a_network_that_comes_is_used_soon_and_refusals_are_respected() {
+    let (mut dialer, mut now) = failed_eight_times();
     dialer.handle_outcome(now, FAILED);
     for _ in 0..3 {
         dialer.hurry(now);
@@ -332,9 +346,7 @@ fn retry_after_is_obeyed_up_to_an_hour() {
 
 #[test]
 fn moves_make_before_break() {
-    let mut dialer = dialer(&[A]);
-    dial(&mut dialer, ZERO);
-    dialer.handle_outcome(ZERO, Outcome::Established);
+    let mut dialer = connected(&[A]);
     let now = Duration::from_secs(10);
     assert_eq!(
         dialer.retarget(now, Some("https://evil.net/")),
@@ -366,9 +378,7 @@ fn moves_make_before_break() {
 
 #[test]
 fn a_new_configuration_is_dialled() {
-    let mut dialer = dialer(&[A]);
-    dial(&mut dialer, ZERO);
-    dialer.handle_outcome(ZERO, Outcome::Established);
+    let mut dialer = connected(&[A]);
     let now = Duration::from_secs(10);
     dialer.reconfigure(now, config(&[A], &["*.stream.net"]));
     assert_eq!(dialer.poll(now), Step::Connected);
@@ -468,9 +478,7 @@ proptest! {
 
 #[test]
 fn a_move_without_a_target_is_tried_until_it_succeeds() {
-    let mut dialer = dialer(&[A, B]);
-    dial(&mut dialer, ZERO);
-    dialer.handle_outcome(ZERO, Outcome::Established);
+    let mut dialer = connected(&[A, B]);
     let mut now = Duration::from_secs(3600);
     dialer.retarget(now, None).unwrap();
     for url in [A, B, A] {
@@ -488,9 +496,7 @@ fn a_move_without_a_target_is_tried_until_it_succeeds() {
 
 /// How often a gateway that asks for a move as soon as it is connected is dialled in an hour.
 fn dials_per_hour(moved: impl Fn(&mut Dialer, Now), established: bool) -> u32 {
-    let mut dialer = dialer(&[A]);
-    dial(&mut dialer, ZERO);
-    dialer.handle_outcome(ZERO, Outcome::Established);
+    let mut dialer = connected(&[A]);
     let (mut now, mut dials) = (Duration::from_secs(100), 0);
     let end = now + Duration::from_secs(3600);
     while now < end {
@@ -524,14 +530,7 @@ fn gateways_that_move_the_camera_again_and_again_do_not_hurry_it() {
 
 #[test]
 fn a_moved_connection_that_lived_makes_the_backoff_start_anew() {
-    let mut dialer = dialer(&[A]);
-    let mut now = ZERO;
-    for _ in 0..8 {
-        dial(&mut dialer, now);
-        dialer.handle_outcome(now, FAILED);
-        now += wait(&mut dialer, now).0;
-    }
-    dial(&mut dialer, now);
+    let (mut dialer, mut now) = failed_eight_times();
     dialer.handle_outcome(now, Outcome::Established);
     now += Duration::from_secs(3600);
     dialer.retarget(now, None).unwrap();
