@@ -1,11 +1,12 @@
 //! Fuzz targets of what the agent and the gateway read besides the protocol cores: configuration, names, messages to
-//! the monitor that stays root, flow accounts, and what strangers and cameras send to the gateway. Apart from `fuzz.rs`, so that the test tools
-//! need not be built with both programs in them.
+//! the monitor that stays root, snapshots, flow accounts, and what strangers and cameras send to the gateway. Apart
+//! from `fuzz.rs`, so that the test tools need not be built with both programs in them.
 
 use bytes::Bytes;
 use lenscap::config;
 use lenscap::dns::{Protocol, Resolver};
 use lenscap::monitor::{MESSAGE_BYTES, Order, Report};
+use lenscap::run::http;
 use lenscap_audit::flows::{State, conntrack, interfaces, sockets};
 use lenscap_gateway::reports::audit::Summary;
 use lenscap_gateway::reports::flows::{Report as FlowReport, Table};
@@ -23,6 +24,7 @@ pub const PROGRAM_TARGETS: &[ProgramTarget] = &[
     ("config", config),
     ("dns", dns),
     ("monitor_message", monitor_message),
+    ("snapshot", snapshot),
     ("flows", flows),
     ("gateway_reports", gateway_reports),
     ("gateway_rtsp", gateway_rtsp),
@@ -144,6 +146,29 @@ pub fn monitor_message(input: &[u8]) {
         assert_eq!(order.encode(), Some(wire));
     }
     assert!(input.len() == MESSAGE_BYTES || (Report::decode(input), Order::decode(input)) == (None, None));
+}
+
+/// The length of the pieces in the first byte, then a camera's answer to the request for a snapshot.
+pub fn snapshot(input: &[u8]) {
+    let Some((&piece, answer)) = input.split_first() else {
+        return;
+    };
+    let whole = response(answer, answer.len());
+    assert_eq!(whole, response(answer, piece.into()));
+    if let Ok(response) = whole {
+        assert!(response.body.len() <= http::MAX_BODY_BYTES.min(answer.len()));
+    }
+}
+
+fn response(answer: &[u8], piece: usize) -> Result<http::Response, http::Malformed> {
+    let mut reader = http::Reader::new();
+    for bytes in answer.chunks(piece.max(1)) {
+        if reader.handle_input(bytes)? {
+            return Ok(reader.into_response());
+        }
+    }
+    reader.handle_end()?;
+    Ok(reader.into_response())
 }
 
 /// The cut in the first byte, then what a viewer sends to the gateway.

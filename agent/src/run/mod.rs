@@ -46,7 +46,7 @@ use crate::monitor::{self, Endpoint, Health, Link, Order, Report, Sandbox};
 use crate::sys::{self, Entropy, Signal, Signals};
 
 pub(crate) use reports::{AUDIT_FILE, FLOWS_FILE};
-pub(crate) use snapshot::http;
+pub use snapshot::http;
 
 /// Which boot of the system this is.
 pub(crate) const BOOT_ID_PATH: &str = "/proc/sys/kernel/random/boot_id";

@@ -3,9 +3,9 @@
 //! It does not keep connections, follow redirects or decode any content coding.
 
 /// Longest response head.
-pub(super) const MAX_HEAD_BYTES: usize = 16 * 1024;
+pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Largest image passed on; an 8 MP JPEG of a camera is around 2 MiB.
-pub(super) const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// Header fields a camera may send.
 const MAX_HEADERS: usize = 64;
 /// Longest chunk-size line, extensions included.
@@ -15,7 +15,7 @@ const MAX_INTERIM: u8 = 4;
 
 /// What is wrong with a response; the camera is to blame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Malformed {
+pub enum Malformed {
     /// Not an HTTP/1 response head, or too long a one.
     Head,
     /// Chunked framing is broken, or the length is not a number.
@@ -28,15 +28,19 @@ pub(crate) enum Malformed {
 
 /// A complete response.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Response {
-    pub(crate) status: u16,
-    pub(crate) challenges: Vec<Vec<u8>>,
-    pub(crate) body: Vec<u8>,
+pub struct Response {
+    /// Its status.
+    pub status: u16,
+    /// Values of `WWW-Authenticate`, in order.
+    pub challenges: Vec<Vec<u8>>,
+    /// Its body, without transfer coding.
+    pub body: Vec<u8>,
 }
 
 impl Response {
     /// The body as text.
-    pub(crate) fn text(&self) -> String {
+    #[must_use]
+    pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
@@ -55,7 +59,7 @@ enum State {
 
 /// Reads one response.
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub struct Reader {
     state: State,
     pending: Vec<u8>,
     /// Bytes of `pending` that have been dealt with: taken out together, or many small chunks would move all the others
@@ -64,8 +68,16 @@ pub(crate) struct Reader {
     response: Response,
 }
 
+impl Default for Reader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Reader {
-    pub(crate) fn new() -> Self {
+    /// One of which nothing has come yet.
+    #[must_use]
+    pub fn new() -> Self {
         Self {
             state: State::Head { interim: 0 },
             pending: Vec::new(),
@@ -75,7 +87,10 @@ impl Reader {
     }
 
     /// Takes bytes; `Ok(true)` once the response is complete.
-    pub(crate) fn handle_input(&mut self, bytes: &[u8]) -> Result<bool, Malformed> {
+    ///
+    /// # Errors
+    /// The response cannot be read on.
+    pub fn handle_input(&mut self, bytes: &[u8]) -> Result<bool, Malformed> {
         match self.state {
             State::Length(_) | State::UntilClose if self.pending.is_empty() => self.take_plain(bytes)?,
             _ => {
@@ -89,7 +104,10 @@ impl Reader {
     }
 
     /// The camera closed; only a response without a length may end like this.
-    pub(crate) fn handle_end(&mut self) -> Result<(), Malformed> {
+    ///
+    /// # Errors
+    /// The response was not complete.
+    pub fn handle_end(&mut self) -> Result<(), Malformed> {
         match self.state {
             State::UntilClose | State::Done => {
                 self.state = State::Done;
@@ -99,7 +117,9 @@ impl Reader {
         }
     }
 
-    pub(crate) fn into_response(self) -> Response {
+    /// What was read; once it is complete, the response.
+    #[must_use]
+    pub fn into_response(self) -> Response {
         self.response
     }
 
@@ -211,9 +231,10 @@ impl Reader {
         let mut head = httparse::Response::new(&mut headers);
         let rest = self.pending.get(self.used..).unwrap_or_default();
         let used = match head.parse(rest) {
-            Ok(httparse::Status::Complete(used)) => used,
+            // As it is when the same head comes in pieces.
+            Ok(httparse::Status::Complete(used)) if used <= MAX_HEAD_BYTES => used,
             Ok(httparse::Status::Partial) if rest.len() <= MAX_HEAD_BYTES => return Ok(false),
-            Ok(httparse::Status::Partial) | Err(_) => return Err(Malformed::Head),
+            Ok(_) | Err(_) => return Err(Malformed::Head),
         };
         let status = head.code.unwrap_or(0);
         let framing = take_fields(&mut self.response, status, head.headers)?;
@@ -311,6 +332,11 @@ mod tests {
     fn bounds_and_garbage_are_errors() {
         let mut reader = Reader::new();
         assert_eq!(reader.handle_input(b"\x00\x01\x02\r\n\r\n"), Err(Malformed::Head));
+        let long_head = format!("HTTP/1.1 204 No\r\nX: {}\r\n\r\n", "a".repeat(MAX_HEAD_BYTES));
+        assert_eq!(
+            Reader::new().handle_input(long_head.as_bytes()),
+            Err(Malformed::Head)
+        );
         let mut reader = Reader::new();
         let long = [b'a'; 1024];
         reader.handle_input(b"HTTP/1.1 200 OK\r\nX: ").unwrap();

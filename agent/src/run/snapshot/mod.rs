@@ -3,7 +3,7 @@
 //! Nothing is cached, and a redirect of the camera is not followed: the agent opens no other connection than the
 //! configured one.
 
-pub(crate) mod http;
+pub mod http;
 
 use std::io::{self, Read, Write};
 use std::rc::Rc;
@@ -205,7 +205,7 @@ impl Fetch {
                 Err(_) => return Err(SnapshotError::Lost),
             };
             if complete {
-                let reader = std::mem::replace(&mut self.reader, Reader::new());
+                let reader = std::mem::take(&mut self.reader);
                 return self.take_response(reader.into_response());
             }
         }
