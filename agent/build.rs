@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A DER attribute type and value of an X.501 name: UTF8String or PrintableString.
+/// DER tags of the strings that a CA's name is made of: UTF8String and PrintableString (X.680, universal tags 12 and 19).
 const STRING_TAGS: [u8; 2] = [0x0c, 0x13];
 
 fn main() {
