@@ -45,6 +45,7 @@ nftables                         reads back what the firewall set, sets filters 
 nmap                             scans a camera from outside
 nginx-light                      a reverse proxy that ends TLS in front of the gateway
 openscap-common                  the schema of XCCDF
+perl                             the hook that refuses images anybody could log in to
 python3-venv                     .venv for the independent gateway, what judges audits, and schemathesis
 shellcheck                       lint of the shell scripts
 strace                           plays a kernel that lacks something
