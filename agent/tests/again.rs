@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/changes.rs"]
+mod changes;
 mod support;
 
 use std::fs;
@@ -11,6 +13,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use changes::Changes;
 use serde_json::Value;
 use support::{ON_FLASH, code, fits, in_camera, listens, roots_hash, running, text, without_root};
 
@@ -559,16 +562,17 @@ fn service(dir: &Path) -> Service {
     Service(child)
 }
 
+/// Waits for what files of the camera say.
 #[track_caller]
 fn wait<T>(dir: &Path, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let changes = Changes::of(&[&dir.join("etc"), &dir.join("run/lenscap")]);
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        let log = fs::read_to_string(dir.join("log")).unwrap();
-        assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}\n{log}");
-        std::thread::sleep(Duration::from_millis(20));
+        let log = || fs::read_to_string(dir.join("log")).unwrap();
+        assert!(changes.wait(end), "{what}: not within {PATIENCE:?}\n{}", log());
     }
 }
 

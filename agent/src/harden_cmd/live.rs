@@ -37,9 +37,10 @@ const KEY_PROGRAMS: &[&str] = &[
     "/bin/dropbearkey",
     "/sbin/dropbearkey",
 ];
-/// How long a process that was told to end may take, and what restarts it at once is seen.
+/// How long a process that was told to end may take, and what restarts it at once is seen. Slept through: before Linux
+/// 5.3 nothing tells of the end of a process that is not a child, and nothing at all that a firmware starts it again.
 const SETTLE: Duration = Duration::from_secs(2);
-/// How often what cannot be waited for is tried.
+/// How often what cannot be waited for is tried: a file system that comes back, a folder that the kernel does not watch.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Only root changes a camera.

@@ -331,6 +331,8 @@ pub(super) fn unknown(now: Duration, why: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{PipeReader, Read as _};
+    use std::os::fd::AsFd as _;
 
     fn config(harden: &str) -> Config {
         let text = format!(
@@ -371,46 +373,53 @@ mod tests {
         assert_eq!(jobs.due, [None; KINDS.len()]);
     }
 
-    /// A run of something else than this program.
-    fn running(dir: &Path, script: &str) -> Jobs {
+    /// A run of something else than this program, and a pipe that is open for as long as any of its processes lives.
+    fn running(dir: &Path, script: &str) -> (Jobs, PipeReader) {
         let output = dir.join("harden.out");
+        let (lives, held) = io::pipe().unwrap();
         let child = Command::new("sh")
             .args(["-c", script])
             .stdout(create(&output).unwrap())
+            .stderr(held)
             .process_group(0)
             .spawn()
             .unwrap();
         sys::make_minor(child.id(), MAX_FILE_BYTES);
-        Jobs {
-            running: Some(Running {
-                kind: HARDEN,
-                child,
-                deadline: sys::monotonic() + SECOND,
-                output,
-                target: dir.join("harden.json"),
-                killed: false,
-            }),
+        let running = Running {
+            kind: HARDEN,
+            child,
+            deadline: sys::monotonic() + SECOND,
+            output,
+            target: dir.join("harden.json"),
+            killed: false,
+        };
+        let jobs = Jobs {
+            running: Some(running),
             ..Jobs::default()
-        }
+        };
+        (jobs, lives)
     }
 
-    fn wait(jobs: &mut Jobs) -> Ended {
-        let end = sys::monotonic() + 30 * SECOND;
-        loop {
-            assert!(sys::monotonic() < end, "it does not end");
-            if let Some(ended) = jobs.reap(sys::monotonic()) {
-                return ended;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    /// Bytes that came through the pipe; none at its end.
+    fn read(lives: &mut PipeReader) -> usize {
+        let [ready] = sys::wait_readable([Some(lives.as_fd())], Some(30 * SECOND)).unwrap();
+        assert!(ready, "nothing happens");
+        lives.read(&mut [0; 64]).unwrap()
+    }
+
+    fn wait(mut jobs: Jobs, mut lives: PipeReader) -> Ended {
+        while read(&mut lives) > 0 {}
+        // It closes its descriptors a moment before it can be buried.
+        jobs.running.as_mut().unwrap().child.wait().unwrap();
+        jobs.reap(sys::monotonic()).unwrap()
     }
 
     #[test]
     fn answers_are_published_whole_or_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
         let published = || fs::read_to_string(dir.path().join("harden.json")).unwrap_or_default();
-        let mut jobs = running(dir.path(), "echo answer; exit 1");
-        assert_eq!(wait(&mut jobs).failure, None);
+        let (jobs, lives) = running(dir.path(), "echo answer; exit 1");
+        assert_eq!(wait(jobs, lives).failure, None);
         assert_eq!(published(), "answer\n");
         let mode = fs::metadata(dir.path().join("harden.json"))
             .unwrap()
@@ -422,8 +431,8 @@ mod tests {
             ("head -c 9000 /dev/zero", "said more than 8192 bytes"),
             ("exec cat /dev/zero", "was killed"),
         ] {
-            let mut jobs = running(dir.path(), script);
-            let failure = wait(&mut jobs).failure.unwrap();
+            let (jobs, lives) = running(dir.path(), script);
+            let failure = wait(jobs, lives).failure.unwrap();
             assert!(failure.contains(why), "{failure}");
             assert_eq!(published(), "answer\n");
             assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
@@ -433,26 +442,14 @@ mod tests {
     #[test]
     fn what_takes_too_long_ends_with_all_that_it_started() {
         let dir = tempfile::tempdir().unwrap();
-        let mut jobs = running(dir.path(), "sleep 1000 & echo $!; wait");
-        let output = dir.path().join("harden.out");
-        let end = sys::monotonic() + 30 * SECOND;
-        let sleeper = loop {
-            if let Ok(pid) = fs::read_to_string(&output).unwrap().trim().parse::<i32>() {
-                break pid;
-            }
-            assert!(sys::monotonic() < end);
-        };
+        let (mut jobs, mut lives) = running(dir.path(), "sleep 1000 & echo started >&2; wait");
+        assert!(read(&mut lives) > 0);
         let config = config("");
         let late = sys::monotonic() + 2 * SECOND;
         assert!(jobs.poll_timeout().unwrap() < late);
         assert_eq!(jobs.handle_timeout(late, Path::new("/"), &config), None);
         assert_eq!(jobs.poll_timeout(), None, "nothing is due until it is gone");
-        assert!(wait(&mut jobs).failure.unwrap().contains("longer than 120 s"));
-        let gone = || nix::sys::signal::kill(Pid::from_raw(sleeper), None).is_err();
-        let zombie =
-            || fs::read_to_string(format!("/proc/{sleeper}/stat")).is_ok_and(|stat| stat.contains(") Z "));
-        while !gone() && !zombie() {
-            assert!(sys::monotonic() < end, "what it started lives on");
-        }
+        let ended = wait(jobs, lives);
+        assert!(ended.failure.unwrap().contains("longer than 120 s"));
     }
 }

@@ -1,7 +1,11 @@
 //! The two processes of `lenscap run`, started from the real program.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// Not on a camera.
+#![allow(clippy::disallowed_methods)]
 
+#[path = "../support/changes.rs"]
+mod changes;
 mod service;
 
 use std::fs;
@@ -460,7 +464,10 @@ fn missing_randomness_is_said_once_and_waited_for() {
     let place = Place::new();
     let service = place.start_command(on_an_old_kernel(&place, "", "EAGAIN"));
     service.wait_log("no entropy");
-    assert_eq!(place.status()["state"], "waiting");
+    // Said first, then shown.
+    wait("the state of waiting", || {
+        (place.status()["state"] == "waiting").then_some(())
+    });
     assert!(!place.path("state").exists(), "no key is made without randomness");
 
     let place = Place::new();

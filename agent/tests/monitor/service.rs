@@ -4,10 +4,14 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
+
+use crate::changes::Changes;
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,15 +29,20 @@ pub(crate) fn may_be_root() -> bool {
     false
 }
 
-/// Asks again and again until there is an answer.
+/// Asks again and again until there is an answer: for what tells nobody of its changes, as `/proc` and answers of commands.
 #[track_caller]
-pub(crate) fn wait<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    wait_or(|| what.to_owned(), ask)
+}
+
+#[track_caller]
+fn wait_or<T>(what: impl Fn() -> String, mut ask: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
+        assert!(Instant::now() < end, "{}: not within {PATIENCE:?}", what());
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -138,25 +147,22 @@ impl Service<'_> {
 
     #[track_caller]
     pub(crate) fn wait_log(&self, part: &str) {
+        let changes = Changes::of(&[&self.place.path("log")]);
         let end = Instant::now() + PATIENCE;
         while !self.log().contains(part) {
-            assert!(Instant::now() < end, "no {part:?} in the log:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(20));
+            assert!(changes.wait(end), "no {part:?} in the log:\n{}", self.log());
         }
     }
 
     /// Waits until an agent other than `not` is up; gives its process.
     #[track_caller]
     pub(crate) fn wait_up(&self, not: u32) -> u32 {
-        let end = Instant::now() + PATIENCE;
-        loop {
+        let what = || format!("{}\nan agent other than {not}", self.log());
+        wait_or(what, || {
             let status = self.place.status();
-            if status["state"] == "up" && status["agent_pid"] != not {
-                return u32::try_from(status["agent_pid"].as_u64().unwrap()).unwrap();
-            }
-            assert!(Instant::now() < end, "no agent: {status}\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            let up = status["state"] == "up" && status["agent_pid"] != not;
+            up.then(|| u32::try_from(status["agent_pid"].as_u64().unwrap()).unwrap())
+        })
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -166,14 +172,18 @@ impl Service<'_> {
     /// The exit status, within the patience.
     #[track_caller]
     pub(crate) fn wait_exit(&mut self) -> ExitStatus {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < end, "it does not end\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let (ended, end) = mpsc::channel();
+        let id = Id::Pid(Pid::from_raw(self.pid().cast_signed()));
+        // It stays to be buried below.
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        std::thread::spawn(move || ended.send(waitid(id, flags)));
+        let ended = end.recv_timeout(PATIENCE);
+        assert!(
+            matches!(ended, Ok(Ok(_))),
+            "it does not end: {ended:?}\n{}",
+            self.log()
+        );
+        self.child.wait().unwrap()
     }
 }
 
