@@ -25,8 +25,8 @@ const MAX_CLOCK_ERROR_MS: u64 = 10 * 60 * 1000;
 /// Why flows are of no use.
 #[derive(Debug, Error)]
 pub enum BadFlows {
-    /// A line is no JSON, or not of the form.
-    #[error("line {0}: {1}")]
+    /// A line is no JSON, or not of the form. serde's own words are not said: they quote what the camera sent.
+    #[error("line {} is no JSON of the form (column {})", .0, .1.column())]
     Json(usize, serde_json::Error),
     /// Too many records.
     #[error("more than {MAX_FLOWS} records")]
@@ -465,6 +465,19 @@ mod tests {
         let flow = table.flows().next().unwrap();
         assert_eq!(flow.program.as_deref(), Some("/bin/x"));
         assert_eq!(table.head.blind, ["ab"]);
+    }
+
+    #[test]
+    fn a_refusal_quotes_nothing() {
+        let good = line(1, 1, "1", 1);
+        for (from, to) in [
+            ("\"direction\":\"out\"", "\"direction\":\"198.51.100.9\\n\""),
+            ("\"port\":1", "\"port\":\"198.51.100.9\\n\""),
+        ] {
+            let bad = head("a", 1) + &good.replace(from, to);
+            let said = Report::parse(bad.as_bytes()).unwrap_err().to_string();
+            assert!(!said.contains("198.51") && said.starts_with("line 2 "), "{said}");
+        }
     }
 
     #[test]
