@@ -248,8 +248,23 @@ async fn a_reset_at_the_device_ends_the_claim_and_the_label_stays_true() {
     let (reply, _) = camera.dial(&gateway).await;
     let public = introduced(&reply).0;
     camera.operator = hex(&lenscap_gateway::tls::sha256(&public)[..8]);
-    let (reply, _agent) = camera.comes(&gateway, Play::Silent).await;
+    let (reply, agent) = camera.comes(&gateway, Play::Silent).await;
     assert_eq!(field(&reply, "Lenscap-Operator"), None, "it has it");
+    let audit = async || gateway.api("GET", "/cameras/porch/audit", Value::Null).await.0;
+    within("its audit", async {
+        while audit().await != 200 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // It is switched off for its reset.
+    agent.task.abort();
+    within("the uplink to go", async {
+        while gateway.metric("uplinks").await > 0.0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     camera.operator = "none".to_owned();
     within("the reset to count", async {
         // That it holds the key is written down behind its back.
@@ -259,6 +274,7 @@ async fn a_reset_at_the_device_ends_the_claim_and_the_label_stays_true() {
     })
     .await;
     claim_by_pin(&gateway, &camera, "porch").await;
+    assert_eq!(audit().await, 404, "what it did for its owner before");
 }
 
 #[tokio::test]

@@ -159,6 +159,7 @@ impl Fleet {
                     .camera(name)
                     .ok_or_else(|| FleetError::Missing(format!("there is no camera {name:?}")))?;
                 self.change(|store| Ok(store.remove_camera(camera.id, now, "reset at the device")?))?;
+                self.forget_answers(name);
                 info!(camera = name, "claim ended: the camera was reset at the device");
             }
             Settle::Bind {

@@ -22,7 +22,7 @@ use super::upgrade::{self, Carrier, MAX_HEAD_BYTES, Refusal, Upgrade};
 use crate::clock::unix_now;
 use crate::fleet::import::is_label;
 use crate::fleet::pending::Applicant;
-use crate::fleet::{Admission, blocking};
+use crate::fleet::{Admission, Settle, blocking};
 use crate::metrics::Refused;
 use crate::roles::{CONTROL_PROTOCOL, control};
 use crate::rtsp::digest::hex;
@@ -289,10 +289,14 @@ impl Listener {
         };
         let mut admission = fleet.judge(unix_now(), applicant.clone(), said);
         if let Admission::Settle(what) = &admission {
-            let (fleet, what) = (Arc::clone(fleet), what.clone());
-            let settled = blocking({
-                let fleet = Arc::clone(&fleet);
-                move || fleet.settle(unix_now(), &what)
+            let (shared, what) = (Arc::clone(&self.shared), what.clone());
+            let settled = blocking(move || {
+                shared.fleet.settle(unix_now(), &what)?;
+                // Whoever claims it next is not shown what it did for the owner before.
+                if let Settle::Reset(name) = &what {
+                    shared.reports.forget(name);
+                }
+                Ok(())
             });
             if let Err(error) = settled.await {
                 warn!(%error, "a camera has come, but its claim could not be written down");
