@@ -62,6 +62,28 @@ async fn cameras_status_and_snapshots() {
 }
 
 #[tokio::test]
+async fn a_browser_takes_nothing_of_a_camera_for_a_page() {
+    let gateway = TestGateway::start().await;
+    let _agent = gateway.front(Play::Silent).await;
+    for path in ["status", "audit", "main.jpg"] {
+        let head = within(path, async {
+            loop {
+                let path = format!("/cameras/front/{path}");
+                let (head, _) = gateway.reply("localhost", "GET", &path, "", b"").await;
+                if head.starts_with("http/1.1 200 ") {
+                    return head;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        for field in ["x-content-type-options: nosniff", "cache-control: no-store"] {
+            assert!(head.contains(field), "{path}: {head}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn moves_are_passed_on() {
     let gateway = TestGateway::start().await;
     let mut agent = gateway.front(Play::Silent).await;

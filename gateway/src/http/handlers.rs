@@ -142,7 +142,8 @@ pub(super) async fn status(
     .await
     {
         Ok(response) if response.status() == StatusCode::OK => {
-            ([(header::CONTENT_TYPE, "application/json")], response.into_body()).into_response()
+            let headers = [(header::CONTENT_TYPE, "application/json")];
+            (of_a_camera(), headers, response.into_body()).into_response()
         }
         Ok(response) => bad_gateway(response.status(), &response.into_body()),
         Err(failure) => failure.into_response(),

@@ -203,6 +203,17 @@ impl TestGateway {
         agent
     }
 
+    /// The same, and `alice`, who has it played: the agent has had her three requests.
+    pub async fn watched(&self, play: Play) -> (Agent, Viewer) {
+        let mut agent = self.front(play).await;
+        let mut viewer = Viewer::connect(self, "alice", "secret", "front/main").await;
+        viewer.play().await;
+        for _ in 0..3 {
+            agent.next_request().await;
+        }
+        (agent, viewer)
+    }
+
     /// An agent for `back`, with its token, over the WebSocket carrier.
     pub async fn back(&self, play: Play) -> Agent {
         let mut stream = self.dial(None).await;
@@ -264,6 +275,23 @@ impl TestGateway {
         fields: &str,
         body: &[u8],
     ) -> (u16, Vec<u8>) {
+        let (head, body) = self.reply(host, method, path, fields, body).await;
+        let status = head[9..12].parse().unwrap();
+        if head.contains("transfer-encoding: chunked") {
+            return (status, unchunk(&body));
+        }
+        (status, body)
+    }
+
+    /// The head in lower case, and all that follows it as it came.
+    pub async fn reply(
+        &self,
+        host: &str,
+        method: &str,
+        path: &str,
+        fields: &str,
+        body: &[u8],
+    ) -> (String, Vec<u8>) {
         let mut stream = TcpStream::connect(self.addresses.http.unwrap()).await.unwrap();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{fields}Content-Length: {}\r\n\r\n",
@@ -275,13 +303,8 @@ impl TestGateway {
             .await
             .unwrap();
         let end = reply.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
-        let status = std::str::from_utf8(&reply[9..12]).unwrap().parse().unwrap();
         let head = String::from_utf8_lossy(&reply[..end]).to_ascii_lowercase();
-        let body = &reply[end + 4..];
-        if head.contains("transfer-encoding: chunked") {
-            return (status, unchunk(body));
-        }
-        (status, body.to_vec())
+        (head, reply.split_off(end + 4))
     }
 
     pub async fn metric(&self, name: &str) -> f64 {
