@@ -114,12 +114,7 @@ async fn udp_is_refused_and_garbage_is_cut() {
 #[tokio::test]
 async fn a_slow_viewer_is_felt_by_the_agent_and_others_go_on() {
     let gateway = TestGateway::start().await;
-    let mut agent = gateway.front(Play::Flood).await;
-    let mut slow = Viewer::connect(&gateway, "alice", "secret", "front/main").await;
-    slow.play().await;
-    for _ in 0..3 {
-        agent.next_request().await;
-    }
+    let (mut agent, mut slow) = gateway.watched(Play::Flood).await;
     // The flood stops growing once the window, the gateway's queue and the kernel's buffers are full.
     let mut last = 0;
     loop {
@@ -202,12 +197,7 @@ async fn slow_viewers_do_not_starve_another() {
 #[tokio::test]
 async fn replies_of_a_viewer_go_nowhere() {
     let gateway = TestGateway::start().await;
-    let mut agent = gateway.front(Play::Silent).await;
-    let mut viewer = Viewer::connect(&gateway, "alice", "secret", "front/main").await;
-    viewer.play().await;
-    for _ in 0..3 {
-        agent.next_request().await;
-    }
+    let (mut agent, mut viewer) = gateway.watched(Play::Silent).await;
     let reply = b"RTSP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello";
     viewer.stream.write_all(reply).await.unwrap();
     assert_eq!(

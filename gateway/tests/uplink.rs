@@ -126,12 +126,7 @@ async fn the_newest_uplink_takes_new_sessions_and_the_old_one_is_left_alone() {
 #[tokio::test]
 async fn stopping_ends_sessions_in_order() {
     let gateway = TestGateway::start().await;
-    let mut agent = gateway.front(Play::Silent).await;
-    let mut viewer = Viewer::connect(&gateway, "alice", "secret", "front/main").await;
-    viewer.play().await;
-    for _ in 0..3 {
-        agent.next_request().await;
-    }
+    let (mut agent, mut viewer) = gateway.watched(Play::Silent).await;
     gateway.stop().await;
     assert_eq!(agent.next().await, Seen::Closed(1001));
     viewer.closed().await;

@@ -179,8 +179,7 @@ struct Bridge {
 
 /// Serves one viewer to the end of its connection. `by`: `rtsp` or `rtsps`.
 pub async fn run<R, W>(
-    mut reader: R,
-    mut writer: W,
+    (mut reader, mut writer): (R, W),
     by: &'static str,
     address: IpAddr,
     stranger: Stranger,
@@ -190,10 +189,13 @@ pub async fn run<R, W>(
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    let metrics = Arc::clone(&shared.metrics);
+    metrics.viewers.inc();
     let mut bridge = Bridge::new(shared, by, address, stranger);
     let end = bridge.pump(&mut reader, &mut writer, &mut stop).await;
     debug!(reason = %end, peer = %address, "viewer's connection ends");
     bridge.finish(&end, &mut writer).await;
+    metrics.viewers.dec();
 }
 
 impl Bridge {

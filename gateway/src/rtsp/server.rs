@@ -82,36 +82,12 @@ impl Door {
     ) {
         let shared = self.shared;
         let Some(tls) = self.tls else {
-            let (reader, writer) = stream.into_split();
-            shared.metrics.viewers.inc();
-            bridge::run(
-                reader,
-                writer,
-                "rtsp",
-                address,
-                stranger,
-                Arc::clone(&shared),
-                stop,
-            )
-            .await;
-            shared.metrics.viewers.dec();
-            return;
+            return bridge::run(stream.into_split(), "rtsp", address, stranger, shared, stop).await;
         };
         match timeout(HANDSHAKE_DEADLINE, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
-                let (reader, writer) = tokio::io::split(stream);
-                shared.metrics.viewers.inc();
-                bridge::run(
-                    reader,
-                    writer,
-                    "rtsps",
-                    address,
-                    stranger,
-                    Arc::clone(&shared),
-                    stop,
-                )
-                .await;
-                shared.metrics.viewers.dec();
+                let halves = tokio::io::split(stream);
+                bridge::run(halves, "rtsps", address, stranger, shared, stop).await;
             }
             Ok(Err(error)) => debug!(%error, peer = %address, "viewer's TLS handshake failed"),
             Err(_) => debug!(peer = %address, "viewer's TLS handshake took too long"),

@@ -372,6 +372,7 @@ fn window_for(streams: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::DuplexStream;
 
     #[test]
     fn the_window_follows_the_streams() {
@@ -382,7 +383,7 @@ mod tests {
     }
 
     type Running = (
-        tokio::io::DuplexStream,
+        DuplexStream,
         Arc<Shared>,
         tokio::task::JoinHandle<()>,
         watch::Sender<bool>,
@@ -409,12 +410,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_living_agent_is_kept_and_a_silent_one_is_given_up() {
         let (stream, shared, link, _stop) = start_link();
-        let mut server = h2::server::Builder::new();
-        let mut agent = server
-            .enable_connect_protocol()
-            .handshake::<_, Bytes>(stream)
-            .await
-            .unwrap();
+        let mut agent = connected(stream).await;
         // Answers `GET /status` with a reset, and PINGs by itself.
         let alive = timeout(Duration::from_secs(600), async {
             while agent.accept().await.is_some() {}
@@ -435,13 +431,14 @@ mod tests {
         drop(agent);
     }
 
-    async fn agent(stream: tokio::io::DuplexStream) {
+    async fn connected(stream: DuplexStream) -> h2::server::Connection<DuplexStream, Bytes> {
         let mut server = h2::server::Builder::new();
-        let mut agent = server
-            .enable_connect_protocol()
-            .handshake::<_, Bytes>(stream)
-            .await
-            .unwrap();
+        let handshake = server.enable_connect_protocol().handshake(stream);
+        handshake.await.unwrap()
+    }
+
+    async fn agent(stream: DuplexStream) {
+        let mut agent = connected(stream).await;
         while agent.accept().await.is_some() {}
     }
 
@@ -466,12 +463,7 @@ mod tests {
     async fn a_reboot_is_no_clone() {
         let shared = Shared::for_tests(&["front"]);
         let (one, shared, link_one, _stop_one) = start_link_of(shared, Some("aa"));
-        let mut server = h2::server::Builder::new();
-        let mut silent = server
-            .enable_connect_protocol()
-            .handshake::<_, Bytes>(one)
-            .await
-            .unwrap();
+        let mut silent = connected(one).await;
         let _ = timeout(Duration::from_secs(1), silent.accept()).await;
         let (two, shared, _link_two, _stop_two) = start_link_of(shared, Some("bb"));
         tokio::spawn(agent(two));
