@@ -26,30 +26,9 @@ fn stand(test: &str) -> Stand {
 
 /// A viewer that plays until it is told to stop.
 fn endless_viewer(stand: &Stand) -> Process {
-    let mut command = Command::new(tools::outside("ffmpeg"));
-    command
-        .args([
-            "-nostdin",
-            "-v",
-            "error",
-            "-rtsp_transport",
-            "tcp",
-            "-i",
-            &stand.url(),
-        ])
-        .args([
-            "-map",
-            "0",
-            "-c",
-            "copy",
-            "-f",
-            "null",
-            "-progress",
-            "pipe:1",
-            "-stats_period",
-            "0.2",
-            "-",
-        ]);
+    let mut command = players::ffmpeg_of(&stand.url());
+    command.args(["-map", "0", "-c", "copy", "-f", "null"]);
+    command.args(["-progress", "pipe:1", "-stats_period", "0.2", "-"]);
     let mut viewer = Process::start(&stand.dir, "viewer", &command);
     viewer.wait_log("frames", Duration::from_secs(20), |line| {
         line.strip_prefix("frame=")

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use lenscap_tests::digest::Credentials;
 use lenscap_tests::harness::camera::{PASSWORD, USER};
 use lenscap_tests::harness::gateway::VIEWER;
 use lenscap_tests::harness::players::{Played, played_of, rtp_sink_report};
@@ -60,19 +59,10 @@ fn plays(test: &str, quirks: &[&str], args: &[&str]) -> Stand {
 #[test]
 fn absolute_control() {
     let stand = plays("quirks::absolute_control", &["absolute-control"], &[]);
-    let description = |url: String, (user, password): (&str, &str)| {
-        let reply = Client::connect(Options {
-            url,
-            credentials: Some(Credentials {
-                user: user.to_owned(),
-                password: password.to_owned(),
-            }),
-            timeout: Duration::from_secs(10),
-            tolerate_garbage: false,
-            receive_buffer: None,
-        })
-        .and_then(|mut client| client.describe())
-        .expect("DESCRIBE");
+    let description = |url: String, login: (&str, &str)| {
+        let reply = Client::connect(Options::strict(&url, login, Duration::from_secs(10)))
+            .and_then(|mut client| client.describe())
+            .expect("DESCRIBE");
         format!("{:?}\n{}", reply.headers, String::from_utf8_lossy(&reply.body))
     };
     // The LAN address the camera names never leaves it.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use lenscap_tests::digest::Credentials;
 use lenscap_tests::harness::camera::{PASSWORD, USER};
 use lenscap_tests::harness::gateway::VIEWER;
 use lenscap_tests::harness::{Camera, Codec, Simcam, Stand, TestDir};
@@ -19,18 +18,9 @@ const ENOUGH: usize = 150;
 type Tracks = Vec<BTreeMap<u16, (bool, u32, Vec<u8>)>>;
 
 #[track_caller]
-fn pull(url: &str, user: &str, password: &str) -> Tracks {
-    let mut client = Client::connect(Options {
-        url: url.to_owned(),
-        credentials: Some(Credentials {
-            user: user.to_owned(),
-            password: password.to_owned(),
-        }),
-        timeout: Duration::from_secs(10),
-        tolerate_garbage: false,
-        receive_buffer: None,
-    })
-    .expect("the server can be reached");
+fn pull(url: &str, login: (&str, &str)) -> Tracks {
+    let options = Options::strict(url, login, Duration::from_secs(10));
+    let mut client = Client::connect(options).expect("the server can be reached");
     client.describe().expect("DESCRIBE");
     client.setup_all().expect("SETUP");
     client.play().expect("PLAY");
@@ -82,8 +72,8 @@ fn simcam(test: &str, codec: Codec) {
     let dir = TestDir::new(test);
     // The same seed gives the same packets to everyone who asks.
     let stand = Stand::new(&dir, Simcam::playing(codec).arg("--seed").arg("7").start(&dir));
-    let direct = pull(&stand.camera.plain_url(), USER, PASSWORD);
-    let uplink = pull(&stand.gateway.plain_url("front", "main"), VIEWER.0, VIEWER.1);
+    let direct = pull(&stand.camera.plain_url(), (USER, PASSWORD));
+    let uplink = pull(&stand.gateway.plain_url("front", "main"), VIEWER);
     compare(&direct, &uplink);
 }
 
@@ -103,8 +93,8 @@ fn gstreamer_h264() {
     let stand = Stand::new(&dir, Camera::gstreamer(&dir, Codec::H264));
     // One encoder serves both at once.
     let (direct, uplink) = std::thread::scope(|scope| {
-        let direct = scope.spawn(|| pull(&stand.camera.plain_url(), USER, PASSWORD));
-        let uplink = pull(&stand.gateway.plain_url("front", "main"), VIEWER.0, VIEWER.1);
+        let direct = scope.spawn(|| pull(&stand.camera.plain_url(), (USER, PASSWORD)));
+        let uplink = pull(&stand.gateway.plain_url("front", "main"), VIEWER);
         (direct.join().expect("the direct pull"), uplink)
     });
     compare(&direct, &uplink);

@@ -11,17 +11,9 @@ import time
 
 from . import frames as f
 from .report import Failure, emit
+from .rtsp import CONNECT
 
 GET = [(":method", "GET"), (":scheme", "https"), (":authority", "agent"), (":path", "/status")]
-CONNECT = [
-    (":method", "CONNECT"),
-    (":protocol", "websocket"),
-    (":scheme", "https"),
-    (":path", "/rtsp"),
-    (":authority", "agent"),
-    ("sec-websocket-protocol", "rtsp.onvif.org"),
-    ("sec-websocket-version", "13"),
-]
 OPEN = f.headers(1, CONNECT, end_stream=False)
 FLOOD = 20_000
 CHUNK = 16 << 10

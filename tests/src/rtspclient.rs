@@ -33,6 +33,23 @@ pub struct Options {
     pub receive_buffer: Option<usize>,
 }
 
+impl Options {
+    /// As a strict client that reads as fast as it can.
+    #[must_use]
+    pub fn strict(url: &str, (user, password): (&str, &str), timeout: Duration) -> Self {
+        Self {
+            url: url.to_owned(),
+            credentials: Some(Credentials {
+                user: user.to_owned(),
+                password: password.to_owned(),
+            }),
+            timeout,
+            tolerate_garbage: false,
+            receive_buffer: None,
+        }
+    }
+}
+
 /// A reply.
 #[derive(Clone, Debug, Default)]
 pub struct Reply {

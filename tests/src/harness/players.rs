@@ -29,23 +29,20 @@ pub struct Played {
     pub complaints: String,
 }
 
+/// ffmpeg that reads an RTSP URL over TCP and prints errors only; what it does with that is still to be said.
+#[must_use]
+pub fn ffmpeg_of(url: &str) -> Command {
+    let mut command = Command::new(tools::outside("ffmpeg"));
+    command.args(["-nostdin", "-v", "error", "-rtsp_transport", "tcp", "-i", url]);
+    command
+}
+
 /// Plays with ffmpeg, decoding everything.
 #[track_caller]
 pub fn ffmpeg(dir: &TestDir, url: &str, seconds: u64) -> Played {
-    let mut command = Command::new(tools::outside("ffmpeg"));
-    command
-        .args([
-            "-nostdin",
-            "-v",
-            "error",
-            "-rtsp_transport",
-            "tcp",
-            "-i",
-            url,
-            "-t",
-            &seconds.to_string(),
-        ])
-        .args(["-map", "0", "-f", "null", "-progress", "pipe:1", "-"]);
+    let mut command = ffmpeg_of(url);
+    command.args(["-t", &seconds.to_string()]);
+    command.args(["-map", "0", "-f", "null", "-progress", "pipe:1", "-"]);
     let limit = Duration::from_secs(seconds) + MARGIN;
     let finished = Process::run(dir, "ffmpeg", &command, limit).success("ffmpeg");
     let video = finished

@@ -199,15 +199,20 @@ mod tests {
     use crate::rtp::SequenceTracker;
     use crate::simcam::options::{Audio, FrameRate, ProfileSpec};
 
-    #[test]
-    fn packets_are_continuous_and_reproducible() {
+    /// Audio alone.
+    fn profile() -> Profile {
         let spec = ProfileSpec {
             path: "/a".into(),
             fps: FrameRate { num: 25, den: 1 },
             video: None,
             audio: Audio::Pcmu,
         };
-        let profile = Profile::load(&spec).unwrap();
+        Profile::load(&spec).unwrap()
+    }
+
+    #[test]
+    fn packets_are_continuous_and_reproducible() {
+        let profile = profile();
         let track = &profile.tracks[0];
         let run = || {
             let mut player = TrackPlayer::new(&profile, 0, Transport::Interleaved(0, 1), 7);
@@ -226,13 +231,7 @@ mod tests {
 
     #[test]
     fn reports_are_well_formed_and_paced() {
-        let spec = ProfileSpec {
-            path: "/a".into(),
-            fps: FrameRate { num: 25, den: 1 },
-            video: None,
-            audio: Audio::Pcmu,
-        };
-        let profile = Profile::load(&spec).unwrap();
+        let profile = profile();
         let mut player = TrackPlayer::new(&profile, 0, Transport::Interleaved(0, 1), 7);
         let now = Instant::now();
         let report = player
