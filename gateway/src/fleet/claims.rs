@@ -353,6 +353,7 @@ impl Fleet {
         pin: Pin,
         now: u64,
     ) -> Result<Matched, FleetError> {
+        let _turn = self.pin_turn.lock().await;
         let (label, candidates) = self.candidates(request)?;
         if let Some(seconds) = self.wrong_pins().blocked(now, &label, &access.who()) {
             return Err(FleetError::TooMany(seconds));

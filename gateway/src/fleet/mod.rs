@@ -206,6 +206,8 @@ pub struct Fleet {
     policy: watch::Sender<Arc<Policy>>,
     pending: Mutex<Pending>,
     wrong_pins: Mutex<WrongPins>,
+    /// Held while a PIN is looked at: a wrong one counts before the next is tried.
+    pin_turn: tokio::sync::Mutex<()>,
     consulted: Mutex<callback::Consulted>,
     views: ViewLog,
     /// Held while something is changed.
@@ -272,6 +274,7 @@ impl Fleet {
             policy: watch::Sender::new(Arc::new(empty)),
             pending: Mutex::default(),
             wrong_pins: Mutex::default(),
+            pin_turn: tokio::sync::Mutex::default(),
             consulted: Mutex::default(),
             change: Mutex::default(),
         };
