@@ -104,7 +104,11 @@ struct Stamp {
 
 /// Keeps each in a file of its own.
 #[derive(Debug)]
-pub struct Folder(PathBuf);
+pub struct Folder {
+    path: PathBuf,
+    /// Held while a file is written: a camera that moves has two uplinks for a while, and both may bring a report.
+    writing: Mutex<()>,
+}
 
 impl Folder {
     /// Makes the folder if need be, for its owner alone.
@@ -113,11 +117,12 @@ impl Folder {
     /// What the system says.
     pub fn new(path: PathBuf) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
-        Ok(Self(path))
+        let writing = Mutex::default();
+        Ok(Self { path, writing })
     }
 
     fn path(&self, camera: &str, kind: Kind) -> PathBuf {
-        self.0.join(format!("{camera}.{}", kind.as_str()))
+        self.path.join(format!("{camera}.{}", kind.as_str()))
     }
 }
 
@@ -145,7 +150,8 @@ impl Keep for Folder {
     fn save(&self, camera: &str, kind: Kind, received_s: u64, report: &[u8]) -> io::Result<()> {
         let path = self.path(camera, kind);
         // No name of a camera begins with a dot, so this is nobody's report.
-        let temporary = self.0.join(format!(".{camera}.{}", kind.as_str()));
+        let temporary = self.path.join(format!(".{camera}.{}", kind.as_str()));
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create(true)
@@ -193,11 +199,27 @@ mod tests {
             }
             assert_eq!(keep.load("front", Kind::Flows).unwrap(), None);
         }
+        let keep = Folder::new(folder.clone()).unwrap();
+        keep.save("front", Kind::Audit, 4, b"a").unwrap();
+        std::thread::scope(|scope| {
+            for byte in [b'a', b'b'] {
+                let (keep, report) = (&keep, vec![byte; 200_000]);
+                scope
+                    .spawn(move || (0..5).for_each(|_| keep.save("front", Kind::Audit, 4, &report).unwrap()));
+            }
+            for _ in 0..10 {
+                let (_, report) = keep.load("front", Kind::Audit).unwrap().unwrap();
+                let first = report[0];
+                assert!(
+                    report.iter().all(|byte| *byte == first),
+                    "two reports in one file"
+                );
+            }
+        });
         let modes = |name: &str| fs::metadata(folder.join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!((modes("."), modes("front.audit")), (0o700, 0o600));
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
         fs::write(folder.join("front.audit"), vec![0; MAX_BYTES as usize + 1]).unwrap();
-        let keep = Folder::new(folder).unwrap();
         assert!(keep.load("front", Kind::Audit).is_err());
     }
 }
