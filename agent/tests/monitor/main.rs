@@ -9,7 +9,6 @@ mod changes;
 mod service;
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
@@ -21,7 +20,8 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::Signal;
 
 use service::{
-    Place, Service, descriptors, field, may_be_root, network_sockets, send, status_of, wait, wait_gone,
+    Place, Service, accept, descriptors, field, may_be_root, network_sockets, send, status_of, wait,
+    wait_gone,
 };
 
 /// nobody: the agent's user on a machine without `lenscap`, and the user of the unprivileged test.
@@ -161,14 +161,11 @@ fn neither_process_listens_and_the_monitor_has_no_network_socket() {
     if !may_be_root() {
         return;
     }
-    let place = Place::new();
     // A gateway that takes the connection and says nothing: the agent then holds a socket.
-    let gateway = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = gateway.local_addr().unwrap().port();
-    place.configure(&place.uplink("main", &format!("https://localhost:{port}/x")));
+    let (place, gateway) = Place::with_gateway("localhost");
     let service = place.start();
     let agent = service.wait_up(0);
-    let _connection = gateway.accept().unwrap();
+    let _connection = accept(&gateway);
     wait("the agent's connection in /proc", || {
         (network_sockets(agent, false).len() == 1).then_some(())
     });
@@ -258,18 +255,14 @@ fn changed_files_reach_the_agent_without_a_signal() {
     if !may_be_root() {
         return;
     }
-    let place = Place::new();
-    let gateway = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = gateway.local_addr().unwrap().port();
-    place.configure(&place.uplink("main", &format!("https://gateway.invalid:{port}/x")));
+    let (place, gateway) = Place::with_gateway("gateway.invalid");
     // As at a boot where DHCP comes late.
     fs::remove_file(place.path("resolv.conf")).unwrap();
     let service = place.start();
     service.wait_log("does not resolve");
     place.write("hosts.new", "127.0.0.1 gateway.invalid\n");
     fs::rename(place.path("hosts.new"), place.path("hosts")).unwrap();
-    gateway.set_nonblocking(true).unwrap();
-    wait("a connection to the name's new address", || gateway.accept().ok());
+    accept(&gateway);
 }
 
 #[test]
@@ -379,10 +372,7 @@ fn a_state_folder_that_cannot_be_written_is_said_once_and_waited_for() {
 
 #[test]
 fn without_root_it_is_one_process_that_works() {
-    let place = Place::new();
-    let gateway = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = gateway.local_addr().unwrap().port();
-    place.configure(&place.uplink("main", &format!("https://localhost:{port}/x")));
+    let (place, gateway) = Place::with_gateway("localhost");
     let mut command = place.command();
     if nix::unistd::Uid::effective().is_root() {
         // The program where that user may start it, and a folder where it may write.
@@ -399,8 +389,7 @@ fn without_root_it_is_one_process_that_works() {
         command.uid(NOBODY).gid(NOBODY).current_dir("/");
     }
     let mut service = place.start_command(command);
-    gateway.set_nonblocking(true).unwrap();
-    wait("a connection", || gateway.accept().ok());
+    accept(&gateway);
     assert!(service.log().contains("not started as root"), "{}", service.log());
     let status = status_of(service.pid());
     assert_eq!(field(&status, "NoNewPrivs:"), "1");
@@ -439,14 +428,11 @@ fn a_kernel_without_newer_system_calls_will_do() {
     if !may_be_root() {
         return;
     }
-    let place = Place::new();
-    let gateway = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = gateway.local_addr().unwrap().port();
-    place.configure(&place.uplink("main", &format!("https://localhost:{port}/x")));
+    let (place, gateway) = Place::with_gateway("localhost");
     let mut service = place.start_command(on_an_old_kernel(&place, "", "ENOSYS"));
     let agent = service.wait_up(0);
     // The handshake's first flight takes random bytes, which come from a device outside the agent's root.
-    let (mut connection, _) = gateway.accept().unwrap();
+    let mut connection = accept(&gateway);
     let mut record = [0; 5];
     std::io::Read::read_exact(&mut connection, &mut record).unwrap();
     assert_eq!(record[0], 22, "a TLS handshake record");

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use lenscap::sys;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
@@ -47,6 +50,14 @@ fn wait_or<T>(what: impl Fn() -> String, mut ask: impl FnMut() -> Option<T>) -> 
     }
 }
 
+/// The agent's connection to a gateway, within the patience.
+#[track_caller]
+pub(crate) fn accept(gateway: &TcpListener) -> TcpStream {
+    let [comes] = sys::wait_readable([Some(gateway.as_fd())], Some(PATIENCE)).unwrap();
+    assert!(comes, "no connection within {PATIENCE:?}");
+    gateway.accept().unwrap().0
+}
+
 /// A folder with a configuration.
 pub(crate) struct Place {
     pub(crate) dir: tempfile::TempDir,
@@ -62,6 +73,15 @@ impl Place {
         place.write("resolv.conf", "nameserver 127.0.0.1\n");
         place.configure(&place.uplink("main", "https://localhost:9/x"));
         place
+    }
+
+    /// The same with a gateway, by that name, that takes connections and says nothing.
+    pub(crate) fn with_gateway(host: &str) -> (Self, TcpListener) {
+        let place = Self::new();
+        let gateway = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = gateway.local_addr().unwrap().port();
+        place.configure(&place.uplink("main", &format!("https://{host}:{port}/x")));
+        (place, gateway)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
