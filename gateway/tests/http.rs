@@ -69,7 +69,7 @@ async fn a_browser_takes_nothing_of_a_camera_for_a_page() {
         let head = within(path, async {
             loop {
                 let path = format!("/cameras/front/{path}");
-                let (head, _) = gateway.reply("localhost", "GET", &path, "", b"").await;
+                let (head, _) = gateway.reply(("localhost", "GET", &path), "", b"").await;
                 if head.starts_with("http/1.1 200 ") {
                     return head;
                 }

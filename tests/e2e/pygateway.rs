@@ -87,20 +87,22 @@ impl Meeting {
     }
 }
 
+#[track_caller]
+fn plays_over(carrier: &Carrier, name: &str) {
+    let args = ["--seconds", "4", "--count", "2", "--snapshot"];
+    let meeting = meet_camera(&format!("pygateway::plays_{name}"), carrier, "play", &args).ends_well(SHORT);
+    meeting.teardowns(2);
+    assert_eq!(meeting.python.events("upgrade")[0]["carrier"], name);
+}
+
 #[test]
 fn plays_over_h2c_reverse() {
-    let args = ["--seconds", "4", "--count", "2", "--snapshot"];
-    let meeting = meet_camera("pygateway::plays_h2c", &Carrier::Reverse, "play", &args).ends_well(SHORT);
-    meeting.teardowns(2);
-    assert_eq!(meeting.python.events("upgrade")[0]["carrier"], "h2c-reverse");
+    plays_over(&Carrier::Reverse, "h2c-reverse");
 }
 
 #[test]
 fn plays_over_a_websocket() {
-    let args = ["--seconds", "4", "--count", "2", "--snapshot"];
-    let meeting = meet_camera("pygateway::plays_wss", &Carrier::WebSocket, "play", &args).ends_well(SHORT);
-    meeting.teardowns(2);
-    assert_eq!(meeting.python.events("upgrade")[0]["carrier"], "websocket");
+    plays_over(&Carrier::WebSocket, "websocket");
 }
 
 #[test]

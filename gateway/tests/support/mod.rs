@@ -275,7 +275,7 @@ impl TestGateway {
         fields: &str,
         body: &[u8],
     ) -> (u16, Vec<u8>) {
-        let (head, body) = self.reply(host, method, path, fields, body).await;
+        let (head, body) = self.reply((host, method, path), fields, body).await;
         let status = head[9..12].parse().unwrap();
         if head.contains("transfer-encoding: chunked") {
             return (status, unchunk(&body));
@@ -286,9 +286,7 @@ impl TestGateway {
     /// The head in lower case, and all that follows it as it came.
     pub async fn reply(
         &self,
-        host: &str,
-        method: &str,
-        path: &str,
+        (host, method, path): (&str, &str, &str),
         fields: &str,
         body: &[u8],
     ) -> (String, Vec<u8>) {
