@@ -4,9 +4,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use toml::Spanned;
+
+use super::diagnostics::Collector;
+
 /// Longest file with a password or token, in bytes.
 const MAX_SECRET_BYTES: u64 = 4096;
 const OTHERS: u32 = 0o007;
+/// Shortest token.
+const MIN_TOKEN_CHARS: usize = 16;
 
 /// Refuses a file that everyone on the machine may read or write.
 pub(super) fn private(path: &Path) -> Result<(), String> {
@@ -34,5 +40,21 @@ pub(super) fn secret_line(path: &Path) -> Result<String, String> {
     match text.lines().next().unwrap_or_default() {
         "" => Err(format!("{} has an empty first line", path.display())),
         line => Ok(line.to_owned()),
+    }
+}
+
+/// The token in a file.
+pub(super) fn token(collect: &mut Collector, folder: &Path, file: &Spanned<String>) -> Option<String> {
+    match secret_line(&folder.join(file.get_ref())) {
+        Ok(token) if token.len() < MIN_TOKEN_CHARS => {
+            let why = format!("the token is shorter than {MIN_TOKEN_CHARS} characters");
+            collect.error(file.span(), why);
+            None
+        }
+        Ok(token) => Some(token),
+        Err(why) => {
+            collect.error(file.span(), why);
+            None
+        }
     }
 }

@@ -342,20 +342,11 @@ fn check_rtsp(collect: &mut Collector, raw: &raw::Rtsp) -> RtspConfig {
 
 fn check_http(collect: &mut Collector, folder: &Path, raw: &raw::Http, has_data: bool) -> HttpConfig {
     let listen = address(collect, &raw.listen);
-    let token =
-        raw.token_file
-            .as_ref()
-            .and_then(|file| match files::secret_line(&folder.join(file.get_ref())) {
-                Ok(token) if token.len() < 16 => {
-                    collect.error(file.span(), "the token is shorter than 16 characters");
-                    None
-                }
-                Ok(token) => Some(tls::sha256(token.as_bytes())),
-                Err(why) => {
-                    collect.error(file.span(), why);
-                    None
-                }
-            });
+    let token = raw
+        .token_file
+        .as_ref()
+        .and_then(|file| files::token(collect, folder, file))
+        .map(|token| tls::sha256(token.as_bytes()));
     if !raw.tls && !listen.ip().is_loopback() {
         collect.warn_file(
             "[http]: tokens would travel in clear; set `tls = true`, or let a proxy that speaks TLS listen",

@@ -13,8 +13,6 @@ use crate::tls;
 
 /// Cameras that a streamer takes unless the configuration says otherwise.
 const DEFAULT_CAPACITY: usize = 10_000;
-/// Shortest join token.
-const MIN_TOKEN_CHARS: usize = 16;
 
 /// How a streamer joins.
 #[derive(Clone)]
@@ -80,7 +78,7 @@ fn check_endpoint(collect: &mut Collector, folder: &Path, raw: &raw::Endpoint, h
             "an endpoint needs a data folder: add `data` at the top of the file",
         );
     }
-    let token = token(collect, folder, &raw.join_token_file);
+    let token = files::token(collect, folder, &raw.join_token_file);
     let addresses = addresses(
         collect,
         &raw.uplink_url,
@@ -140,7 +138,7 @@ fn check_streamer(collect: &mut Collector, folder: &Path, raw: &raw::Streamer, h
         http_url,
         capacity: raw.capacity.unwrap_or(DEFAULT_CAPACITY),
     };
-    let token = token(collect, folder, &raw.join_token_file);
+    let token = files::token(collect, folder, &raw.join_token_file);
     Roles {
         part: Part::Streamer { name: name.clone() },
         join_token: None,
@@ -150,20 +148,6 @@ fn check_streamer(collect: &mut Collector, folder: &Path, raw: &raw::Streamer, h
             ca: raw.endpoint_ca.as_ref().map(|ca| folder.join(ca.get_ref())),
             token,
         }),
-    }
-}
-
-fn token(collect: &mut Collector, folder: &Path, file: &Spanned<String>) -> Option<String> {
-    match files::secret_line(&folder.join(file.get_ref())) {
-        Ok(token) if token.len() < MIN_TOKEN_CHARS => {
-            collect.error(file.span(), "the token is shorter than 16 characters");
-            None
-        }
-        Ok(token) => Some(token),
-        Err(why) => {
-            collect.error(file.span(), why);
-            None
-        }
     }
 }
 
