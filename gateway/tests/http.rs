@@ -4,6 +4,8 @@
 mod support;
 
 use support::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn cameras_status_and_snapshots() {
@@ -81,6 +83,37 @@ async fn a_browser_takes_nothing_of_a_camera_for_a_page() {
             assert!(head.contains(field), "{path}: {head}");
         }
     }
+}
+
+/// One request; the connection stays. Empty if the gateway has ended it.
+async fn asks(stream: &mut TcpStream) -> String {
+    let mut reply = vec![0; 1000];
+    let request = stream.write_all(b"GET /cameras HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let length = match request.await {
+        Ok(()) => within("an answer or an end", stream.read(&mut reply)).await,
+        Err(error) => Err(error),
+    };
+    reply.truncate(length.unwrap_or(0));
+    String::from_utf8_lossy(&reply).into_owned()
+}
+
+#[tokio::test]
+async fn strangers_of_one_address_have_few_places() {
+    let gateway = TestGateway::start().await;
+    let connect = || TcpStream::connect(gateway.addresses.http.unwrap());
+    let mut strangers = Vec::new();
+    for _ in 0..lenscap_gateway::net::MAX_STRANGERS_PER_ADDRESS {
+        strangers.push(connect().await.unwrap());
+    }
+    assert_eq!(asks(&mut connect().await.unwrap()).await, "");
+    // Who may come in makes room.
+    let mut first = strangers.remove(0);
+    assert!(asks(&mut first).await.starts_with("HTTP/1.1 200 "));
+    assert!(
+        asks(&mut connect().await.unwrap())
+            .await
+            .starts_with("HTTP/1.1 200 ")
+    );
 }
 
 #[tokio::test]

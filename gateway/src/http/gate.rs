@@ -32,7 +32,7 @@ pub enum Gate {
 
 /// Finds out who asks, and refuses who may not. The routes' own scopes are looked at by [`require`].
 pub(super) async fn identify(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    let origin = request.extensions().get::<Origin>().and_then(|origin| origin.0);
+    let origin = request.extensions().get::<Origin>().cloned().unwrap_or_default();
     match judge(
         &api,
         request.headers(),
@@ -40,6 +40,7 @@ pub(super) async fn identify(State(api): State<Api>, mut request: Request, next:
         request.uri().query(),
     ) {
         Ok(access) => {
+            origin.handle_known();
             request.extensions_mut().insert(Arc::new(access));
             next.run(request).await
         }
@@ -51,7 +52,7 @@ pub(super) async fn identify(State(api): State<Api>, mut request: Request, next:
         Err(Refusal::Missing) => challenge("a bearer token is needed"),
         Err(Refusal::Wrong) => {
             api.shared.metrics.auth_failures.inc();
-            match origin.map(|address| failed(&api, address)) {
+            match origin.address.map(|address| failed(&api, address)) {
                 Some(Some(seconds)) => {
                     let retry = [(header::RETRY_AFTER, seconds.to_string())];
                     let why = "too many failed logins";

@@ -201,7 +201,10 @@ pub(super) async fn snapshot(
     let (result, response) = match answer {
         Ok(response) => match response.status() {
             StatusCode::OK => {
-                let address = origin.0.map(|address| address.to_string()).unwrap_or_default();
+                let address = origin
+                    .address
+                    .map(|address| address.to_string())
+                    .unwrap_or_default();
                 let begun = fleet.begin_view(&camera, profile, &access.who(), "snapshot", &address);
                 if let Some(begun) = begun {
                     fleet.end_view(begun, response.body().len() as u64);

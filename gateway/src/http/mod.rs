@@ -11,7 +11,7 @@ mod routes;
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::{Extension, Router};
@@ -28,7 +28,7 @@ pub use gate::Gate;
 pub use routes::router;
 
 use crate::data::LocalSocket;
-use crate::net;
+use crate::net::{self, Stranger, Strangers};
 use crate::server::Shared;
 
 /// Most HTTP connections at a time.
@@ -50,9 +50,31 @@ pub struct Api {
     pub gate: Gate,
 }
 
-/// Where a request comes from; `None` on the local socket.
-#[derive(Clone, Copy, Debug)]
-pub struct Origin(pub Option<IpAddr>);
+/// Where a request comes from: a connection, of which clones are.
+#[derive(Clone, Debug, Default)]
+struct Origin {
+    /// `None` on the local socket.
+    address: Option<IpAddr>,
+    /// Held until one of its requests has shown who it is.
+    stranger: Arc<Mutex<Option<Stranger>>>,
+}
+
+impl Origin {
+    fn new(address: IpAddr, stranger: Stranger) -> Self {
+        Self {
+            address: Some(address),
+            stranger: Arc::new(Mutex::new(Some(stranger))),
+        }
+    }
+
+    /// One of its requests was let in.
+    fn handle_known(&self) {
+        self.stranger
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+    }
+}
 
 /// One port, or the local socket.
 #[derive(Clone, Debug)]
@@ -60,6 +82,7 @@ pub struct Door {
     router: Router,
     tls: Option<AcceptorOf>,
     room: Arc<Semaphore>,
+    strangers: Strangers,
 }
 
 #[derive(Clone)]
@@ -79,6 +102,7 @@ impl Door {
             router: router(Api { shared, gate }),
             tls: tls.map(AcceptorOf),
             room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            strangers: Strangers::default(),
         }
     }
 
@@ -92,10 +116,15 @@ impl Door {
             let Some((stream, address)) = survive(accepted).await else {
                 continue;
             };
+            let Some(stranger) = self.strangers.admit(address.ip()) else {
+                debug!(peer = %address.ip(), "HTTP client turned away: too many of this address without a login");
+                continue;
+            };
             net::prepare(&stream);
+            let origin = Origin::new(address.ip(), stranger);
             let (door, stop, held) = (self.clone(), stop.clone(), (permit, alive.clone()));
             tokio::spawn(async move {
-                door.serve_tcp(stream, address.ip(), stop).await;
+                door.serve_tcp(stream, origin, stop).await;
                 drop(held);
             });
         }
@@ -118,7 +147,7 @@ impl Door {
             };
             let (router, stop, held) = (self.router.clone(), stop.clone(), (permit, alive.clone()));
             tokio::spawn(async move {
-                serve(stream, None, router, stop).await;
+                serve(stream, Origin::default(), router, stop).await;
                 drop(held);
             });
         }
@@ -128,12 +157,12 @@ impl Door {
         Arc::clone(&self.room).acquire_owned().await.ok()
     }
 
-    async fn serve_tcp(self, stream: TcpStream, address: IpAddr, stop: watch::Receiver<bool>) {
+    async fn serve_tcp(self, stream: TcpStream, origin: Origin, stop: watch::Receiver<bool>) {
         let Some(AcceptorOf(tls)) = self.tls else {
-            return serve(stream, Some(address), self.router, stop).await;
+            return serve(stream, origin, self.router, stop).await;
         };
         match timeout(HEAD_DEADLINE, tls.accept(stream)).await {
-            Ok(Ok(stream)) => serve(stream, Some(address), self.router, stop).await,
+            Ok(Ok(stream)) => serve(stream, origin, self.router, stop).await,
             Ok(Err(error)) => debug!(%error, "HTTPS handshake failed"),
             Err(_) => debug!("HTTPS handshake took too long"),
         }
@@ -151,11 +180,11 @@ async fn survive<T>(accepted: io::Result<T>) -> Option<T> {
     }
 }
 
-async fn serve<S>(stream: S, address: Option<IpAddr>, router: Router, mut stop: watch::Receiver<bool>)
+async fn serve<S>(stream: S, origin: Origin, router: Router, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let router = router.layer(Extension(Origin(address)));
+    let router = router.layer(Extension(origin));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
