@@ -53,7 +53,6 @@ fn digest(password: &[u8], salt: &[u8]) -> [u8; 16] {
     digest
 }
 
-// One buffer for all parts: the library's code is there once only if it is called with one type.
 fn md5(parts: &[&[u8]]) -> [u8; 16] {
-    md5::compute(parts.concat()).0
+    lenscap_md5::md5(&parts.concat())
 }

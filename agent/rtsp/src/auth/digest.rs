@@ -29,7 +29,7 @@ impl Algorithm {
     /// The lower-case hexadecimal hash of the parts, one after another.
     pub(super) fn hex(self, parts: &[&[u8]]) -> String {
         match self {
-            Self::Md5 => to_hex(&*md5::compute(parts.concat())),
+            Self::Md5 => to_hex(&lenscap_md5::md5(&parts.concat())),
             Self::Sha256 => {
                 let mut context = Context::new(&SHA256);
                 parts.iter().for_each(|part| context.update(part));
@@ -40,11 +40,13 @@ impl Algorithm {
 }
 
 fn to_hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|b| [b >> 4, b & 15])
-        .filter_map(|n| char::from_digit(n.into(), 16))
-        .collect()
+    let mut hex = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            hex.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        }
+    }
+    hex
 }
 
 /// A Digest challenge. Quoted values are kept raw.
