@@ -17,7 +17,7 @@ from lab import paths
 from lab.lab import Lab
 from lab.machine import qemu_version
 from lab.variants import VARIANTS
-from scenarios import LIFE, TROUBLE
+from scenarios import LIFE, NAMED, TROUBLE
 
 ASSEMBLY = threading.Lock()
 print_lock = threading.Lock()
@@ -78,7 +78,7 @@ def run_variant(name: str, only: list[str] | None) -> list[dict]:
         return [{"variant": name, "scenario": "image", "ok": False, "seconds": 0, "evidence": [], "error": str(error)}]
     results = []
     try:
-        for scenario in LIFE + TROUBLE:
+        for scenario in LIFE + TROUBLE + (NAMED if only else ()):
             if wanted(name, scenario, only and ["install", *only]):
                 results.append(run_scenario(lab, scenario[0], scenario[1]))
     finally:
@@ -96,7 +96,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
     if options.list:
-        for name, function, variants in LIFE + TROUBLE:
+        for name, function, variants in LIFE + TROUBLE + NAMED:
             print(f"{name:22} {', '.join(variants or VARIANTS):28} {function.__doc__.splitlines()[0]}")
         return 0
     began = time.monotonic()

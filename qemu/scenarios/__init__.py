@@ -2,7 +2,7 @@
 something is not as it must be. Those of LIFE run in this order on one camera; those of TROUBLE each on a fresh one.
 """
 
-from . import closing, life, selfkeeping, trouble, watching
+from . import audited, closing, life, selfkeeping, trouble, watching
 
 # Name, function, variants (None: all).
 LIFE = (
@@ -26,4 +26,9 @@ TROUBLE = (
     ("no-resolver-no-ipv6", trouble.no_resolver_no_ipv6, ("vendor", "modern")),
     ("old-kernel", trouble.old_kernel, ("vendor", "v6")),
     ("no-entropy", trouble.no_entropy, ("vendor",)),
+)
+# Only when they are named: what the usual packages lack.
+NAMED = (
+    # LENSCAP_FEATURES="audit firewall"
+    ("audited", audited.audited, ("vendor", "modern", "bare")),
 )
