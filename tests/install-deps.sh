@@ -36,6 +36,7 @@ gstreamer1.0-x                   the running clock in the test picture
 packages_test='
 age                              opens what the agent encrypts to an owner
 busybox-static                   shell and tools of the installer, as cameras have them
+chromium                         shows the page of an audit
 dropbear-bin                     dropbearkey: SSH host keys, as cameras make them
 iproute2                         network namespaces and a throttled link
 iptables                         reads back what the firewall set, and sets filters that the audit reads

@@ -6,7 +6,11 @@ usage: validate.py DIR
 import html.parser
 import json
 import pathlib
+import shutil
+import struct
+import subprocess
 import sys
+import zlib
 
 import jsonschema
 import lxml.etree
@@ -93,12 +97,70 @@ def check_html(folder, report):
             assert evidence["text"] in text, evidence
 
 
+def pixels(png):
+    """How often each colour is in a picture of 8 bits a channel (PNG, ISO/IEC 15948)."""
+    assert png[:8] == b"\x89PNG\r\n\x1a\n", "no PNG"
+    at, data, header = 8, b"", None
+    while at < len(png):
+        length, kind = struct.unpack_from(">I4s", png, at)
+        body = png[at + 8:at + 8 + length]
+        at += 12 + length
+        if kind == b"IHDR":
+            header = struct.unpack(">IIBBBBB", body)
+        elif kind == b"IDAT":
+            data += body
+    width, height, bits, colours, _, _, interlaced = header
+    assert (bits, interlaced) == (8, 0) and colours in (2, 6), header
+    step = 3 if colours == 2 else 4
+    raw, row_bytes = zlib.decompress(data), width * step
+    above, seen = bytearray(row_bytes), {}
+    for number in range(height):
+        start = number * (row_bytes + 1)
+        how, row = raw[start], bytearray(raw[start + 1:start + 1 + row_bytes])
+        for n in range(row_bytes if how else 0):
+            left = row[n - step] if n >= step else 0
+            corner = above[n - step] if n >= step else 0
+            up = above[n]
+            if how == 4:
+                guess = left + up - corner
+                near = [abs(guess - one) for one in (left, up, corner)]
+                add = (left, up, corner)[near.index(min(near))]
+            else:
+                add = (0, left, up, (left + up) // 2)[how]
+            row[n] = (row[n] + add) & 0xff
+        for n in range(0, row_bytes, step):
+            colour = bytes(row[n:n + 3])
+            seen[colour] = seen.get(colour, 0) + 1
+        above = row
+    return width, height, seen
+
+
+def check_picture(folder, report):
+    """Chromium shows the page: as wide as it should be, and badges in the colours of the verdicts that there are."""
+    if not shutil.which("chromium"):
+        sys.exit("chromium is missing: Debian's package chromium")
+    page, picture = folder / "report.html", folder / "report.png"
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--force-color-profile=srgb",
+               f"--user-data-dir={folder}/profile", "--window-size=900,1600", f"--screenshot={picture}", page.as_uri()]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    width, height, seen = pixels(picture.read_bytes())
+    assert (width, height) == (900, 1600), (width, height)
+    # What is the worst stands first and so is in the picture.
+    for verdict, colour in (("fail", "c62828"), ("unknown", "f9a825")):
+        shown, there = seen.get(bytes.fromhex(colour), 0), report["counts"][verdict]
+        assert (shown > 400) == (there > 0), (verdict, there, shown)
+    assert seen.get(b"\xff\xff\xff", 0) > width * height // 2, "the page is not white"
+    # Letters: many shades of grey.
+    assert sum(1 for red, green, blue in seen if red == green == blue) > 30, "there is no text"
+
+
 def main():
     folder = pathlib.Path(sys.argv[1])
     report = check_json(folder)
     check_xccdf(folder, report)
     bom = check_cyclonedx(folder)
     check_html(folder, report)
+    check_picture(folder, report)
     print(f"{len(report['rules'])} rules, {len(bom.get('components', []))} components: valid")
 
 
