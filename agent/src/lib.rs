@@ -25,6 +25,8 @@ pub mod identity;
 pub use lenscap_audit::json;
 pub mod logging;
 pub mod monitor;
+#[cfg(any(feature = "audit", feature = "firewall"))]
+mod netlink;
 pub mod run;
 pub mod seal;
 pub mod sys;

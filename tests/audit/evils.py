@@ -1,6 +1,6 @@
 """A camera that was broken into, harmlessly: it holds what Mirai and its kin leave, and says `ready`.
 
-Run it in a network namespace of its own, as root: evils.py FOLDER. It ends with its standard input.
+Run it in a network and a mount namespace of its own, as root: evils.py FOLDER. It ends with its standard input.
 """
 
 import os
@@ -40,6 +40,17 @@ def shell():
     return one
 
 
+def hidden():
+    """Listens, and lays a mount over its folder in /proc."""
+    child = subprocess.Popen([sys.executable, "-c", "import socket, sys\n"
+                              "one = socket.create_server(('127.0.0.1', 2222))\n"
+                              "print('there', flush=True)\nsys.stdin.read()\n"],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdout.readline() == b"there\n"
+    subprocess.run(["mount", "-t", "tmpfs", "none", f"/proc/{child.pid}"], check=True)
+    return child
+
+
 def scanner():
     """Knocks on telnet of a network that swallows everything."""
     held = []
@@ -62,7 +73,7 @@ def main():
     commands += [f"neigh add 10.213.0.{host} lladdr 02:00:00:00:00:02 dev evil0" for host in VICTIMS]
     subprocess.run(["ip", "-batch", "-"], input="\n".join(commands), text=True, check=True)
     os.setpgid(0, 0)
-    held = [bot(sys.argv[1]), shell(), scanner()]
+    held = [bot(sys.argv[1]), shell(), hidden(), scanner()]
     # Mirai's scanner makes its packets by itself.
     held.append(socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP))
     print("ready", flush=True)

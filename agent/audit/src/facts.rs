@@ -63,14 +63,30 @@ impl<T> Fact<T> {
     }
 }
 
+impl<T> Fact<T> {
+    /// Nobody looked.
+    pub const UNSEEN: Self = Self {
+        source: Cow::Borrowed("collector"),
+        value: Err(Missing {
+            errno: 0,
+            why: Cow::Borrowed("was not looked at"),
+        }),
+    };
+
+    /// Becomes what was seen. What was there before is not dropped: that nobody looked holds no memory.
+    pub fn becomes(&mut self, fact: Self) {
+        core::mem::forget(core::mem::replace(self, fact));
+    }
+}
+
 impl<T> Default for Fact<T> {
     fn default() -> Self {
-        Self::missing("collector", Missing::because("was not looked at"))
+        Self::UNSEEN
     }
 }
 
 /// Everything that is known of one camera or root file system tree.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Facts {
     /// What was looked at, and when.
     pub about: About,
@@ -128,6 +144,53 @@ pub struct Facts {
     pub packages: Fact<Vec<Package>>,
     /// What was there at the first clean audit, in the words of [`crate::inventory`]; `None`: there was none yet.
     pub baseline: Fact<Option<Vec<String>>>,
+}
+
+impl Facts {
+    /// Nobody looked at anything.
+    pub const UNSEEN: Self = Self {
+        about: About {
+            live: false,
+            root: String::new(),
+            firmwares: Vec::new(),
+            version: String::new(),
+            time: 0,
+            device: None,
+        },
+        sockets: Vec::new(),
+        processes: Fact::UNSEEN,
+        allowed: Fact::UNSEEN,
+        filters: [Fact::UNSEEN, Fact::UNSEEN],
+        probes: Vec::new(),
+        accounts: Fact::UNSEEN,
+        findings: Fact::UNSEEN,
+        partial: Vec::new(),
+        starts: Fact::UNSEEN,
+        layers: Fact::UNSEEN,
+        files: Fact::UNSEEN,
+        droppings: Fact::UNSEEN,
+        preload: Fact::UNSEEN,
+        keys: Fact::UNSEEN,
+        modules: Fact::UNSEEN,
+        mounts: Fact::UNSEEN,
+        logs: Vec::new(),
+        kernel: Fact::UNSEEN,
+        busybox: Fact::UNSEEN,
+        clock: Fact::UNSEEN,
+        memory: Fact::UNSEEN,
+        storage: Fact::UNSEEN,
+        sandbox: Fact::UNSEEN,
+        unconfirmed: Fact::UNSEEN,
+        ssh_passwords: Fact::UNSEEN,
+        packages: Fact::UNSEEN,
+        baseline: Fact::UNSEEN,
+    };
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self::UNSEEN
+    }
 }
 
 /// What was looked at.
@@ -469,8 +532,21 @@ pub struct Key {
 pub struct Module {
     /// Its name.
     pub name: String,
-    /// Whether its file was found where firmwares keep them.
-    pub found: bool,
+    /// Where it came from.
+    pub file: ModuleFile,
+}
+
+/// Where a loaded module came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModuleFile {
+    /// A file where firmwares keep them.
+    Found,
+    /// No file was found.
+    Nowhere,
+    /// This file, where everybody may write.
+    Loose(String),
+    /// The kernel has it and leaves it out of its list.
+    Hidden,
 }
 
 /// A mounted file system.

@@ -4,7 +4,7 @@
 //! A line begins with its class. Lines hold what stays the same from one boot to the next: no process numbers and no ports
 //! that the kernel chose.
 
-use crate::facts::{Facts, Proto, Socket, is_loopback};
+use crate::facts::{Facts, Process, Proto, Socket, is_loopback};
 use crate::judge::clean;
 use crate::rules::network;
 
@@ -39,6 +39,7 @@ impl Class {
 
 /// The lines of a camera, sorted.
 #[must_use]
+#[inline(never)]
 pub fn take(facts: &Facts) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut add = |class: Class, text: String| {
@@ -101,9 +102,15 @@ fn has_sockets(facts: &Facts) -> bool {
 }
 
 /// All sockets of all tables that were seen.
-pub fn sockets(facts: &Facts) -> impl Iterator<Item = &Socket> {
-    let tables = facts.sockets.iter().filter_map(|table| table.value());
-    tables.flat_map(|table| &table.list)
+#[must_use]
+pub fn sockets(facts: &Facts) -> Vec<&Socket> {
+    let mut all = Vec::new();
+    for table in &facts.sockets {
+        if let Ok(table) = &table.value {
+            all.extend(&table.list);
+        }
+    }
+    all
 }
 
 /// Whether the camera opened this connection to somebody else.
@@ -113,16 +120,27 @@ pub fn is_peer(facts: &Facts, socket: &Socket) -> bool {
         return false;
     }
     // Whoever came in is on a port that waits.
-    !sockets(facts).any(|other| {
-        other.waits() && other.local.1 == socket.local.1 && other.proto.is_tcp() == socket.proto.is_tcp()
-    })
+    for table in &facts.sockets {
+        for other in table.value().map_or(&[][..], |table| &table.list) {
+            if other.local.1 == socket.local.1
+                && other.waits()
+                && other.proto.is_tcp() == socket.proto.is_tcp()
+            {
+                return false;
+            }
+        }
+    }
+    true
+}
+
+/// The process that has a socket.
+#[must_use]
+pub fn owner<'f>(facts: &'f Facts, socket: &Socket) -> Option<&'f Process> {
+    facts.processes.value()?.list.get(socket.owner?)
 }
 
 /// The file of the program that has a socket, or `-`.
 #[must_use]
 pub fn program<'f>(facts: &'f Facts, socket: &Socket) -> &'f str {
-    let owner = socket
-        .owner
-        .and_then(|owner| facts.processes.value()?.list.get(owner));
-    owner.map_or("-", |owner| owner.program.as_deref().unwrap_or(&owner.name))
+    owner(facts, socket).map_or("-", |owner| owner.program.as_deref().unwrap_or(&owner.name))
 }

@@ -122,7 +122,7 @@ fn good() -> Facts {
         droppings: Fact::seen("/tmp", vec![]),
         preload: Fact::seen("/etc/ld.so.preload", None),
         keys: Fact::seen("/etc", vec![key(Origin::Own)]),
-        modules: Fact::seen("/proc/modules", vec![module("sensor", true)]),
+        modules: Fact::seen("/proc/modules", vec![module("sensor", ModuleFile::Found)]),
         mounts: Fact::seen("/proc/mounts", vec![mount(false)]),
         logs: vec![Fact::seen(
             "/dev/kmsg",
@@ -234,10 +234,10 @@ fn key(origin: Origin) -> Key {
     }
 }
 
-fn module(name: &str, found: bool) -> Module {
+fn module(name: &str, file: ModuleFile) -> Module {
     Module {
         name: name.into(),
-        found,
+        file,
     }
 }
 

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use lenscap_audit::rules::{GROUPS, RULES, STANDARDS};
+use lenscap_audit::rules::{GROUPS, RULES};
 
 fn document() -> String {
     let mut text = String::from(
@@ -20,10 +20,8 @@ fn document() -> String {
             writeln!(text, "\n### {}\n", rule.id).unwrap();
             writeln!(text, "{}. *{}{running}*\n", rule.title, rule.severity.name()).unwrap();
             writeln!(text, "{}\n", rule.remedy).unwrap();
-            for ((_, standard), provisions) in STANDARDS.iter().zip(rule.references) {
-                if !provisions.is_empty() {
-                    writeln!(text, "- {standard} {}", provisions.replace(' ', ", ")).unwrap();
-                }
+            for (_, standard, provisions) in rule.provisions() {
+                writeln!(text, "- {standard} {}", provisions.replace(' ', ", ")).unwrap();
             }
         }
     }

@@ -26,6 +26,7 @@ fn path(request: &Request) -> Option<PathBuf> {
     }
 }
 
+#[inline(never)]
 pub(super) fn load(request: &Request) -> Fact<Option<Vec<String>>> {
     let Some(path) = path(request) else {
         return Fact::seen("--baseline", None);
@@ -49,6 +50,7 @@ fn parse(text: &str) -> Option<Vec<String>> {
 }
 
 /// Stores what is there: the first time that it is clean, or when the owner accepts it.
+#[inline(never)]
 pub(super) fn keep(request: &Request, report: &Report<'_>) -> Result<(), String> {
     let first = matches!(report.facts.baseline.value, Ok(None));
     if !(request.accept || first && report.is_clean()) {

@@ -6,7 +6,9 @@ mod starts;
 
 use std::io;
 
-use lenscap_audit::facts::{Account, Fact, Facts, FileState, Finding, Key, Missing, Origin, Strength, Topic};
+use lenscap_audit::facts::{
+    Account, Fact, Facts, FileState, Finding, Key, Missing, ModuleFile, Origin, Strength, Topic,
+};
 use lenscap_harden::defaults::{self, Checker};
 use lenscap_harden::edits::Edits;
 use lenscap_harden::engine::{self, Settings};
@@ -70,36 +72,40 @@ pub(super) fn collect(root: &Root, facts: &mut Facts) {
     );
     let settings = Settings::default();
     let mut checker = engine::checker(root, &settings, BUDGET);
-    facts.accounts = all_accounts(root, &survey, &mut checker);
+    facts.accounts.becomes(all_accounts(root, &survey, &mut checker));
     let mut found = Vec::new();
     let result = hardener(root, &survey, &mut checker, &mut found);
     if root.is_live() {
         engine::remember(root, &settings, &checker);
     }
     starts::findings(root, &survey, &mut found);
-    facts.findings = match result {
+    facts.findings.becomes(match result {
         Err(error) => Fact::missing(source, missing(&error)),
         Ok(()) if !survey.complete => {
             Fact::missing(source, Missing::because("not all files could be looked at"))
         }
         Ok(()) => Fact::seen(source, found.clone()),
-    };
+    });
     facts.partial = found;
     let mounts = super::processes::text(root, "/proc/mounts", 64 * 1024).unwrap_or_default();
     let layers = Layers::new(root, &mounts);
-    facts.starts = starts::all(root, &survey, &layers);
-    facts.layers = layers.told();
+    facts.starts.becomes(starts::all(root, &survey, &layers));
+    facts.layers.becomes(layers.told());
     let mut walked = Walked::default();
     walked.walk(root, facts);
-    facts.keys = keys(root, &walked, &layers, &mounts);
-    facts.files = modes(root, &survey, facts);
+    facts.keys.becomes(keys(root, &walked, &layers, &mounts));
+    facts.files.becomes(modes(root, &survey, facts));
     if root.is_live() {
-        facts.droppings = droppings(root);
+        facts.droppings.becomes(droppings(root));
+        for path in facts.droppings.value().cloned().unwrap_or_default() {
+            found_module(facts, &path, ModuleFile::Loose(path.clone()));
+        }
     } else {
-        facts.ssh_passwords = starts::ssh(root, &survey);
+        facts.ssh_passwords.becomes(starts::ssh(root, &survey));
     }
 }
 
+#[inline(never)]
 fn all_accounts(root: &Root, survey: &Survey, checker: &mut Checker) -> Fact<Vec<Account>> {
     let source = survey.accounts.join(" ");
     let mut all = Vec::new();
@@ -134,6 +140,7 @@ fn all_accounts(root: &Root, survey: &Survey, checker: &mut Checker) -> Fact<Vec
 }
 
 /// What `lenscap harden` would say.
+#[inline(never)]
 fn hardener(root: &Root, survey: &Survey, checker: &mut Checker, found: &mut Vec<Finding>) -> io::Result<()> {
     let mut edits = Edits::new(root);
     telnet::plan(survey, &mut edits)?;
@@ -198,6 +205,7 @@ pub(super) struct Layers {
 }
 
 impl Layers {
+    #[inline(never)]
     fn new(root: &Root, mounts: &str) -> Self {
         let mut layers = Self {
             upper: None,
@@ -262,20 +270,9 @@ struct Walked {
 
 impl Walked {
     fn walk(&mut self, root: &Root, facts: &mut Facts) {
-        let mut none = Vec::new();
-        let modules = facts.modules.value.as_mut().unwrap_or(&mut none);
         self.complete = root.walk(&mut |path| {
             let name = name_of(path);
-            if let Some(stem) = name
-                .split(".ko")
-                .next()
-                .filter(|stem| stem.len() + 2 < name.len())
-            {
-                let same = |loaded: &str| loaded.replace('-', "_") == stem.replace('-', "_");
-                if let Some(module) = modules.iter_mut().find(|module| same(&module.name)) {
-                    module.found = true;
-                }
-            }
+            found_module(facts, path, ModuleFile::Found);
             let key = name.ends_with("_host_key")
                 || name.ends_with(".pem")
                 || name.ends_with(".key")
@@ -288,6 +285,21 @@ impl Walked {
     }
 }
 
+/// Notes where a loaded module's file lies, if this is one.
+fn found_module(facts: &mut Facts, path: &str, file: ModuleFile) {
+    let Some((stem, _)) = name_of(path).split_once(".ko") else {
+        return;
+    };
+    let same = |loaded: &str| loaded.replace('-', "_") == stem.replace('-', "_");
+    for module in facts.modules.value.iter_mut().flatten() {
+        if module.file == ModuleFile::Nowhere && same(&module.name) {
+            module.file = file;
+            return;
+        }
+    }
+}
+
+#[inline(never)]
 fn keys(root: &Root, walked: &Walked, layers: &Layers, mounts: &str) -> Fact<Vec<Key>> {
     let mut keys = Vec::new();
     for path in &walked.keys {
@@ -313,6 +325,7 @@ fn is_private(path: &str, text: &[u8]) -> bool {
     dropbear || lenscap_harden::survey::contains(text, b"PRIVATE KEY-----")
 }
 
+#[inline(never)]
 fn origin(root: &Root, path: &str, text: &[u8], layers: &Layers, mounts: &str) -> Origin {
     match (
         published(text, PUBLISHED_KEYS),
@@ -343,6 +356,7 @@ fn published<'l>(text: &[u8], list: &'l str) -> Option<&'l str> {
 }
 
 /// Owners and modes of what starts, of tables, and of secrets.
+#[inline(never)]
 fn modes(root: &Root, survey: &Survey, facts: &Facts) -> Fact<Vec<FileState>> {
     const SECRETS: &[&str] = &[
         "/etc/lenscap/identity.pem",
@@ -398,6 +412,7 @@ fn modes(root: &Root, survey: &Survey, facts: &Facts) -> Fact<Vec<FileState>> {
 }
 
 /// Programs, and names that hide, where everybody may write.
+#[inline(never)]
 fn droppings(root: &Root) -> Fact<Vec<String>> {
     let mut found: Vec<String> = Vec::new();
     let mut doubt = None;

@@ -5,21 +5,19 @@
 //! rule that takes whatever comes in by an interface, as zones of OpenWrt do, is no such rule.
 
 use std::io;
-use std::os::fd::AsRawFd as _;
 
 use lenscap_audit::facts::{Fact, Filter, Inbound};
+use lenscap_harden::firewall::nft::{MAX_MESSAGES, attributes, messages};
 use lenscap_harden::root::Root;
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
+use nix::sys::socket::SockProtocol;
 
 use super::missing;
 use super::processes::text;
-use crate::sys;
+use crate::{netlink, sys};
 
 /// The most bytes of an answer.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
 /// `NFNL_SUBSYS_NFTABLES`: `NFT_MSG_NEWCHAIN`, `NFT_MSG_GETCHAIN`, and the same for rules.
 const NEW_CHAIN: u16 = 0x0a03;
 const GET_CHAIN: u16 = 0x0a04;
@@ -58,6 +56,7 @@ pub(super) fn read(root: &Root) -> [Fact<Filter>; 2] {
     [false, true].map(|v6| family(root, v6, &found))
 }
 
+#[inline(never)]
 fn family(root: &Root, v6: bool, found: &io::Result<Found>) -> Fact<Filter> {
     if v6 && let Some(off) = ipv6_off(root) {
         return off;
@@ -185,71 +184,45 @@ fn nft_verdict(found: &Found, v6: bool) -> Option<Filter> {
 
 fn nft_read() -> io::Result<Found> {
     let mut found = Found::default();
-    dump(GET_CHAIN, &mut found)?;
+    take(&ask(GET_CHAIN)?, &mut found);
     // Rules of tables without an input chain are nothing to us.
     if found.chains.iter().any(|chain| chain.drops) {
-        dump(GET_RULE, &mut found)?;
+        take(&ask(GET_RULE)?, &mut found);
     }
     Ok(found)
 }
 
-fn dump(kind: u16, found: &mut Found) -> io::Result<()> {
-    let netlink = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-        SockProtocol::NetlinkNetFilter,
-    )?;
+fn ask(kind: u16) -> io::Result<Vec<u8>> {
     // nlmsghdr (length, type, NLM_F_REQUEST | NLM_F_DUMP, sequence, port), nfgenmsg (family, version, resource).
     let mut question = 20u32.to_ne_bytes().to_vec();
     question.extend_from_slice(&kind.to_ne_bytes());
     question.extend_from_slice(&0x301u16.to_ne_bytes());
     question.extend_from_slice(&[0; 12]);
-    send(netlink.as_raw_fd(), &question, MsgFlags::empty())?;
-    let mut datagram = vec![0; 32 * 1024];
-    let mut seen = 0;
-    // The kernel answers while it is asked.
-    while seen < MAX_ANSWER_BYTES {
-        let length = recv(netlink.as_raw_fd(), &mut datagram, MsgFlags::empty())?;
-        seen += length;
-        if messages(datagram.get(..length).unwrap_or_default(), found)? {
-            return Ok(());
-        }
+    let answer = netlink::ask(SockProtocol::NetlinkNetFilter, &question)?;
+    if messages(&answer).count() == MAX_MESSAGES {
+        return Err(Errno::EMSGSIZE.into());
     }
-    Err(Errno::EMSGSIZE.into())
+    Ok(answer)
 }
 
-/// Takes the chains and rules of a datagram. Says whether it was the last.
-fn messages(mut bytes: &[u8], found: &mut Found) -> io::Result<bool> {
-    while let (Some(length), Some(kind)) = (word(bytes, 0), half(bytes, 4)) {
-        let length = length as usize;
-        let Some(body) = bytes.get(16..length) else {
-            return Err(Errno::EBADMSG.into());
-        };
+/// Takes the chains and rules of an answer.
+fn take(answer: &[u8], found: &mut Found) {
+    for (kind, body) in messages(answer) {
         match kind {
-            NLMSG_DONE => return Ok(true),
-            NLMSG_ERROR => {
-                let code = word(body, 0).unwrap_or(0) as i32;
-                return Err(io::Error::from_raw_os_error(code.wrapping_neg()));
-            }
             NEW_CHAIN => found.chains.extend(chain(body)),
             NEW_RULE => found.open.extend(open_table(body)),
             _ => {}
         }
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
-    Ok(false)
 }
 
 /// The table of a rule that takes whatever comes in by an interface, or of a whole protocol.
+#[inline(never)]
 fn open_table(body: &[u8]) -> Option<(u8, String)> {
     let family = *body.first()?;
-    let attributes = body.get(4..)?;
-    let mut rest = attribute(attributes, RULE_EXPRESSIONS)?;
+    let rule = body.get(4..)?;
     let (mut key, mut takes) = (0, false);
-    while let Some(length) = half(rest, 0).map(usize::from).filter(|length| *length >= 4) {
-        let expression = rest.get(4..length)?;
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    for (_, expression) in attributes(attribute(rule, RULE_EXPRESSIONS)?) {
         let data = attribute(expression, EXPRESSION_DATA).unwrap_or_default();
         match attribute(expression, EXPRESSION_NAME)? {
             b"meta\0" => key = attribute(data, 2).and_then(number)?,
@@ -276,53 +249,48 @@ fn open_table(body: &[u8]) -> Option<(u8, String)> {
             _ => return None,
         }
     }
-    takes.then(|| (family, name(attributes, RULE_TABLE)))
+    takes.then(|| (family, name(rule, RULE_TABLE)))
 }
 
 fn number(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.try_into().ok()?))
 }
 
-fn name(attributes: &[u8], kind: u16) -> String {
-    let bytes = attribute(attributes, kind).unwrap_or_default();
+fn name(all: &[u8], kind: u16) -> String {
+    let bytes = attribute(all, kind).unwrap_or_default();
     String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
 }
 
+#[inline(never)]
 fn chain(body: &[u8]) -> Option<Chain> {
     let family = *body.first()?;
-    let attributes = body.get(4..)?;
-    let hook = attribute(attributes, CHAIN_HOOK)?;
+    let chain = body.get(4..)?;
+    let hook = attribute(chain, CHAIN_HOOK)?;
     if number(attribute(hook, HOOK_NUMBER)?)? != LOCAL_IN {
         return None;
     }
     Some(Chain {
         family,
-        table: name(attributes, CHAIN_TABLE),
-        name: name(attributes, CHAIN_NAME),
-        drops: attribute(attributes, CHAIN_POLICY) == Some(&[0, 0, 0, 0]),
+        table: name(chain, CHAIN_TABLE),
+        name: name(chain, CHAIN_NAME),
+        drops: attribute(chain, CHAIN_POLICY) == Some(&[0, 0, 0, 0]),
     })
 }
 
-fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
-    loop {
-        let length = usize::from(half(bytes, 0)?);
-        let kind = half(bytes, 2)? & 0x3fff;
-        let value = bytes.get(4..length)?;
-        if kind == wanted {
-            return Some(value);
-        }
-        bytes = bytes.get(length.next_multiple_of(4)..)?;
-    }
+fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    let mut all = attributes(bytes);
+    all.find(|(kind, _)| *kind == wanted).map(|(_, value)| value)
 }
 
 /// The filter table, as one block.
+#[inline(never)]
 fn xt_table(v6: bool) -> io::Result<Inbound> {
-    let (family, level) = if v6 {
-        (AddressFamily::Inet6, nix::libc::IPPROTO_IPV6)
+    let level = if v6 {
+        nix::libc::IPPROTO_IPV6
     } else {
-        (AddressFamily::Inet, nix::libc::IPPROTO_IP)
+        nix::libc::IPPROTO_IP
     };
-    let raw = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw)?;
+    let raw = sys::raw_socket(v6)?;
     // struct ipt_getinfo: name, valid_hooks, hook_entry[5], underflow[5], num_entries, size.
     let mut info = [0; 84];
     info[..6].copy_from_slice(b"filter");
@@ -488,7 +456,7 @@ mod tests {
         message.extend_from_slice(&[0; 10]);
         message.extend(&body);
         let mut found = Found::default();
-        assert!(!messages(&message, &mut found).unwrap());
+        take(&message, &mut found);
         let filter = nft_verdict(&found, true).unwrap();
         assert_eq!(
             (filter.how.as_str(), filter.inbound),
@@ -499,10 +467,10 @@ mod tests {
         found.chains[0].family = 2;
         assert_eq!(nft_verdict(&found, true), None);
         for length in 0..message.len() {
-            let _ = messages(&message[..length], &mut Found::default());
+            take(&message[..length], &mut Found::default());
             let mut damaged = message.clone();
             damaged[length] ^= 0xff;
-            let _ = messages(&damaged, &mut Found::default());
+            take(&damaged, &mut Found::default());
         }
     }
 

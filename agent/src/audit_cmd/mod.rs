@@ -13,11 +13,13 @@ mod sign;
 mod sockets;
 mod system;
 
+use core::mem::ManuallyDrop;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
-use lenscap_audit::facts::{About, Fact, Facts, Missing};
-use lenscap_audit::report::{Format, Style, write};
+use lenscap_audit::facts::{About, Fact, Facts, Missing, Socket};
+use lenscap_audit::inventory;
+use lenscap_audit::report::{FORMATS, Format, Style, write};
 use lenscap_audit::rules::RULES;
 use lenscap_audit::{Report, Verdict, audit};
 use lenscap_harden::firmware::recognise;
@@ -36,7 +38,7 @@ pub struct Request {
     pub root: Option<PathBuf>,
     /// The configuration, for a running camera.
     pub config: PathBuf,
-    /// `text`, `json`, `html`, `xccdf` or `cyclonedx`.
+    /// One of [`FORMATS`].
     pub format: String,
     /// Where the baseline is, instead of the state folder.
     pub baseline: Option<PathBuf>,
@@ -60,12 +62,11 @@ pub fn run(request: &Request) -> u8 {
     finish(try_run(request))
 }
 
+#[inline(never)]
 fn try_run(request: &Request) -> Result<u8, Stop> {
     let usage = |why: String| Stop(why, EXIT_USAGE);
-    let format = Format::parse(&request.format).ok_or_else(|| {
-        let known = "text, json, html, xccdf, cyclonedx";
-        usage(format!("there is no format `{}`: {known}", request.format))
-    })?;
+    let format = Format::parse(&request.format)
+        .ok_or_else(|| usage(format!("there is no format `{}`: {FORMATS}", request.format)))?;
     let status = exit_status(request.fail_on.as_deref()).map_err(usage)?;
     let only = only(request.only.as_deref()).map_err(usage)?;
     let root = match &request.root {
@@ -76,9 +77,11 @@ fn try_run(request: &Request) -> Result<u8, Stop> {
         Some(file) => Some((file, sign::Signer::load(&request.config).map_err(failed)?)),
         None => None,
     };
-    let mut facts = collect(request, &root, &only);
+    // The process ends after this: code that frees what it knows would be flash for nothing.
+    let facts = Box::leak(Box::new(Facts::UNSEEN));
+    collect(request, &root, &only, facts);
     facts.about.device = signer.as_ref().map(|(_, signer)| signer.fingerprint.clone());
-    let report = audit(&facts, &only);
+    let report = ManuallyDrop::new(audit(facts, &only));
     let style = Style {
         colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
         details: request.details,
@@ -130,7 +133,11 @@ fn exit_status(fail_on: Option<&str>) -> Result<fn(&Report<'_>) -> u8, String> {
 }
 
 /// Looks at everything that the rules are about. What is not looked at stays unknown.
-fn collect(request: &Request, root: &Root, only: &[&str]) -> Facts {
+///
+/// Here and below, what would be put into one large function is kept apart (`inline(never)`): Thumb reaches the near part
+/// of a stack frame with short instructions.
+#[inline(never)]
+fn collect(request: &Request, root: &Root, only: &[&str], facts: &mut Facts) {
     let wanted = |groups: &[&str]| {
         let named = RULES
             .iter()
@@ -141,43 +148,45 @@ fn collect(request: &Request, root: &Root, only: &[&str]) -> Facts {
         .root
         .as_ref()
         .map_or("/".to_owned(), |tree| tree.display().to_string());
-    let mut facts = Facts {
-        about: About {
-            live: root.is_live(),
-            root: shown,
-            firmwares: recognise(root)
-                .iter()
-                .map(|known| known.adapter.name.to_owned())
-                .collect(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            time: sys::realtime(),
-            device: None,
-        },
-        baseline: baseline::load(request),
-        ..Facts::default()
+    facts.about = About {
+        live: root.is_live(),
+        root: shown,
+        firmwares: recognise(root)
+            .iter()
+            .map(|known| known.adapter.name.to_owned())
+            .collect(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        time: sys::realtime(),
+        device: None,
     };
-    system::collect(root, &mut facts);
+    facts.baseline.becomes(baseline::load(request));
+    system::collect(root, facts);
     if root.is_live() {
         let agent = config::load_agent_leniently(&request.config);
-        let mut tables = sockets::read(root);
-        facts.processes = processes::read(root, &mut tables);
-        facts.sockets = tables;
+        // A second look where a listener has no process: its process may have ended in between.
+        for _ in 0..2 {
+            facts.sockets = sockets::read(root);
+            facts.processes = processes::read(root, &mut facts.sockets);
+            let nobodys = |socket: &&Socket| socket.waits() && socket.owner.is_none();
+            if !inventory::sockets(facts).iter().any(nobodys) {
+                break;
+            }
+        }
         facts.filters = firewall::read(root);
-        facts.allowed = net::allowed(&request.config, &agent);
-        system::collect_live(root, &agent, &mut facts);
+        facts.allowed.becomes(net::allowed(&request.config, &agent));
+        system::collect_live(root, &agent, facts);
         if !wanted(&["service"]) {
             // Nobody would hear the answers.
         } else if !request.no_probe {
-            facts.probes = probe::all(root, &request.config, &facts);
+            facts.probes = probe::all(root, &request.config, facts);
         } else {
             let why = Missing::because("no service was asked (--no-probe)");
             facts.probes = vec![Fact::missing("--no-probe", why)];
         }
     }
     if wanted(&["trace", "account", "start"]) || request.accept {
-        files::collect(root, &mut facts);
+        files::collect(root, facts);
     }
-    facts
 }
 
 /// What the system said, as a reason.

@@ -73,6 +73,7 @@ const PICTURES: &[&str] = &[
 ];
 
 /// Asks all services that wait.
+#[inline(never)]
 pub(super) fn all(root: &Root, config: &Path, facts: &Facts) -> Vec<Fact<Probe>> {
     let config = config::load(config).ok().map(|loaded| loaded.config);
     let mut asker = Asker {
@@ -82,9 +83,9 @@ pub(super) fn all(root: &Root, config: &Path, facts: &Facts) -> Vec<Fact<Probe>>
         probes: Vec::new(),
     };
     let mut asked: Vec<u16> = Vec::new();
-    for socket in sockets(facts).filter(|socket| socket.proto.is_tcp() && socket.waits()) {
+    for socket in sockets(facts) {
         let port = socket.local.1;
-        if asked.contains(&port) {
+        if !socket.proto.is_tcp() || !socket.waits() || asked.contains(&port) {
             continue;
         }
         let address = match socket.local.0.to_canonical() {
@@ -144,6 +145,7 @@ impl Asker<'_> {
     }
 
     /// What a server says before it is asked.
+    #[inline(never)]
     fn greeting(&mut self, at: SocketAddr) -> io::Result<()> {
         let source = format!("tcp://{at}");
         let mut stream = self.connect(at)?;
@@ -195,6 +197,7 @@ impl Asker<'_> {
         Ok(answer)
     }
 
+    #[inline(never)]
     fn rtsp(&mut self, at: SocketAddr) -> io::Result<()> {
         let own = self.config.map_or(&[][..], |config| &config.profiles);
         let own = own.iter().filter(|profile| profile.rtsp_addr.port() == at.port());
@@ -240,6 +243,7 @@ impl Asker<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     fn http(&mut self, at: SocketAddr) -> io::Result<()> {
         let base = format!("http://{at}");
         let front = self.ask(at, http::get(at, "/", None).as_bytes())?;
@@ -256,6 +260,7 @@ impl Asker<'_> {
     }
 
     /// Tries the logins that everybody knows of this interface.
+    #[inline(never)]
     fn web(&self, at: SocketAddr, front: &[u8], reply: &Reply<'_>) -> io::Result<Result<Answer, Missing>> {
         let fitting = self.logins.fitting(front);
         let mut tried = 0;
@@ -294,6 +299,7 @@ impl Asker<'_> {
         })
     }
 
+    #[inline(never)]
     fn pictures(&mut self, at: SocketAddr, base: &str, front: u16) -> io::Result<()> {
         let own = self.config.map_or(&[][..], |config| &config.profiles);
         let own = own.iter().filter_map(|profile| profile.snapshot.as_ref());
@@ -327,6 +333,7 @@ impl Asker<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     fn onvif(&mut self, at: SocketAddr, base: &str) -> io::Result<()> {
         const PATH: &str = "/onvif/device_service";
         let answer = self.ask(at, http::soap(at, PATH, "GetSystemDateAndTime").as_bytes())?;

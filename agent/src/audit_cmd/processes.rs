@@ -18,6 +18,7 @@ const KERNEL_THREAD: u64 = 0x0020_0000;
 const DELETED: &str = " (deleted)";
 
 /// Reads the processes and gives the sockets their owners.
+#[inline(never)]
 pub(super) fn read(root: &Root, tables: &mut [Fact<Sockets>]) -> Fact<Processes> {
     let listing = match root.listing("/proc") {
         Ok(listing) => listing,
@@ -65,6 +66,7 @@ pub(super) fn read(root: &Root, tables: &mut [Fact<Sockets>]) -> Fact<Processes>
 }
 
 /// `None`: it has ended, or is a thread of the kernel.
+#[inline(never)]
 fn one(root: &Root, pid: u32) -> Option<Process> {
     let folder = format!("/proc/{pid}");
     let stat = text(root, &format!("{folder}/stat"), 1024).unwrap_or_default();
@@ -156,6 +158,7 @@ impl Owners {
     }
 
     /// Says whether all descriptors of a process could be seen.
+    #[inline(never)]
     fn look(&mut self, root: &Root, process: &mut Process, index: usize) -> bool {
         let folder = format!("/proc/{}/fd", process.pid);
         let listing = match root.listing(&folder) {

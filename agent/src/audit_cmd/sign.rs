@@ -16,6 +16,7 @@ pub(super) struct Signer {
 }
 
 impl Signer {
+    #[inline(never)]
     pub(super) fn load(config: &Path) -> Result<Self, String> {
         let agent = config::load_agent(config).map_err(|errors| errors.to_string())?;
         let identity = identity::load_or_create(&agent).map_err(|error| error.to_string())?;
@@ -26,6 +27,7 @@ impl Signer {
     }
 
     /// Writes the signature of `message` to a file, as DER for ECDSA, else as the bytes of RSA.
+    #[inline(never)]
     pub(super) fn write(&self, file: &Path, message: &[u8]) -> Result<(), String> {
         const SCHEMES: &[SignatureScheme] = &[
             SignatureScheme::ECDSA_NISTP256_SHA256,

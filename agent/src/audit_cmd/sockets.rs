@@ -26,6 +26,7 @@ const MAX_LINE_BYTES: u64 = 512;
 const MAX_KEPT: [usize; 2] = [1024, 1024];
 
 /// Reads all tables.
+#[inline(never)]
 pub(super) fn read(root: &Root) -> Vec<Fact<Sockets>> {
     let here = root.reader(TABLES[0].1).is_ok();
     let read = |(proto, path): (Proto, &'static str)| match root.reader(path) {
@@ -42,6 +43,7 @@ pub(super) fn read(root: &Root) -> Vec<Fact<Sockets>> {
     TABLES.into_iter().map(read).collect()
 }
 
+#[inline(never)]
 fn table(proto: Proto, mut text: impl BufRead, max_lines: u64) -> io::Result<Sockets> {
     let mut sockets = Sockets::default();
     let mut kept = [0, 0];
@@ -73,6 +75,7 @@ fn table(proto: Proto, mut text: impl BufRead, max_lines: u64) -> io::Result<Soc
     Ok(sockets)
 }
 
+#[inline(never)]
 fn parse(proto: Proto, line: &str) -> Option<Socket> {
     let mut fields = line.split_ascii_whitespace();
     if proto == Proto::Packet {

@@ -1,11 +1,14 @@
-//! The system below: kernel, BusyBox, memory, mounts, modules, logs, packages, and the agent's own processes.
+//! The system below: kernel, BusyBox, memory, mounts, modules, logs, and the agent's own processes.
+
+#[cfg(feature = "audit-formats")]
+mod packages;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use lenscap_audit::facts::{
-    Clock, Fact, Facts, Log, Missing, Module, Mount, Package, Processes, Sandbox, Storage,
+    Clock, Fact, Facts, Log, Missing, Module, ModuleFile, Mount, Processes, Sandbox, Storage,
 };
 use lenscap_harden::root::Root;
 use lenscap_harden::storage;
@@ -20,14 +23,10 @@ const MAX_TABLE_BYTES: u64 = 64 * 1024;
 /// The most lines of a log, and the bytes from its end, that are read.
 const MAX_LOG_LINES: u32 = 4096;
 const MAX_LOG_BYTES: u64 = 128 * 1024;
-/// The most packages.
-const MAX_PACKAGES: usize = 1024;
 /// The largest BusyBox.
 const MAX_BUSYBOX_BYTES: usize = 4 * 1024 * 1024;
-/// The longest line of a package database that is looked at.
+/// The longest line of a log that is looked at.
 const MAX_LINE_BYTES: u64 = 1024;
-/// The most bytes of a package database.
-const MAX_DATABASE_BYTES: u64 = 4 * 1024 * 1024;
 /// Where systems log.
 const LOGS: &[&str] = &[
     "/var/log/messages",
@@ -35,50 +34,51 @@ const LOGS: &[&str] = &[
     "/var/log/auth.log",
     "/tmp/messages",
 ];
-/// Package databases: of opkg and of apk, old places and new.
-const DATABASES: &[&str] = &[
-    "/usr/lib/opkg/status",
-    "/var/lib/opkg/status",
-    "/lib/apk/db/installed",
-    "/usr/lib/apk/db/installed",
-];
 
 /// What a tree tells too.
+#[inline(never)]
 pub(super) fn collect(root: &Root, facts: &mut Facts) {
-    facts.busybox = busybox(root);
-    facts.packages = packages(root);
-    facts.preload = preload(root);
-    facts.kernel = if root.is_live() {
+    facts.busybox.becomes(busybox(root));
+    #[cfg(feature = "audit-formats")]
+    {
+        facts.packages.becomes(packages::read(root));
+    }
+    facts.preload.becomes(preload(root));
+    let kernel = if root.is_live() {
         running_kernel(root)
     } else {
         kernel(root)
     };
-    facts.clock = Fact::seen(
+    facts.kernel.becomes(kernel);
+    facts.clock.becomes(Fact::seen(
         "adjtimex",
         Clock {
             now: facts.about.time,
             built: clock::BUILD_TIME,
             kept: sys::clock_synchronised(),
         },
-    );
+    ));
 }
 
 /// What only a running camera tells.
+#[inline(never)]
 pub(super) fn collect_live(root: &Root, agent: &AgentConfig, facts: &mut Facts) {
-    facts.memory = memory(root);
-    facts.modules = modules(root);
+    facts.memory.becomes(memory(root));
+    facts.modules.becomes(modules(root));
     let table = text(root, "/proc/mounts", MAX_TABLE_BYTES);
-    facts.mounts = match &table {
+    let mounts = match &table {
         Ok(table) => Fact::seen("/proc/mounts", table.lines().filter_map(mount).collect()),
         Err(error) => Fact::missing("/proc/mounts", missing(error)),
     };
-    facts.storage = state_storage(root, agent, table);
+    facts.mounts.becomes(mounts);
+    facts.storage.becomes(state_storage(root, agent, table));
     facts.logs = logs(root);
-    facts.sandbox = sandbox(root, &facts.processes);
-    facts.ssh_passwords = ssh(root, &facts.processes);
-    facts.unconfirmed = unconfirmed(root);
+    facts.sandbox.becomes(sandbox(root, &facts.processes));
+    facts.ssh_passwords.becomes(ssh(root, &facts.processes));
+    facts.unconfirmed.becomes(unconfirmed(root));
 }
 
+#[inline(never)]
 fn running_kernel(root: &Root) -> Fact<String> {
     let source = "/proc/sys/kernel/osrelease";
     match text(root, source, 128) {
@@ -88,6 +88,7 @@ fn running_kernel(root: &Root) -> Fact<String> {
 }
 
 /// A tree has the modules of one kernel, as a rule.
+#[inline(never)]
 fn kernel(root: &Root) -> Fact<String> {
     let source = "/lib/modules";
     let digit = |name: &str| name.starts_with(|c: char| c.is_ascii_digit());
@@ -106,6 +107,7 @@ fn kernel(root: &Root) -> Fact<String> {
     }
 }
 
+#[inline(never)]
 fn busybox(root: &Root) -> Fact<Option<String>> {
     let source = "/bin/busybox";
     if !root.exists(source) {
@@ -121,6 +123,7 @@ fn busybox(root: &Root) -> Fact<Option<String>> {
 }
 
 /// The version behind `BusyBox v` in a program; empty: it is not there.
+#[inline(never)]
 fn busybox_version(mut file: File) -> io::Result<String> {
     const MARK: &[u8] = b"BusyBox v";
     const OVERLAP: usize = 64;
@@ -149,6 +152,7 @@ fn busybox_version(mut file: File) -> io::Result<String> {
     Ok(String::new())
 }
 
+#[inline(never)]
 fn preload(root: &Root) -> Fact<Option<String>> {
     let source = "/etc/ld.so.preload";
     match root.read(source) {
@@ -161,67 +165,7 @@ fn preload(root: &Root) -> Fact<Option<String>> {
     }
 }
 
-fn packages(root: &Root) -> Fact<Vec<Package>> {
-    for path in DATABASES {
-        let file = match root.reader(path) {
-            Ok(file) => file,
-            Err(error) if is_absent(&error) => continue,
-            Err(error) => return Fact::missing(*path, missing(&error)),
-        };
-        return match read_packages(file) {
-            Ok(packages) => Fact::seen(*path, packages),
-            Err(error) => Fact::missing(*path, missing(&error)),
-        };
-    }
-    Fact::missing(
-        "packages",
-        Missing::because("there is no database of opkg or apk"),
-    )
-}
-
-/// `Package: name` and so on (opkg), or `P:name` (apk): paragraphs with an empty line between.
-fn read_packages(file: File) -> io::Result<Vec<Package>> {
-    let mut text = BufReader::new(file.take(MAX_DATABASE_BYTES));
-    let mut packages: Vec<Package> = Vec::new();
-    let mut line = Vec::new();
-    let mut begun = false;
-    loop {
-        line.clear();
-        if (&mut text).take(MAX_LINE_BYTES).read_until(b'\n', &mut line)? == 0 {
-            return Ok(packages);
-        }
-        let line = String::from_utf8_lossy(&line);
-        let line = line.trim_end();
-        if line.is_empty() {
-            begun = false;
-            continue;
-        }
-        let Some((key, value)) = line.split_once(':') else {
-            continue;
-        };
-        let value = value.trim().to_owned();
-        if matches!(key, "Package" | "P") {
-            begun = packages.len() < MAX_PACKAGES;
-            if begun {
-                packages.push(Package {
-                    name: value,
-                    version: String::new(),
-                    licence: String::new(),
-                });
-            }
-            continue;
-        }
-        let Some(package) = packages.last_mut().filter(|_| begun) else {
-            continue;
-        };
-        match key {
-            "Version" | "V" => package.version = value,
-            "License" | "L" => package.licence = value,
-            _ => {}
-        }
-    }
-}
-
+#[inline(never)]
 fn memory(root: &Root) -> Fact<(u64, u64)> {
     let source = "/proc/meminfo";
     let table = match text(root, source, 8192) {
@@ -239,16 +183,34 @@ fn memory(root: &Root) -> Fact<(u64, u64)> {
 }
 
 /// Loaded modules; their files are looked for later.
+#[inline(never)]
 fn modules(root: &Root) -> Fact<Vec<Module>> {
     let source = "/proc/modules";
+    let kernels = "/sys/module";
+    // Before the list: what is loaded meanwhile is then in the list.
+    let known = match root.list(kernels) {
+        Ok(known) => known,
+        Err(error) => return Fact::missing(kernels, missing(&error)),
+    };
     match text(root, source, MAX_TABLE_BYTES) {
         Ok(table) => {
-            let names = table.lines().filter_map(|line| line.split(' ').next());
-            let module = |name: &str| Module {
+            let listed = table.lines().filter_map(|line| line.split(' ').next());
+            let module = |name: &str, file| Module {
                 name: name.to_owned(),
-                found: false,
+                file,
             };
-            Fact::seen(source, names.map(module).collect())
+            let mut all: Vec<Module> = listed.map(|name| module(name, ModuleFile::Nowhere)).collect();
+            for entry in known {
+                let name = &entry.name;
+                // What is built in has no such file; what is just loaded or unloaded says so.
+                let state = format!("{kernels}/{name}/initstate");
+                if !all.iter().any(|listed| listed.name == *name)
+                    && text(root, &state, 8).is_ok_and(|state| state.trim() == "live")
+                {
+                    all.push(module(name, ModuleFile::Hidden));
+                }
+            }
+            Fact::seen(source, all)
         }
         // A kernel without modules; one that hides everything is another matter.
         Err(error) if is_absent(&error) && root.exists("/proc/net/tcp") => Fact::seen(source, Vec::new()),
@@ -270,6 +232,7 @@ fn mount(line: &str) -> Option<Mount> {
     })
 }
 
+#[inline(never)]
 fn state_storage(
     root: &Root,
     agent: &AgentConfig,
@@ -292,6 +255,7 @@ fn state_storage(
     Fact::seen(path, (storage, free))
 }
 
+#[inline(never)]
 fn logs(root: &Root) -> Vec<Fact<Log>> {
     let mut logs = vec![match kernel_log() {
         Ok(log) => Fact::seen("/dev/kmsg", log),
@@ -313,6 +277,7 @@ fn logs(root: &Root) -> Vec<Fact<Log>> {
 }
 
 /// One record a read, from the oldest on, without waiting for more.
+#[inline(never)]
 fn kernel_log() -> io::Result<Log> {
     let flags = nix::libc::O_NONBLOCK;
     let mut file = OpenOptions::new()
@@ -334,6 +299,7 @@ fn kernel_log() -> io::Result<Log> {
     Ok(log)
 }
 
+#[inline(never)]
 fn tail(mut file: File) -> io::Result<Log> {
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(MAX_LOG_BYTES)))?;
@@ -384,6 +350,7 @@ fn count(log: &mut Log, line: &[u8]) {
     log.last = text.lines().next().unwrap_or_default().to_owned();
 }
 
+#[inline(never)]
 fn sandbox(root: &Root, processes: &Fact<Processes>) -> Fact<Option<Sandbox>> {
     let list = match &processes.value {
         Ok(processes) => &processes.list,
@@ -417,6 +384,7 @@ fn sandbox(root: &Root, processes: &Fact<Processes>) -> Fact<Option<Sandbox>> {
 }
 
 /// By the command line of the server that runs.
+#[inline(never)]
 fn ssh(root: &Root, processes: &Fact<Processes>) -> Fact<Option<bool>> {
     let list = match &processes.value {
         Ok(processes) => &processes.list,
@@ -459,6 +427,7 @@ fn whole<T>(processes: &Fact<Processes>) -> Option<Fact<T>> {
     (left_out > 0).then(|| Fact::missing("/proc", why()))
 }
 
+#[inline(never)]
 fn unconfirmed(root: &Root) -> Fact<bool> {
     let folder = lenscap_harden::engine::STATE_DIR;
     match root.list(folder) {
@@ -494,24 +463,6 @@ mod tests {
             assert_eq!(busybox_version(file(&program)).unwrap(), "1.36.1", "{before}");
         }
         assert_eq!(busybox_version(file(b"nothing")).unwrap(), "");
-    }
-
-    #[test]
-    fn both_databases_of_packages_are_read() {
-        let opkg = "Package: dropbear\nVersion: 2024.86-r1\nStatus: install\nLicense: MIT\n\nPackage: odd\nDescription: x\n";
-        let apk = "C:Q1\nP:musl\nV:1.2.5-r0\nL:MIT\nF:lib\nR:x\n\nP:busybox\nV:1.36.1-r2\nL:GPL-2.0-only\n";
-        let opkg = read_packages(file(opkg.as_bytes())).unwrap();
-        assert_eq!(
-            (opkg.len(), opkg[0].version.as_str(), opkg[1].version.as_str()),
-            (2, "2024.86-r1", "")
-        );
-        let apk = read_packages(file(apk.as_bytes())).unwrap();
-        assert_eq!(
-            (apk[1].name.as_str(), apk[1].licence.as_str()),
-            ("busybox", "GPL-2.0-only")
-        );
-        let many = "P:x\n\n".repeat(5000);
-        assert_eq!(read_packages(file(many.as_bytes())).unwrap().len(), MAX_PACKAGES);
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //!
 //! This is no protection from root: who has root removes rules, or sends past them (`AF_PACKET`).
 
-mod netlink;
 mod nft;
 mod plan;
 mod probe;
@@ -20,6 +19,8 @@ use lenscap_harden::firewall::routes::{self, Route};
 use lenscap_harden::firewall::{Abilities, Family, Policy, RECORD, Rules, name_servers, time_servers};
 use lenscap_harden::root::Root;
 use nix::sys::socket::SockProtocol;
+
+use crate::netlink;
 
 pub use plan::plan;
 pub use request::Request;

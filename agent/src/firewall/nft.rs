@@ -7,7 +7,7 @@ use lenscap_harden::firewall::nft::{self, Found};
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
-use super::netlink;
+use crate::netlink;
 
 /// Whether the kernel would take the rules. Nothing is changed.
 pub(super) fn judge(rules: &Rules) -> io::Result<()> {

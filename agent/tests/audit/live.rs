@@ -56,6 +56,7 @@ fn what_mirai_leaves_is_found() {
     let mut evils = Command::new("unshare")
         .args([
             "--net",
+            "--mount",
             "python3",
             &tool("evils.py"),
             folder.path().to_str().unwrap(),
@@ -71,7 +72,7 @@ fn what_mirai_leaves_is_found() {
     let evils = Held(evils);
     assert_eq!(line, "ready\n");
     let pid = evils.0.id().to_string();
-    let enter = ["--target", &pid, "--net", LENSCAP, "audit", "--json"];
+    let enter = ["--target", &pid, "--net", "--mount", LENSCAP, "audit", "--json"];
     let output = run(
         "nsenter",
         &[&enter[..], &["--only", "trace,service,network"]].concat(),
@@ -84,6 +85,8 @@ fn what_mirai_leaves_is_found() {
         ),
         ("trace.port", "port 48101"),
         ("trace.name", "dvqbi2h4vtfb3lk"),
+        ("trace.name", "a mount hides this process"),
+        ("network.owner", "port 2222: process not seen"),
         ("trace.scan", "connections half open"),
         ("trace.scan", "makes TCP packets by itself"),
         ("service.telnet", "answers as telnet or a shell"),

@@ -33,6 +33,8 @@ impl Camera {
             ("proc/meminfo", "MemTotal: 60000 kB\nMemAvailable: 30000 kB\n"),
             ("proc/sys/kernel/osrelease", "6.12.1\n"),
             ("proc/sys/net/ipv6/conf/all/disable_ipv6", "1\n"),
+            // As a kernel shows what is built in.
+            ("sys/module/kernel/uevent", ""),
             ("dev/null", ""),
             ("var/log/messages", "fine\n"),
         ] {
@@ -290,6 +292,43 @@ fn a_million_sockets_end_in_time_and_memory() {
     assert!(evidence(&report, "trace.port").contains("lines make no sense"));
 }
 
+/// What the program may have of memory for its data, in KiB (`RLIMIT_DATA`): the rest of what it takes on a camera is its
+/// program's pages, which the kernel may drop.
+const MAX_DATA_KIB: u32 = 3 * 1024;
+
+#[test]
+fn an_audit_of_a_busy_camera_fits_three_mebibytes() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openipc");
+    for n in 0..200 {
+        let (pid, inode) = (1000 + u32::from(n), 10_000 + u64::from(n));
+        camera.process(
+            pid,
+            "/bin/busybox",
+            b"streamer",
+            b"streamer\0--with\0words",
+            &[inode],
+        );
+        camera.listen(2000 + n, inode);
+    }
+    camera.write("var/log/messages", "a line of the log\n".repeat(20_000));
+    let root = camera.0.path().to_str().unwrap();
+    let audit = |kib: u32| {
+        let command = format!("ulimit -d {kib}; exec chroot {root} /lenscap audit --json --no-probe");
+        run("sh", &["-c", &command])
+    };
+    let report = report(&audit(MAX_DATA_KIB));
+    assert!(report["inventory"].as_array().unwrap().len() > 200);
+    // The limit is one.
+    let starved = audit(256);
+    assert!(
+        starved.status.code() != Some(1) && starved.stdout.is_empty(),
+        "{starved:?}"
+    );
+}
+
 #[test]
 fn planted_files_are_found() {
     if without_root() {
@@ -332,8 +371,15 @@ fn planted_files_are_found() {
     camera.write("tmp/.x/run", "\x7fELF");
     camera.write("tmp/Mozi.m", "x");
     camera.write("proc/cmdline", "console=ttyS0 init=/bin/sh\n");
-    camera.write("proc/modules", "sensor 1 0 - Live 0\nhidden_one 1 0 - Live 0\n");
+    camera.write(
+        "proc/modules",
+        "sensor 1 0 - Live 0\nnowhere_one 1 0 - Live 0\nloose_one 1 0 - Live 0\n",
+    );
     camera.write("lib/modules/6.12.1/sensor.ko", "x");
+    camera.write("tmp/loose-one.ko", "\x7fELF");
+    for (name, state) in [("sensor", "live"), ("ghost", "live"), ("ending", "going")] {
+        camera.write(&format!("sys/module/{name}/initstate"), format!("{state}\n"));
+    }
     camera.write(
         "var/log/messages",
         "dropbear[7]: Bad password attempt for 'root' from 192.0.2.9\n",
@@ -360,7 +406,9 @@ fn planted_files_are_found() {
         ("start.writable", "fail", "/etc/init.d/S10own"),
         ("trace.file", "fail", "/tmp/.x/run"),
         ("trace.file", "fail", "/tmp/Mozi.m"),
-        ("trace.module", "unknown", "hidden_one"),
+        ("trace.module", "fail", "ghost is loaded and not in /proc/modules"),
+        ("trace.module", "fail", "/tmp/loose-one.ko"),
+        ("trace.module", "fail", "nowhere_one: its file was not found"),
         ("trace.log", "fail", "1 failed logins"),
         ("account.key", "fail", "/etc/series.key"),
         ("account.ssh", "pass", "keys alone"),
@@ -383,5 +431,28 @@ fn planted_files_are_found() {
     let keys = rule(&report, "account.key")["evidence"].as_array().unwrap();
     let own = keys.iter().find(|key| key["source"] == "/etc/own.key").unwrap();
     assert_eq!(own["verdict"], "pass");
-    assert!(!evidence(&report, "trace.module").contains("sensor"));
+    let modules = evidence(&report, "trace.module");
+    assert!(
+        !modules.contains("sensor") && !modules.contains("ending"),
+        "{modules}"
+    );
+}
+
+#[test]
+fn who_listens_without_a_process_hides_or_is_the_kernel() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("busybox");
+    camera.listen(2222, 900);
+    let report = camera.report();
+    assert_eq!(verdict(&report, "network.owner"), "fail");
+    assert!(evidence(&report, "network.owner").contains("port 2222: process not seen, though every process"));
+    camera.write("proc/mounts", "10.0.0.9:/root / nfs rw 0 0\n");
+    assert_eq!(verdict(&camera.report(), "network.owner"), "unknown");
+    camera.write(
+        "proc/mounts",
+        "/dev/mtdblock3 / jffs2 rw 0 0\ntmpfs /proc/1 tmpfs rw 0 0\n",
+    );
+    assert_eq!(verdict(&camera.report(), "trace.name"), "fail");
 }

@@ -1,9 +1,9 @@
 //! One page that needs nothing else: no script, no font, no picture.
 
-use super::{ALWAYS_BLIND, counts, escape, fill, subject, timestamp};
+use super::markup::{escape, fill};
+use super::{ALWAYS_BLIND, counts, subject, timestamp};
 use crate::Verdict;
 use crate::judge::Report;
-use crate::rules::STANDARDS;
 
 const HEAD: &str = "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
 <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
@@ -57,10 +57,8 @@ pub(super) fn write(report: &Report<'_>) -> String {
             fill(&mut out, "<p>What to do: %</p>", &[rule.remedy]);
         }
         out.push_str("<small>");
-        for ((_, standard), provisions) in STANDARDS.iter().zip(rule.references) {
-            if !provisions.is_empty() {
-                fill(&mut out, "% %. ", &[standard, provisions]);
-            }
+        for (_, standard, provisions) in rule.provisions() {
+            fill(&mut out, "% %. ", &[standard, provisions]);
         }
         out.push_str("</small></details>");
     }

@@ -3,10 +3,9 @@
 use super::{ALWAYS_BLIND, timestamp};
 use crate::Verdict;
 use crate::facts::{Socket, Text};
-use crate::inventory::{program, sockets};
+use crate::inventory::{owner, program, sockets};
 use crate::json::Writer;
 use crate::judge::{Report, clean};
-use crate::rules::STANDARDS;
 
 /// The most sockets that are written.
 const MAX_SOCKETS: usize = 512;
@@ -14,6 +13,7 @@ const MAX_SOCKETS: usize = 512;
 /// names must not make the report too long to be passed on. It stays below 256 KiB.
 const STOPS: [usize; 4] = [112 * 1024, 144 * 1024, 192 * 1024, 240 * 1024];
 
+#[inline(never)]
 pub(super) fn write(report: &Report<'_>) -> String {
     let facts = report.facts;
     let about = &facts.about;
@@ -53,10 +53,7 @@ pub(super) fn write(report: &Report<'_>) -> String {
                     o.key("title").string(rule.title);
                     o.key("remedy").string(rule.remedy);
                     o.key("references").object(|o| {
-                        for ((key, _), provisions) in STANDARDS.iter().zip(rule.references) {
-                            if provisions.is_empty() {
-                                continue;
-                            }
+                        for (key, _, provisions) in rule.provisions() {
                             o.key(key)
                                 .array(|a| provisions.split(' ').for_each(|one| a.item().string(one)));
                         }
@@ -97,7 +94,7 @@ pub(super) fn write(report: &Report<'_>) -> String {
             }
         });
         o.key("sockets").array(|a| {
-            for (n, socket) in sockets(facts).enumerate() {
+            for (n, socket) in sockets(facts).into_iter().enumerate() {
                 if n < MAX_SOCKETS && a.written() < STOPS[3] {
                     a.item();
                     one_socket(a, report, socket);
@@ -122,11 +119,10 @@ fn cleaned(text: &str) -> Text {
     clean(Text::Owned(text.to_owned()))
 }
 
+#[inline(never)]
 fn one_socket(json: &mut Writer, report: &Report<'_>, socket: &Socket) {
     let facts = report.facts;
-    let owner = socket
-        .owner
-        .and_then(|owner| facts.processes.value()?.list.get(owner));
+    let owner = owner(facts, socket);
     json.object(|o| {
         o.key("protocol").string(socket.proto.name());
         for (name, (address, port)) in [("local", socket.local), ("remote", socket.remote)] {

@@ -3,10 +3,15 @@
 //! What a camera calls its files and processes arrives here already [cleaned](crate::judge::clean); each format adds the
 //! escapes of its own.
 
+#[cfg(feature = "formats")]
 mod cyclonedx;
+#[cfg(feature = "formats")]
 mod html;
 mod json;
+#[cfg(feature = "formats")]
+mod markup;
 mod text;
+#[cfg(feature = "formats")]
 mod xccdf;
 
 use crate::judge::{Report, clean};
@@ -30,12 +35,22 @@ pub enum Format {
     /// One object, as `docs/audit.schema.json` says.
     Json,
     /// One page.
+    #[cfg(feature = "formats")]
     Html,
     /// A benchmark with its test result (XCCDF 1.2, NISTIR 7275 r4).
+    #[cfg(feature = "formats")]
     Xccdf,
     /// The components (CycloneDX 1.6, ECMA-424).
+    #[cfg(feature = "formats")]
     CycloneDx,
 }
+
+/// The names of all formats that this program has.
+pub const FORMATS: &str = if cfg!(feature = "formats") {
+    "text, json, html, xccdf, cyclonedx"
+} else {
+    "text, json; programs for other machines than cameras have html, xccdf, cyclonedx too"
+};
 
 impl Format {
     /// By its name on the command line.
@@ -44,8 +59,11 @@ impl Format {
         Some(match name {
             "text" => Self::Text,
             "json" => Self::Json,
+            #[cfg(feature = "formats")]
             "html" => Self::Html,
+            #[cfg(feature = "formats")]
             "xccdf" => Self::Xccdf,
+            #[cfg(feature = "formats")]
             "cyclonedx" => Self::CycloneDx,
             _ => return None,
         })
@@ -67,8 +85,11 @@ pub fn write(report: &Report<'_>, format: Format, style: Style) -> String {
     match format {
         Format::Text => text::write(report, style),
         Format::Json => json::write(report),
+        #[cfg(feature = "formats")]
         Format::Html => html::write(report),
+        #[cfg(feature = "formats")]
         Format::Xccdf => xccdf::write(report),
+        #[cfg(feature = "formats")]
         Format::CycloneDx => cyclonedx::write(report),
     }
 }
@@ -96,30 +117,6 @@ fn timestamp(time: i64) -> String {
         "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z",
         second % 60
     )
-}
-
-/// Appends text with what markup would take for its own escaped.
-fn escape(out: &mut String, text: &str) {
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            c => out.push(c),
-        }
-    }
-}
-
-/// Appends markup: each `%` in `frame` is replaced by the next text, escaped.
-fn fill(out: &mut String, frame: &str, texts: &[&str]) {
-    let mut texts = texts.iter();
-    for (n, part) in frame.split('%').enumerate() {
-        if n > 0 {
-            escape(out, texts.next().copied().unwrap_or_default());
-        }
-        out.push_str(part);
-    }
 }
 
 /// Counts of verdicts, as `3 fail, 1 unknown`.

@@ -3,11 +3,12 @@
 use super::{ALWAYS_BLIND, Style, counts, subject};
 use crate::Verdict;
 use crate::judge::{Outcome, Report};
-use crate::rules::{GROUPS, STANDARDS};
+use crate::rules::GROUPS;
 
 /// Of a line with its evidence, in characters; a terminal wraps the rest.
 const MAX_LINE: usize = 160;
 
+#[inline(never)]
 pub(super) fn write(report: &Report<'_>, style: Style) -> String {
     let mut out = format!("{}\n", subject(report));
     let sorted = report.worst_first();
@@ -42,6 +43,7 @@ pub(super) fn write(report: &Report<'_>, style: Style) -> String {
 }
 
 /// The groups in the order of their worst rules.
+#[inline(never)]
 fn groups(sorted: &[&Outcome]) -> Vec<(&'static str, &'static str)> {
     let mut groups: Vec<(&'static str, &'static str)> = Vec::new();
     for outcome in sorted {
@@ -54,6 +56,7 @@ fn groups(sorted: &[&Outcome]) -> Vec<(&'static str, &'static str)> {
     groups
 }
 
+#[inline(never)]
 fn line(out: &mut String, outcome: &Outcome, style: Style) {
     let rule = outcome.rule;
     let (on, off) = colour(outcome.verdict, style.colour);
@@ -85,10 +88,8 @@ fn line(out: &mut String, outcome: &Outcome, style: Style) {
     if outcome.verdict < Verdict::Pass {
         out.push_str(&format!("      remedy        {}\n", rule.remedy));
     }
-    for ((_, standard), provisions) in STANDARDS.iter().zip(rule.references) {
-        if !provisions.is_empty() {
-            out.push_str(&format!("      {standard} {provisions}\n"));
-        }
+    for (_, standard, provisions) in rule.provisions() {
+        out.push_str(&format!("      {standard} {provisions}\n"));
     }
 }
 

@@ -1,9 +1,10 @@
 //! A benchmark with its test result: XCCDF 1.2 (NISTIR 7275 r4).
 
-use super::{counts, fill, subject, timestamp};
+use super::markup::fill;
+use super::{counts, subject, timestamp};
 use crate::Verdict;
 use crate::judge::Report;
-use crate::rules::{GROUPS, STANDARDS, Severity};
+use crate::rules::{GROUPS, Severity};
 
 const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
 <Benchmark xmlns=\"http://checklists.nist.gov/xccdf/1.2\" id=\"xccdf_org.lenscap_benchmark_camera\" resolved=\"true\" xml:lang=\"en\">\
@@ -31,10 +32,8 @@ pub(super) fn write(report: &Report<'_>) -> String {
                 "<Rule id=\"xccdf_org.lenscap_rule_%\" severity=\"%\"><title>%</title>",
                 &texts,
             );
-            for ((_, standard), provisions) in STANDARDS.iter().zip(rule.references) {
-                if !provisions.is_empty() {
-                    fill(&mut out, "<reference>% %</reference>", &[standard, provisions]);
-                }
+            for (_, standard, provisions) in rule.provisions() {
+                fill(&mut out, "<reference>% %</reference>", &[standard, provisions]);
             }
             fill(&mut out, "<fixtext>%</fixtext></Rule>\n", &[rule.remedy]);
         }

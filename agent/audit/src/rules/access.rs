@@ -1,8 +1,8 @@
 //! Passwords, keys, and services that ask nobody.
 
 use super::network::{describe, tables};
-use crate::facts::{Answer, Facts, Origin, Proto, Service, Socket, Strength, Topic};
-use crate::inventory::sockets;
+use crate::facts::{Answer, Facts, Origin, Proto, Service, Strength, Topic};
+use crate::inventory::{owner, sockets};
 use crate::judge::Judge;
 
 /// Ports where cameras of many makers give a shell.
@@ -108,11 +108,11 @@ pub(super) fn telnet(facts: &Facts, judge: &mut Judge) {
             (at == port && probe.value()?.service == Service::Telnet).then_some(probe)
         })
     };
-    let outside = |socket: &&Socket| socket.proto.is_tcp() && socket.waits() && !socket.is_loopback();
-    for socket in sockets(facts).filter(outside) {
-        let owner = socket
-            .owner
-            .and_then(|owner| facts.processes.value()?.list.get(owner));
+    for socket in sockets(facts) {
+        if !socket.proto.is_tcp() || !socket.waits() || socket.is_loopback() {
+            continue;
+        }
+        let owner = owner(facts, socket);
         let named = |word: &str| SHELLS.contains(&word.rsplit('/').next().unwrap_or(word));
         let shell = owner.is_some_and(|owner| {
             let mut words = owner.words.split(' ').take(2);

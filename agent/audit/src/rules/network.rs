@@ -2,8 +2,8 @@
 
 use core::net::IpAddr;
 
-use crate::facts::{Allowed, Fact, Facts, Filter, Inbound, Proto, Socket, Sockets};
-use crate::inventory::{is_peer, program, sockets};
+use crate::facts::{Allowed, Fact, Facts, Filter, Inbound, LISTEN, Proto, Socket, Sockets};
+use crate::inventory::{is_peer, owner, program, sockets};
 use crate::judge::Judge;
 
 /// Ports below are services'; above, UDP sockets are clients' as a rule (`ip_local_port_range`).
@@ -124,6 +124,15 @@ fn named(list: &[(bool, u16, &'static str)], socket: &Socket) -> Option<&'static
     found.map(|(_, _, name)| *name)
 }
 
+/// The name of a listed port that waits on the outside.
+fn waiting(list: &[(bool, u16, &'static str)], socket: &Socket) -> Option<&'static str> {
+    if socket.waits() && !socket.is_loopback() {
+        named(list, socket)
+    } else {
+        None
+    }
+}
+
 /// Ports that answers to the camera's own questions come to.
 fn is_client(socket: &Socket) -> bool {
     !socket.proto.is_tcp() && matches!(socket.local.1, 68 | 546)
@@ -133,10 +142,7 @@ pub(super) fn describe(facts: &Facts, socket: &Socket) -> String {
     let (address, port) = socket.local;
     let proto = socket.proto.name();
     let program = program(facts, socket);
-    match socket
-        .owner
-        .and_then(|owner| facts.processes.value()?.list.get(owner))
-    {
+    match owner(facts, socket) {
         Some(owner) => format!(
             "{proto} {address} port {port}: process {} of {program}",
             owner.pid
@@ -180,7 +186,10 @@ fn reached(facts: &Facts, judge: &mut Judge, socket: &Socket, what: &str) {
 pub(super) fn exposed(facts: &Facts, judge: &mut Judge) {
     let source = tables(facts, judge, ports);
     let mut all = 0;
-    for socket in sockets(facts).filter(|socket| is_service(socket)) {
+    for socket in sockets(facts) {
+        if !is_service(socket) {
+            continue;
+        }
         all += 1;
         if !socket.is_loopback() && !is_client(socket) {
             reached(facts, judge, socket, "");
@@ -191,8 +200,8 @@ pub(super) fn exposed(facts: &Facts, judge: &mut Judge) {
 
 fn listed(facts: &Facts, judge: &mut Judge, list: &'static [(bool, u16, &'static str)]) {
     let source = tables(facts, judge, ports);
-    for socket in sockets(facts).filter(|socket| socket.waits() && !socket.is_loopback()) {
-        if let Some(name) = named(list, socket) {
+    for socket in sockets(facts) {
+        if let Some(name) = waiting(list, socket) {
             reached(facts, judge, socket, &format!("{name}: "));
         }
     }
@@ -214,8 +223,8 @@ pub(super) fn clear_text(facts: &Facts, judge: &mut Judge) {
         }
     }
     let source = tables(facts, judge, ports);
-    for socket in sockets(facts).filter(|socket| socket.waits() && !socket.is_loopback()) {
-        if let Some(name) = named(CLEAR, socket) {
+    for socket in sockets(facts) {
+        if let Some(name) = waiting(CLEAR, socket) {
             judge.fail(&source, format!("{name}: {}", describe(facts, socket)));
         }
     }
@@ -251,7 +260,10 @@ pub(super) fn peers(facts: &Facts, judge: &mut Judge) {
     let source = tables(facts, judge, ports);
     let baseline = facts.baseline.value().and_then(Option::as_ref);
     let mut known = 0;
-    for socket in sockets(facts).filter(|socket| socket.inode != 0 && is_peer(facts, socket)) {
+    for socket in sockets(facts) {
+        if socket.inode == 0 || !is_peer(facts, socket) {
+            continue;
+        }
         let (address, port) = (socket.remote.0.to_canonical(), socket.remote.1);
         let by = program(facts, socket);
         let (proto, file) = (socket.proto.name(), by);
@@ -318,21 +330,33 @@ pub(super) fn owners(facts: &Facts, judge: &mut Judge) {
             format!("{} processes were not looked at", processes.left_out),
         );
     }
-    for socket in sockets(facts).filter(|socket| socket.inode != 0 && socket.owner.is_none()) {
-        judge.unknown(&source, describe(facts, socket));
+    // The kernel's own services wait without a process: those of NFS do on cameras.
+    let mounts = facts.mounts.value();
+    let no_nfs = mounts.is_some_and(|mounts| !mounts.iter().any(|mount| mount.kind.starts_with("nfs")));
+    let all_seen = closed == 0 && processes.left_out == 0 && no_nfs;
+    let all = sockets(facts);
+    for socket in &all {
+        if socket.inode == 0 || socket.owner.is_some() {
+            continue;
+        }
+        let text = describe(facts, socket);
+        if all_seen && socket.state == LISTEN && socket.proto.is_tcp() {
+            judge.fail(&source, format!("{text}, though every process was looked at"));
+        } else {
+            judge.unknown(&source, text);
+        }
     }
-    let all = sockets(facts).count();
-    judge.pass_otherwise(&source, format!("{all} sockets, each with its process"));
+    judge.pass_otherwise(&source, format!("{} sockets, each with its process", all.len()));
 }
 
 pub(super) fn raw(facts: &Facts, judge: &mut Judge) {
     let source = tables(facts, judge, |proto| proto >= Proto::Raw);
     let mut known = 0;
-    for socket in sockets(facts).filter(|socket| socket.proto >= Proto::Raw) {
-        let owner = socket
-            .owner
-            .and_then(|owner| facts.processes.value()?.list.get(owner));
-        let Some(owner) = owner else {
+    for socket in sockets(facts) {
+        if socket.proto < Proto::Raw {
+            continue;
+        }
+        let Some(owner) = owner(facts, socket) else {
             judge.unknown(&source, describe(facts, socket));
             continue;
         };

@@ -1,7 +1,7 @@
 //! Traces of Mirai and its successors. An open watchdog alone is none: streamers feed it too.
 
 use super::network::{describe, tables};
-use crate::facts::{Facts, Image, Missing, Process, Proto, SYN_SENT, Socket};
+use crate::facts::{Facts, Image, Missing, Module, ModuleFile, Process, Proto, SYN_SENT};
 use crate::inventory::sockets;
 use crate::judge::Judge;
 
@@ -74,36 +74,33 @@ pub(super) fn deleted(facts: &Facts, judge: &mut Judge) {
 
 pub(super) fn port(facts: &Facts, judge: &mut Judge) {
     let source = tables(facts, judge, |proto| proto < Proto::Raw);
-    let known =
-        |socket: &&Socket| BOTNET_PORTS.contains(&socket.local.1) || BOTNET_PORTS.contains(&socket.remote.1);
-    for socket in sockets(facts)
-        .filter(|socket| socket.proto < Proto::Raw)
-        .filter(known)
-    {
+    for socket in sockets(facts) {
         let (address, port) = socket.remote;
-        let text = describe(facts, socket);
-        judge.fail(&source, format!("{text} (other end {address} port {port})"));
+        let known = BOTNET_PORTS.contains(&socket.local.1) || BOTNET_PORTS.contains(&port);
+        if known && socket.proto < Proto::Raw {
+            let text = describe(facts, socket);
+            judge.fail(&source, format!("{text} (other end {address} port {port})"));
+        }
     }
     judge.pass_otherwise(&source, "no socket has such a port");
 }
 
 pub(super) fn scan(facts: &Facts, judge: &mut Judge) {
     let source = tables(facts, judge, |proto| proto < Proto::Udp || proto == Proto::Raw);
-    let half_open = |socket: &&Socket| socket.proto.is_tcp() && socket.state == SYN_SENT;
-    let all = sockets(facts).filter(half_open).count();
-    let knocks = sockets(facts)
-        .filter(half_open)
-        .filter(|socket| SCANNED_PORTS.contains(&socket.remote.1))
-        .count();
-    if all > MAX_HALF_OPEN || knocks > MAX_KNOCKS {
-        let first = sockets(facts).find(half_open);
-        let who = first.map_or(String::new(), |socket| describe(facts, socket));
-        let text = format!("{all} connections half open, {knocks} of them to ports that are scanned; {who}");
-        judge.fail(&source, text);
+    let (mut all, mut knocks, mut first) = (0, 0, None);
+    for socket in sockets(facts) {
+        if socket.proto.is_tcp() && socket.state == SYN_SENT {
+            all += 1;
+            knocks += usize::from(SCANNED_PORTS.contains(&socket.remote.1));
+            first = first.or(Some(socket));
+        } else if socket.proto == Proto::Raw && socket.local.1 == IPPROTO_TCP {
+            let text = format!("makes TCP packets by itself: {}", describe(facts, socket));
+            judge.fail(&source, text);
+        }
     }
-    for socket in sockets(facts).filter(|socket| socket.proto == Proto::Raw && socket.local.1 == IPPROTO_TCP)
-    {
-        let text = format!("makes TCP packets by itself: {}", describe(facts, socket));
+    if let Some(first) = first.filter(|_| all > MAX_HALF_OPEN || knocks > MAX_KNOCKS) {
+        let who = describe(facts, first);
+        let text = format!("{all} connections half open, {knocks} of them to ports that are scanned; {who}");
         judge.fail(&source, text);
     }
     judge.pass_otherwise(&source, format!("{all} connections half open"));
@@ -125,6 +122,12 @@ pub(super) fn names(facts: &Facts, judge: &mut Judge) {
                 judge.fail(&source, format!("`{name}`, program {file}"));
                 break;
             }
+        }
+    }
+    for mount in judge.need(&facts.mounts).into_iter().flatten() {
+        let over = mount.point.strip_prefix("/proc/");
+        if over.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
+            judge.fail(&mount.point, "a mount hides this process");
         }
     }
     judge.pass_otherwise(&facts.processes.source, format!("{} names", list.len()));
@@ -175,11 +178,14 @@ pub(super) fn modules(facts: &Facts, judge: &mut Judge) {
     let Some(modules) = judge.need(&facts.modules) else {
         return;
     };
-    for module in modules.iter().filter(|module| !module.found) {
-        judge.unknown(
-            &facts.modules.source,
-            format!("{}: its file was not found", module.name),
-        );
+    let source = &facts.modules.source;
+    for Module { name, file } in modules {
+        match file {
+            ModuleFile::Found => {}
+            ModuleFile::Nowhere => judge.unknown(source, format!("{name}: its file was not found")),
+            ModuleFile::Loose(path) => judge.fail(path, format!("{name} is loaded and its file lies here")),
+            ModuleFile::Hidden => judge.fail("/sys/module", format!("{name} is loaded and not in {source}")),
+        }
     }
     judge.pass_otherwise(
         &facts.modules.source,

@@ -26,7 +26,7 @@ fn called(name: &str) -> Facts {
     facts.starts = Fact::seen("s", vec![start(name, name, true)]);
     facts.files = Fact::seen("f", vec![file(name, 0o666, true)]);
     facts.droppings = Fact::seen("d", vec![name.into()]);
-    facts.modules = Fact::seen("m", vec![module(name, false)]);
+    facts.modules = Fact::seen("m", vec![module(name, ModuleFile::Loose(name.into()))]);
     facts.preload = Fact::seen("p", Some(name.into()));
     facts.partial = vec![finding(Topic::Telnet, true)];
     facts.logs = vec![Fact::seen(

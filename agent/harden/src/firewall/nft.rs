@@ -13,8 +13,8 @@ const NESTED: u16 = 0x8000;
 const KIND_MASK: u16 = 0x3fff;
 /// The deepest nesting of attributes that is looked into.
 const MAX_DEPTH: usize = 8;
-/// The most messages of one answer.
-const MAX_MESSAGES: usize = 4096;
+/// The most messages of one answer that are looked at.
+pub const MAX_MESSAGES: usize = 4096;
 
 const REQUEST: u16 = 1;
 pub(super) const ACK: u16 = 4;
@@ -510,7 +510,8 @@ fn packets(rule: &[u8]) -> u64 {
         .unwrap_or(0)
 }
 
-pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+/// Kind and value of each attribute.
+pub fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     raw_attributes(bytes).map(|(kind, value)| (kind & KIND_MASK, value))
 }
 
@@ -527,7 +528,7 @@ fn raw_attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 /// Kind and body of each message.
-pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let all = core::iter::from_fn(move || {
         let [a, b, c, d, e, f, ..] = *bytes else {
             return None;

@@ -45,6 +45,7 @@ fn is_table(path: &str) -> bool {
 }
 
 /// Everything that starts by itself.
+#[inline(never)]
 pub(super) fn all(root: &Root, survey: &Survey, layers: &Layers) -> Fact<Vec<Start>> {
     let mut starts = Vec::new();
     for path in survey.scripts.iter().filter(|path| starts_itself(path)) {
@@ -96,6 +97,7 @@ fn short_hash(text: &[u8]) -> String {
 }
 
 /// Whether a package brought a file.
+#[inline(never)]
 fn is_packaged(root: &Root, path: &str) -> bool {
     let lists = root.list(OPKG_LISTS).unwrap_or_default();
     let lists = lists.iter().filter(|entry| entry.name.ends_with(".list"));
@@ -136,6 +138,7 @@ fn in_apk(root: &Root, database: &str, path: &str) -> io::Result<bool> {
 }
 
 /// What is wrong with what starts, beside what the hardener looks for.
+#[inline(never)]
 pub(super) fn findings(root: &Root, survey: &Survey, found: &mut Vec<Finding>) {
     // What the boot loader told the kernel.
     let told = crate::audit_cmd::processes::text(root, "/proc/cmdline", 2048).unwrap_or_default();
@@ -228,6 +231,7 @@ fn fetching_lines(path: &str, text: &[u8], found: &mut Vec<Finding>) {
 }
 
 /// A line of inittab(5) whose shell asks nobody.
+#[inline(never)]
 fn open_console(root: &Root, line: &str) -> Option<String> {
     let mut fields = line.trim().splitn(4, ':');
     let action = fields.nth(2)?;
@@ -262,6 +266,7 @@ fn open_console(root: &Root, line: &str) -> Option<String> {
 }
 
 /// How SSH takes passwords in a tree, by its settings.
+#[inline(never)]
 pub(super) fn ssh(root: &Root, survey: &Survey) -> Fact<Option<bool>> {
     let read = |path: &str| {
         root.read(path)

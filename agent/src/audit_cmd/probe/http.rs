@@ -84,6 +84,7 @@ pub(super) fn soap(at: SocketAddr, path: &str, operation: &str) -> String {
 }
 
 /// The answer to a 401's challenge; `None`: it is no 401, or of a kind that is not known.
+#[inline(never)]
 pub(super) fn authorization(answer: &[u8], path: &str, user: &str, password: &str) -> Option<String> {
     let reply = Reply::parse(answer).filter(|reply| reply.status == 401)?;
     let credentials = Credentials {

@@ -19,6 +19,7 @@ pub(super) struct Logins(Vec<String>);
 pub(super) struct Login<'l>([&'l str; 6]);
 
 impl Logins {
+    #[inline(never)]
     pub(super) fn load(root: &Root) -> Self {
         let added = root.read(ADDED).unwrap_or_default();
         let added = String::from_utf8_lossy(&added);
@@ -31,6 +32,7 @@ impl Logins {
     }
 
     /// The logins of an interface, by the answer to `GET /`.
+    #[inline(never)]
     pub(super) fn fitting(&self, front: &[u8]) -> Vec<Login<'_>> {
         let front = front.to_ascii_lowercase();
         let all = self.0.iter().filter_map(|line| Login::parse(line));

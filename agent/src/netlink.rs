@@ -12,7 +12,7 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 const DATAGRAM_BYTES: usize = 64 * 1024;
 
 /// Sends a question and takes the whole answer. The kernel has put its beginning in place when the question is sent.
-pub(super) fn ask(whom: SockProtocol, question: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn ask(whom: SockProtocol, question: &[u8]) -> io::Result<Vec<u8>> {
     let netlink = socket(
         AddressFamily::Netlink,
         SockType::Raw,
