@@ -37,6 +37,12 @@ pub fn record(_: &Root, _: &str) -> Option<Policy> {
     None
 }
 
+/// There is none.
+#[must_use]
+pub fn in_force(_: &Root, _: &str) -> Option<Policy> {
+    None
+}
+
 /// Where a program with a firewall keeps its record.
 #[must_use]
 pub fn record_path(state_dir: &str) -> String {

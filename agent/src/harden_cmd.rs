@@ -92,9 +92,11 @@ fn try_run(request: &Request) -> Result<u8, Stop> {
         }
         None => Root::live().map_err(|error| unknown(&error))?,
     };
-    let asked = request.only.is_some();
-    if !asked && config_of(request, &root).is_some_and(|config| config.harden.closes_network()) {
-        settings.measures.push(Measure::Firewall);
+    if let Some(Config { harden, .. }) = config_of(request, &root) {
+        if request.only.is_none() && harden.closes_network() {
+            settings.measures.push(Measure::Firewall);
+        }
+        settings.close = harden.close;
     }
     match request.action {
         Action::Plan => {
@@ -155,7 +157,11 @@ fn plan<'a>(
     settings: &Settings,
     checker: &mut Checker,
 ) -> Result<Plan<'a>, Stop> {
-    let mut plan = engine::plan(root, settings, checker, &mut fill).map_err(|error| unknown(&error))?;
+    let mut with_filter = settings.clone();
+    if root.is_live() && settings.measures.contains(&Measure::Telnet) {
+        with_filter.filter = firewall::in_force(root, &settings.state_dir);
+    }
+    let mut plan = engine::plan(root, &with_filter, checker, &mut fill).map_err(|error| unknown(&error))?;
     if settings.measures.contains(&Measure::Firewall) {
         let config = config_of(request, root);
         let asked = firewall::Request {
@@ -207,7 +213,7 @@ fn apply(
         held = live::sync_firewall(root, settings, before.as_ref());
     }
     if root.is_live() && settings.measures.contains(&Measure::Telnet) {
-        live::stop_shells(root);
+        live::stop_shells(root, settings.close);
     }
     // What was written is looked at again, as if by another run.
     let second = plan(request, root, settings, &mut checker)?;

@@ -237,6 +237,95 @@ fn shells_are_stopped_and_the_watchdogs_keeper_is_not() {
     assert!(!shell.wait().unwrap().success());
 }
 
+const CLOSES: &str = "config uplink 'main'\n\toption endpoint 'https://gw.example.net/u'\nconfig profile 'main'\n\
+    \toption rtsp 'rtsp://127.0.0.1/'\nconfig harden\n\toption firewall '0'\n\tlist close 'ftp'\n\tlist close 'dvrip'\n";
+
+fn configure(dir: &Path, config: &str) {
+    std::fs::create_dir_all(dir.join("etc/config")).unwrap();
+    std::fs::write(dir.join("etc/config/lenscap"), config).unwrap();
+}
+
+#[test]
+fn ftp_and_dvrip_are_told_and_closed_by_option() {
+    for (name, told, path, closed) in [
+        (
+            "yi-hack",
+            "telnet       notice   /home/yi-hack/etc/system.conf:4: switches FTP on",
+            "home/yi-hack/etc/system.conf",
+            "\nFTPD=no\n",
+        ),
+        (
+            "yi-hack",
+            "telnet       notice   /home/yi-hack/script/system.sh:22: starts FTP: `pure-ftpd -B`",
+            "home/yi-hack/script/system.sh",
+            "\n\t: pure-ftpd -B\n",
+        ),
+        (
+            "busybox",
+            "telnet       notice   /etc/inetd.conf:4: starts FTP for whoever connects: `ftp",
+            "etc/inetd.conf",
+            "\n#lenscap: ftp\t",
+        ),
+        (
+            "openipc",
+            "telnet       notice   /etc/majestic.yaml: switches DVRIP on",
+            "etc/majestic.yaml",
+            "netip:\n  enabled: false\n",
+        ),
+    ] {
+        let dir = fixture(name);
+        let read = || std::fs::read_to_string(dir.path().join(path)).unwrap();
+        let plan = text(&harden(dir.path(), &["--dry-run"]));
+        assert!(plan.lines().any(|line| line.starts_with(told)), "{told}\n{plan}");
+        harden(dir.path(), &[]);
+        assert!(!read().contains(closed), "nobody asked: {path}");
+        configure(dir.path(), CLOSES);
+        let output = harden(dir.path(), &[]);
+        assert_eq!(code(&output), 0, "{}", text(&output));
+        assert!(read().contains(closed), "{path}: {}", read());
+        let before = archive(dir.path());
+        assert_eq!(code(&harden(dir.path(), &[])), 0);
+        assert_eq!(archive(dir.path()), before);
+        assert_eq!(code(&harden(dir.path(), &["--undo", "--restore-insecure"])), 0);
+        let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
+        assert_eq!(
+            read(),
+            std::fs::read_to_string(original.join(name).join(path)).unwrap()
+        );
+    }
+}
+
+#[test]
+fn ftp_is_stopped_and_the_camera_behind_dvrip_is_not() {
+    if without_root() {
+        return;
+    }
+    let dir = running("busybox", ON_FLASH);
+    let start = || Command::new("sleep").arg("1000").spawn().unwrap();
+    let (mut ftp, mut vendor) = (start(), start());
+    listens(dir.path(), ftp.id(), 21, "tcpsvd -E 0 21 ftpd /", "/dev/null");
+    listens(dir.path(), vendor.id(), 34567, "Sofia", "/dev/watchdog");
+    let told = text(&in_camera(dir.path(), &["--only", "telnet", "--apply"]));
+    assert!(
+        told.contains("notice   port 21 (FTP) is open") && told.contains("`list close 'dvrip'` closes it"),
+        "{told}"
+    );
+    assert!(ftp.try_wait().unwrap().is_none());
+    configure(dir.path(), CLOSES);
+    let output = in_camera(dir.path(), &["--only", "telnet", "--apply"]);
+    assert_eq!(code(&output), 1);
+    let told = text(&output);
+    assert!(
+        told.contains("fails    port 34567 (DVRIP) is open")
+            && told.contains("it feeds the watchdog; not enforceable without the firewall"),
+        "{told}"
+    );
+    assert!(vendor.try_wait().unwrap().is_none());
+    vendor.kill().unwrap();
+    vendor.wait().unwrap();
+    assert!(!ftp.wait().unwrap().success());
+}
+
 #[test]
 fn a_trees_firewall_waits_for_the_first_boot() {
     let dir = fixture("openwrt");

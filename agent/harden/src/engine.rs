@@ -7,10 +7,11 @@ use crate::applied::Applied;
 use crate::credentials::{self, Secrets};
 use crate::defaults::Checker;
 use crate::edits::Edits;
+use crate::firewall::Policy;
 use crate::firmware::{Recognised, recognise};
 use crate::gate::{Boots, Confirmation};
 use crate::journal::{Entry, Journal, Saved, sha256};
-use crate::listeners;
+use crate::listeners::{self, Close};
 use crate::report::{Finding, Measure, Status, Verdict, verdict};
 use crate::root::{Attributes, Root};
 use crate::secret::{LoginPassword, Random};
@@ -35,6 +36,10 @@ pub struct Settings {
     pub state_dir: String,
     /// The file of the media password.
     pub password_file: String,
+    /// Services that are closed too.
+    pub close: Close,
+    /// What the kernel's filter lets pass, if one is in force.
+    pub filter: Option<Policy>,
 }
 
 impl Default for Settings {
@@ -44,6 +49,8 @@ impl Default for Settings {
             login_password: LoginPassword::Random,
             state_dir: STATE_DIR.into(),
             password_file: PASSWORD_FILE.into(),
+            close: Close::default(),
+            filter: None,
         }
     }
 }
@@ -160,9 +167,9 @@ pub fn plan<'a>(
     let mut secrets = Secrets::default();
     if settings.measures.contains(&Measure::Telnet) {
         if root.is_live() {
-            listeners::report(root, &mut edits);
+            listeners::report(root, settings.close, settings.filter.as_ref(), &mut edits);
         }
-        telnet::plan(&survey, &mut edits)?;
+        telnet::plan(&survey, settings.close, &mut edits)?;
     }
     if settings.measures.contains(&Measure::Credentials) {
         let inputs = credentials::Inputs {

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::edits::Edits;
+use crate::firewall::Policy;
 use crate::report::{Measure, Status};
 use crate::root::{Root, name_of};
 
@@ -12,12 +13,63 @@ const LISTEN: &str = "0A";
 const MAX_PROCESSES: usize = 4096;
 /// Ports where cameras of many makers give a shell.
 const SHELL_PORTS: &[u16] = &[23, 2323, 4321, 9527, 9530];
-/// Ports worth knowing.
-const NOTED_PORTS: &[(u16, &str)] = &[(21, "FTP"), (34567, "DVRIP")];
+/// Ports worth knowing, and what the configuration calls them.
+const NOTED_PORTS: &[(u16, &str, &str)] = &[(21, "FTP", "ftp"), (34567, "DVRIP", "dvrip")];
 /// Programs that give a shell.
-const SERVERS: &[&str] = &["telnetd", "utelnetd", "in.telnetd"];
+pub(crate) const SHELL_SERVERS: &[&str] = &["telnetd", "utelnetd", "in.telnetd"];
+/// Programs that give files.
+pub(crate) const FTP_SERVERS: &[&str] = &[
+    "ftpd",
+    "in.ftpd",
+    "vsftpd",
+    "proftpd",
+    "pure-ftpd",
+    "bftpd",
+    "stupid-ftpd",
+];
 /// What a streamer listens on.
 const RTSP_PORTS: &[u16] = &[554, 8554];
+/// Video devices: of Video4Linux, and of the makers' own interfaces (HiSilicon and Goke, SigmaStar, Ingenic, Ambarella,
+/// Rockchip).
+const VIDEO_DEVICES: &[&str] = &[
+    "/dev/video",
+    "/dev/vi",
+    "/dev/venc",
+    "/dev/vpss",
+    "/dev/isp",
+    "/dev/mmz_userdev",
+    "/dev/mi_",
+    "/dev/tx-isp",
+    "/dev/avpu",
+    "/dev/iav",
+    "/dev/mpp_service",
+];
+
+/// Services that are closed only where somebody says so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Close {
+    /// FTP.
+    pub ftp: bool,
+    /// DVRIP, the protocol of XiongMai's cameras and their kin.
+    pub dvrip: bool,
+}
+
+impl Close {
+    /// One of them, by its name in the configuration.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let (ftp, dvrip) = (name == "ftp", name == "dvrip");
+        (ftp || dvrip).then_some(Self { ftp, dvrip })
+    }
+
+    fn wants(self, port: u16) -> bool {
+        match port {
+            21 => self.ftp,
+            34567 => self.dvrip,
+            _ => false,
+        }
+    }
+}
 
 /// A TCP port that is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,18 +93,31 @@ pub struct Process {
     pub words: Vec<String>,
     /// Why it must never be stopped, if so.
     pub vital: Option<&'static str>,
+    /// All the TCP ports that it listens on.
+    pub ports: Vec<u16>,
 }
 
 impl Process {
+    /// Its program, or what BusyBox is told to be by its first or second word.
+    fn is_named(&self, servers: &[&str]) -> bool {
+        let named = |word: &String| servers.contains(&name_of(word));
+        self.program.as_ref().is_some_and(named) || self.words.iter().take(2).any(named)
+    }
+
     fn gives_shell(&self) -> bool {
-        let named = |word: &String| SERVERS.contains(&name_of(word));
-        let program = self.program.as_ref().is_some_and(named);
         let nc = matches!(
             self.words.first().map(|word| name_of(word)),
             Some("nc" | "ncat" | "netcat" | "busybox")
         ) && self.words.iter().any(|word| word == "-e");
-        // BusyBox is told what to be by its first or second word.
-        program || nc || self.words.iter().take(2).any(named)
+        nc || self.is_named(SHELL_SERVERS)
+    }
+
+    /// Why it may not be stopped for a service on a port of its, if so. A program that does more than that service is
+    /// needed for something else: `inetd`, or the camera's own.
+    fn bound(&self, port: u16) -> Option<&'static str> {
+        let alone = self.ports.iter().all(|have| *have == port);
+        let other = (!alone && !self.gives_shell()).then_some("it serves other ports too");
+        self.vital.or(other)
     }
 }
 
@@ -154,11 +219,15 @@ fn add_process(root: &Root, pid: u32, listeners: &mut [(u64, Listener)]) {
     let rtsp = listeners
         .iter()
         .any(|(inode, have)| inodes.contains(inode) && RTSP_PORTS.contains(&have.port));
+    let holds = |devices: &[&str]| {
+        let of_these = |link: &String| devices.iter().any(|device| link.starts_with(device));
+        links.iter().any(of_these)
+    };
     let vital = if rtsp {
         Some("it serves RTSP")
-    } else if links.iter().any(|link| link.starts_with("/dev/video")) {
+    } else if holds(VIDEO_DEVICES) {
         Some("it holds a video device")
-    } else if links.iter().any(|link| link.starts_with("/dev/watchdog")) {
+    } else if holds(&["/dev/watchdog"]) {
         Some("it feeds the watchdog")
     } else {
         None
@@ -173,6 +242,11 @@ fn add_process(root: &Root, pid: u32, listeners: &mut [(u64, Listener)]) {
             .map(str::to_owned)
             .collect(),
         vital,
+        ports: listeners
+            .iter()
+            .filter(|(inode, _)| inodes.contains(inode))
+            .map(|(_, listener)| listener.port)
+            .collect(),
     };
     for inode in inodes {
         if let Some((_, listener)) = listeners.iter_mut().find(|(have, _)| *have == inode)
@@ -183,18 +257,24 @@ fn add_process(root: &Root, pid: u32, listeners: &mut [(u64, Listener)]) {
     }
 }
 
-/// The processes that give shells to the network and may be stopped.
+/// The processes that give shells to the network, or a service that is to be closed, and may be stopped.
 #[must_use]
-pub fn stoppable(listeners: &[Listener]) -> Vec<u32> {
-    let open = listeners.iter().filter(|listener| !listener.loopback);
-    let processes = open.flat_map(|listener| &listener.processes);
-    let shells =
-        processes.filter(|process| process.gives_shell() && process.vital.is_none() && process.pid > 1);
-    shells.map(|process| process.pid).collect()
+pub fn stoppable(listeners: &[Listener], close: Close) -> Vec<u32> {
+    let mut pids = Vec::new();
+    for Listener { port, processes, .. } in listeners.iter().filter(|listener| !listener.loopback) {
+        for process in processes {
+            let unwanted =
+                process.gives_shell() || close.wants(*port) || close.ftp && process.is_named(FTP_SERVERS);
+            if unwanted && process.bound(*port).is_none() && process.pid > 1 && !pids.contains(&process.pid) {
+                pids.push(process.pid);
+            }
+        }
+    }
+    pids
 }
 
-/// Judges the open ports of a running camera.
-pub(crate) fn report(root: &Root, edits: &mut Edits<'_>) {
+/// Judges the open ports of a running camera. `filter` is what the kernel's filter lets pass, if one is in force.
+pub(crate) fn report(root: &Root, close: Close, filter: Option<&Policy>, edits: &mut Edits<'_>) {
     let listeners = match read(root) {
         Ok(listeners) => listeners,
         Err(error) => {
@@ -207,26 +287,45 @@ pub(crate) fn report(root: &Root, edits: &mut Edits<'_>) {
         let who = listener.processes.first();
         let name = who.map_or("a program that could not be told".into(), describe);
         let shell = listener.processes.iter().any(Process::gives_shell);
-        let noted = NOTED_PORTS.iter().find(|(noted, _)| *noted == port);
-        let (status, text) = if shell {
+        let ftp = listener
+            .processes
+            .iter()
+            .any(|process| process.is_named(FTP_SERVERS));
+        let noted = NOTED_PORTS
+            .iter()
+            .find(|(noted, ..)| *noted == port || *noted == 21 && ftp);
+        let (mut status, mut text) = if shell {
             (Status::Fails, format!("port {port} gives a shell: {name}"))
         } else if SHELL_PORTS.contains(&port) {
             (
                 Status::Unknown,
                 format!("port {port} is open, where cameras give shells: {name}"),
             )
-        } else if let Some((_, protocol)) = noted {
-            (
-                Status::Notice,
-                format!("port {port} ({protocol}) is open: {name}"),
-            )
+        } else if let Some((number, protocol, word)) = noted {
+            let text = format!("port {port} ({protocol}) is open: {name}");
+            if close.wants(*number) {
+                (Status::Fails, text)
+            } else {
+                (Status::Notice, format!("{text}; `list close '{word}'` closes it"))
+            }
         } else {
             continue;
         };
-        let vital = who.and_then(|process| process.vital);
-        let text = vital.map_or(text.clone(), |why| {
-            format!("{text}; it must not be stopped: {why}")
-        });
+        let blocked = filter.is_some_and(|filter| filter.allow_in.iter().all(|allowed| allowed.port != port));
+        if let Some(why) = who.and_then(|process| process.bound(port)) {
+            text.push_str("; it must not be stopped: ");
+            text.push_str(why);
+            // What is open by decision is not to be enforced.
+            if !blocked && status != Status::Notice {
+                text.push_str("; not enforceable without the firewall");
+            }
+        }
+        // What is to be stopped is not well before it is.
+        let stays = !shell || who.is_some_and(|process| process.bound(port).is_some());
+        if blocked && stays {
+            status = Status::Notice;
+            text.push_str("; the firewall blocks the port");
+        }
         edits.find(Measure::Telnet, status, None, text);
     }
 }
@@ -328,9 +427,9 @@ mod tests {
             ],
             &[(23, 1), (9527, 2), (34567, 3), (22, 4), (2323, 5), (4321, 6)],
         );
-        assert_eq!(stoppable(&read(&root).unwrap()), [10]);
+        assert_eq!(stoppable(&read(&root).unwrap(), Close::default()), [10]);
         let mut edits = Edits::new(&root);
-        report(&root, &mut edits);
+        report(&root, Close::default(), None, &mut edits);
         let found: Vec<(Status, &str)> = edits
             .findings
             .iter()
@@ -353,14 +452,92 @@ mod tests {
                 ),
                 (
                     Status::Unknown,
-                    "port 9527 is open, where cameras give shells: process 11 of /usr/bin/Sofia, started as `/usr/bin/Sofia`; it must not be stopped: it feeds the watchdog"
+                    "port 9527 is open, where cameras give shells: process 11 of /usr/bin/Sofia, started as `/usr/bin/Sofia`; it must not be stopped: it feeds the watchdog; not enforceable without the firewall"
                 ),
                 (
                     Status::Notice,
-                    "port 34567 (DVRIP) is open: process 11 of /usr/bin/Sofia, started as `/usr/bin/Sofia`; it must not be stopped: it feeds the watchdog"
+                    "port 34567 (DVRIP) is open: process 11 of /usr/bin/Sofia, started as `/usr/bin/Sofia`; `list close 'dvrip'` closes it; it must not be stopped: it feeds the watchdog"
                 ),
             ]
         );
+    }
+
+    #[test]
+    fn ftp_and_dvrip_are_closed_by_option_and_never_with_the_streamer() {
+        let (_dir, root) = camera(
+            &[
+                (10, "/bin/busybox", "tcpsvd -E 0 21 ftpd -w /", &["socket:[1]"]),
+                (11, "/usr/bin/dvrip", "dvrip", &["socket:[2]"]),
+                // Each of these has the port of a service, and something that the camera needs.
+                (12, "/usr/bin/Sofia", "Sofia", &["socket:[3]", "/dev/watchdog0"]),
+                (13, "/usr/bin/majestic", "majestic", &["socket:[4]", "/dev/venc"]),
+                (14, "/usr/bin/app", "app", &["socket:[5]", "/dev/mi_sys"]),
+                (15, "/usr/bin/cam", "cam", &["socket:[6]", "socket:[7]"]),
+                (16, "/usr/sbin/inetd", "inetd", &["socket:[8]", "socket:[9]"]),
+                (17, "/usr/sbin/vsftpd", "vsftpd", &["socket:[10]"]),
+            ],
+            &[
+                (21, 1),
+                (34567, 2),
+                (34567, 3),
+                (34567, 4),
+                (21, 5),
+                (34567, 6),
+                (554, 7),
+                (21, 8),
+                (79, 9),
+                (2121, 10),
+            ],
+        );
+        let listeners = read(&root).unwrap();
+        let [ftp, dvrip] = ["ftp", "dvrip"].map(|name| Close::parse(name).unwrap());
+        assert_eq!(Close::parse("ssh"), None);
+        let stopped = |close| {
+            let mut pids = stoppable(&listeners, close);
+            pids.sort_unstable();
+            pids
+        };
+        assert_eq!(stopped(Close::default()), Vec::<u32>::new());
+        assert_eq!(stopped(ftp), [10, 17]);
+        assert_eq!(stopped(dvrip), [11]);
+
+        let both = Close {
+            ftp: true,
+            dvrip: true,
+        };
+        let judged = |filter: Option<&Policy>| {
+            let mut edits = Edits::new(&root);
+            report(&root, both, filter, &mut edits);
+            let texts = edits.findings.into_iter();
+            texts.map(|found| (found.status, found.text)).collect::<Vec<_>>()
+        };
+        let open = judged(None);
+        assert!(
+            open.iter().all(|(status, _)| *status == Status::Fails),
+            "{open:?}"
+        );
+        let bound = |text: &String| text.contains("must not be stopped");
+        assert_eq!(open.iter().filter(|(_, text)| bound(text)).count(), 5, "{open:?}");
+        for (_, text) in &open {
+            assert_eq!(
+                bound(text),
+                text.contains("not enforceable without the firewall"),
+                "{text}"
+            );
+        }
+        // Behind a filter that lets nobody in, what cannot be stopped is closed all the same.
+        for (status, text) in judged(Some(&Policy::default())) {
+            assert_eq!(status, Status::Notice, "{text}");
+            assert!(text.ends_with("; the firewall blocks the port"), "{text}");
+        }
+        let nvr = Policy {
+            allow_in: vec![crate::firewall::Allowed::parse("192.168.1.10:34567").unwrap()],
+            ..Policy::default()
+        };
+        let fails = judged(Some(&nvr))
+            .into_iter()
+            .filter(|(status, _)| *status == Status::Fails);
+        assert_eq!(fails.count(), 4, "somebody reaches DVRIP");
     }
 
     #[test]
@@ -381,7 +558,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::tree(dir.path()).unwrap();
         let mut edits = Edits::new(&root);
-        report(&root, &mut edits);
+        report(&root, Close::default(), None, &mut edits);
         assert_eq!(edits.findings[0].status, Status::Unknown);
     }
 }

@@ -1,4 +1,4 @@
-//! Telnet and other shells on a port: what starts them, in files.
+//! Telnet and other shells on a port: what starts them, in files. FTP and DVRIP as well, where they are to be closed.
 //!
 //! A starter is made harmless where it stands, by the smallest edit: a command becomes an argument of `:`, a line of a
 //! table a comment, a switch its opposite.
@@ -6,13 +6,51 @@
 use std::io;
 
 use crate::edits::Edits;
+use crate::listeners::{Close, FTP_SERVERS, SHELL_SERVERS};
+use crate::locate::{Form, locate};
 use crate::report::{Measure, Status};
 use crate::root::name_of;
 use crate::shell::{self, Command};
 use crate::survey::{Survey, contains};
 
-/// Programs that give a shell to whoever connects.
-const SERVERS: &[&str] = &["telnetd", "utelnetd", "in.telnetd"];
+/// What is looked for.
+#[derive(Debug, Clone, Copy)]
+struct Target {
+    /// Programs that are it.
+    servers: &'static [&'static str],
+    /// A script without any of these words has nothing to do with it.
+    hints: &'static [&'static [u8]],
+    /// What it is, for people.
+    what: &'static str,
+    /// Whether it is closed; else it is only told.
+    close: bool,
+}
+
+const SHELLS: Target = Target {
+    servers: SHELL_SERVERS,
+    hints: &[b"telnetd", b"nc"],
+    what: "a shell on a port",
+    close: true,
+};
+const FTP: Target = Target {
+    servers: FTP_SERVERS,
+    hints: &[b"ftpd"],
+    what: "FTP",
+    close: false,
+};
+/// Switches of an FTP server. What uploads by FTP has other names, and SFTP is SSH's.
+const FTP_SWITCHES: &[&str] = &[
+    "ftpd",
+    "ftpd_enable",
+    "ftpd_enabled",
+    "enable_ftpd",
+    "ftp_server",
+    "ftpserver",
+    "ftp_server_enable",
+    "enable_ftp_server",
+];
+/// Where streamers have a switch for DVRIP.
+const DVRIP_SWITCHES: &[(&str, Form)] = &[("/etc/majestic.yaml", Form::Yaml(&["netip", "enabled"]))];
 /// Programs that run the program named after them.
 const WRAPPERS: &[&str] = &[
     "busybox",
@@ -97,21 +135,16 @@ enum Effect {
 ///
 /// # Errors
 /// When a file that was seen cannot be read.
-pub fn plan(survey: &Survey, edits: &mut Edits<'_>) -> io::Result<()> {
+pub fn plan(survey: &Survey, close: Close, edits: &mut Edits<'_>) -> io::Result<()> {
     let before = edits.findings.len();
-    for path in &survey.scripts {
-        script(path, edits)?;
-        switches(path, edits)?;
+    let ftp = Target {
+        close: close.ftp,
+        ..FTP
+    };
+    for target in [&SHELLS, &ftp] {
+        starters(target, survey, edits)?;
     }
-    for path in &survey.settings {
-        match name_of(path) {
-            "inittab" => table(path, "starts a shell on a port at boot", edits)?,
-            "inetd.conf" => table(path, "gives a shell to whoever connects", edits)?,
-            "crontab" => table(path, "starts a shell on a port at times", edits)?,
-            _ if path.contains("/crontabs/") => table(path, "starts a shell on a port at times", edits)?,
-            _ => switches(path, edits)?,
-        }
-    }
+    dvrip(close.dvrip, edits)?;
     for path in &survey.programs {
         let text = "holds the word telnetd and may start it; only a running camera can tell";
         edits.find(Measure::Telnet, Status::Unknown, Some((path, 0)), text);
@@ -135,60 +168,86 @@ pub fn plan(survey: &Survey, edits: &mut Edits<'_>) -> io::Result<()> {
     Ok(())
 }
 
+fn starters(target: &Target, survey: &Survey, edits: &mut Edits<'_>) -> io::Result<()> {
+    for path in &survey.scripts {
+        script(target, path, edits)?;
+        switches(target, path, edits)?;
+    }
+    for path in &survey.settings {
+        match name_of(path) {
+            "inittab" => table(target, path, "at boot", edits)?,
+            "inetd.conf" => table(target, path, "for whoever connects", edits)?,
+            "crontab" => table(target, path, "at times", edits)?,
+            _ if path.contains("/crontabs/") => table(target, path, "at times", edits)?,
+            _ => switches(target, path, edits)?,
+        }
+    }
+    Ok(())
+}
+
+/// A finding about a starter, and whether it is edited away.
+fn found(target: &Target, path: &str, line: u32, what: &str, edits: &mut Edits<'_>) {
+    let status = if target.close {
+        Status::Planned
+    } else {
+        Status::Notice
+    };
+    edits.find(Measure::Telnet, status, Some((path, line)), what);
+}
+
 /// Commands of a script.
-fn script(path: &str, edits: &mut Edits<'_>) -> io::Result<()> {
+fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> {
     let Some(mut text) = edits.read(path)? else {
         return Ok(());
     };
-    if !contains(&text, b"telnetd") && !contains(&text, b"nc") {
+    if !target.hints.iter().any(|hint| contains(&text, hint)) {
         return Ok(());
     }
     let mut changed = false;
     // From the end, so that earlier places stay where they are.
     for command in shell::commands(&text).iter().rev() {
-        match effect(command) {
+        let words = command.words.join(" ");
+        match effect(target, command) {
             Effect::Nothing => {}
             Effect::Starts { waits } => {
-                // A loop around it would otherwise spin.
-                let instead: &[u8] = if waits { b"sleep 86400; : " } else { b": " };
-                text.splice(command.start..command.start, instead.iter().copied());
-                changed = true;
-                let what = format!("starts a shell on a port: `{}`", command.words.join(" "));
-                edits.find(Measure::Telnet, Status::Planned, Some((path, command.line)), what);
+                if target.close {
+                    // A loop around it would otherwise spin.
+                    let instead: &[u8] = if waits { b"sleep 86400; : " } else { b": " };
+                    text.splice(command.start..command.start, instead.iter().copied());
+                    changed = true;
+                }
+                let what = format!("starts {}: `{words}`", target.what);
+                found(target, path, command.line, &what, edits);
             }
+            // Where it may stay open, it may be started in any way.
+            Effect::Mentions if !target.close => {}
             Effect::Mentions => {
-                let what = format!(
-                    "names telnetd in a way that is not understood: `{}`",
-                    command.words.join(" ")
-                );
+                let server = target.servers.first().copied().unwrap_or_default();
+                let what = format!("names {server} in a way that is not understood: `{words}`");
                 edits.find(Measure::Telnet, Status::Unknown, Some((path, command.line)), what);
             }
         }
     }
     if changed {
-        edits.change(
-            path,
-            text,
-            false,
-            "commands that start a shell on a port do nothing",
-        )?;
+        let why = format!("commands that start {} do nothing", target.what);
+        edits.change(path, text, false, &why)?;
     }
     Ok(())
 }
 
-fn effect(command: &Command) -> Effect {
+fn effect(target: &Target, command: &Command) -> Effect {
     let words: Vec<&str> = command.words.iter().map(String::as_str).collect();
     let mut rest = words.as_slice();
     let waits = |words: &[&str]| !command.background && words.contains(&"-F");
     while let [first, after @ ..] = rest {
         let name = name_of(first);
-        if SERVERS.contains(&name) {
+        if target.servers.contains(&name) {
             return Effect::Starts { waits: waits(after) };
         }
         match name {
             "procd_set_param" if after.first() == Some(&"command") => {
                 rest = after.get(1..).unwrap_or_default();
-                return if names_server(rest) {
+                return if names_server(target, rest) {
                     Effect::Starts { waits: false }
                 } else {
                     Effect::Nothing
@@ -198,24 +257,24 @@ fn effect(command: &Command) -> Effect {
                 let stops = after
                     .iter()
                     .any(|word| *word == "--stop" || short_flag(word, 'K'));
-                let starts = !stops && names_server(after);
+                let starts = !stops && names_server(target, after);
                 return if starts {
                     Effect::Starts { waits: false }
                 } else {
                     Effect::Nothing
                 };
             }
-            "tcpsvd" | "inetd" | "socat" | "stunnel" if names_server(after) => {
+            "tcpsvd" | "inetd" | "socat" | "stunnel" if names_server(target, after) => {
                 return Effect::Starts {
                     waits: !command.background,
                 };
             }
-            "nc" | "ncat" | "netcat" if listens_with_shell(after) => {
+            "nc" | "ncat" | "netcat" if target.is_shell() && listens_with_shell(after) => {
                 return Effect::Starts {
                     waits: !command.background,
                 };
             }
-            "sh" | "ash" | "bash" | "su" | "eval" if after.iter().any(|word| runs_server(word)) => {
+            "sh" | "ash" | "bash" | "su" | "eval" if after.iter().any(|word| runs_server(target, word)) => {
                 return Effect::Starts { waits: false };
             }
             _ if HARMLESS.contains(&name) => return Effect::Nothing,
@@ -225,23 +284,29 @@ fn effect(command: &Command) -> Effect {
                 let options = after.iter().take_while(skip).count();
                 rest = after.get(options..).unwrap_or_default();
             }
-            _ if names_server(after) => return Effect::Mentions,
+            _ if names_server(target, after) => return Effect::Mentions,
             _ => return Effect::Nothing,
         }
     }
     Effect::Nothing
 }
 
-fn names_server(words: &[&str]) -> bool {
-    words.iter().any(|word| SERVERS.contains(&name_of(word)))
+impl Target {
+    fn is_shell(&self) -> bool {
+        self.servers == SHELL_SERVERS
+    }
+}
+
+fn names_server(target: &Target, words: &[&str]) -> bool {
+    words.iter().any(|word| target.servers.contains(&name_of(word)))
 }
 
 /// Whether a text that a shell is to run starts a server.
-fn runs_server(text: &str) -> bool {
-    text.contains("telnetd")
+fn runs_server(target: &Target, text: &str) -> bool {
+    target.servers.iter().any(|server| text.contains(server))
         && shell::commands(text.as_bytes())
             .iter()
-            .any(|command| effect(command) != Effect::Nothing)
+            .any(|command| effect(target, command) != Effect::Nothing)
 }
 
 fn listens_with_shell(words: &[&str]) -> bool {
@@ -260,7 +325,7 @@ fn short_flag(word: &str, letter: char) -> bool {
 }
 
 /// Lines of inittab, inetd.conf and crontabs.
-fn table(path: &str, what: &str, edits: &mut Edits<'_>) -> io::Result<()> {
+fn table(target: &Target, path: &str, when: &str, edits: &mut Edits<'_>) -> io::Result<()> {
     let Some(text) = edits.read(path)? else {
         return Ok(());
     };
@@ -271,50 +336,70 @@ fn table(path: &str, what: &str, edits: &mut Edits<'_>) -> io::Result<()> {
             .split(|c: char| c.is_whitespace() || c == ':' || c == ';')
             .collect();
         let comment = readable.trim_start().starts_with('#');
-        if !comment && (names_server(&words) || words.contains(&"nc") && listens_with_shell(&words)) {
-            out.extend_from_slice(COMMENT.as_bytes());
-            let text = format!("{what}: `{}`", readable.trim());
-            edits.find(Measure::Telnet, Status::Planned, Some((path, number)), text);
+        let nc = target.is_shell() && words.contains(&"nc") && listens_with_shell(&words);
+        if !comment && (nc || names_server(target, &words)) {
+            if target.close {
+                out.extend_from_slice(COMMENT.as_bytes());
+            }
+            let text = format!("starts {} {when}: `{}`", target.what, readable.trim());
+            found(target, path, number, &text, edits);
         }
         out.extend_from_slice(line);
     }
     if out != text {
-        edits.change(
-            path,
-            out,
-            false,
-            "lines that start a shell on a port are comments",
-        )?;
+        let why = format!("lines that start {} are comments", target.what);
+        edits.change(path, out, false, &why)?;
     }
     Ok(())
 }
 
 /// Settings such as `TELNETD=yes`.
-fn switches(path: &str, edits: &mut Edits<'_>) -> io::Result<()> {
+fn switches(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> {
     let Some(mut text) = edits.read(path)? else {
         return Ok(());
     };
-    let mut found = Vec::new();
+    let mut places = Vec::new();
     let mut start = 0;
     for (line, number) in text.split_inclusive(|byte| *byte == b'\n').zip(1u32..) {
-        if let Some((range, off)) = switch(line) {
-            found.push((start + range.start..start + range.end, off, number));
+        if let Some((range, off)) = switch(target, line) {
+            places.push((start + range.start..start + range.end, off, number));
         }
         start += line.len();
     }
-    for (range, off, number) in found.iter().rev() {
+    let name = if target.is_shell() { "telnet" } else { target.what };
+    for (range, off, number) in places.iter().rev() {
         text.splice(range.clone(), off.bytes());
-        let what = "switches telnet on";
-        edits.find(Measure::Telnet, Status::Planned, Some((path, *number)), what);
+        found(target, path, *number, &format!("switches {name} on"), edits);
     }
-    if !found.is_empty() {
-        edits.change(path, text, false, "telnet is switched off")?;
+    if target.close && !places.is_empty() {
+        edits.change(path, text, false, &format!("{name} is switched off"))?;
+    }
+    Ok(())
+}
+
+/// Settings of streamers that speak DVRIP themselves.
+fn dvrip(close: bool, edits: &mut Edits<'_>) -> io::Result<()> {
+    for (path, form) in DVRIP_SWITCHES {
+        let Some(mut text) = edits.read(path)? else {
+            continue;
+        };
+        let on =
+            |place: &core::ops::Range<usize>| text.get(place.clone()).is_some_and(|value| value == b"true");
+        let Some(place) = locate(&text, *form).into_iter().find(on) else {
+            continue;
+        };
+        let target = Target { close, ..FTP };
+        found(&target, path, 0, "switches DVRIP on", edits);
+        if close {
+            text.splice(place, *b"false");
+            edits.change(path, text, false, "DVRIP is switched off")?;
+        }
     }
     Ok(())
 }
 
 /// The place of a switch's value in a line, and what stands for off.
-fn switch(line: &[u8]) -> Option<(core::ops::Range<usize>, &'static str)> {
+fn switch(target: &Target, line: &[u8]) -> Option<(core::ops::Range<usize>, &'static str)> {
     let text = str::from_utf8(line).ok()?;
     let (name, value) = text.split_once('=')?;
     let key = name
@@ -325,7 +410,12 @@ fn switch(line: &[u8]) -> Option<(core::ops::Range<usize>, &'static str)> {
     let plain = key
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
-    if !plain || !key.contains("telnet") || key.contains("disable") || key.contains("no_") {
+    let known = if target.is_shell() {
+        key.contains("telnet") && !key.contains("disable") && !key.contains("no_")
+    } else {
+        FTP_SWITCHES.contains(&key.as_str())
+    };
+    if !plain || !known {
         return None;
     }
     let value = value.trim_end();
@@ -400,7 +490,7 @@ mod tests {
         let (_dir, root) = tree(&[(path, text)]);
         let survey = Survey::take(&root, "/etc/lenscap");
         let mut edits = Edits::new(&root);
-        plan(&survey, &mut edits).unwrap();
+        plan(&survey, Close::default(), &mut edits).unwrap();
         let statuses = edits.findings.iter().map(|finding| finding.status).collect();
         let text = edits.read(&format!("/{path}")).unwrap().unwrap();
         (String::from_utf8(text).unwrap(), statuses)
@@ -502,7 +592,13 @@ mod tests {
             let (text, statuses) = hardened(path, before);
             assert_eq!(text, after);
             assert!(statuses.contains(&Status::Planned), "{path}");
-            assert_eq!(hardened(path, &text), (after.to_owned(), vec![Status::Holds]));
+            // FTP is told.
+            let (text, mut statuses) = hardened(path, &text);
+            statuses.retain(|status| *status != Status::Notice);
+            assert_eq!(
+                (text.as_str(), statuses.as_slice()),
+                (after, &[Status::Holds][..])
+            );
         }
     }
 
@@ -515,7 +611,7 @@ mod tests {
         );
         let (_dir, root) = tree(&[("usr/bin/Sofia", "\u{7f}ELF .. telnetd")]);
         let mut edits = Edits::new(&root);
-        plan(&Survey::take(&root, "/etc/lenscap"), &mut edits).unwrap();
+        plan(&Survey::take(&root, "/etc/lenscap"), Close::default(), &mut edits).unwrap();
         assert_eq!(edits.findings[0].status, Status::Unknown);
         assert_eq!(edits.findings[0].path.as_deref(), Some("/usr/bin/Sofia"));
     }

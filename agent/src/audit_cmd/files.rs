@@ -143,8 +143,8 @@ fn all_accounts(root: &Root, survey: &Survey, checker: &mut Checker) -> Fact<Vec
 #[inline(never)]
 fn hardener(root: &Root, survey: &Survey, checker: &mut Checker, found: &mut Vec<Finding>) -> io::Result<()> {
     let mut edits = Edits::new(root);
-    telnet::plan(survey, &mut edits)?;
     let settings = Settings::default();
+    telnet::plan(survey, settings.close, &mut edits)?;
     let inputs = credentials::Inputs {
         survey,
         recognised: &recognise(root),
@@ -174,7 +174,9 @@ fn hardener(root: &Root, survey: &Survey, checker: &mut Checker, found: &mut Vec
         let topic = match (finding.measure, finding.status) {
             // Cards and boot loaders: no edit of the hardener's closes those.
             (Measure::Telnet, Status::Notice) if finding.text.contains("boot loader") => Topic::Loader,
-            (Measure::Telnet, Status::Notice) => Topic::Card,
+            (Measure::Telnet, Status::Notice) if finding.text.contains("memory card") => Topic::Card,
+            // Services that may be meant: the sockets tell them.
+            (Measure::Telnet, Status::Notice) => continue,
             (Measure::Telnet, _) => Topic::Telnet,
             (_, Status::Notice) => continue,
             // Judged one by one as accounts.

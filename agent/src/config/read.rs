@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lenscap_harden::firewall::Allowed;
+use lenscap_harden::listeners::Close;
 use lenscap_uplink::upgrade::Carrier;
 use lenscap_uplink::url::{HostPattern, Url};
 use log::LevelFilter;
@@ -50,6 +51,7 @@ const HARDEN: &[&str] = &[
     "password",
     "owner_key",
     "blackhole",
+    "close",
 ];
 
 /// The most uplinks, and the most profiles.
@@ -385,6 +387,10 @@ fn harden(sections: &[Section], sink: &mut Sink) -> Harden {
     set(&mut harden.firewall, reader.parsed("firewall", boolean));
     set(&mut harden.discovery, reader.parsed("discovery", boolean));
     set(&mut harden.blackhole, reader.parsed("blackhole", boolean));
+    for one in reader.parsed_list("close", MAX_LIST, closed_service) {
+        harden.close.ftp |= one.ftp;
+        harden.close.dvrip |= one.dvrip;
+    }
     harden.allow_lan = reader.parsed_list("allow_lan", MAX_LIST, address_and_port);
     harden.allow_out = reader.parsed_list("allow_out", MAX_LIST, address_and_port);
     set(&mut harden.recheck, reader.parsed("recheck", recheck));
@@ -439,6 +445,11 @@ fn harden_password(text: &str) -> Result<HardenPassword, String> {
         "secret" => Ok(HardenPassword::Secret),
         _ => Err("expected random, lock or secret".into()),
     }
+}
+
+/// A service that is closed only where somebody says so.
+fn closed_service(text: &str) -> Result<Close, String> {
+    Close::parse(text).ok_or_else(|| "expected ftp or dvrip".into())
 }
 
 /// Seconds between two looks: seldom enough for a slow processor, often enough to be of use.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use base64ct::{Base64, Encoding as _};
+use lenscap_harden::listeners::Close;
 use lenscap_harden::report::Measure;
 use lenscap_rtsp::{CameraUrl, Credentials};
 use lenscap_uplink::url::{HostPattern, Url};
@@ -250,6 +251,8 @@ pub struct Harden {
     pub discovery: bool,
     /// Routes to nowhere, where nothing filters.
     pub blackhole: bool,
+    /// Services that are closed with telnet.
+    pub close: Close,
     /// How often the monitor looks whether it still holds.
     pub recheck: Duration,
     /// How login passwords are made.
@@ -269,6 +272,7 @@ impl Default for Harden {
             allow_out: Vec::new(),
             discovery: false,
             blackhole: false,
+            close: Close::default(),
             recheck: Duration::from_secs(600),
             password: HardenPassword::Random,
             owner_key: None,

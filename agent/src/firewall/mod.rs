@@ -158,6 +158,17 @@ pub fn record(root: &Root, state_dir: &str) -> Option<Policy> {
     Policy::parse(&String::from_utf8_lossy(&text))
 }
 
+/// The policy of the record, if the kernel has its rules now. Routes block no port.
+#[must_use]
+pub fn in_force(root: &Root, state_dir: &str) -> Option<Policy> {
+    let mut policy = record(root, state_dir).filter(|policy| !policy.blackhole)?;
+    let (dns, ntp, _) = servers(root, None);
+    policy.add_servers(&dns, &ntp);
+    let (rung, can) = ladder(&policy).ok()?;
+    let found = rung.find(&policy.rules(can));
+    matches!(found, Ok(Found::Same { .. })).then_some(policy)
+}
+
 /// Where it is kept.
 #[must_use]
 pub fn record_path(state_dir: &str) -> String {

@@ -150,7 +150,7 @@ impl Look<'_> {
         let mut outcome = Outcome::default();
         let stamp = look::stamp(self.root, &self.journal);
         self.put_firewall_back(memory, &mut outcome)?;
-        let mut shells = live::shells(self.root);
+        let mut shells = live::shells(self.root, self.settings.close).len();
         if !self.settings.measures.contains(&Measure::Telnet) {
             shells = 0;
         }
@@ -274,7 +274,7 @@ impl Look<'_> {
         }
         outcome.restored.extend(put_back);
         match measure {
-            Measure::Telnet => outcome.stopped = live::stop_shells(self.root),
+            Measure::Telnet => outcome.stopped = live::stop_shells(self.root, alone.close),
             Measure::Firewall => live::sync_firewall(self.root, alone, None)?,
             Measure::Credentials => {}
         }

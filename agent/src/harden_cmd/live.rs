@@ -14,7 +14,7 @@ use lenscap_harden::gate::{
     CONFIRM_WITHIN, Decision, Due, Mode, OwnerFacts, Situation, Why, decide, owner_path,
 };
 use lenscap_harden::hostkeys;
-use lenscap_harden::listeners;
+use lenscap_harden::listeners::{self, Close};
 use lenscap_harden::report::Measure;
 use lenscap_harden::root::{Root, folder_of};
 use lenscap_harden::secret::LoginPassword;
@@ -408,17 +408,15 @@ fn renew_host_keys(
     Ok(done)
 }
 
-/// How many processes give a shell to the network and may be stopped.
-pub(super) fn shells(root: &Root) -> usize {
-    listeners::stoppable(&listeners::read(root).unwrap_or_default()).len()
+/// The processes that give a shell to the network, or a service that is to be closed, and may be stopped.
+pub(super) fn shells(root: &Root, close: Close) -> Vec<u32> {
+    listeners::stoppable(&listeners::read(root).unwrap_or_default(), close)
 }
 
-/// Ends what gives a shell to the network, and says how many processes that were. Whether it stays away, the next look
-/// tells.
-pub(super) fn stop_shells(root: &Root) -> usize {
-    let running = listeners::read(root).unwrap_or_default();
+/// Ends them, and says how many processes that were. Whether it stays away, the next look tells.
+pub(super) fn stop_shells(root: &Root, close: Close) -> usize {
     let mut stopped = 0;
-    for pid in listeners::stoppable(&running) {
+    for pid in shells(root, close) {
         if let Ok(pid) = i32::try_from(pid) {
             stopped += usize::from(kill(Pid::from_raw(pid), Signal::SIGTERM).is_ok());
         }
