@@ -15,6 +15,7 @@ use lenscap_harden::engine::{self, Plan, Settings, Undone};
 use lenscap_harden::report::{Finding, Measure, Verdict};
 use lenscap_harden::root::{Attributes, Lock, Root};
 use lenscap_harden::secret::{LoginPassword, Secret};
+use lenscap_harden::survey::Survey;
 use lenscap_harden::transaction::{Failure, Recovered};
 
 use crate::cli::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, Stop, finish};
@@ -109,7 +110,12 @@ fn try_run(request: &Request) -> Result<u8, Stop> {
             Ok(exit_status(plan.verdict()))
         }
         Action::Apply if root.is_live() => live::apply(request, &root, settings),
-        Action::Apply => apply(request, &root, &settings, None, None),
+        Action::Apply => {
+            let _lock = lock(&root)?;
+            let survey = engine::survey(&root, &settings);
+            let mut checker = engine::checker(&root, &settings, u64::MAX);
+            apply(request, &root, &settings, &survey, &mut checker, None, None)
+        }
         Action::Confirm => live::confirm(request, &root, &settings),
         Action::RollBack => live::roll_back(&root, &settings),
         Action::Restore => live::restore(&root, &settings),
@@ -157,11 +163,22 @@ fn plan<'a>(
     settings: &Settings,
     checker: &mut Checker,
 ) -> Result<Plan<'a>, Stop> {
+    plan_surveyed(request, root, settings, &engine::survey(root, settings), checker)
+}
+
+fn plan_surveyed<'a>(
+    request: &Request,
+    root: &'a Root,
+    settings: &Settings,
+    survey: &Survey,
+    checker: &mut Checker,
+) -> Result<Plan<'a>, Stop> {
     let mut with_filter = settings.clone();
     if root.is_live() && settings.measures.contains(&Measure::Telnet) {
         with_filter.filter = firewall::in_force(root, &settings.state_dir);
     }
-    let mut plan = engine::plan(root, &with_filter, checker, &mut fill).map_err(|error| unknown(&error))?;
+    let planned = engine::plan_surveyed(root, &with_filter, survey, checker, &mut fill);
+    let mut plan = planned.map_err(|error| unknown(&error))?;
     if settings.measures.contains(&Measure::Firewall) {
         let config = config_of(request, root);
         let asked = firewall::Request {
@@ -192,17 +209,18 @@ fn fill(buffer: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// The caller has locked the root, and looked at it at this moment.
 fn apply(
     request: &Request,
     root: &Root,
     settings: &Settings,
+    survey: &Survey,
+    checker: &mut Checker,
     applied_at: Option<(&str, Duration)>,
     owner_key: Option<&str>,
 ) -> Result<u8, Stop> {
-    let _lock = lock(root)?;
     recover(request, root, settings)?;
-    let mut checker = engine::checker(root, settings, u64::MAX);
-    let mut first = plan(request, root, settings, &mut checker)?;
+    let mut first = plan_surveyed(request, root, settings, survey, checker)?;
     let sealed = seal_login(&mut first, owner_key)?;
     show(request, &first, "planned")?;
     let mut tell = |secrets: &Secrets| disclose(request, secrets, sealed.as_deref());
@@ -216,9 +234,9 @@ fn apply(
         live::stop_shells(root, settings.close);
     }
     // What was written is looked at again, as if by another run.
-    let second = plan(request, root, settings, &mut checker)?;
+    let second = plan(request, root, settings, checker)?;
     if root.is_live() {
-        engine::remember(root, settings, &checker);
+        engine::remember(root, settings, checker);
     }
     if root.is_live() || first.edits.files().next().is_some() {
         say(request, "")?;

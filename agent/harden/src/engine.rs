@@ -151,6 +151,19 @@ impl Plan<'_> {
     }
 }
 
+/// The walk over a root that a plan begins with, if its measures need one.
+#[must_use]
+pub fn survey(root: &Root, settings: &Settings) -> Survey {
+    if settings
+        .measures
+        .iter()
+        .all(|measure| *measure == Measure::Firewall)
+    {
+        return Survey::default();
+    }
+    Survey::take(root, &settings.state_dir)
+}
+
 /// Looks at a root and plans what closes it.
 ///
 /// # Errors
@@ -161,19 +174,32 @@ pub fn plan<'a>(
     checker: &mut Checker,
     random: Random<'_>,
 ) -> io::Result<Plan<'a>> {
+    plan_surveyed(root, settings, &survey(root, settings), checker, random)
+}
+
+/// The same after a walk that serves several plans of one moment.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_surveyed<'a>(
+    root: &'a Root,
+    settings: &Settings,
+    survey: &Survey,
+    checker: &mut Checker,
+    random: Random<'_>,
+) -> io::Result<Plan<'a>> {
     let recognised = recognise(root);
-    let survey = Survey::take(root, &settings.state_dir);
     let mut edits = Edits::new(root);
     let mut secrets = Secrets::default();
     if settings.measures.contains(&Measure::Telnet) {
         if root.is_live() {
             listeners::report(root, settings.close, settings.filter.as_ref(), &mut edits);
         }
-        telnet::plan(&survey, settings.close, &mut edits)?;
+        telnet::plan(survey, settings.close, &mut edits)?;
     }
     if settings.measures.contains(&Measure::Credentials) {
         let inputs = credentials::Inputs {
-            survey: &survey,
+            survey,
             recognised: &recognised,
             checker,
             random,

@@ -380,12 +380,7 @@ fn knock(root: &Root, policy: &Policy, dropped: &dyn Fn() -> u64) -> io::Result<
     }
     let mut probe = Probe::new()?;
     let before = dropped();
-    let mut answered = Vec::new();
-    for port in &ports {
-        if probe.is_answered(address, *port)? {
-            answered.push(*port);
-        }
-    }
+    let answered = probe.answered(address, &ports)?;
     let list = |ports: &[u16]| ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
     Ok(if !answered.is_empty() {
         Knocked::Answered(list(&answered))

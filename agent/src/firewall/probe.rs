@@ -30,27 +30,41 @@ impl Probe {
         sys::tun(INTERFACE, NEAR, MASK).map(Self)
     }
 
-    /// Sends one SYN from a stranger to an address of this camera. Says whether anything of TCP came back.
-    pub(super) fn is_answered(&mut self, address: Ipv4Addr, port: u16) -> io::Result<bool> {
-        self.0.write_all(&syn(address, port))?;
+    /// Sends one SYN from a stranger to each port of an address of this camera. Gives the ports of which anything of TCP
+    /// came back.
+    pub(super) fn answered(&mut self, address: Ipv4Addr, ports: &[u16]) -> io::Result<Vec<u16>> {
+        for port in ports {
+            self.0.write_all(&syn(address, *port))?;
+        }
         let mut packet = [0; 2048];
+        let mut answered = Vec::new();
         for _ in 0..MAX_READS {
-            if !sys::wait_readable([Some(self.0.as_fd())], Some(WAIT))?[0] {
-                return Ok(false);
+            if answered.len() == ports.len() || !sys::wait_readable([Some(self.0.as_fd())], Some(WAIT))?[0] {
+                break;
             }
             let length = match self.0.read(&mut packet) {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error),
             };
-            let packet = packet.get(..length).unwrap_or_default();
-            let is_tcp4 = packet.first().is_some_and(|first| first >> 4 == 4) && packet.get(9) == Some(&TCP);
-            if is_tcp4 && packet.get(16..20) == Some(&STRANGER.octets()) {
-                return Ok(true);
+            let port = answers(packet.get(..length).unwrap_or_default());
+            if let Some(port) = port.filter(|port| ports.contains(port) && !answered.contains(port)) {
+                answered.push(port);
             }
         }
-        Ok(false)
+        Ok(answered)
     }
+}
+
+/// The port that a packet of TCP to the stranger comes from.
+fn answers(packet: &[u8]) -> Option<u16> {
+    let first = *packet.first()?;
+    let is_tcp4 = first >> 4 == 4 && packet.get(9) == Some(&TCP);
+    if !is_tcp4 || packet.get(16..20) != Some(&STRANGER.octets()) {
+        return None;
+    }
+    let tcp = packet.get(usize::from(first & 15) * 4..)?;
+    tcp.first_chunk().copied().map(u16::from_be_bytes)
 }
 
 /// A whole IPv4 packet (RFC 791, RFC 9293).
@@ -98,5 +112,10 @@ mod tests {
         assert_eq!(checksum(&pseudo), 0);
         assert_eq!(packet[20..24], [0x9c, 0xb1, 0x02, 0x2a]);
         assert_eq!(packet[33], 2, "SYN alone");
+        assert_eq!(answers(&packet), None, "it goes the other way");
+        let mut answer = packet.clone();
+        answer[16..20].copy_from_slice(&STRANGER.octets());
+        assert_eq!(answers(&answer), Some(SOURCE_PORT));
+        (0..22).for_each(|length| assert_eq!(answers(&answer[..length]), None));
     }
 }

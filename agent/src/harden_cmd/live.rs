@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use lenscap_harden::defaults::Checker;
 use lenscap_harden::engine::{self, Plan, Settings};
 use lenscap_harden::firewall::{Allowed, Policy};
 use lenscap_harden::firmware::Tried;
@@ -19,6 +20,7 @@ use lenscap_harden::report::Measure;
 use lenscap_harden::root::{Root, folder_of};
 use lenscap_harden::secret::LoginPassword;
 use lenscap_harden::storage::{self, Storage};
+use lenscap_harden::survey::Survey;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -37,9 +39,12 @@ const KEY_PROGRAMS: &[&str] = &[
     "/bin/dropbearkey",
     "/sbin/dropbearkey",
 ];
-/// How long a process that was told to end may take, and what restarts it at once is seen. Slept through: before Linux
-/// 5.3 nothing tells of the end of a process that is not a child, and nothing at all that a firmware starts it again.
-const SETTLE: Duration = Duration::from_secs(2);
+/// How long processes that were told to end may take, and how often they are looked at: before Linux 5.3 nothing tells
+/// of the end of a process that is not a child.
+const END_WITHIN: Duration = Duration::from_secs(2);
+const END_PAUSE: Duration = Duration::from_millis(20);
+/// What restarts one at once has done so by then; nothing tells that a firmware starts it again.
+const RESTARTED_WITHIN: Duration = Duration::from_millis(500);
 /// How often what cannot be waited for is tried: a file system that comes back, a folder that the kernel does not watch.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -56,9 +61,15 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     must_be_root()?;
     let boot_id = boot_id(root)?;
     take_back_overdue(root, &settings, &boot_id)?;
+    // From the first look on: the service's own would come in between.
+    let _lock = lock(root)?;
+    recover(request, root, &settings)?;
+    let survey = engine::survey(root, &settings);
+    let mut checker = engine::checker(root, &settings, u64::MAX);
     let mut situations = Vec::new();
     for measure in &settings.measures {
-        situations.push((*measure, situation(request, root, &settings, *measure)?));
+        let situation = situation(request, root, &settings, *measure, &survey, &mut checker)?;
+        situations.push((*measure, situation));
     }
     let mut confirm_needed = false;
     let mut waiting = Vec::new();
@@ -89,8 +100,10 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     engine::keep_boots(root, &settings, &boots).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
     let applied_at = confirm_needed.then(|| (boot_id.as_str(), sys::monotonic()));
     let mut failures = Vec::new();
-    let outcome = close_services(request, root, &settings, applied_at, &mut failures)
-        .and_then(|()| super::apply(request, root, &settings, applied_at, harden.owner_key.as_deref()));
+    let outcome = close_services(request, root, &settings, applied_at, &mut failures).and_then(|()| {
+        let key = harden.owner_key.as_deref();
+        super::apply(request, root, &settings, &survey, &mut checker, applied_at, key)
+    });
     if engine::waiting(root, &settings)
         .map_err(|error| unknown(&error))?
         .is_some()
@@ -122,8 +135,6 @@ fn close_services(
     if !settings.measures.contains(&Measure::Credentials) {
         return Ok(());
     }
-    let _lock = lock(root)?;
-    recover(request, root, settings)?;
     let (mut changed, failed) = local::close(root, settings, &request.config, applied_at)?;
     failures.extend(failed);
     changed.extend(renew_host_keys(root, settings, applied_at)?);
@@ -276,6 +287,8 @@ fn situation(
     root: &Root,
     settings: &Settings,
     measure: Measure,
+    survey: &Survey,
+    checker: &mut Checker,
 ) -> Result<Situation, Stop> {
     let harden = harden_config(&request.config);
     let mut facts = owner_facts(root, &harden, request.password_file.is_some());
@@ -283,8 +296,7 @@ fn situation(
     facts.secret_given &= measure != Measure::Firewall || facts.allowed_lan;
     let mut alone = settings.clone();
     alone.measures = vec![measure];
-    let mut checker = engine::checker(root, settings, u64::MAX);
-    let plan = super::plan(request, root, &alone, &mut checker)?;
+    let plan = super::plan_surveyed(request, root, &alone, survey, checker)?;
     let tried = plan.recognised.iter().map(|known| known.adapter.tried).min();
     Ok(Situation {
         mode: mode(&harden),
@@ -415,14 +427,17 @@ pub(super) fn shells(root: &Root, close: Close) -> Vec<u32> {
 
 /// Ends them, and says how many processes that were. Whether it stays away, the next look tells.
 pub(super) fn stop_shells(root: &Root, close: Close) -> usize {
-    let mut stopped = 0;
-    for pid in shells(root, close) {
-        if let Ok(pid) = i32::try_from(pid) {
-            stopped += usize::from(kill(Pid::from_raw(pid), Signal::SIGTERM).is_ok());
+    let mut told = shells(root, close);
+    let signal = |pid: u32, signal: Option<Signal>| {
+        i32::try_from(pid).is_ok_and(|pid| kill(Pid::from_raw(pid), signal).is_ok())
+    };
+    told.retain(|pid| signal(*pid, Some(Signal::SIGTERM)));
+    if !told.is_empty() {
+        let deadline = sys::monotonic() + END_WITHIN;
+        while told.iter().any(|pid| signal(*pid, None)) && sys::monotonic() < deadline {
+            std::thread::sleep(END_PAUSE);
         }
+        std::thread::sleep(RESTARTED_WITHIN);
     }
-    if stopped > 0 {
-        std::thread::sleep(SETTLE);
-    }
-    stopped
+    told.len()
 }
