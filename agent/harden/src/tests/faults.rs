@@ -21,6 +21,7 @@ const FAULTS: &[Fault] = &[
     Fault::Power,
     Fault::Once(Errno::EIO),
     Fault::Once(Errno::ENOSPC),
+    Fault::Lasting(Errno::ENOSPC),
     Fault::Lasting(Errno::EROFS),
 ];
 
