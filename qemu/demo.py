@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from lab import knock, page, paths
+from lab.floods import Floods, Row
 from lab.gateway import VIEWER, GatewayError
 from lab.lab import PROGRAM, Failed, Lab
 from lab.machine import GuestError
@@ -21,6 +22,14 @@ from lab.segment import ADDRESS, SegmentError
 from lab.variants import VENDOR
 
 WATCH_SECONDS = 10
+# What closing may take, with the configuration's reload and a look of the service's own in front of it.
+CLOSE_SECONDS = 10
+# One account in DES and one in SHA-512, with a password that no list has: every pair is tried on both.
+CHECKED = "/tmp/checked"
+PASSWD = "root:x:0:0::/root:/bin/sh\nadmin:x:1000:1000::/:/bin/sh\n"
+SHADOW = """root:abbgu7wMwR4Mg:0:0:99999:7:::
+admin:$6$Yk2vQe8sTn4LwZ1b$Xus9FPK5pneC9oQQEjlWnsJxDhkmVB2mrmlBOXnXE8H0Jpw0yxmA25H9HnGQsiMuiwKRaqX0PAbfW7AfcKXdA/:0:0:99999:7:::
+"""
 STEP_WIDTH = 68
 
 
@@ -52,11 +61,15 @@ class Demo:
         self.scans: dict[str, knock.Scan] = {}
         self.logins: dict[str, tuple[dict, int]] = {}
         self.facts: list[str] = []
+        self.floods: dict[str, list[Row]] = {}
+        # What no filter on the camera stops: (what, packets before, packets after).
+        self.unstopped: list[tuple[str, int, int]] = []
+        self.raw_before = 0
 
     def boot(self) -> None:
         """The camera as its vendor left it."""
         began = step("camera: ARMv7, 48 MB, BusyBox, emulated")
-        self.machine = self.lab.new_machine(beside=True)
+        self.machine = self.lab.new_machine(beside=True, pcap=True)
         self.owner = Owner(self.lab, self.machine)
         self.machine.boot()
         self.owner.wait_streaming()
@@ -79,6 +92,28 @@ class Demo:
         opened = [service for service, (pairs, _) in found.items() if pairs]
         self.lab.check(opened == ["telnet", "ssh"], f"the factory's password opens {opened} alone: {found}")
         print(f"opens {' and '.join(opened)}")
+
+    def flood(self, when: str) -> None:
+        """What malware on the camera would send, counted on the cable."""
+        step(f"{when}: floods started on the camera, packets that leave it")
+        floods = Floods(self.machine, self.lab.pcap_path())
+        rows = self.floods[when] = floods.run()
+        if when == "before":
+            silent = [f"{row.what} by {row.sender}" for row in rows if row.packets == 0]
+            self.lab.check(not silent, f"before, nothing of these leaves, so that later silence would mean nothing: {silent}")
+            self.raw_before = floods.raw()
+        else:
+            leaks = [f"{row.what} by {row.sender}: {row.packets}" for row in rows if row.packets and not row.may_pass]
+            self.lab.check(not leaks, f"{when}: {leaks}")
+            self.unstopped.append(("root past all rules (AF_PACKET; here ARP)", self.raw_before, floods.raw()))
+            was = next(row.packets for row in self.floods["before"] if row.sender != rows[0].sender)
+            self.unstopped.append(("root, who removes the rules first (iptables -F; UDP, port 9999)", was,
+                                   floods.without_rules("iptables -F")))
+            # As the service would at its next look.
+            self.machine.run(f"{PROGRAM} harden --recheck", 60)
+        stopped = sum(row.packets for row in rows if not row.may_pass)
+        passing = sum(row.packets for row in rows if row.may_pass)
+        print(f"{stopped}, and {passing} to the uplink's port")
 
     def install(self) -> None:
         """The package, its configuration, the uplink."""
@@ -106,8 +141,22 @@ class Demo:
         self.lab.check(status in (0, 2), said[-1500:])
         took = time.monotonic() - began
         print(f"{took:.1f} s, exit status {status}")
-        self.facts.append(f"closing took {took:.1f} s on the emulated camera")
+        self.facts.append(f"closing took {took:.1f} s on the emulated camera (wanted: {CLOSE_SECONDS})")
         return said
+
+    def time_passwords(self) -> None:
+        """How long it takes to try all known passwords."""
+        step("known passwords, all tried on one account in DES and one in SHA-512")
+        machine = self.machine
+        machine.check(f"mkdir -p {CHECKED}/etc")
+        machine.write_file(f"{CHECKED}/etc/passwd", PASSWD)
+        machine.write_file(f"{CHECKED}/etc/shadow", SHADOW, "600")
+        began = time.monotonic()
+        done = machine.run(f"{PROGRAM} harden --root {CHECKED} --only credentials --dry-run", 120)
+        took = time.monotonic() - began
+        self.lab.check(done.status == 0, f"{done.status}: {done.output[-800:]}")
+        print(f"{took:.1f} s")
+        self.facts.append(f"trying all known passwords on one account in DES and one in SHA-512 took {took:.1f} s")
 
     def try_known_passwords(self, when: str) -> None:
         """All that Mirai knows, with the firewall taken down for it."""
@@ -157,7 +206,9 @@ class Demo:
         lab.check({22, 23, 80, 554} <= set(before.tcp), "the camera is not as open as it should be at first")
         lab.check(before.udp_answered == before.udp_scanned, "a UDP port is silent at first; its silence would mean nothing")
         self.try_factory_password("before")
+        self.flood("before")
         self.install()
+        self.time_passwords()
         said = self.close()
         for when in ("after", "after a reboot"):
             found = self.look(when)
@@ -165,11 +216,13 @@ class Demo:
             if when == "after":
                 self.try_known_passwords(when)
                 self.watch()
+                self.flood(when)
                 self.reboot()
         self.facts.append(f"after the reboot: {lab.watch_ok()}")
         told = self.machine.run(f"{PROGRAM} status", 60).output
         step("the page with both scans and the frame")
-        page.write(self.report, f"{VENDOR.what}; emulated by QEMU", self.scans, self.logins, f"{said.strip()}\n\n{told.strip()}", self.facts)
+        page.write(self.report, f"{VENDOR.what}; emulated by QEMU", self.scans, self.logins,
+                   f"{said.strip()}\n\n{told.strip()}", self.facts, page.floods(self.floods, self.unstopped))
         print(self.report.relative_to(paths.ROOT))
 
 

@@ -3,6 +3,7 @@
 import html
 from pathlib import Path
 
+from .floods import SECONDS, Row
 from .knock import Scan
 
 _STYLE = """
@@ -34,7 +35,32 @@ def _logins(opened: list[tuple[str, str]], tried: int, why: str) -> str:
     return f'<span class="good">none</span> of {tried} tried ({html.escape(why)})'
 
 
-def write(path: Path, camera: str, scans: dict[str, Scan], logins: dict[str, tuple[dict, int]], said: str, facts: list[str]) -> None:
+def _packets(count: int, wanted: bool) -> str:
+    return f'<span class="{"good" if wanted else "bad"}">{count}</span>'
+
+
+def floods(found: dict[str, list[Row]], unstopped: list[tuple[str, int, int]]) -> str:
+    """Packets that left the camera, by flood and sender, before and after."""
+    before, after = list(found.values())[:2]
+    rows = "".join(
+        f"<tr><th>{html.escape(old.what)}</th><td>{html.escape(old.sender)}</td><td>{_packets(old.packets, False)}</td>"
+        f"<td>{_packets(new.packets, not new.packets)}</td></tr>"
+        for old in before for new in after if (new.what, new.sender) == (old.what, old.sender))
+    rows += "".join(f"<tr><th>{html.escape(what)}</th><td>root</td><td>{_packets(old, False)}</td><td>{_packets(new, False)}</td></tr>"
+                    for what, old, new in unstopped)
+    whens = "".join(f"<th>{html.escape(when)}</th>" for when in list(found)[:2])
+    note = (f"Some programs at once for {SECONDS} seconds each; counted on the cable, outside the camera. "
+            "This kernel's filter cannot tell who sends, so that every program may dial the uplink's port; a kernel with an "
+            "owner match lets the agent alone. Whoever has root can send past any filter or remove it: of the rows with root "
+            "at the end nothing is stopped, and nothing on the camera could.")
+    if not any("IPv6" in row.what for row in before):
+        note += " This kernel has no IPv6."
+    return (f"<h2>What floods from the camera reach its network, in packets</h2>\n"
+            f"<table><tr><th></th><th>sent by</th>{whens}</tr>{rows}</table>\n<p>{note}</p>\n")
+
+
+def write(path: Path, camera: str, scans: dict[str, Scan], logins: dict[str, tuple[dict, int]], said: str, facts: list[str],
+          more: str = "") -> None:
     """`scans` and `logins` by when they were made; a login entry has the service's result and how many pairs were tried."""
     whens = list(scans)
     rows = [
@@ -58,6 +84,7 @@ def write(path: Path, camera: str, scans: dict[str, Scan], logins: dict[str, tup
         f"<title>A camera, before and after Lenscap</title><style>{_STYLE}</style>\n"
         f"<h1>A camera, before and after Lenscap</h1>\n<p>{html.escape(camera)}</p>\n"
         f"<h2>What a host on its network finds</h2>\n<table><tr><th></th>{head}</tr>{body}</table>\n"
+        f"{more}"
         f"<h2>What the camera says of itself</h2>\n<pre>{html.escape(said)}</pre>\n"
         f"<h2>And the video goes on, through the one connection that the camera makes</h2>\n"
         f'<p><img src="frame.png" alt="A frame of the live video"></p>\n'
