@@ -2,6 +2,8 @@
 //!
 //! This crate is the only one on the camera that touches the operating system.
 
+#[cfg(feature = "firewall")]
+pub mod apart;
 #[cfg(feature = "audit")]
 pub mod audit_cmd;
 #[cfg(feature = "flows")]

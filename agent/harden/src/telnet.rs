@@ -68,7 +68,7 @@ const WRAPPERS: &[&str] = &[
     "unshare",
 ];
 /// Programs that do not start what they name.
-const HARMLESS: &[&str] = &[
+pub(crate) const HARMLESS: &[&str] = &[
     ":",
     "[",
     "[[",
@@ -254,10 +254,7 @@ fn effect(target: &Target, command: &Command) -> Effect {
                 };
             }
             "start-stop-daemon" => {
-                let stops = after
-                    .iter()
-                    .any(|word| *word == "--stop" || short_flag(word, 'K'));
-                let starts = !stops && names_server(target, after);
+                let starts = !stops(after) && names_server(target, after);
                 return if starts {
                     Effect::Starts { waits: false }
                 } else {
@@ -317,6 +314,12 @@ fn listens_with_shell(words: &[&str]) -> bool {
         .iter()
         .any(|word| matches!(name_of(word), "sh" | "ash" | "bash" | "login"));
     listens && shell
+}
+
+/// Whether these words tell `start-stop-daemon` to stop something.
+pub(crate) fn stops<T: AsRef<str>>(words: &[T]) -> bool {
+    let stop = |word: &T| word.as_ref() == "--stop" || short_flag(word.as_ref(), 'K');
+    words.iter().any(stop)
 }
 
 fn short_flag(word: &str, letter: char) -> bool {

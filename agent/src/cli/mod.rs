@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use argh::FromArgs;
 
+#[cfg(feature = "firewall")]
+use crate::apart;
 #[cfg(feature = "audit")]
 use crate::audit_cmd;
 use crate::config::{self, DEFAULT_PATH, LogTarget};
@@ -431,6 +433,10 @@ pub fn main() -> ExitCode {
         }
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    #[cfg(feature = "firewall")]
+    if let [apart::COMMAND, words @ ..] = args.as_slice() {
+        return ExitCode::from(apart::main(words));
+    }
     if args == [monitor::AGENT_COMMAND] {
         return monitor::agent_main();
     }

@@ -52,6 +52,7 @@ const HARDEN: &[&str] = &[
     "owner_key",
     "blackhole",
     "close",
+    "streamer",
 ];
 
 /// The most uplinks, and the most profiles.
@@ -391,6 +392,7 @@ fn harden(sections: &[Section], sink: &mut Sink) -> Harden {
         harden.close.ftp |= one.ftp;
         harden.close.dvrip |= one.dvrip;
     }
+    harden.streamer = reader.parsed("streamer", absolute_path);
     harden.allow_lan = reader.parsed_list("allow_lan", MAX_LIST, address_and_port);
     harden.allow_out = reader.parsed_list("allow_out", MAX_LIST, address_and_port);
     set(&mut harden.recheck, reader.parsed("recheck", recheck));

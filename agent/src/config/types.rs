@@ -253,6 +253,8 @@ pub struct Harden {
     pub blackhole: bool,
     /// Services that are closed with telnet.
     pub close: Close,
+    /// The streamer, if it may live in a network of its own where nothing filters.
+    pub streamer: Option<PathBuf>,
     /// How often the monitor looks whether it still holds.
     pub recheck: Duration,
     /// How login passwords are made.
@@ -273,6 +275,7 @@ impl Default for Harden {
             discovery: false,
             blackhole: false,
             close: Close::default(),
+            streamer: None,
             recheck: Duration::from_secs(600),
             password: HardenPassword::Random,
             owner_key: None,

@@ -1,14 +1,18 @@
 //! What the firewall measure finds and would change.
 
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use lenscap_harden::edits::Edits;
 use lenscap_harden::firewall::nft::Found;
-use lenscap_harden::firewall::{Abilities, Allowed, Peer, Policy, own_addresses, peers, rebind, to_nft_text};
+use lenscap_harden::firewall::{
+    Abilities, Allowed, Peer, Policy, apart, own_addresses, peers, rebind, to_nft_text,
+};
 use lenscap_harden::listeners;
 use lenscap_harden::report::{Measure, Status};
 use lenscap_harden::root::{Attributes, Root};
+use lenscap_harden::survey::Survey;
 
 use super::probe::{Probe, STRANGER};
 use super::{Request, Rung, has_ipv6, ipv6_is_off, ladder, record_path, routes_hold, servers};
@@ -79,6 +83,9 @@ pub fn plan(request: Request<'_>, edits: &mut Edits<'_>) -> io::Result<()> {
             find(edits, Status::Fails, &format!("not enforceable here: {why}"));
             let allowed = |port| policy.allow_in.iter().any(|allowed| allowed.port == port);
             rebind(edits, &allowed)?;
+            if let Some(streamer) = &config.harden.streamer {
+                live_apart(edits, &request, streamer, &policy, config)?;
+            }
             policy.blackhole = config.harden.blackhole;
             return if policy.blackhole {
                 blackhole(root, edits, &path, &policy, kept.as_ref())
@@ -143,6 +150,30 @@ pub fn plan(request: Request<'_>, edits: &mut Edits<'_>) -> io::Result<()> {
 
 fn find(edits: &mut Edits<'_>, status: Status, text: &str) {
     edits.find(Measure::Firewall, status, None, text);
+}
+
+/// The streamer in a network of its own stands in for a filter, as far as it can.
+fn live_apart(
+    edits: &mut Edits<'_>,
+    request: &Request<'_>,
+    streamer: &Path,
+    policy: &Policy,
+    config: &Config,
+) -> io::Result<()> {
+    let doors = crate::apart::doors(config);
+    let reached = |allowed: &Allowed| doors.iter().any(|door| door.port() == allowed.port);
+    let why = if !crate::apart::has_networks() {
+        "this kernel has no network namespaces"
+    } else if policy.allow_in.iter().any(reached) {
+        "`list allow_lan` lets somebody reach the streamer, which so stays where it is"
+    } else if watchers_agree(edits.root(), edits, policy, request.cut) {
+        let survey = Survey::take(edits.root(), request.state_dir);
+        return apart(edits, &survey, streamer);
+    } else {
+        return Ok(());
+    };
+    find(edits, Status::Notice, why);
+    Ok(())
 }
 
 /// Routes stand in for a filter, as far as they can.

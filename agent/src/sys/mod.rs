@@ -26,5 +26,5 @@ pub use random::{Entropy, entropy, random};
 pub use signals::{Signal, Signals};
 pub use socket::{out_queue, set_notsent_lowat, tcp_flight, unsent};
 pub use time::{clock_synchronised, monotonic, realtime, since_1970};
-pub use tun::tun;
+pub use tun::{loopback_up, tun};
 pub use xtables::{raw_socket, replace_table, set_socket_option, socket_option};

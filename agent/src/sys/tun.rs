@@ -51,6 +51,20 @@ pub fn tun(name: &str, address: Ipv4Addr, mask: Ipv4Addr) -> io::Result<File> {
     Ok(file)
 }
 
+/// Brings the loopback interface of this process' network up.
+///
+/// # Errors
+/// What the kernel says.
+pub fn loopback_up() -> io::Result<()> {
+    let inet = socket(
+        AddressFamily::Inet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    ioctl(inet.as_raw_fd(), SET_FLAGS, request("lo", &UP.to_ne_bytes()))
+}
+
 fn request(name: &str, what: &[u8]) -> Request {
     let mut request = [0; 40];
     let name = &name.as_bytes()[..name.len().min(NAME_BYTES - 1)];

@@ -24,18 +24,12 @@ const RECORD: &str = "etc/lenscap/harden/firewall";
 const WAITING: &str = "etc/lenscap/harden/unconfirmed";
 
 /// The program below a root of its own, with a `/proc` as the kernel would show it and a device for the probe.
-struct Camera(tempfile::TempDir);
+pub(super) struct Camera(tempfile::TempDir);
 
 impl Camera {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let camera = Self(tempfile::tempdir().unwrap());
-        let program = env!("CARGO_BIN_EXE_lenscap");
-        let list = Command::new("ldd").arg(program).output().unwrap();
-        let list = String::from_utf8(list.stdout).unwrap();
-        for file in list.split_whitespace().filter(|word| word.starts_with('/')) {
-            camera.copy(file, file);
-        }
-        camera.copy(program, "/lenscap");
+        camera.with_program(env!("CARGO_BIN_EXE_lenscap"), "/lenscap");
         for (path, text) in [
             ("etc/config/lenscap", CONFIG),
             ("etc/resolv.conf", "nameserver 10.9.0.2\n"),
@@ -55,7 +49,17 @@ impl Camera {
         camera
     }
 
-    fn path(&self, path: &str) -> String {
+    /// Puts a program of this machine there, with the libraries that it needs.
+    pub(super) fn with_program(&self, program: &str, place: &str) {
+        let list = Command::new("ldd").arg(program).output().unwrap();
+        let list = String::from_utf8(list.stdout).unwrap();
+        for file in list.split_whitespace().filter(|word| word.starts_with('/')) {
+            self.copy(file, file);
+        }
+        self.copy(program, place);
+    }
+
+    pub(super) fn path(&self, path: &str) -> String {
         self.0
             .path()
             .join(path.trim_start_matches('/'))
@@ -64,14 +68,14 @@ impl Camera {
             .to_owned()
     }
 
-    fn copy(&self, from: &str, to: &str) {
+    pub(super) fn copy(&self, from: &str, to: &str) {
         let to = self.path(to);
         fs::create_dir_all(Path::new(&to).parent().unwrap()).unwrap();
         // By another process: whatever a test beside this one starts must not hold the new program open for writing.
         run("cp", &["-L", from, &to]);
     }
 
-    fn write(&self, path: &str, text: &str) {
+    pub(super) fn write(&self, path: &str, text: &str) {
         let path = self.path(path);
         fs::create_dir_all(Path::new(&path).parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
@@ -85,7 +89,7 @@ impl Camera {
         self.write("proc/sys/kernel/random/boot_id", id);
     }
 
-    fn harden(&self, args: &[&str]) -> (i32, String) {
+    pub(super) fn harden(&self, args: &[&str]) -> (i32, String) {
         // What this thread's network is like.
         for table in ["tcp", "tcp6", "fib_trie"] {
             let text = fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap();
@@ -95,7 +99,7 @@ impl Camera {
         answer(&output)
     }
 
-    fn command(&self, before: &[&str]) -> Command {
+    pub(super) fn command(&self, before: &[&str]) -> Command {
         let root = self.path("");
         let words = [before, &["chroot", &root, "/lenscap", "harden"]].concat();
         let mut command = Command::new(words[0]);
@@ -104,7 +108,7 @@ impl Camera {
     }
 }
 
-fn answer(output: &Output) -> (i32, String) {
+pub(super) fn answer(output: &Output) -> (i32, String) {
     let text = [&output.stdout[..], &output.stderr].concat();
     (output.status.code().unwrap(), String::from_utf8(text).unwrap())
 }

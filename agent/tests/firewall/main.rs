@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod apart;
 mod arbitrary;
 mod command;
 mod kernel;
@@ -54,6 +55,7 @@ fn output(program: &str, args: &[&str], input: &str) -> Output {
     let package = match program {
         "nft" => "nftables",
         "ip" => "iproute2",
+        "nsenter" => "util-linux",
         "nmap" => "nmap",
         "tar" | "cp" | "mkdir" | "mknod" => "tar and coreutils",
         _ => "iptables",

@@ -4,6 +4,7 @@
 //! encode rules for nf_tables and for the older iptables, and recognise them when they are read back. Nothing here
 //! talks to a kernel.
 
+mod apart;
 mod facts;
 mod net;
 pub mod nft;
@@ -14,6 +15,7 @@ pub mod routes;
 mod rule;
 pub mod xt;
 
+pub use apart::{START, apart};
 pub use facts::{Peer, name_servers, own_addresses, own_addresses6, peers, time_servers};
 pub use net::{Allowed, Net};
 pub use nft_text::to_nft_text;
