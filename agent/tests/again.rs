@@ -219,6 +219,68 @@ fn a_new_password_is_for_the_owners_key_alone() {
     }
 }
 
+#[test]
+fn a_claimed_uplink_is_a_way_in_and_confirms_when_it_comes_back() {
+    if without_root() {
+        return;
+    }
+    let dir = open("busybox", ON_FLASH, "");
+    let uptime = fs::read_to_string("/proc/uptime").unwrap();
+    let now: u64 = uptime.split('.').next().unwrap().parse().unwrap();
+    // This process stands in for the monitor.
+    let pid = std::process::id();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let started = stat
+        .rsplit_once(')')
+        .unwrap()
+        .1
+        .split_whitespace()
+        .nth(19)
+        .unwrap();
+    fs::create_dir_all(dir.path().join(format!("proc/{pid}/fd"))).unwrap();
+    fs::write(dir.path().join(format!("proc/{pid}/stat")), &stat).unwrap();
+    let up_since = |seconds: u64| {
+        let text = format!(
+            "{{\n\"monitor_pid\": {pid},\n\"monitor_start\": {started},\n\"all_up_s\": {seconds}\n}}\n"
+        );
+        fs::write(dir.path().join("run/lenscap/status.json"), text).unwrap();
+    };
+    let operators = |text: &str| {
+        fs::create_dir_all(dir.path().join("etc/lenscap")).unwrap();
+        fs::write(dir.path().join("etc/lenscap/uplinks"), text).unwrap();
+    };
+    // Nobody's, another uplink's, and one that is down.
+    for (operator, since) in [
+        ("", 1),
+        ("main - operator ed25519/AAAA= 2 9\n", 1),
+        ("main - operator ed25519/AAAA= 1 0\n", 0),
+    ] {
+        up_since(since);
+        operators(operator);
+        let output = in_camera(dir.path(), &["--apply"]);
+        assert!(
+            text(&output).contains("credentials is not changed: waiting for an owner"),
+            "{operator}"
+        );
+        assert_eq!(roots_hash(dir.path(), "etc/passwd"), "");
+    }
+    up_since(1);
+    let output = in_camera(dir.path(), &["--apply"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let closed = roots_hash(dir.path(), "etc/passwd");
+    assert_ne!(closed, "");
+    // The connection that was there proves nothing.
+    let (_, said) = recheck(dir.path());
+    assert_eq!(said["waiting_for_confirmation"], true, "{said}");
+    assert_eq!(said["waiting_for_uplink"], true, "{said}");
+    up_since(now + 1000);
+    let (_, said) = recheck(dir.path());
+    assert_eq!(said["waiting_for_confirmation"], false, "{said}");
+    assert_eq!(said["waiting_for_uplink"], false, "{said}");
+    assert_eq!(code(&in_camera(dir.path(), &["--confirm"])), 1, "nothing waits");
+    assert_eq!(roots_hash(dir.path(), "etc/passwd"), closed);
+}
+
 fn set_boot(dir: &Path, number: u32) {
     let id = format!("6c1f4a0e-0000-0000-0000-{number:012}\n");
     fs::write(dir.join("proc/sys/kernel/random/boot_id"), id).unwrap();

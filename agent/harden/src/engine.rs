@@ -386,7 +386,9 @@ fn confirmation_write(
     })
 }
 
-fn confirmation_path(settings: &Settings) -> String {
+/// The file that is there as long as something waits for a confirmation.
+#[must_use]
+pub fn confirmation_path(settings: &Settings) -> String {
     format!("{}/unconfirmed", settings.state_dir)
 }
 

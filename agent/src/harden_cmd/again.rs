@@ -13,7 +13,7 @@ use std::process::Command;
 use lenscap_harden::applied::Applied;
 use lenscap_harden::engine::{self, Plan, Settings};
 use lenscap_harden::gate::{
-    BOOT_LIMIT, Decision, MAX_BAD_BOOTS, MAX_RESTORES, OwnerPath, Situation, Why, decide,
+    BOOT_LIMIT, Confirmation, Decision, MAX_BAD_BOOTS, MAX_RESTORES, OwnerPath, Situation, Why, decide,
 };
 use lenscap_harden::journal::Journal;
 use lenscap_harden::look::{self, Memory};
@@ -21,6 +21,7 @@ use lenscap_harden::report::{Finding, Measure, Status, Verdict};
 use lenscap_harden::root::Root;
 use lenscap_harden::secret::LoginPassword;
 use lenscap_harden::storage::Storage;
+use lenscap_harden::survey::Survey;
 use lenscap_harden::transaction::Store;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -81,8 +82,10 @@ pub(super) fn recheck(request: &Request, root: &Root, settings: &Settings) -> Re
         // Without it the next look is a full one, and forgets restores: no reason not to tell what was seen.
         let _ = files::replace_volatile(&memory_path, memory.to_text().as_bytes());
     }
-    let waiting = engine::waiting(root, settings).is_ok_and(|waiting| waiting.is_some());
-    tell(request, &outcome, &memory, now, waiting)?;
+    let waiting = engine::waiting(root, settings).ok().flatten();
+    let here = |waiting: &Confirmation| live::boot_id(root).is_ok_and(|boot| boot == waiting.boot_id);
+    let uplink = waiting.as_ref().is_some_and(here) && live::owned_since(&request.config).is_some();
+    tell(request, &outcome, &memory, now, (waiting.is_some(), uplink))?;
     Ok(exit_status(outcome.verdict.unwrap_or(Verdict::Unknown)))
 }
 
@@ -98,6 +101,7 @@ fn look(
     live::take_back_overdue(root, settings, &boot_id)?;
     let _lock = lock(root)?;
     recover(request, root, settings)?;
+    confirm_by_uplink(request, root, settings, &boot_id)?;
     let harden = live::harden_config(&request.config);
     if harden.mode == HardenMode::Off {
         return Ok(Outcome {
@@ -134,6 +138,21 @@ fn look(
     look.all(memory)
 }
 
+/// The owner's uplink that came up after something was applied passes it, and so is the owner's confirmation.
+fn confirm_by_uplink(request: &Request, root: &Root, settings: &Settings, boot_id: &str) -> Result<(), Stop> {
+    let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
+    let came_back = waiting.is_some_and(|waiting| {
+        let since = live::owned_since(&request.config);
+        // Whole seconds are kept: of the same one it is not known which came first.
+        let after = |since: Duration| since.as_secs() > waiting.applied_at.as_secs();
+        waiting.boot_id == boot_id && since.is_some_and(after)
+    });
+    if came_back {
+        engine::confirm(root, settings).map_err(|error| unknown(&error))?;
+    }
+    Ok(())
+}
+
 impl Look<'_> {
     /// Nobody is there who could be told a new password: without a key to encrypt it to, keys alone open a login.
     fn login_password(&self) -> LoginPassword {
@@ -159,10 +178,12 @@ impl Look<'_> {
             return Ok(outcome);
         }
         let mut seen = Vec::new();
+        let survey = engine::survey(self.root, &self.settings);
         for measure in &self.settings.measures {
             let mut alone = self.settings.clone();
             alone.measures = vec![*measure];
-            let (findings, changed) = self.measure(*measure, &alone, shells, memory, &mut outcome)?;
+            let (findings, changed) =
+                self.measure(*measure, &alone, &survey, shells, memory, &mut outcome)?;
             if changed {
                 // As if by another run.
                 let mut checker = engine::checker(self.root, &alone, BUDGET);
@@ -206,12 +227,13 @@ impl Look<'_> {
         &self,
         measure: Measure,
         alone: &Settings,
+        survey: &Survey,
         shells: usize,
         memory: &mut Memory,
         outcome: &mut Outcome,
     ) -> Result<(Vec<Finding>, bool), Stop> {
         let mut checker = engine::checker(self.root, alone, BUDGET);
-        let mut plan = super::plan(self.request, self.root, alone, &mut checker)?;
+        let mut plan = super::plan_surveyed(self.request, self.root, alone, survey, &mut checker)?;
         engine::remember(self.root, alone, &checker);
         let findings = plan.findings().to_vec();
         let shells = if measure == Measure::Telnet { shells } else { 0 };
@@ -288,7 +310,7 @@ impl Look<'_> {
     }
 
     fn situation(&self, plan: &Plan<'_>) -> Result<Situation, Stop> {
-        let facts = live::owner_facts(self.root, &self.harden, false);
+        let facts = live::owner_facts(self.root, &self.request.config, &self.harden, false);
         let tried = plan.recognised.iter().map(|known| known.adapter.tried).min();
         Ok(Situation {
             mode: live::mode(&self.harden),
@@ -336,7 +358,7 @@ fn tell(
     outcome: &Outcome,
     memory: &Memory,
     now: Duration,
-    waiting: bool,
+    (waiting, for_uplink): (bool, bool),
 ) -> Result<(), Stop> {
     let Outcome {
         verdict,
@@ -380,6 +402,7 @@ fn tell(
         ("gave_up", *gave_up),
         ("waiting_for_owner", *waiting_for_owner),
         ("waiting_for_confirmation", waiting),
+        ("waiting_for_uplink", for_uplink),
         ("standing_aside", *standing_aside),
     ] {
         lines.bool(name, value);

@@ -28,7 +28,7 @@ use nix::unistd::Pid;
 use super::{Request, failed, local, lock, recover, say, unknown};
 use crate::cli::{EXIT_FAILURE, EXIT_OK, Stop};
 use crate::config::{self, Harden, HardenMode, HardenPassword};
-use crate::{firewall, sys};
+use crate::{firewall, monitor, sys};
 
 /// Where authorised SSH keys lie.
 const KEYS: &[&str] = &["/etc/dropbear/authorized_keys", "/root/.ssh/authorized_keys"];
@@ -291,7 +291,8 @@ fn situation(
     checker: &mut Checker,
 ) -> Result<Situation, Stop> {
     let harden = harden_config(&request.config);
-    let mut facts = owner_facts(root, &harden, request.password_file.is_some());
+    let secret_given = request.password_file.is_some();
+    let mut facts = owner_facts(root, &request.config, &harden, secret_given);
     // Behind the firewall a password is of no use but from an allowed address.
     facts.secret_given &= measure != Measure::Firewall || facts.allowed_lan;
     let mut alone = settings.clone();
@@ -315,6 +316,11 @@ pub(super) fn harden_config(path: &Path) -> Harden {
         .unwrap_or_default()
 }
 
+/// Since when the owner's uplink is up.
+pub(super) fn owned_since(config: &Path) -> Option<Duration> {
+    monitor::owned_since(&config::load(config).ok()?.config)
+}
+
 /// Whether the login password is to be given.
 pub(super) fn lacks_secret(harden: &Harden, measure: Measure) -> bool {
     measure == Measure::Credentials && harden.password == HardenPassword::Secret
@@ -328,13 +334,12 @@ pub(super) fn mode(harden: &Harden) -> Mode {
     }
 }
 
-/// An uplink will count once it can be claimed.
-pub(super) fn owner_facts(root: &Root, harden: &Harden, secret_given: bool) -> OwnerFacts {
+pub(super) fn owner_facts(root: &Root, config: &Path, harden: &Harden, secret_given: bool) -> OwnerFacts {
     let to_ssh = |text: &String| Allowed::parse(text).is_ok_and(|allowed| allowed.tcp && allowed.port == 22);
     OwnerFacts {
         authorised_key: KEYS.iter().any(|path| has_key(root, path)),
         allowed_lan: harden.allow_lan.iter().any(to_ssh),
-        claimed_uplink: false,
+        claimed_uplink: owned_since(config).is_some(),
         secret_given,
     }
 }

@@ -23,10 +23,12 @@ const MAX_ENDPOINTS_BYTES: u64 = 64 * 1024;
 /// The files whose change is worth a look at hardening.
 pub(super) fn watched() -> Vec<String> {
     let settings = Settings::default();
-    Root::live()
+    let mut paths = Root::live()
         .and_then(|root| look::watched(&root, &settings))
         // A damaged journal is said by the look itself.
-        .unwrap_or_else(|_| look::STARTERS.iter().map(|path| (*path).to_owned()).collect())
+        .unwrap_or_else(|_| look::STARTERS.iter().map(|path| (*path).to_owned()).collect());
+    paths.push(engine::confirmation_path(&settings));
+    paths
 }
 
 /// Hardening counts boots that go wrong: this one did not.

@@ -14,6 +14,7 @@ mod jobs;
 mod keep;
 mod link;
 mod message;
+mod owner;
 mod running;
 mod sandbox;
 mod state;
@@ -34,6 +35,7 @@ pub use jobs::obey_job;
 pub use keep::{Endpoint, endpoints};
 pub use link::Link;
 pub use message::{Health, MAX_PATH_BYTES, MAX_REASON_BYTES, MESSAGE_BYTES, Order, Report, Start, Wire};
+pub use owner::owned_since;
 pub use sandbox::{Measure, Sandbox};
 pub(crate) use state::HARDENING_FILE;
 pub use state::describe;
@@ -152,6 +154,10 @@ struct Monitor {
     look_failure: Option<String>,
     /// This boot counts as a good one.
     healthy: bool,
+    /// Since when all uplinks are up.
+    all_up: Option<Duration>,
+    /// The agent ends to dial anew: by when. Its uplinks are to come back through what was applied.
+    renewing: Option<Duration>,
     status: Option<u8>,
 }
 
@@ -163,6 +169,8 @@ impl Monitor {
             watch: None,
             look_failure: None,
             healthy: false,
+            all_up: None,
+            renewing: None,
             bundle: Bundle::new(config_path, &source, &config),
             config_path: config_path.to_owned(),
             source,
@@ -199,6 +207,10 @@ impl Monitor {
                     agent.kill();
                     self.ending = Some(now + END_TIMEOUT);
                 }
+                (Some(agent), None) if self.renewing.is_some_and(|deadline| now >= deadline) => {
+                    agent.kill();
+                    self.renewing = Some(now + END_TIMEOUT);
+                }
                 _ => {}
             }
             self.run_jobs(now);
@@ -224,7 +236,7 @@ impl Monitor {
         let due = match (&self.agent, self.ending) {
             (_, Some(deadline)) => Some(deadline),
             (None, None) => Some(self.start_at),
-            (Some(_), None) => None,
+            (Some(_), None) => self.renewing,
         };
         let due = [due, self.jobs.poll_timeout(), self.healthy_at()];
         let wait = due.into_iter().flatten().min().map(|at| at.saturating_sub(now));
@@ -300,6 +312,19 @@ impl Monitor {
             let _ = crate::files::replace_volatile(&path, jobs::unknown(now, why).as_bytes());
         }
         self.look_failure.clone_from(&ended.failure);
+        if ended.failure.is_none() && owner::waits_for_uplink(&self.config.agent.run_dir) {
+            self.renew(now);
+        }
+    }
+
+    /// What was applied is confirmed by the owner's uplink, if it comes back through it: the connection that is there
+    /// proves nothing.
+    fn renew(&mut self, now: Duration) {
+        if let (Some(agent), None, None) = (&mut self.agent, self.ending, self.renewing) {
+            log::info!("the uplink is dialled anew, to see whether it passes what was applied");
+            agent.order(&Order::Terminate);
+            self.renewing = Some(now + END_TIMEOUT);
+        }
     }
 
     /// Watches what hardening changed, and where firmwares start things.
@@ -417,6 +442,14 @@ impl Monitor {
         let Some(agent) = &mut self.agent else { return };
         match report {
             Report::Health(health) => {
+                let all_up = health.uplinks > 0 && health.uplinks_up == health.uplinks;
+                if all_up
+                    && self.all_up.is_none()
+                    && owner::waits_for_confirmation(&self.config.agent.run_dir)
+                {
+                    self.jobs.ask(now, jobs::HARDEN);
+                }
+                self.all_up = all_up.then(|| self.all_up.unwrap_or(now));
                 self.health = health;
                 if !agent.up {
                     agent.up = true;
@@ -522,8 +555,13 @@ impl Monitor {
         self.listen_last();
         self.agent = None;
         self.health = Health::default();
+        self.all_up = None;
         if self.ending.is_some() {
             log::debug!("the agent ended: {status}");
+            return;
+        }
+        if self.renewing.take().is_some() {
+            self.start_at = now;
             return;
         }
         self.restarts += 1;
@@ -591,6 +629,7 @@ impl Monitor {
             started_s: self.started.as_secs(),
             last_good: self.source != self.config_path,
             health: self.health.clone(),
+            all_up_s: self.all_up.map_or(0, |since| since.as_secs()),
         };
         let text = state.to_text();
         if text == self.written {
@@ -662,3 +701,6 @@ fn check_empty(dir: &Path) -> io::Result<()> {
     }
     Err(io::Error::other("not an empty folder of root's alone"))
 }
+
+#[cfg(test)]
+mod tests;

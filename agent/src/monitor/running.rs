@@ -161,21 +161,27 @@ impl Running {
     }
 }
 
+/// A process that is no agent, and the agent's end of its channel.
+#[cfg(test)]
+pub(super) fn stand_in(now: Duration) -> (Running, OwnedFd) {
+    let (channel, theirs) = sys::channel().unwrap();
+    let child = Command::new("sleep").arg("60").spawn().unwrap();
+    let running = Running {
+        child,
+        channel,
+        closed: false,
+        since: now,
+        up: false,
+    };
+    (running, theirs)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn running() -> (Running, OwnedFd) {
-        let (channel, theirs) = sys::channel().unwrap();
-        let child = Command::new("sleep").arg("60").spawn().unwrap();
-        let running = Running {
-            child,
-            channel,
-            closed: false,
-            since: Duration::ZERO,
-            up: false,
-        };
-        (running, theirs)
+        stand_in(Duration::ZERO)
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub(super) struct State<'a> {
     /// The configuration in force is the last good copy.
     pub(super) last_good: bool,
     pub(super) health: Health,
+    /// Since when all uplinks are up, on the monotonic clock; 0: they are not.
+    pub(super) all_up_s: u64,
 }
 
 impl State<'_> {
@@ -72,6 +74,7 @@ impl State<'_> {
         lines.number("started_s", self.started_s);
         lines.number("uplinks", health.uplinks.into());
         lines.number("uplinks_up", health.uplinks_up.into());
+        lines.number("all_up_s", self.all_up_s);
         lines.number("sessions", health.sessions.into());
         lines.string("sandbox", &held.join(" "));
         lines.string("sandbox_missing", &health.reasons);
@@ -80,7 +83,7 @@ impl State<'_> {
 }
 
 /// Whether the process that wrote it is still there; a process id alone may be another program's by now.
-fn is_running(read: &Read) -> bool {
+pub(super) fn is_running(read: &Read) -> bool {
     let pid = u32::try_from(read.number("monitor_pid")).unwrap_or(0);
     pid != 0 && start_time(pid) == Some(read.number("monitor_start"))
 }
@@ -231,6 +234,7 @@ mod tests {
                 sandbox: 0b11,
                 reasons: "chroot: \"no\"".into(),
             },
+            all_up_s: 0,
         }
     }
 
