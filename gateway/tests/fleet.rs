@@ -9,7 +9,7 @@ use base64ct::{Base64, Encoding as _};
 use futures_util::future::join_all;
 use lenscap_gateway::fleet::{pin, sealed};
 use lenscap_gateway::rtsp::digest::hex;
-use ring::signature::{ED25519, UnparsedPublicKey};
+use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use serde_json::{Value, json};
 use support::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -28,7 +28,7 @@ fn introduced(reply: &str) -> (Vec<u8>, Option<Vec<u8>>) {
         None => (value, None),
     };
     (
-        Base64::decode_vec(key.strip_prefix("ed25519/").unwrap()).unwrap(),
+        Base64::decode_vec(key.strip_prefix("p256/").unwrap()).unwrap(),
         proof,
     )
 }
@@ -57,7 +57,7 @@ async fn from_pending_to_video_and_back() {
 
     let (reply, mut agent) = camera.comes(&gateway, Play::Frames(3, 100)).await;
     let (public, proof) = introduced(&reply);
-    let public: [u8; 32] = public.try_into().unwrap();
+    let public: [u8; 65] = public.try_into().unwrap();
     let expected = pin::operator_proof(&camera.pin_key(), &camera.key(), &public);
     assert_eq!(proof, Some(expected.to_vec()), "shows that the PIN was known");
     let mut viewer = Viewer::connect(&gateway, "alice", "secret", "porch/main").await;
@@ -98,7 +98,7 @@ async fn from_pending_to_video_and_back() {
         .strip_prefix(&format!("key={}, issued=", camera.operator))
         .unwrap();
     let message = format!("lenscap-release-1\n{}\n{issued}", hex(&camera.key()));
-    UnparsedPublicKey::new(&ED25519, &public)
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &public)
         .verify(message.as_bytes(), &sealed::decode(signature).unwrap())
         .unwrap();
     camera.operator = "none".to_owned();
@@ -324,7 +324,7 @@ async fn a_camera_is_handed_to_another_operator() {
         "lenscap-redirect-1\n{}\n{issued}\n{to}\n{pin_text}",
         hex(&camera.key())
     );
-    UnparsedPublicKey::new(&ED25519, &public)
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &public)
         .verify(message.as_bytes(), &sealed::decode(signature).unwrap())
         .unwrap();
     // Claimed here again, it stays.

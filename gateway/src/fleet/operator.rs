@@ -4,7 +4,9 @@ use std::fmt;
 
 use base64ct::{Base64, Encoding as _};
 use ring::rand::SystemRandom;
-use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
+};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -20,6 +22,10 @@ pub const TICKET_SECONDS: u64 = 60;
 const SKEW_SECONDS: u64 = 30;
 const TICKET: &str = "lenscap-ticket-1";
 
+/// A public key: an uncompressed point of P-256 (SEC 1, section 2.3.3). Of this curve, because a camera has its code in any
+/// case; Ed25519 would cost it 13 kB of flash.
+pub type PublicKey = [u8; 65];
+
 /// The stored key is damaged.
 #[derive(Debug, Error)]
 #[error("the operator's key in the database is damaged; restore a backup")]
@@ -27,9 +33,10 @@ pub struct OperatorKeyError;
 
 /// The private key; it never leaves the endpoint.
 pub struct OperatorKey {
-    pair: Ed25519KeyPair,
+    pair: EcdsaKeyPair,
+    rng: SystemRandom,
     id: String,
-    public: [u8; 32],
+    public: PublicKey,
 }
 
 impl fmt::Debug for OperatorKey {
@@ -44,7 +51,7 @@ impl OperatorKey {
     /// A new key as it is stored (PKCS #8); empty when the system gives no random bytes.
     #[must_use]
     pub fn generate() -> Vec<u8> {
-        Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
+        EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
             .map(|key| key.as_ref().to_vec())
             .unwrap_or_default()
     }
@@ -54,14 +61,17 @@ impl OperatorKey {
     /// # Errors
     /// The bytes are no such key.
     pub fn from_pkcs8(bytes: &[u8]) -> Result<Self, OperatorKeyError> {
-        let pair = Ed25519KeyPair::from_pkcs8(bytes).map_err(|_| OperatorKeyError)?;
-        let public: [u8; 32] = pair
+        let rng = SystemRandom::new();
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, bytes, &rng)
+            .map_err(|_| OperatorKeyError)?;
+        let public: PublicKey = pair
             .public_key()
             .as_ref()
             .try_into()
             .map_err(|_| OperatorKeyError)?;
         Ok(Self {
             pair,
+            rng,
             id: key_id(&public),
             public,
         })
@@ -75,15 +85,22 @@ impl OperatorKey {
 
     /// The public half.
     #[must_use]
-    pub fn public(&self) -> &[u8; 32] {
+    pub fn public(&self) -> &PublicKey {
         &self.public
+    }
+
+    /// A signature of 64 bytes. Empty, and so refused by everybody, when the system gives no random bytes.
+    fn sign(&self, message: &[u8]) -> Vec<u8> {
+        let signature = self.pair.sign(&self.rng, message);
+        signature
+            .map(|signature| signature.as_ref().to_vec())
+            .unwrap_or_default()
     }
 
     /// The value of `Lenscap-Signature` for a 308 to one camera.
     #[must_use]
     pub fn sign_redirect(&self, camera: &Sha256Hash, issued: u64, to: &Forward) -> String {
-        let signature = self.pair.sign(redirect_message(camera, issued, to).as_bytes());
-        let signature = sealed::encode(signature.as_ref());
+        let signature = sealed::encode(&self.sign(redirect_message(camera, issued, to).as_bytes()));
         format!("key={}, issued={issued}, sig={signature}", self.id)
     }
 
@@ -91,32 +108,43 @@ impl OperatorKey {
     #[must_use]
     pub fn sign_release(&self, camera: &Sha256Hash, issued: u64) -> String {
         let message = format!("lenscap-release-1\n{}\n{issued}", hex(camera));
-        let signature = sealed::encode(self.pair.sign(message.as_bytes()).as_ref());
+        let signature = sealed::encode(&self.sign(message.as_bytes()));
         format!("key={}, issued={issued}, sig={signature}", self.id)
     }
 
     /// A ticket for one camera at one streamer.
     #[must_use]
     pub fn sign_ticket(&self, ticket: &Ticket) -> String {
-        sealed::seal(TICKET, ticket, |message| {
-            self.pair.sign(message).as_ref().to_vec()
-        })
+        sealed::seal(TICKET, ticket, |message| self.sign(message))
     }
 }
 
 /// The value of `Lenscap-Operator` in a 101.
 #[must_use]
-pub fn introduction(public: &[u8; 32], proof: Option<&[u8; 32]>) -> String {
+pub fn introduction(public: &PublicKey, proof: Option<&[u8; 32]>) -> String {
     let key = Base64::encode_string(public);
     match proof {
-        Some(proof) => format!("ed25519/{key}, proof={}", sealed::encode(proof)),
-        None => format!("ed25519/{key}"),
+        Some(proof) => format!("p256/{key}, proof={}", sealed::encode(proof)),
+        None => format!("p256/{key}"),
     }
+}
+
+/// A public key out of hex digits, as streamers are told it.
+#[must_use]
+pub fn parse_public(text: &str) -> Option<PublicKey> {
+    let mut key = [0; 65];
+    if text.len() != 2 * key.len() || !text.is_ascii() {
+        return None;
+    }
+    for (byte, digits) in key.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(key)
 }
 
 /// The first 16 hex digits of the public key's SHA-256.
 #[must_use]
-pub fn key_id(public: &[u8; 32]) -> String {
+pub fn key_id(public: &PublicKey) -> String {
     hex(&sha256(public)[..8])
 }
 
@@ -200,12 +228,12 @@ impl Ticket {
     /// See [`TicketError`].
     pub fn accept(
         text: &str,
-        operator: &[u8; 32],
+        operator: &PublicKey,
         key: &Sha256Hash,
         streamer: &str,
         now: u64,
     ) -> Result<Self, TicketError> {
-        let public = UnparsedPublicKey::new(&ED25519, operator);
+        let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, operator);
         let verify = |message: &[u8], signature: &[u8]| public.verify(message, signature).is_ok();
         let ticket: Self = sealed::open(TICKET, text, verify).ok_or(TicketError::Forged)?;
         if ticket.v != 1 || ticket.e > now + TICKET_SECONDS + SKEW_SECONDS {
@@ -281,7 +309,7 @@ mod tests {
         let value = operator.sign_redirect(&[1; 32], NOW, &to);
         let (head, signature) = value.split_once(", sig=").unwrap();
         assert_eq!(head, format!("key={}, issued={NOW}", operator.id()));
-        let public = UnparsedPublicKey::new(&ED25519, operator.public());
+        let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, operator.public());
         let signature = sealed::decode(signature).unwrap();
         let message = format!(
             "lenscap-redirect-1\n{}\n{NOW}\nhttps://next.example/onvif/uplink\nsha256/AAAA",
@@ -293,8 +321,12 @@ mod tests {
         assert_eq!(operator.id(), key_id(operator.public()));
         let shown = introduction(operator.public(), Some(&[0; 32]));
         assert!(
-            shown.starts_with("ed25519/") && shown.contains("=, proof=AAAA"),
+            shown.starts_with("p256/") && shown.contains("=, proof=AAAA"),
             "{shown}"
         );
+        assert_eq!(parse_public(&hex(operator.public())), Some(*operator.public()));
+        for bad in ["", "00", &"0".repeat(129), &"x".repeat(130), &"é".repeat(65)] {
+            assert_eq!(parse_public(bad), None, "{bad}");
+        }
     }
 }

@@ -107,7 +107,7 @@ pub fn proof(key: &[u8; 32], fingerprint: &Sha256Hash) -> [u8; 32] {
 
 /// What a gateway shows with its operator's public key.
 #[must_use]
-pub fn operator_proof(key: &[u8; 32], fingerprint: &Sha256Hash, operator: &[u8; 32]) -> [u8; 32] {
+pub fn operator_proof(key: &[u8; 32], fingerprint: &Sha256Hash, operator: &[u8]) -> [u8; 32] {
     let text = format!("lenscap-operator-1\n{}\n{}", hex(fingerprint), hex(operator));
     mac(key, &text)
 }

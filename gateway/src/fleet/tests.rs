@@ -67,9 +67,7 @@ fn an_agent_that_knows_nothing_of_claims_is_not_taken_for_reset() {
         ..Introduction::default()
     };
     let shown = fleet.judge(1, applicant(1), &foreign);
-    assert!(
-        matches!(shown, Admission::Admit { fields, .. } if fields.contains("Lenscap-Operator: ed25519/"))
-    );
+    assert!(matches!(shown, Admission::Admit { fields, .. } if fields.contains("Lenscap-Operator: p256/")));
 }
 
 #[test]

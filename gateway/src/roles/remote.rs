@@ -9,7 +9,7 @@ use super::message::Rules;
 use super::streamers::MAX_ALTERNATES;
 use crate::ca;
 use crate::config::{Sha256Hash, parse_fingerprint};
-use crate::fleet::operator::{Ticket, TicketError, introduction, key_id};
+use crate::fleet::operator::{PublicKey, Ticket, TicketError, introduction, key_id, parse_public};
 use crate::fleet::resume::{Resume, ResumeError};
 use crate::rtsp::digest::Ha1;
 use crate::rtsp::guard::Viewer;
@@ -25,7 +25,7 @@ pub struct Remote {
     pub rules: Rules,
     /// This streamer's name.
     pub name: String,
-    operator: [u8; 32],
+    operator: PublicKey,
     resume: hmac::Key,
     revoked: BTreeMap<Sha256Hash, u64>,
 }
@@ -54,7 +54,7 @@ impl Remote {
             .filter_map(|(key, until)| Some((hash(key)?, *until)));
         Some(Self {
             name: name.to_owned(),
-            operator: hash(&rules.operator)?,
+            operator: parse_public(&rules.operator)?,
             resume: hmac::Key::new(hmac::HMAC_SHA256, &hash(&rules.resume_key)?),
             revoked: revoked.collect(),
             rules,
@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(camera, "front");
         assert!(fields.contains("Link: <https://s2/>; rel=alternate\r\n") && !fields.contains("https://s1/"));
         assert!(
-            fields.contains("Lenscap-Operator: ed25519/") && fields.contains("proof="),
+            fields.contains("Lenscap-Operator: p256/") && fields.contains("proof="),
             "{fields}"
         );
         let judge = |remote: &Remote, key: u8, said: &Introduction, now| {

@@ -9,7 +9,7 @@ use super::{Result, StoreError};
 /// `PRAGMA application_id`: "Lcap".
 pub const APPLICATION_ID: i64 = 0x4C63_6170;
 /// Each step brings the database from the version of its index to the next. Steps that were released never change.
-pub const MIGRATIONS: [&str; 2] = [
+pub const MIGRATIONS: [&str; 3] = [
     "CREATE TABLE cameras (
         id INTEGER PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
@@ -79,6 +79,9 @@ pub const MIGRATIONS: [&str; 2] = [
     ) STRICT;
     CREATE INDEX views_camera ON views (camera, id);
     CREATE INDEX views_user ON views (user, id);",
+    // The operator's key is of another curve, and what was proven of the old one is worth nothing.
+    "DELETE FROM secrets WHERE name = 'operator';
+    UPDATE cameras SET operator_proof = NULL, confirmed = 0;",
 ];
 /// The newest version.
 pub const VERSION: i64 = MIGRATIONS.len() as i64;
