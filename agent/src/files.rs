@@ -174,7 +174,44 @@ pub fn replace_volatile_private(path: &Path, contents: &[u8]) -> io::Result<()> 
     publish(path, contents, 0o600, false)
 }
 
+/// Where a power failure or a full flash is tried out, before each step.
+#[cfg(test)]
+pub(crate) mod faults {
+    use std::cell::RefCell;
+    use std::io;
+
+    type Gate = Box<dyn FnMut() -> io::Result<()>>;
+    thread_local! {
+        static GATE: RefCell<Option<Gate>> = const { RefCell::new(None) };
+    }
+
+    pub(crate) fn set(gate: Option<Gate>) {
+        GATE.set(gate);
+    }
+
+    pub(super) fn step() -> io::Result<()> {
+        GATE.with_borrow_mut(|gate| gate.as_mut().map_or(Ok(()), |gate| gate()))
+    }
+}
+
+#[cfg(not(test))]
+mod faults {
+    pub(super) fn step() -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes in two halves, so that a fault can fall between them.
+fn write_all(file: &mut File, contents: &[u8]) -> io::Result<()> {
+    let (first, second) = contents.split_at(contents.len() / 2);
+    faults::step()?;
+    file.write_all(first)?;
+    faults::step()?;
+    file.write_all(second)
+}
+
 fn publish(path: &Path, contents: &[u8], mode: u32, durable: bool) -> io::Result<()> {
+    faults::step()?;
     let temporary = path.with_extension("new");
     // What a power failure left behind; it was never in use.
     match fs::remove_file(&temporary) {
@@ -187,19 +224,24 @@ fn publish(path: &Path, contents: &[u8], mode: u32, durable: bool) -> io::Result
             .create_new(true)
             .mode(mode)
             .open(&temporary)?;
-        file.write_all(contents)?;
+        write_all(&mut file, contents)?;
         if durable {
+            faults::step()?;
             file.sync_all()?;
         }
+        faults::step()?;
         fs::rename(&temporary, path)
     };
     let result = write();
-    if result.is_err() {
+    if result.is_err() && faults::step().is_ok() {
         let _ = fs::remove_file(&temporary);
     }
     result?;
     match path.parent() {
-        Some(dir) if durable => File::open(dir)?.sync_all(),
+        Some(dir) if durable => {
+            faults::step()?;
+            File::open(dir)?.sync_all()
+        }
         _ => Ok(()),
     }
 }

@@ -13,6 +13,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dns;
+pub mod enroll;
 pub mod files;
 #[cfg(feature = "firewall")]
 pub mod firewall;

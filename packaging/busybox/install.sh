@@ -396,7 +396,7 @@ uninstall() {
 		fi
 	else
 		# What the service keeps for itself.
-		rm -f "$state/config.good" "$state/config.new" "$state/endpoints" "$state/endpoints.new"
+		rm -f "$state/config.good" "$state/config.new" "$state/uplinks.new"
 		echo "install: kept $config and $state; --purge removes them"
 	fi
 	[ ! -s "$journal" ] ||

@@ -190,10 +190,10 @@ class Installer(Case):
 
     def test_uninstall_removes_what_the_service_has_kept_for_itself(self):
         self.install()
-        for name in ("config.good", "endpoints", "identity.pem", "camera-password"):
+        for name in ("config.good", "uplinks", "identity.pem", "camera-password"):
             (self.root / "etc/lenscap" / name).write_text("x")
         self.install("--uninstall")
-        self.assertEqual({path.name for path in (self.root / "etc/lenscap").iterdir()}, {"identity.pem", "camera-password"})
+        self.assertEqual({path.name for path in (self.root / "etc/lenscap").iterdir()}, {"identity.pem", "camera-password", "uplinks"})
 
     def test_usage_errors(self):
         self.install("--what", status=2)

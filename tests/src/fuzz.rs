@@ -207,6 +207,7 @@ fn judge(url: &Url, pieces: &[&[u8]]) -> Result<Option<(Reply, Vec<u8>)>, Upgrad
         bearer: None,
         user_agent: "lenscap/fuzz",
         ws_nonce: *b"the sample nonce",
+        fields: &[],
     };
     let mut expect = request.encode().1;
     for (index, piece) in pieces.iter().enumerate() {

@@ -15,7 +15,7 @@ use crate::identity::{self, Identity, Source};
 use crate::json::Writer;
 #[cfg(feature = "flows")]
 use crate::{capture_cmd, flows_cmd};
-use crate::{check, harden_cmd, logging, monitor, run, sys};
+use crate::{check, enroll, harden_cmd, logging, monitor, run, sys};
 
 /// Everything went well.
 pub const EXIT_OK: u8 = 0;
@@ -30,7 +30,7 @@ pub const EXIT_CONFIG: u8 = 78;
 /// gateway asks for. Nothing listens on the camera.
 #[derive(FromArgs, Debug)]
 #[argh(
-    example = "lenscap check\nlenscap identity\nlenscap run --config /etc/config/lenscap\nlenscap status\nlenscap harden --root ./rootfs\nlenscap audit --details\nlenscap flows",
+    example = "lenscap check\nlenscap identity\nlenscap enroll\nlenscap run --config /etc/config/lenscap\nlenscap status\nlenscap harden --root ./rootfs\nlenscap audit --details\nlenscap flows",
     note = "The configuration is /etc/config/lenscap, see lenscap(5).",
     error_code(0, "all is well"),
     error_code(
@@ -56,6 +56,7 @@ enum Command {
     Run(Run),
     Check(Check),
     Identity(ShowIdentity),
+    Enroll(Enroll),
     Status(Status),
     Harden(Harden),
     #[cfg(feature = "audit")]
@@ -105,7 +106,25 @@ struct ShowIdentity {
     json: bool,
 }
 
-/// Shows whether the service runs, and how far it is protected from itself. Exits with 1 if it does not run.
+/// Shows what belongs on this camera's label: serial number, model, fingerprint, and the PIN that its owner claims it
+/// with, also as a QR code. Key and PIN are made if there are none yet. With --reset the camera's claim ends, and key and PIN stay.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "enroll")]
+struct Enroll {
+    /// configuration file (/etc/config/lenscap)
+    #[argh(option, default = "PathBuf::from(DEFAULT_PATH)", arg_name = "file")]
+    config: PathBuf,
+
+    /// print one JSON object
+    #[argh(switch)]
+    json: bool,
+
+    /// forget the operator and all addresses that gateways gave
+    #[argh(switch)]
+    reset: bool,
+}
+
+/// Shows whether the service runs, where its uplinks lead, and how far it is protected from itself. Exits with 1 if it does not run.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "status")]
 struct Status {
@@ -450,12 +469,23 @@ pub fn main() -> ExitCode {
     };
     match parsed.command {
         _ if parsed.version => out(&version(), EXIT_OK),
-        None => {
-            usage("a command is missing: run, check, identity, status, harden, audit, flows or capture\n")
-        }
+        None => usage(
+            "a command is missing: run, check, identity, enroll, status, harden, audit, flows or capture\n",
+        ),
         Some(Command::Run(Run { config })) => run_agent(&config),
         Some(Command::Check(Check { config, json })) => check_config(&config, json),
         Some(Command::Identity(ShowIdentity { config, json })) => show_identity(&config, json),
+        Some(Command::Enroll(Enroll { config, json, reset })) => {
+            let request = enroll::Request {
+                config: &config,
+                json,
+                reset,
+            };
+            match enroll::run(&request) {
+                Ok((text, status)) => out(&text, status),
+                Err((why, status)) => ExitCode::from(finish(Err(Stop(why, status)))),
+            }
+        }
         Some(Command::Status(Status { config, json })) => show_status(&config, json),
         Some(Command::Harden(harden)) => match harden.request() {
             Ok(request) => ExitCode::from(harden_cmd::run(&request)),

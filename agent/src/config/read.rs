@@ -30,6 +30,7 @@ const AGENT: &[&str] = &[
     "log",
     "log_level",
     "serial",
+    "model",
     "cert",
     "key",
     "resolv_conf",
@@ -186,6 +187,7 @@ fn agent(sections: &[Section], sink: &mut Sink) -> AgentConfig {
         log: LogTarget::Stderr,
         log_level: LevelFilter::Info,
         serial: None,
+        model: None,
         certificate: None,
         resolv_conf: PathBuf::from("/etc/resolv.conf"),
         hosts: PathBuf::from("/etc/hosts"),
@@ -210,6 +212,7 @@ fn agent(sections: &[Section], sink: &mut Sink) -> AgentConfig {
     set(&mut agent.capture, reader.parsed("capture", boolean));
     set(&mut agent.reports, reader.parsed("reports", boolean));
     agent.serial = reader.parsed("serial", serial);
+    agent.model = reader.parsed("model", label);
     agent.certificate = match (reader.file("cert"), reader.secret_file("key")) {
         (Some(cert), Some(key)) => Some(CertificateFiles { cert, key }),
         (None, None) => None,
@@ -491,6 +494,20 @@ fn serial(text: &str) -> Result<String, String> {
     } else {
         Err(format!(
             "expected at most {MAX} letters, digits, `-`, `_`, `.` or `:`"
+        ))
+    }
+}
+
+/// As gateways take it.
+fn label(text: &str) -> Result<String, String> {
+    let fits = (1..=MAX_NAME_BYTES).contains(&text.len())
+        && text.trim() == text
+        && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "expected at most {MAX_NAME_BYTES} printable ASCII characters"
         ))
     }
 }

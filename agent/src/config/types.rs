@@ -42,8 +42,10 @@ pub struct AgentConfig {
     pub log: LogTarget,
     /// What is logged.
     pub log_level: LevelFilter,
-    /// The device's serial number, for the name in a self-generated certificate.
+    /// The device's serial number, for gateways and for the name in a self-generated certificate.
     pub serial: Option<String>,
+    /// The device's model, for gateways.
+    pub model: Option<String>,
     /// A client certificate chain and its key, instead of a self-generated identity.
     pub certificate: Option<CertificateFiles>,
     /// The resolver's configuration, resolv.conf(5).

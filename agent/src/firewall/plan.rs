@@ -223,9 +223,15 @@ fn wanted(root: &Root, config: &Config, kept: Option<&Policy>) -> (Policy, Vec<S
         uplink.redirect_to.iter().for_each(|_| add(HTTPS));
     }
     if root.is_live() {
-        monitor::endpoints(config)
-            .iter()
-            .for_each(|endpoint| add(endpoint.url.port()));
+        for uplink in &config.uplinks {
+            let kept = monitor::kept(&config.agent.state_dir, uplink);
+            let streamers = kept.resume.into_iter().flat_map(|resume| resume.addresses);
+            let endpoint = kept.endpoint.map(|(url, _)| url);
+            endpoint
+                .into_iter()
+                .chain(streamers)
+                .for_each(|url| add(url.port()));
+        }
     }
     let mut policy = Policy {
         uid: Some(monitor::uid_in(&config.agent, &String::from_utf8_lossy(&passwd))),

@@ -5,6 +5,7 @@
 
 mod der;
 mod file;
+pub mod pin;
 
 use std::fmt;
 use std::io;
@@ -37,6 +38,8 @@ pub struct Identity {
     pub key: PrivateKeyDer<'static>,
     /// `sha256:<hex>` over the certificate's SubjectPublicKeyInfo: what a gateway knows the camera by.
     pub fingerprint: String,
+    /// The same as bytes.
+    pub key_hash: [u8; 32],
     /// `sha256:<hex>` over the whole certificate.
     pub certificate_fingerprint: String,
     /// Where it came from.
@@ -180,13 +183,13 @@ fn assemble(
     })?;
     let first = chain.first().ok_or("no certificate")?;
     let parsed = ParsedCertificate::try_from(first).map_err(|_| "the certificate cannot be read")?;
-    let fingerprint = format!(
-        "sha256:{}",
-        hex(digest(&SHA256, &parsed.subject_public_key_info()).as_ref())
-    );
+    let mut key_hash = [0; 32];
+    key_hash.copy_from_slice(digest(&SHA256, &parsed.subject_public_key_info()).as_ref());
+    let fingerprint = format!("sha256:{}", hex(&key_hash));
     let certificate_fingerprint = format!("sha256:{}", hex(digest(&SHA256, first).as_ref()));
     Ok(Identity {
         fingerprint,
+        key_hash,
         certificate_fingerprint,
         key,
         source,

@@ -22,6 +22,7 @@ fn agent(dir: &Path) -> AgentConfig {
         log: LogTarget::Stderr,
         log_level: log::LevelFilter::Info,
         serial: None,
+        model: None,
         certificate: None,
         resolv_conf: PathBuf::from("/dev/null"),
         hosts: PathBuf::from("/dev/null"),

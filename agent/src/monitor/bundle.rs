@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 
 use super::jobs;
-use super::keep::endpoints_path;
+use super::kept;
 use crate::config::{ClientAuth, Config, Password};
 use crate::files::errno;
 use crate::identity;
@@ -62,7 +62,8 @@ impl Bundle {
         named(&agent.resolv_conf);
         named(&agent.hosts);
         named(Path::new(BOOT_ID_PATH));
-        named(&endpoints_path(agent));
+        named(&kept::path(&agent.state_dir));
+        named(&identity::pin::key_path(&agent.state_dir));
         jobs::files(&agent.run_dir).for_each(|path| named(&path));
         match &agent.certificate {
             Some(files) => {

@@ -31,15 +31,83 @@ pub enum Report {
     /// Asks for a socket of the system's log, which an agent without a file system cannot open; answered by
     /// [`Order::Log`].
     Log,
-    /// A gateway has a new address for good.
-    StoreEndpoint {
-        /// The uplink's name in the configuration.
-        uplink: String,
+    /// Asks for something to be kept.
+    Store(Store),
+    /// How an uplink is.
+    Uplink(UplinkState),
+}
+
+/// What is to be kept of an uplink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// The uplink's name in the configuration.
+    pub uplink: String,
+    /// What.
+    pub fact: Fact,
+}
+
+/// Something that a gateway gave for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// Its new address.
+    Endpoint {
         /// The address.
         url: String,
         /// The new address' pin; empty if it has none.
         pin: String,
     },
+    /// The operator's key.
+    Operator {
+        /// The key, base64.
+        key: String,
+        /// 0 without a proof, 1 with one, 2 released.
+        standing: u8,
+        /// The latest that was followed of what it signed.
+        issued: u64,
+    },
+    /// A streamer's credential.
+    Resume {
+        /// The credential; empty if there is none any more.
+        credential: String,
+        /// Where it may be shown, with blanks between.
+        addresses: String,
+    },
+}
+
+/// How an uplink is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UplinkState {
+    /// Its name in the configuration.
+    pub uplink: String,
+    /// Host and port that it is connected to, or dials.
+    pub peer: String,
+    /// What went wrong last, and what to do about it.
+    pub error: String,
+    /// Bits: [`UP`](Self::UP) and the following.
+    pub flags: u32,
+    /// Since when it is up or down, on the monotonic clock.
+    pub since_s: u32,
+}
+
+impl UplinkState {
+    /// A connection is up.
+    pub const UP: u32 = 1;
+    /// The peer is an activation address.
+    pub const ACTIVATION: u32 = 2;
+    /// The peer is a streamer. Without either it is an endpoint.
+    pub const STREAMER: u32 = 4;
+    /// The camera can be claimed.
+    pub const CLAIMABLE: u32 = 8;
+    /// It is.
+    pub const CLAIMED: u32 = 16;
+    /// The gateway waits for somebody to claim it.
+    pub const PENDING: u32 = 32;
+
+    /// Whether a bit is set.
+    #[must_use]
+    pub fn is(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
 }
 
 /// How the agent is.
@@ -114,7 +182,26 @@ impl Report {
             Self::Refresh => encode(3, [0; 4], ["", "", ""]),
             Self::Audit => encode(5, [0; 4], ["", "", ""]),
             Self::Log => encode(6, [0; 4], ["", "", ""]),
-            Self::StoreEndpoint { uplink, url, pin } => encode(4, [0; 4], [uplink, url, pin]),
+            Self::Uplink(state) => encode(
+                9,
+                [state.flags, state.since_s, 0, 0],
+                [&state.uplink, &state.peer, &state.error],
+            ),
+            Self::Store(Store { uplink, fact }) => match fact {
+                Fact::Endpoint { url, pin } => encode(4, [0; 4], [uplink, url, pin]),
+                Fact::Operator {
+                    key,
+                    standing,
+                    issued,
+                } => {
+                    let (low, high) = (*issued as u32, (*issued >> 32) as u32);
+                    encode(7, [(*standing).into(), low, high, 0], [uplink, key, ""])
+                }
+                Fact::Resume {
+                    credential,
+                    addresses,
+                } => encode(8, [0; 4], [uplink, credential, addresses]),
+            },
         }
     }
 
@@ -136,11 +223,32 @@ impl Report {
             (3, [0, 0, 0, 0]) if (a, b, c) == ("", "", "") => Self::Refresh,
             (5, [0, 0, 0, 0]) if (a, b, c) == ("", "", "") => Self::Audit,
             (6, [0, 0, 0, 0]) if (a, b, c) == ("", "", "") => Self::Log,
-            (4, [0, 0, 0, 0]) => Self::StoreEndpoint {
+            (9, [flags, since_s, 0, 0]) => Self::Uplink(UplinkState {
                 uplink: a.to_owned(),
-                url: b.to_owned(),
-                pin: c.to_owned(),
-            },
+                peer: b.to_owned(),
+                error: c.to_owned(),
+                flags,
+                since_s,
+            }),
+            (4 | 7 | 8, numbers) => Self::Store(Store {
+                uplink: a.to_owned(),
+                fact: match (kind, numbers) {
+                    (4, [0, 0, 0, 0]) => Fact::Endpoint {
+                        url: b.to_owned(),
+                        pin: c.to_owned(),
+                    },
+                    (7, [standing, low, high, 0]) if c.is_empty() => Fact::Operator {
+                        key: b.to_owned(),
+                        standing: u8::try_from(standing).ok()?,
+                        issued: u64::from(high) << 32 | u64::from(low),
+                    },
+                    (8, [0, 0, 0, 0]) => Fact::Resume {
+                        credential: b.to_owned(),
+                        addresses: c.to_owned(),
+                    },
+                    _ => return None,
+                },
+            }),
             _ => return None,
         };
         Some(report)
@@ -262,11 +370,35 @@ mod tests {
             Report::Refresh,
             Report::Audit,
             Report::Log,
-            Report::StoreEndpoint {
+            Report::Store(Store {
                 uplink: "main".into(),
-                url: "https://e.example/é".into(),
-                pin: String::new(),
-            },
+                fact: Fact::Endpoint {
+                    url: "https://e.example/é".into(),
+                    pin: String::new(),
+                },
+            }),
+            Report::Store(Store {
+                uplink: "main".into(),
+                fact: Fact::Operator {
+                    key: "BAAA".into(),
+                    standing: 1,
+                    issued: u64::MAX - 7,
+                },
+            }),
+            Report::Store(Store {
+                uplink: "second".into(),
+                fact: Fact::Resume {
+                    credential: "a.b".into(),
+                    addresses: "https://s1/ https://s2/".into(),
+                },
+            }),
+            Report::Uplink(UplinkState {
+                uplink: "main".into(),
+                peer: "gw.example:8443".into(),
+                error: "no connection".into(),
+                flags: UplinkState::UP | UplinkState::STREAMER,
+                since_s: 77,
+            }),
         ]
     }
 
@@ -309,10 +441,14 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_not_encoded() {
-        let store = |url: usize| Report::StoreEndpoint {
-            uplink: "u".repeat(64),
-            url: "x".repeat(url),
-            pin: "p".repeat(128),
+        let store = |url: usize| {
+            Report::Store(Store {
+                uplink: "u".repeat(64),
+                fact: Fact::Endpoint {
+                    url: "x".repeat(url),
+                    pin: "p".repeat(128),
+                },
+            })
         };
         assert!(store(2048).encode().is_some());
         assert!(store(2300).encode().is_none() && store(70_000).encode().is_none());

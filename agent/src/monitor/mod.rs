@@ -12,12 +12,14 @@ mod bundle;
 mod child;
 mod jobs;
 mod keep;
+mod kept;
 mod link;
 mod message;
 mod owner;
 mod running;
 mod sandbox;
 mod state;
+mod uplinks;
 mod user;
 mod watch;
 
@@ -32,13 +34,16 @@ use std::time::Duration;
 
 pub use child::main as agent_main;
 pub use jobs::obey_job;
-pub use keep::{Endpoint, endpoints};
+pub use kept::{Keeper, kept, last_reset, reset};
 pub use link::Link;
-pub use message::{Health, MAX_PATH_BYTES, MAX_REASON_BYTES, MESSAGE_BYTES, Order, Report, Start, Wire};
+pub use message::{
+    Fact, Health, MAX_PATH_BYTES, MAX_REASON_BYTES, MESSAGE_BYTES, Order, Report, Start, Store, UplinkState,
+    Wire,
+};
 pub use owner::owned_since;
 pub use sandbox::{Measure, Sandbox};
 pub(crate) use state::HARDENING_FILE;
-pub use state::describe;
+pub use state::{describe, running_monitor};
 pub use user::uid_in;
 
 use crate::cli::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK};
@@ -48,9 +53,9 @@ use crate::sys::{self, Entropy, Signal, Signals};
 use crate::{identity, logging, tls};
 use bundle::{Bundle, uses_identity};
 use jobs::Jobs;
-use keep::StoreError;
 use running::{Running, Said};
 use state::State;
+use uplinks::Uplinks;
 use watch::Watch;
 
 /// The command by which the monitor starts the agent; it is in no help text.
@@ -65,10 +70,6 @@ const STABLE_AFTER: Duration = Duration::from_secs(60);
 const HEALTHY_AFTER: Duration = Duration::from_secs(120);
 /// How long an agent may take to end orderly; its own limit is shorter.
 const END_TIMEOUT: Duration = Duration::from_secs(8);
-/// Addresses judged, and so written to flash, in a day: a taken agent, or a gateway that changes its mind, wears no flash
-/// out.
-const STORES_PER_DAY: u32 = 6;
-const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Messages that are read before signals are looked at: an agent cannot keep the monitor from them by talking.
 const MESSAGES_PER_PASS: usize = 32;
 /// Messages that are read from an agent that has ended; more do not fit the channel, unless it is not its alone.
@@ -141,8 +142,9 @@ struct Monitor {
     /// Why the agent is not up, as it was said last.
     cause: String,
     user_warned: bool,
-    stores: (Duration, u32),
+    keeper: Keeper,
     health: Health,
+    uplinks: Uplinks,
     /// The status file as it was written last.
     written: String,
     /// Some agent has been up.
@@ -172,6 +174,7 @@ impl Monitor {
             all_up: None,
             renewing: None,
             bundle: Bundle::new(config_path, &source, &config),
+            keeper: Keeper::new(&config.agent.state_dir),
             config_path: config_path.to_owned(),
             source,
             config,
@@ -184,8 +187,8 @@ impl Monitor {
             ending: None,
             cause: String::new(),
             user_warned: false,
-            stores: (now, 0),
             health: Health::default(),
+            uplinks: Uplinks::default(),
             written: String::new(),
             was_up: false,
             status: None,
@@ -214,6 +217,8 @@ impl Monitor {
                 _ => {}
             }
             self.run_jobs(now);
+            let Config { agent, uplinks, .. } = &self.config;
+            self.keeper.handle_timeout(now, &agent.state_dir, uplinks);
             self.note_health(now);
             self.write_state();
             if let Err(error) = self.wait(now) {
@@ -228,6 +233,7 @@ impl Monitor {
             agent.wait();
         }
         let _ = std::fs::remove_file(state::path(&self.config.agent.run_dir));
+        let _ = std::fs::remove_file(uplinks::path(&self.config.agent.run_dir));
         status
     }
 
@@ -238,7 +244,12 @@ impl Monitor {
             (None, None) => Some(self.start_at),
             (Some(_), None) => self.renewing,
         };
-        let due = [due, self.jobs.poll_timeout(), self.healthy_at()];
+        let due = [
+            due,
+            self.jobs.poll_timeout(),
+            self.healthy_at(),
+            self.keeper.poll_timeout(),
+        ];
         let wait = due.into_iter().flatten().min().map(|at| at.saturating_sub(now));
         let channel = self.agent.as_ref().and_then(Running::channel);
         let watch = self.watch.as_ref().map(Watch::fd);
@@ -465,7 +476,17 @@ impl Monitor {
             Report::Reload => self.reload(now),
             Report::Audit => self.jobs.ask(now, jobs::AUDIT),
             Report::Log => agent.hand_log(),
-            Report::StoreEndpoint { uplink, url, pin } => self.store_endpoint(now, &uplink, &url, &pin),
+            Report::Store(store) => self.store(now, store),
+            Report::Uplink(state) => {
+                if self
+                    .config
+                    .uplinks
+                    .iter()
+                    .any(|uplink| uplink.name == state.uplink)
+                {
+                    self.uplinks.handle_state(state);
+                }
+            }
         }
     }
 
@@ -479,32 +500,9 @@ impl Monitor {
         }
     }
 
-    fn store_endpoint(&mut self, now: Duration, uplink: &str, url: &str, pin: &str) {
-        if now.saturating_sub(self.stores.0) >= DAY {
-            self.stores = (now, 0);
-        }
-        if self.stores.1 >= STORES_PER_DAY {
-            return;
-        }
-        let stored = keep::store_endpoint(&self.config, uplink, url, pin);
-        if matches!(stored, Ok(false)) {
-            return;
-        }
-        self.stores.1 += 1;
-        if self.stores.1 == STORES_PER_DAY {
-            log::warn!(
-                "new addresses of gateways come too often; no further one is kept today; each holds until the agent ends"
-            );
-        }
-        match stored {
-            Ok(_) => log::info!("uplink {uplink}: the gateway's new address is kept"),
-            Err(StoreError::Refused) => {
-                log::warn!("an address that `redirect_to` does not allow is not kept");
-            }
-            Err(StoreError::Io(error)) => log::error!(
-                "the gateway's new address cannot be kept, and holds until the agent restarts: {error}"
-            ),
-        }
+    fn store(&mut self, now: Duration, store: Store) {
+        let Config { agent, uplinks, .. } = &self.config;
+        self.keeper.handle_store(now, &agent.state_dir, uplinks, store);
     }
 
     /// Reads the configuration again. A broken one changes nothing.
@@ -522,10 +520,14 @@ impl Monitor {
             return;
         }
         let old = std::mem::replace(&mut self.config, loaded.config);
+        self.keeper.handle_reload(&self.config.agent.state_dir);
+        self.uplinks.retain(&self.config);
         self.jobs.configure(now, &self.config);
         self.watch_files();
         if old.agent.run_dir != self.config.agent.run_dir {
             let _ = std::fs::remove_file(state::path(&old.agent.run_dir));
+            let _ = std::fs::remove_file(uplinks::path(&old.agent.run_dir));
+            self.uplinks.written.clear();
         }
         if (&old.agent.user, &old.agent.group) != (&self.config.agent.user, &self.config.agent.group) {
             log::warn!("another user or group of the agent takes effect when the service is restarted");
@@ -556,6 +558,7 @@ impl Monitor {
         self.agent = None;
         self.health = Health::default();
         self.all_up = None;
+        self.uplinks = Uplinks::default();
         if self.ending.is_some() {
             log::debug!("the agent ended: {status}");
             return;
@@ -585,9 +588,7 @@ impl Monitor {
         for _ in 0..LAST_MESSAGES {
             let Some(agent) = &mut self.agent else { return };
             match agent.listen() {
-                Said::Report(Report::StoreEndpoint { uplink, url, pin }) => {
-                    self.store_endpoint(sys::monotonic(), &uplink, &url, &pin);
-                }
+                Said::Report(Report::Store(store)) => self.store(sys::monotonic(), store),
                 Said::Report(_) => {}
                 Said::Nothing | Said::Nonsense | Said::Gone => return,
             }
@@ -628,14 +629,16 @@ impl Monitor {
             restarts: self.restarts,
             started_s: self.started.as_secs(),
             last_good: self.source != self.config_path,
+            unkept: self.keeper.problem(),
             health: self.health.clone(),
             all_up_s: self.all_up.map_or(0, |since| since.as_secs()),
         };
         let text = state.to_text();
+        let run_dir = &self.config.agent.run_dir;
+        self.uplinks.write(run_dir);
         if text == self.written {
             return;
         }
-        let run_dir = &self.config.agent.run_dir;
         let written = make_run_dir(run_dir)
             .and_then(|()| crate::files::replace_volatile(&state::path(run_dir), text.as_bytes()));
         if let Err(error) = written {

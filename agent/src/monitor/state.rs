@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::message::Health;
 use super::sandbox::Measure;
+use super::uplinks;
 use crate::flat::{Lines, Read};
 use crate::json::Writer;
 use crate::{files, sys};
@@ -40,6 +41,8 @@ pub(super) struct State<'a> {
     pub(super) started_s: u64,
     /// The configuration in force is the last good copy.
     pub(super) last_good: bool,
+    /// Why what gateways gave is not kept.
+    pub(super) unkept: &'a str,
     pub(super) health: Health,
     /// Since when all uplinks are up, on the monotonic clock; 0: they are not.
     pub(super) all_up_s: u64,
@@ -78,6 +81,7 @@ impl State<'_> {
         lines.number("sessions", health.sessions.into());
         lines.string("sandbox", &held.join(" "));
         lines.string("sandbox_missing", &health.reasons);
+        lines.string("unkept", self.unkept);
         lines.finish()
     }
 }
@@ -118,15 +122,18 @@ pub fn describe(run_dir: &Path, json: bool) -> (String, bool) {
             "not running; it ended without saying why, see the system's log",
         );
     }
+    let links = uplinks::read(run_dir);
     let hardening = files::read(&hardening_path(run_dir), MAX_BYTES).unwrap_or_default();
     let hardening = String::from_utf8_lossy(&hardening);
     let looked = Read::parse(&hardening);
     if json {
         let hardening = looked.map_or("null", |_| hardening.trim_end());
-        let first = format!("{{\n\"running\": true,\n\"hardening\": {hardening},\n");
+        let links = links.as_deref().unwrap_or("null").trim_end();
+        let first = format!("{{\n\"running\": true,\n\"links\": {links},\n\"hardening\": {hardening},\n");
         return (text.replacen("{\n", &first, 1), true);
     }
-    (to_lines(&read) + &hardening_lines(looked.as_ref()), true)
+    let links = uplinks::describe(links.as_deref());
+    (to_lines(&read) + &links + &hardening_lines(looked.as_ref()), true)
 }
 
 fn hardening_lines(looked: Option<&Read>) -> String {
@@ -193,7 +200,11 @@ fn to_lines(read: &Read) -> String {
         read.value("sessions"),
         read.value("sandbox"),
     );
-    for (label, name) in [("without", "sandbox_missing"), ("because", "reason")] {
+    for (label, name) in [
+        ("without", "sandbox_missing"),
+        ("because", "reason"),
+        ("unkept ", "unkept"),
+    ] {
         if !read.value(name).is_empty() {
             text.push_str(&format!("{label}   {}\n", read.value(name)));
         }
@@ -204,7 +215,15 @@ fn to_lines(read: &Read) -> String {
     text
 }
 
-fn duration(seconds: u64) -> String {
+/// The monitor's process, if it runs.
+#[must_use]
+pub fn running_monitor(run_dir: &Path) -> Option<u32> {
+    let bytes = files::read(&path(run_dir), MAX_BYTES).ok()?;
+    let read = Read::parse(&String::from_utf8_lossy(&bytes)).filter(is_running)?;
+    u32::try_from(read.number("monitor_pid")).ok()
+}
+
+pub(super) fn duration(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
@@ -227,6 +246,7 @@ mod tests {
             restarts: 3,
             started_s: sys::monotonic().as_secs(),
             last_good: true,
+            unkept: "cannot be kept",
             health: Health {
                 uplinks: 2,
                 uplinks_up: 1,
@@ -257,6 +277,8 @@ mod tests {
             "monitor user",
             "chroot: \"no\"",
             "last good",
+            "unkept    cannot",
+            "uplink    only root may see",
         ] {
             assert!(said.contains(part), "{said}");
         }

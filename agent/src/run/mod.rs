@@ -42,7 +42,7 @@ use self::uplink::{Ask, Uplink};
 use crate::clock::Clock;
 use crate::config::{self, ClientAuth, Config, Loaded};
 use crate::identity::{self, Identity};
-use crate::monitor::{self, Endpoint, Health, Link, Order, Report, Sandbox};
+use crate::monitor::{self, Health, Link, Order, Report, Sandbox};
 use crate::sys::{self, Entropy, Signal, Signals};
 
 pub(crate) use reports::{AUDIT_FILE, FLOWS_FILE};
@@ -232,13 +232,15 @@ impl Agent {
         let uplinks = config
             .uplinks
             .iter()
-            .map(|uplink| make_uplink(uplink, identity.as_ref(), &clock))
+            .map(|uplink| make_uplink(uplink, &config, identity.as_ref(), &clock))
             .collect::<Result<_, _>>()?;
         let commands = Arc::new(AtomicU8::new(0));
         let handle = Handle {
             waker: Arc::new(waker),
             commands: Arc::clone(&commands),
         };
+        let about = About::new(sys::monotonic(), Sandbox::none("not started by `lenscap run`"));
+        shared.who.borrow_mut().boot = about.boot_id.replace('-', "");
         let agent = Self {
             poll,
             signals: None,
@@ -247,7 +249,7 @@ impl Agent {
             config,
             identity,
             clock,
-            about: About::new(sys::monotonic(), Sandbox::none("not started by `lenscap run`")),
+            about,
             shared,
             uplinks,
             retired: Vec::new(),
@@ -265,38 +267,26 @@ impl Agent {
         Ok(())
     }
 
-    /// Takes orders from the monitor from now on, and what it has kept.
+    /// Takes orders from the monitor from now on.
     fn attach(&mut self, link: Rc<Link>) -> Result<(), RunError> {
         self.poll
             .registry()
             .register(&mut SourceFd(&link.raw_fd()), net::MONITOR, Interest::READABLE)
             .map_err(system("monitor"))?;
         self.shared.monitor = Some(link);
-        self.restore_endpoints();
         Ok(())
     }
 
-    fn restore_endpoints(&mut self) {
-        for Endpoint { uplink, url, pin, .. } in monitor::endpoints(&self.config) {
-            if let Some(uplink) = self
-                .uplinks
-                .iter_mut()
-                .find(|candidate| candidate.config().name == uplink)
-            {
-                log::info!(
-                    "uplink {}: an address that the gateway gave for good is dialled first",
-                    uplink.config().name
-                );
-                uplink.restore_endpoint(url, pin);
-            }
-        }
-    }
-
     /// Tells the monitor how things are.
-    fn say_health(&self) {
+    fn say_health(&mut self) {
         let Some(monitor) = &self.shared.monitor else {
             return;
         };
+        for uplink in &mut self.uplinks {
+            if let Some(news) = uplink.take_news() {
+                let _ = monitor.send(&Report::Uplink(news));
+            }
+        }
         let count = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
         monitor.say_health(&Health {
             uplinks: count(self.uplinks.len()),
@@ -511,7 +501,7 @@ impl Agent {
                     let status = match error {
                         RedirectError::Malformed(_) | RedirectError::NoTarget => 400,
                         RedirectError::Forbidden => 403,
-                        RedirectError::Loop | RedirectError::TooManyHops => 409,
+                        RedirectError::Loop | RedirectError::TooManyHops | RedirectError::Claimed(_) => 409,
                     };
                     shared.fault(
                         now,
@@ -643,9 +633,15 @@ impl Agent {
         }
         self.apply_uplinks(now, uplinks);
         crate::logging::init(config.agent.log, config.agent.log_level);
-        *self.shared.profiles.borrow_mut() = config.profiles.clone().into();
-        *self.shared.resolv_conf.borrow_mut() = config.agent.resolv_conf.clone();
-        *self.shared.hosts.borrow_mut() = config.agent.hosts.clone();
+        self.shared.configure(&config);
+        let was_reset = self
+            .shared
+            .keeper
+            .borrow_mut()
+            .handle_reload(&config.agent.state_dir);
+        if was_reset {
+            self.uplinks.iter_mut().for_each(|uplink| uplink.forget(now));
+        }
         self.shared.repeats.borrow_mut().clear();
         self.config = config;
         log::info!("the configuration was read again");
@@ -665,7 +661,8 @@ impl Agent {
             });
             match kept {
                 Some(index) => Ok(Made::Kept(index)),
-                None => make_uplink(wanted, identity, &self.clock).map(|uplink| Made::New(Box::new(uplink))),
+                None => make_uplink(wanted, config, identity, &self.clock)
+                    .map(|uplink| Made::New(Box::new(uplink))),
             }
         };
         config.uplinks.iter().map(make).collect()
@@ -677,8 +674,13 @@ impl Agent {
         for made in made {
             match made {
                 Made::Kept(index) => self.uplinks.extend(old.get_mut(index).and_then(Option::take)),
-                Made::New(uplink) => {
-                    log::info!("uplink {}: new or changed", uplink.config().name);
+                Made::New(mut uplink) => {
+                    let name = &uplink.config().name;
+                    log::info!("uplink {name}: new or changed");
+                    let before = old.iter().flatten().find(|old| old.config().name == *name);
+                    if let Some(before) = before {
+                        uplink.inherit(before);
+                    }
                     self.uplinks.push(*uplink);
                 }
             }
@@ -735,16 +737,21 @@ fn load_identity(config: &Config) -> Result<Option<Identity>, RunError> {
     Ok(Some(identity))
 }
 
+/// An uplink, with what an earlier process kept of it.
 fn make_uplink(
     uplink: &config::Uplink,
+    config: &Config,
     identity: Option<&Identity>,
     clock: &Arc<Clock>,
 ) -> Result<Uplink, RunError> {
     let seed = u64::from_le_bytes(sys::random().map_err(system("random bytes"))?);
-    Uplink::new(uplink.clone(), identity, Arc::clone(clock), seed).map_err(|error| RunError::Tls {
+    let made = Uplink::new(uplink.clone(), identity, Arc::clone(clock), seed);
+    let mut made = made.map_err(|error| RunError::Tls {
         uplink: uplink.name.clone(),
         error,
-    })
+    })?;
+    made.restore(monitor::kept(&config.agent.state_dir, uplink));
+    Ok(made)
 }
 
 fn same_identity(a: &Config, b: &Config) -> bool {

@@ -10,8 +10,9 @@ use log::Level;
 use super::net::Net;
 use super::repeats::Repeats;
 use super::slots::Slots;
-use crate::config::{Login, Profile};
-use crate::monitor;
+use crate::config::{Config, Login, Profile, Uplink};
+use crate::identity::pin;
+use crate::monitor::{self, Keeper, Report, Store};
 
 /// Sent as `User-Agent`, to the gateway and to the camera.
 pub(super) const USER_AGENT: &str = concat!("lenscap/", env!("CARGO_PKG_VERSION"));
@@ -107,6 +108,38 @@ impl Media {
     }
 }
 
+/// What a gateway is told of this camera.
+#[derive(Debug, Default)]
+pub(super) struct Who {
+    pub(super) serial: String,
+    model: String,
+    /// 32 hex digits.
+    pub(super) boot: String,
+    state_dir: std::path::PathBuf,
+    uplinks: Vec<Uplink>,
+}
+
+impl Who {
+    fn configure(&mut self, config: &Config) {
+        let text = |option: &Option<String>| option.clone().unwrap_or_default();
+        self.serial = text(&config.agent.serial);
+        self.model = text(&config.agent.model);
+        self.state_dir.clone_from(&config.agent.state_dir);
+        self.uplinks.clone_from(&config.uplinks);
+    }
+
+    /// Fields of the upgrade request.
+    pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
+        let fields = [
+            ("Lenscap-Serial", &self.serial),
+            ("Lenscap-Model", &self.model),
+            ("Lenscap-Boot", &self.boot),
+        ];
+        let said = fields.into_iter().filter(|(_, value)| !value.is_empty());
+        said.map(|(name, value)| (name, value.clone())).collect()
+    }
+}
+
 /// State that outlives any one uplink.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -121,10 +154,15 @@ pub(super) struct Shared {
     pub(super) next_link: Cell<u32>,
     /// The way to the monitor, if there is one.
     pub(super) monitor: Option<Rc<monitor::Link>>,
+    /// Keeps what the monitor would, where there is none.
+    pub(super) keeper: RefCell<Keeper>,
+    pub(super) who: RefCell<Who>,
 }
 
 impl Shared {
-    pub(super) fn new(net: Rc<Net>, config: &crate::config::Config) -> Self {
+    pub(super) fn new(net: Rc<Net>, config: &Config) -> Self {
+        let mut who = Who::default();
+        who.configure(config);
         Self {
             net,
             profiles: RefCell::new(config.profiles.clone().into()),
@@ -136,7 +174,43 @@ impl Shared {
             hosts: RefCell::new(config.agent.hosts.clone()),
             next_link: Cell::new(1),
             monitor: None,
+            keeper: RefCell::new(Keeper::new(&config.agent.state_dir)),
+            who: RefCell::new(who),
         }
+    }
+
+    /// Takes another configuration.
+    pub(super) fn configure(&self, config: &Config) {
+        *self.profiles.borrow_mut() = config.profiles.clone().into();
+        self.resolv_conf
+            .borrow_mut()
+            .clone_from(&config.agent.resolv_conf);
+        self.hosts.borrow_mut().clone_from(&config.agent.hosts);
+        self.who.borrow_mut().configure(config);
+    }
+
+    /// Has something kept over restarts.
+    pub(super) fn keep(&self, now: Duration, store: Store) {
+        match &self.monitor {
+            Some(monitor) => {
+                if !monitor.send(&Report::Store(store)) {
+                    log::warn!(
+                        "what the gateway gave does not reach the monitor; it holds until the agent ends"
+                    );
+                }
+            }
+            None => {
+                let who = self.who.borrow();
+                let mut keeper = self.keeper.borrow_mut();
+                keeper.handle_store(now, &who.state_dir, &who.uplinks, store);
+            }
+        }
+    }
+
+    /// What `lenscap enroll` has made of the PIN.
+    pub(super) fn pin_key(&self) -> Option<[u8; 32]> {
+        let who = self.who.borrow();
+        pin::stored_key(&who.state_dir, &who.serial)
     }
 
     /// Files that are read next are as they are now. Without a monitor they are anyway.

@@ -226,6 +226,46 @@ fn sigterm_ends_both_in_order() {
 }
 
 #[test]
+fn root_is_told_where_uplinks_lead_and_a_reset_reaches_the_agent() {
+    up(|place, service, agent| {
+        let link = wait("the uplink's fault", || {
+            let link = place.status()["links"][0].clone();
+            let error = link["last_error"].as_str().unwrap_or_default();
+            error.contains("nothing listens there").then_some(link)
+        });
+        assert_eq!((&link["uplink"], &link["up"]), (&"main".into(), &false.into()));
+        assert_eq!(
+            (&link["phase"], &link["peer"]),
+            (&"activation".into(), &"localhost:9".into())
+        );
+        assert_eq!(link["claim"], "unclaimed");
+        let mode = fs::metadata(place.path("run/uplinks.json")).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let said = String::from_utf8(place.status_command(&[]).stdout).unwrap();
+        assert!(
+            said.contains("dialling the activation localhost:9, not claimed"),
+            "{said}"
+        );
+
+        let output = Command::new(env!("CARGO_BIN_EXE_lenscap"))
+            .args(["enroll", "--reset", "--json", "--config"])
+            .arg(place.path("lenscap"))
+            .output()
+            .unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&said["reset"], &said["told"]), (&true.into(), &true.into()));
+        service.wait_log("this camera was reset");
+        assert_eq!(place.status()["agent_pid"], agent);
+        // Another signal changes nothing more.
+        service.signal(Signal::SIGHUP);
+        wait("the second reading", || {
+            (service.log().matches("the configuration was read again").count() == 2).then_some(())
+        });
+        assert_eq!(service.log().matches("this camera was reset").count(), 1);
+    });
+}
+
+#[test]
 fn sighup_hands_over_what_the_configuration_names_now() {
     up(|place, service, agent| {
         assert_eq!(place.status()["uplinks"], 1);

@@ -146,21 +146,27 @@ impl Asked {
         let _ = self.stream.shutdown().await;
     }
 
-    pub(crate) async fn accept(mut self) -> Live {
+    pub(crate) async fn accept(self) -> Live {
+        self.accept_with("").await
+    }
+
+    /// Accepts with more lines of fields.
+    pub(crate) async fn accept_with(mut self, more: &str) -> Live {
         let websocket = self.header("upgrade").unwrap().eq_ignore_ascii_case("websocket");
         let io: Pin<Box<dyn Stream>> = if websocket {
             assert_eq!(self.header("sec-websocket-protocol"), Some("h2c-reverse"));
             let accept = accept_key(self.header("sec-websocket-key").unwrap());
             let reply = format!(
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                 Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: h2c-reverse\r\n\r\n"
+                 Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: h2c-reverse\r\n{more}\r\n"
             );
             self.stream.write_all(reply.as_bytes()).await.unwrap();
             Box::pin(inside_websocket(self.stream).await)
         } else {
             assert_eq!(self.header("upgrade"), Some("h2c-reverse"));
-            let reply =
-                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c-reverse\r\nConnection: Upgrade\r\n\r\n";
+            let reply = format!(
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c-reverse\r\nConnection: Upgrade\r\n{more}\r\n"
+            );
             self.stream.write_all(reply.as_bytes()).await.unwrap();
             Box::pin(self.stream)
         };

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod camera;
+mod claims;
 mod gateway;
 
 use std::path::Path;

@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use lenscap_uplink::dial::{FailureKind, Target};
-use lenscap_uplink::upgrade::{Carrier, ExpectReply, Progress, Reply, Request, UpgradeError};
+use lenscap_uplink::upgrade::{Carrier, ExpectReply, Progress, Reply, Request, UpgradeError, Welcome};
 use lenscap_uplink::ws;
 
 use crate::config::{ClientAuth, Pin, Secret};
@@ -58,7 +58,8 @@ pub(super) enum Attempt {
         io: Box<TlsIo>,
         carrier: Option<ws::Carrier>,
         rest: Vec<u8>,
-        target: Target,
+        target: Box<Target>,
+        welcome: Welcome,
     },
 }
 
@@ -153,6 +154,10 @@ impl Dialling {
         })
     }
 
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
     pub(super) fn phase(&self) -> &'static str {
         match self.phase {
             Phase::Resolving(_) => "resolving",
@@ -189,6 +194,8 @@ pub(super) struct Cx<'a> {
     pub(super) scratch: &'a mut Scratch,
     pub(super) client: &'a tls::Client,
     pub(super) auth: &'a ClientAuth,
+    /// What the gateway is told of the camera.
+    pub(super) fields: &'a [(&'static str, String)],
 }
 
 fn resolve(target: Target, mut resolving: Box<Resolving>, cx: &mut Cx<'_>) -> Attempt {
@@ -259,7 +266,7 @@ fn handshake(target: Target, mut io: Box<TlsIo>, deadline: Duration, cx: &mut Cx
         });
     }
     log::debug!("{}", io.describe());
-    match request(&target, cx.auth) {
+    match request(&target, cx) {
         Ok((bytes, expect)) => match io.write_plain(&bytes) {
             Ok(()) => upgrade(target, io, expect, cx.now + UPGRADE_TIMEOUT, cx),
             Err(failure) => Attempt::Failed(from_tls(failure, STAGE)),
@@ -301,14 +308,15 @@ fn upgrade(
             phase: Phase::Upgrading { io, expect, deadline },
         }),
         Ok(Progress::Done {
-            reply: Reply::Switched,
+            reply: Reply::Switched(welcome),
             rest,
         }) => match carrier(&target) {
             Ok(carrier) => Attempt::Up {
                 io,
                 carrier,
                 rest,
-                target,
+                target: Box::new(target),
+                welcome,
             },
             Err(text) => Attempt::Failed(DialFailure::Setup(text)),
         },
@@ -319,8 +327,8 @@ fn upgrade(
     }
 }
 
-fn request(target: &Target, auth: &ClientAuth) -> Result<(Vec<u8>, ExpectReply), String> {
-    let token = match auth {
+fn request(target: &Target, cx: &Cx<'_>) -> Result<(Vec<u8>, ExpectReply), String> {
+    let token = match cx.auth {
         ClientAuth::Bearer { token_file } if target.send_bearer => Some(Secret::read(token_file)?),
         ClientAuth::Bearer { .. } | ClientAuth::Certificate => None,
     };
@@ -331,6 +339,7 @@ fn request(target: &Target, auth: &ClientAuth) -> Result<(Vec<u8>, ExpectReply),
         bearer,
         user_agent: USER_AGENT,
         ws_nonce,
+        fields: cx.fields,
     }
     .encode())
 }

@@ -7,10 +7,12 @@ mod link;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lenscap_uplink::dial::{DialConfig, Dialer, Event, Outcome, RedirectError, Step, Waiting};
+use lenscap_uplink::claim::{Claim, Operator, Standing};
+use lenscap_uplink::dial::{
+    DialConfig, Dialer, Event, Kept, Outcome, RedirectError, Resume, Role, Step, Target, Waiting,
+};
 use lenscap_uplink::h2::StreamId;
-use lenscap_uplink::upgrade::Reply;
-use lenscap_uplink::url::Url;
+use lenscap_uplink::upgrade::{Reply, Welcome};
 use log::Level;
 
 pub(super) use self::link::{Ask, Link};
@@ -23,10 +25,10 @@ use super::shared::{Scratch, Shared};
 use super::slots::Slots;
 use super::tls_io::TlsFailure;
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, ClientAuth};
 use crate::identity::Identity;
-use crate::monitor::Report;
-use crate::tls;
+use crate::monitor::{Fact, Store, UplinkState};
+use crate::{sys, tls};
 
 /// Sessions of one uplink at one time.
 const MAX_SESSIONS: usize = 16;
@@ -36,6 +38,9 @@ const MAX_DRAINING: usize = 2;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Attempts started in one pass: redirects follow each other without waiting.
 const STEPS_PER_PASS: usize = 8;
+/// Most that the monitor is told of an error, and the room it has for a credential and its addresses.
+const MAX_ERROR_BYTES: usize = 512;
+const MAX_RESUME_BYTES: usize = 2000;
 
 /// A connection that drains, and until when it may.
 struct Draining {
@@ -58,6 +63,11 @@ pub(super) struct Uplink {
     sessions: Slots,
     /// No new connection is made: the process ends, or the configuration no longer has this uplink.
     retired: bool,
+    /// What the gateway that is dialled is told of the camera.
+    fields: Vec<(&'static str, String)>,
+    /// How it is, and whether that is news.
+    state: UplinkState,
+    is_news: bool,
 }
 
 impl Uplink {
@@ -72,10 +82,20 @@ impl Uplink {
             endpoints: config.endpoints.clone(),
             redirect_to: config.redirect_to.clone(),
         };
+        let mut dialer = Dialer::new(dial, seed);
+        let shown = identity.filter(|_| matches!(config.auth, ClientAuth::Certificate));
+        if let Some(identity) = shown {
+            dialer.set_claim(Claim::new(&identity.key_hash));
+        }
         Ok(Self {
+            state: UplinkState {
+                uplink: config.name.clone(),
+                since_s: seconds(sys::monotonic()),
+                ..UplinkState::default()
+            },
             config,
             client,
-            dialer: Dialer::new(dial, seed),
+            dialer,
             dialling: None,
             wait_until: None,
             live: None,
@@ -84,6 +104,8 @@ impl Uplink {
             closing: Closing::default(),
             sessions: Slots::new(MAX_SESSIONS),
             retired: false,
+            fields: Vec::new(),
+            is_news: true,
         })
     }
 
@@ -91,9 +113,57 @@ impl Uplink {
         &self.config
     }
 
-    /// Dials an address first that an earlier process kept.
-    pub(super) fn restore_endpoint(&mut self, url: Url, pin: Option<String>) {
-        self.dialer.restore_endpoint(url, pin);
+    /// Takes what an earlier process kept.
+    pub(super) fn restore(&mut self, kept: Kept) {
+        let name = &self.config.name;
+        if kept.endpoint.is_some() {
+            log::info!("uplink {name}: an address that the gateway gave for good is dialled first");
+        }
+        if kept.resume.is_some() {
+            log::info!("uplink {name}: the last streamer is tried first");
+        }
+        self.dialer.restore(kept);
+    }
+
+    /// Obeys whom the uplink of the same name obeyed before its configuration changed: that may not be written down.
+    pub(super) fn inherit(&mut self, old: &Self) {
+        let operator = old.dialer.claim().and_then(Claim::operator);
+        if let (Some(claim), Some(operator)) = (self.dialer.claim_mut(), operator) {
+            claim.set_operator(Some(operator.clone()));
+        }
+    }
+
+    /// The camera was reset: what gateways gave is forgotten, and the connection ended.
+    pub(super) fn forget(&mut self, now: Duration) {
+        log::info!(
+            "uplink {}: this camera was reset; its claim has ended",
+            self.config.name
+        );
+        self.dialer.forget(now);
+        self.is_news = true;
+        self.dialling = None;
+        self.wait_until = Some(now);
+        if let Some(mut link) = self.live.take() {
+            link.close_sessions(now);
+            self.drain(now, link);
+            self.note_down(now);
+        }
+    }
+
+    /// How it is, if that is news.
+    pub(super) fn take_news(&mut self) -> Option<UplinkState> {
+        if !std::mem::take(&mut self.is_news) {
+            return None;
+        }
+        let claim = self.dialer.claim();
+        let mut state = self.state.clone();
+        for (flag, holds) in [
+            (UplinkState::CLAIMABLE, claim.is_some()),
+            (UplinkState::CLAIMED, claim.is_some_and(Claim::is_claimed)),
+        ] {
+            state.flags |= if holds { flag } else { 0 };
+        }
+        Some(state)
     }
 
     /// Whether a connection is up.
@@ -303,6 +373,7 @@ impl Uplink {
                 scratch,
                 client: &self.client,
                 auth: &self.config.auth,
+                fields: &self.fields,
             };
             match dialling.advance(&mut cx) {
                 Attempt::Pending(dialling) => {
@@ -311,7 +382,7 @@ impl Uplink {
                 }
                 Attempt::Failed(failure) => {
                     shared.totals.borrow_mut().dial_failures += 1;
-                    shared.fault(now, format!("uplink {}: {failure}", self.config.name));
+                    self.fault(now, shared, failure.to_string());
                     self.report(now, shared, Outcome::Failed(failure.kind()));
                 }
                 Attempt::Replied(reply) => {
@@ -323,10 +394,14 @@ impl Uplink {
                     carrier,
                     mut rest,
                     target,
+                    welcome,
                 } => {
                     let peer = target.url.authority();
                     let link = Link::new(shared, now, *io, carrier, peer, self.sessions.clone(), &mut rest);
-                    self.handle_up(now, shared, link);
+                    self.note_peer(&target, UplinkState::UP);
+                    self.state.since_s = seconds(now);
+                    self.state.error.clear();
+                    self.handle_up(now, shared, link, welcome);
                 }
             }
         }
@@ -338,13 +413,26 @@ impl Uplink {
         }
         self.wait_until = None;
         match self.dialer.poll(now) {
-            Step::Dial(target) => match Dialling::new(shared, now, target) {
-                Ok(dialling) => return Some(dialling),
-                Err(failure) => {
-                    shared.fault(now, format!("uplink {}: {failure}", self.config.name));
-                    self.report(now, shared, Outcome::Failed(failure.kind()));
+            Step::Dial(target) => {
+                let made = Dialling::new(shared, now, target);
+                // Now the files are fresh.
+                self.introduce(
+                    shared,
+                    made.as_ref().is_ok_and(|dialling| dialling.target().resumes),
+                );
+                match made {
+                    Ok(dialling) => {
+                        if self.live.is_none() {
+                            self.note_peer(dialling.target(), self.state.flags & UplinkState::PENDING);
+                        }
+                        return Some(dialling);
+                    }
+                    Err(failure) => {
+                        self.fault(now, shared, failure.to_string());
+                        self.report(now, shared, Outcome::Failed(failure.kind()));
+                    }
                 }
-            },
+            }
             Step::Wait { until, why } => {
                 self.wait_until = Some(until);
                 log::debug!(
@@ -359,7 +447,54 @@ impl Uplink {
         None
     }
 
-    fn handle_up(&mut self, now: Duration, shared: &Shared, link: Link) {
+    /// What the next gateway is told of the camera: nothing, where it shows no key.
+    fn introduce(&mut self, shared: &Shared, resumes: bool) {
+        self.fields.clear();
+        let Some(claim) = self.dialer.claim_mut() else {
+            return;
+        };
+        claim.set_pin_key(shared.pin_key().as_ref());
+        let mut fields = shared.who.borrow().fields();
+        fields.push(("Lenscap-Operator", claim.held()));
+        if let Some(proof) = claim.pin_proof() {
+            fields.push(("Lenscap-Pin-Proof", proof));
+        }
+        if let Some(credential) = self.dialer.credential().filter(|_| resumes) {
+            fields.push(("Lenscap-Resume", credential.to_owned()));
+        }
+        self.fields = fields;
+    }
+
+    fn note_peer(&mut self, target: &Target, flags: u32) {
+        let role = match target.role {
+            Role::Activation => UplinkState::ACTIVATION,
+            Role::Endpoint => 0,
+            Role::Streamer => UplinkState::STREAMER,
+        };
+        self.state.flags = flags | role;
+        self.state.peer = target.url.authority();
+        self.is_news = true;
+    }
+
+    fn note_down(&mut self, now: Duration) {
+        self.state.flags = 0;
+        self.state.since_s = seconds(now);
+        self.is_news = true;
+    }
+
+    /// Logs what went wrong, and keeps it for those who ask.
+    fn fault(&mut self, now: Duration, shared: &Shared, text: String) {
+        shared.fault(now, format!("uplink {}: {text}", self.config.name));
+        self.state.error = text.chars().filter(|c| !c.is_control()).collect();
+        let mut end = self.state.error.len().min(MAX_ERROR_BYTES);
+        while !self.state.error.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.state.error.truncate(end);
+        self.is_news = true;
+    }
+
+    fn handle_up(&mut self, now: Duration, shared: &Shared, link: Link, welcome: Welcome) {
         let name = &self.config.name;
         shared.totals.borrow_mut().connections += 1;
         shared.repeats.borrow_mut().clear();
@@ -371,7 +506,12 @@ impl Uplink {
             }
             None => log::info!("uplink {name}: up"),
         }
-        self.report(now, shared, Outcome::Established);
+        self.report(now, shared, Outcome::Reply(Reply::Switched(welcome)));
+    }
+
+    fn keep(&self, now: Duration, shared: &Shared, fact: Fact) {
+        let uplink = self.config.name.clone();
+        shared.keep(now, Store { uplink, fact });
     }
 
     fn report(&mut self, now: Duration, shared: &Shared, outcome: Outcome) {
@@ -381,58 +521,72 @@ impl Uplink {
             let name = &self.config.name;
             match event {
                 Event::EndpointMoved { url, pin } => {
-                    let report = Report::StoreEndpoint {
-                        uplink: name.clone(),
+                    log::info!("uplink {name}: the gateway has a new address for good (308)");
+                    let fact = Fact::Endpoint {
                         url: url.as_str().to_owned(),
                         pin: pin.unwrap_or_default(),
                     };
-                    let kept = shared
-                        .monitor
-                        .as_ref()
-                        .is_some_and(|monitor| monitor.send(&report));
-                    let until = if kept {
-                        ""
-                    } else {
-                        ", used until the agent restarts"
+                    self.keep(now, shared, fact);
+                }
+                Event::OperatorChanged(operator) => {
+                    let word = match operator.standing {
+                        Standing::Proven => "obeys an operator that knows its PIN",
+                        Standing::Unproven => "obeys the operator of this gateway",
+                        Standing::Released => "was released by its operator, and obeys nobody",
                     };
-                    log::info!("uplink {name}: the gateway has a new address for good (308){until}");
+                    log::info!("uplink {name}: this camera {word} ({})", operator.id());
+                    self.keep(now, shared, operator_fact(&operator));
+                }
+                Event::ResumeChanged(resume) => self.keep(now, shared, resume_fact(resume)),
+                Event::ClaimRefused(error) => {
+                    self.fault(now, shared, format!("the gateway's word on an operator: {error}"));
                 }
                 Event::RedirectRefused(error) => {
-                    shared.fault(now, format!("uplink {name}: redirect refused: {error}"))
+                    self.fault(now, shared, format!("redirect refused: {error}"));
                 }
                 Event::MoveFailed => {
-                    shared.fault(
+                    self.fault(
                         now,
-                        format!("uplink {name}: the move failed; the old connection stays"),
+                        shared,
+                        "the move failed; the old connection stays".to_owned(),
                     );
                 }
             }
         }
     }
 
-    fn log_reply(&self, now: Duration, shared: &Shared, reply: &Reply) {
+    fn log_reply(&mut self, now: Duration, shared: &Shared, reply: &Reply) {
         let name = &self.config.name;
-        match reply {
-            Reply::Switched => {}
+        let fault = match reply {
+            Reply::Switched(_) => return,
             Reply::Redirect(redirect) => {
-                let kind = if redirect.permanent { "for good (308)" } else { "for this session (307)" };
+                let kind = if redirect.permanent {
+                    "for good (308)"
+                } else {
+                    "for this session (307)"
+                };
                 log::debug!("uplink {name}: sent elsewhere {kind}");
+                return;
             }
-            Reply::Unauthorized { status, .. } => shared.fault(
-                now,
-                format!(
-                    "uplink {name}: the gateway does not accept this camera ({status}); register its certificate's \
-                     fingerprint (`lenscap check` shows it) or its token there"
-                ),
+            Reply::Pending { .. } => {
+                if self.live.is_none() {
+                    self.state.flags |= UplinkState::PENDING;
+                }
+                "nobody has claimed this camera; claim it at the gateway with what `lenscap enroll` shows"
+                    .to_owned()
+            }
+            Reply::Unauthorized { status, .. } => format!(
+                "the gateway does not accept this camera ({status}); register its certificate's fingerprint \
+                 (`lenscap check` shows it) or its token there"
             ),
             Reply::Unavailable { status, .. } => {
-                shared.fault(now, format!("uplink {name}: the gateway is busy or out of order ({status}); trying again"));
+                format!("the gateway is busy or out of order ({status}); trying again")
             }
-            Reply::Refused { status } => shared.fault(
-                now,
-                format!("uplink {name}: what answers is no gateway ({status}); check the path in option endpoint"),
-            ),
-        }
+            Reply::Refused { status } => {
+                format!("what answers is no gateway ({status}); check the path in option endpoint")
+            }
+        };
+        self.fault(now, shared, fault);
     }
 
     /// Takes out what is over. True if sessions lost their stream.
@@ -452,6 +606,7 @@ impl Uplink {
         if let Some(ended) = self.live.as_mut().and_then(Link::take_ended)
             && let Some(mut link) = self.live.take()
         {
+            self.note_down(now);
             self.log_lost(now, shared, &ended);
             link.close(now, scratch);
             self.take_remains(now, link);
@@ -486,8 +641,7 @@ impl Uplink {
         self.closing.push(now, socket);
     }
 
-    fn log_lost(&self, now: Duration, shared: &Shared, ended: &Ended) {
-        let name = &self.config.name;
+    fn log_lost(&mut self, now: Duration, shared: &Shared, ended: &Ended) {
         let why = match ended {
             Ended::Closed => "the gateway closed the connection".to_owned(),
             Ended::Cut => "the connection was cut".to_owned(),
@@ -497,7 +651,43 @@ impl Uplink {
             Ended::WebSocket(error) => error.to_string(),
             Ended::Done => return,
         };
-        shared.fault(now, format!("uplink {name}: down: {why}; dialling again"));
+        self.fault(now, shared, format!("down: {why}; dialling again"));
+    }
+}
+
+fn seconds(at: Duration) -> u32 {
+    u32::try_from(at.as_secs()).unwrap_or(u32::MAX)
+}
+
+fn operator_fact(operator: &Operator) -> Fact {
+    Fact::Operator {
+        key: operator.key_text(),
+        standing: match operator.standing {
+            Standing::Unproven => 0,
+            Standing::Proven => 1,
+            Standing::Released => 2,
+        },
+        issued: operator.issued,
+    }
+}
+
+/// As many addresses as the monitor's message has room for.
+fn resume_fact(resume: Option<Resume>) -> Fact {
+    let (mut credential, mut addresses) = (String::new(), String::new());
+    if let Some(resume) = resume {
+        credential = resume.credential;
+        for url in &resume.addresses {
+            if credential.len() + addresses.len() + url.as_str().len() < MAX_RESUME_BYTES {
+                if !addresses.is_empty() {
+                    addresses.push(' ');
+                }
+                addresses += url.as_str();
+            }
+        }
+    }
+    Fact::Resume {
+        credential,
+        addresses,
     }
 }
 

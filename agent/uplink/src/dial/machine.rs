@@ -1,9 +1,12 @@
 //! All transitions of the dialler.
 
-use super::pace::{MIN_DELAY, Pace, STABLE_AFTER};
-use super::{DialConfig, Event, MAX_DIALS, MAX_HOPS, Outcome, RedirectError, Step, Target, Waiting};
+use super::pace::{MIN_DELAY, Pace};
+use super::{
+    DialConfig, Event, Kept, MAX_DIALS, MAX_HOPS, Outcome, RedirectError, Resume, Role, Step, Target, Waiting,
+};
 use crate::Now;
-use crate::upgrade::{Redirect, Reply};
+use crate::claim::Claim;
+use crate::upgrade::{Redirect, Reply, Welcome};
 use crate::url::{HostPattern, Url, canonical_host};
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
@@ -30,7 +33,14 @@ pub struct Dialer {
     /// Where the next round begins, in the list of endpoints.
     next: usize,
     /// A 308's address; it stands before the configured ones.
-    moved: Option<(Url, Option<String>)>,
+    pub(super) moved: Option<(Url, Option<String>)>,
+    /// Whom the camera obeys. `None` where it shows no key and so cannot be claimed.
+    claim: Option<Claim>,
+    /// How to come back to a streamer, and what of that was to be kept last.
+    resume: Option<Resume>,
+    resume_kept: Option<Resume>,
+    /// The last streamer was lost, and so has its turn after the others.
+    streamer_lost: bool,
     /// The last round's start.
     round_at: Option<Now>,
     /// When the last moves were asked for, the oldest first.
@@ -53,6 +63,15 @@ enum Start {
     At(Url),
 }
 
+/// For how long a redirect counts.
+#[derive(Debug, PartialEq, Eq)]
+enum GoodFor {
+    Now,
+    Ever,
+    /// The operator of a claimed camera says so, and when.
+    EverSigned(u64),
+}
+
 /// One round: the address being dialled, and what is left to try.
 #[derive(Debug)]
 struct Round {
@@ -62,8 +81,6 @@ struct Round {
     /// Alternates of the last redirect.
     alternates: VecDeque<Target>,
     visited: Vec<String>,
-    /// Every redirect so far was a 308 and the round began at an endpoint.
-    permanent: bool,
     /// It began at an endpoint, and so another round follows when it fails, even while an old uplink is up.
     again: bool,
 }
@@ -83,10 +100,34 @@ impl Dialer {
             connected_at: None,
             next: 0,
             moved: None,
+            claim: None,
+            resume: None,
+            resume_kept: None,
+            streamer_lost: false,
             round_at: None,
             moves: VecDeque::new(),
             events: VecDeque::new(),
         }
+    }
+
+    /// Says who the camera is; only one that shows its key can be claimed. Before [`restore`](Self::restore).
+    pub fn set_claim(&mut self, claim: Claim) {
+        self.claim = Some(claim);
+    }
+
+    /// What is known of the claim.
+    pub fn claim(&self) -> Option<&Claim> {
+        self.claim.as_ref()
+    }
+
+    /// The same, to be told of a PIN.
+    pub fn claim_mut(&mut self) -> Option<&mut Claim> {
+        self.claim.as_mut()
+    }
+
+    /// The credential for a target that [`resumes`](Target::resumes).
+    pub fn credential(&self) -> Option<&str> {
+        self.resume.as_ref().map(|resume| resume.credential.as_str())
     }
 
     /// What to do now.
@@ -122,15 +163,25 @@ impl Dialer {
     pub fn handle_outcome(&mut self, now: Now, outcome: Outcome) {
         match outcome {
             Outcome::Lost => self.handle_lost(now),
-            Outcome::Established | Outcome::Reply(Reply::Switched) => self.handle_established(now),
+            Outcome::Established => self.handle_established(now, &Welcome::default()),
+            Outcome::Reply(Reply::Switched(welcome)) => self.handle_established(now, &welcome),
             Outcome::Failed(_) => self.handle_failed(now, Pace::backoff),
             Outcome::Reply(Reply::Refused { .. }) => self.handle_failed(now, Pace::backoff),
             Outcome::Reply(Reply::Unavailable { retry_after, .. }) => {
                 self.handle_failed(now, |pace| pace.unavailable(retry_after));
             }
+            Outcome::Reply(Reply::Pending { retry_after, release }) => {
+                if matches!(self.phase, Phase::Dialing(_)) {
+                    self.handle_release(release.as_deref());
+                    self.handle_failed(now, |pace| pace.unavailable(retry_after));
+                }
+            }
             Outcome::Reply(Reply::Unauthorized { retry_after, .. }) => {
                 if let Phase::Dialing(round) = &mut self.phase {
-                    round.alternates.clear();
+                    // A streamer that does not take the credential says nothing for the others.
+                    if !round.target.resumes {
+                        round.alternates.clear();
+                    }
                     self.handle_failed(now, |pace| pace.refused(retry_after));
                 }
             }
@@ -147,7 +198,7 @@ impl Dialer {
         let start = match target {
             None => Start::Endpoint,
             Some(text) => {
-                let base = self.endpoint(0).map(|(url, _)| url);
+                let base = self.endpoint(0).map(|(url, ..)| url);
                 let url = match &base {
                     Some(base) => base.join(text),
                     None => Url::parse(text),
@@ -187,20 +238,57 @@ impl Dialer {
         }
         self.config = config;
         self.moved = None;
+        self.resume = None;
         self.pace.reset();
         self.pace.reset_refusals();
         self.moves.clear();
         self.start_move(now, Start::Endpoint);
     }
 
-    /// Takes an address that an earlier process kept from [`Event::EndpointMoved`]; it is dialled first. False when
-    /// the configuration does not allow its host.
-    pub fn restore_endpoint(&mut self, url: Url, pin: Option<String>) -> bool {
-        let allowed = self.allows(&url);
-        if allowed {
-            self.moved = Some((url, pin));
+    /// Takes what an earlier process kept, as far as the configuration allows its hosts. Before the first dial.
+    pub fn restore(&mut self, kept: Kept) {
+        let Kept {
+            endpoint,
+            operator,
+            resume,
+        } = kept;
+        self.moved = endpoint.filter(|(url, _)| self.allows(url));
+        if let Some(claim) = &mut self.claim {
+            claim.set_operator(operator);
+            self.resume = resume
+                .map(|resume| Resume {
+                    addresses: resume
+                        .addresses
+                        .into_iter()
+                        .filter(|url| self.allows(url))
+                        .collect(),
+                    credential: resume.credential,
+                })
+                .filter(|resume| !resume.addresses.is_empty());
+            self.resume_kept.clone_from(&self.resume);
         }
-        allowed
+    }
+
+    /// Whether a redirect, a move or a kept address may lead there.
+    pub fn allows(&self, url: &Url) -> bool {
+        let named = |pattern: &HostPattern| pattern.matches(url.host());
+        self.is_configured_host(url) || self.config.redirect_to.iter().any(named)
+    }
+
+    /// The camera was reset: nothing that a gateway gave counts any more, and the configured addresses are dialled. The
+    /// connection, or an attempt under way, is to be abandoned.
+    pub fn forget(&mut self, now: Now) {
+        self.moved = None;
+        self.resume = None;
+        self.resume_kept = None;
+        if let Some(claim) = &mut self.claim {
+            claim.set_operator(None);
+        }
+        self.pace.reset();
+        self.pace.reset_refusals();
+        self.start_move(now, Start::Endpoint);
+        self.old_up = false;
+        self.connected_at = None;
     }
 
     /// The next thing to log or to keep.
@@ -234,33 +322,77 @@ impl Dialer {
     fn handle_lost(&mut self, now: Now) {
         if self.old_up {
             self.old_up = false;
+            self.streamer_lost = true;
             self.end_connection(now);
             return;
         }
         if !matches!(self.phase, Phase::Connected) {
             return;
         }
-        self.end_connection(now);
+        let lived = self.end_connection(now);
         self.next = 0;
-        let delay = self.pace.backoff();
+        self.streamer_lost = true;
+        let delay = match &self.resume {
+            Some(_) if lived => self.pace.quick(),
+            _ => self.pace.backoff(),
+        };
         self.wait(now, delay);
     }
 
-    /// A connection that lived makes the backoff start anew.
-    fn end_connection(&mut self, now: Now) {
+    /// A connection that lived makes the backoff start anew; whether it did.
+    fn end_connection(&mut self, now: Now) -> bool {
         let since = self.connected_at.take();
-        if since.is_some_and(|at| now.saturating_sub(at) >= STABLE_AFTER) {
-            self.pace.reset();
+        since.is_some_and(|at| self.pace.handle_end(now, now.saturating_sub(at)))
+    }
+
+    fn handle_established(&mut self, now: Now, welcome: &Welcome) {
+        let Phase::Dialing(round) = &self.phase else {
+            return;
+        };
+        let at = round.target.url.clone();
+        self.end_connection(now);
+        self.old_up = false;
+        self.streamer_lost = false;
+        self.connected_at = Some(now);
+        self.pace.reset_refusals();
+        self.phase = Phase::Connected;
+        let Some(claim) = &mut self.claim else { return };
+        if let Some(text) = &welcome.operator {
+            match claim.handle_introduction(text) {
+                Ok(false) => {}
+                Ok(true) => self.push_operator(),
+                Err(error) => self.push_event(Event::ClaimRefused(error)),
+            }
+        }
+        self.resume = Resume::of(welcome, &at, |url| self.allows(url));
+        let news = match (&self.resume, &self.resume_kept) {
+            (Some(new), Some(kept)) => new.is_news_to(kept),
+            (new, kept) => new.is_some() != kept.is_some(),
+        };
+        if news {
+            self.resume_kept.clone_from(&self.resume);
+            self.push_event(Event::ResumeChanged(self.resume.clone()));
         }
     }
 
-    fn handle_established(&mut self, now: Now) {
-        if matches!(self.phase, Phase::Dialing(_)) {
-            self.end_connection(now);
-            self.old_up = false;
-            self.connected_at = Some(now);
-            self.pace.reset_refusals();
-            self.phase = Phase::Connected;
+    /// The operator that the camera obeys may have ended its claim.
+    fn handle_release(&mut self, text: Option<&str>) {
+        let (Some(claim), Some(text)) = (&mut self.claim, text) else {
+            return;
+        };
+        match claim.handle_release(text) {
+            Ok(()) => {
+                self.resume = None;
+                self.resume_kept = None;
+                self.push_operator();
+            }
+            Err(error) => self.push_event(Event::ClaimRefused(error)),
+        }
+    }
+
+    fn push_operator(&mut self) {
+        if let Some(operator) = self.claim.as_ref().and_then(Claim::operator).cloned() {
+            self.push_event(Event::OperatorChanged(operator));
         }
     }
 
@@ -297,40 +429,63 @@ impl Dialer {
             return;
         };
         let from = round.target.clone();
-        let permanent = redirect.permanent && round.permanent;
-        let mut result = Err(RedirectError::NoTarget);
-        let mut targets = VecDeque::new();
-        for text in &redirect.targets {
+        self.handle_release(redirect.release.as_deref());
+        let good_for = match self.judge_permanence(&from, redirect) {
+            Ok(good_for) => good_for,
+            Err(error) => {
+                self.push_event(Event::RedirectRefused(error));
+                self.handle_failed(now, Pace::backoff);
+                return;
+            }
+        };
+        let (role, count) = match good_for {
+            GoodFor::Now => (Role::Streamer, usize::MAX),
+            GoodFor::Ever => (Role::Endpoint, usize::MAX),
+            // The signature is over `Location`, and says nothing of the alternates.
+            GoodFor::EverSigned(_) => (Role::Endpoint, 1),
+        };
+        let pin = pin_for_location(&from, redirect);
+        let mut targets: VecDeque<Target> = VecDeque::new();
+        for text in redirect.targets.iter().take(count) {
             match self.judge(&from, text) {
-                Ok(url) => targets.push_back(url),
-                Err(error) => {
-                    result = Err(error);
-                    self.push_event(Event::RedirectRefused(error));
-                }
+                Ok(url) => targets.push_back(self.target(url, &pin, from.hop + 1, role)),
+                Err(error) => self.push_event(Event::RedirectRefused(error)),
             }
         }
-        let pin = pin_for_location(&from, redirect);
-        let targets: VecDeque<Target> = targets
-            .into_iter()
-            .map(|url| self.target(url, &pin, from.hop + 1))
-            .collect();
-        if let Some(first) = targets.front()
-            && permanent
-        {
-            self.keep_endpoint(first.url.clone(), first.pin.clone());
+        if redirect.targets.is_empty() {
+            self.push_event(Event::RedirectRefused(RedirectError::NoTarget));
+        }
+        if let Some(first) = targets.front().filter(|_| role == Role::Endpoint) {
+            let (url, pin) = (first.url.clone(), first.pin.clone());
+            self.keep_endpoint(url, pin, &good_for);
         }
         let Phase::Dialing(round) = &mut self.phase else {
             return;
         };
-        round.permanent = permanent;
-        if !targets.is_empty() {
-            round.alternates = targets;
-            result = Ok(());
+        while let Some(target) = targets.pop_back() {
+            round.alternates.push_front(target);
         }
-        if result == Err(RedirectError::NoTarget) {
-            self.push_event(Event::RedirectRefused(RedirectError::NoTarget));
-        }
+        round.alternates.truncate(MAX_DIALS as usize);
         self.handle_failed(now, Pace::backoff);
+    }
+
+    /// For how long a redirect counts. A claimed camera follows one for good only if its operator says so, whoever shows
+    /// it; an unclaimed one where nothing but endpoints led to it.
+    fn judge_permanence(&self, from: &Target, redirect: &Redirect) -> Result<GoodFor, RedirectError> {
+        if !redirect.permanent {
+            return Ok(GoodFor::Now);
+        }
+        if let Some(claim) = self.claim.as_ref().filter(|claim| claim.is_claimed()) {
+            let location = redirect.targets.first().map_or("", String::as_str);
+            return claim
+                .check_redirect(redirect.signature.as_deref(), location, redirect.pin.as_deref())
+                .map(GoodFor::EverSigned)
+                .map_err(RedirectError::Claimed);
+        }
+        Ok(match from.role {
+            Role::Streamer => GoodFor::Now,
+            Role::Activation | Role::Endpoint => GoodFor::Ever,
+        })
     }
 
     /// Whether a redirect from `from` to `text` may be followed.
@@ -350,7 +505,10 @@ impl Dialer {
         }
     }
 
-    fn keep_endpoint(&mut self, url: Url, pin: Option<String>) {
+    fn keep_endpoint(&mut self, url: Url, pin: Option<String>, good_for: &GoodFor) {
+        if let (GoodFor::EverSigned(issued), Some(claim)) = (good_for, &mut self.claim) {
+            claim.note_followed(*issued);
+        }
         let known = self
             .moved
             .as_ref()
@@ -358,36 +516,82 @@ impl Dialer {
         if !known {
             self.moved = Some((url.clone(), pin.clone()));
             self.push_event(Event::EndpointMoved { url, pin });
+            if matches!(good_for, GoodFor::EverSigned(_)) {
+                self.push_operator();
+            }
         }
     }
 
     fn begin_round(&self, start: &Start) -> Option<Round> {
-        let (url, pin) = match start {
-            Start::Endpoint => self.endpoint(self.next)?,
-            Start::At(url) => (url.clone(), None),
+        let mut targets = match start {
+            Start::Endpoint => self.round_targets(),
+            Start::At(url) => [self.target(url.clone(), &None, 0, Role::Streamer)].into(),
         };
-        let visited = [url.as_str().to_string()].into();
-        let pin = pin.map(|pin| (url.host().to_string(), pin));
+        let target = targets.pop_front()?;
+        let visited = [target.url.as_str().to_string()].into();
         Some(Round {
-            target: self.target(url, &pin, 0),
+            target,
             handed_out: false,
             dials: 1,
-            alternates: VecDeque::new(),
+            alternates: targets,
             visited,
-            permanent: matches!(start, Start::Endpoint),
             again: matches!(start, Start::Endpoint),
         })
     }
 
-    /// The endpoints in turn: a 308's address first, then the configured ones.
-    fn endpoint(&self, turn: usize) -> Option<(Url, Option<String>)> {
-        let moved = self.moved.iter().cloned();
-        let configured = self.config.endpoints.iter().map(|url| (url.clone(), None));
-        let count = usize::from(self.moved.is_some()) + self.config.endpoints.len();
+    /// Where the credential is taken, and the endpoint whose turn it is. A move asks the endpoint first, since it knows
+    /// better.
+    fn round_targets(&self) -> VecDeque<Target> {
+        let mut targets = VecDeque::new();
+        let pinned = self.moved.as_ref().and_then(|(url, pin)| {
+            let pin = pin.clone()?;
+            Some((url.host().to_string(), pin))
+        });
+        for url in self.resume.iter().flat_map(|resume| &resume.addresses) {
+            let mut target = self.target(url.clone(), &pinned, 0, Role::Streamer);
+            target.resumes = true;
+            targets.push_back(target);
+        }
+        if self.old_up {
+            // It is the one that wants to be left.
+            targets.pop_front();
+        } else if self.streamer_lost && targets.len() > 1 {
+            targets.rotate_left(1);
+        }
+        if let Some((url, pin, role)) = self.endpoint(self.next) {
+            let pin = pin.map(|pin| (url.host().to_string(), pin));
+            let endpoint = self.target(url, &pin, 0, role);
+            if self.old_up {
+                targets.push_front(endpoint);
+            } else {
+                targets.push_back(endpoint);
+            }
+        }
+        targets
+    }
+
+    /// The endpoints in turn: a 308's address first, then the configured ones. Once a camera is claimed those no longer
+    /// count beside the address of a 308: an activation address that has lapsed must not own the fleet.
+    fn endpoint(&self, turn: usize) -> Option<(Url, Option<String>, Role)> {
+        let claimed = self.claim.as_ref().map(Claim::is_claimed);
+        let moved = self
+            .moved
+            .iter()
+            .map(|(url, pin)| (url.clone(), pin.clone(), Role::Endpoint));
+        let configured: &[Url] = match (claimed, &self.moved) {
+            (Some(true), Some(_)) => &[],
+            _ => self.config.endpoints.as_slice(),
+        };
+        let role = match claimed {
+            Some(false) => Role::Activation,
+            Some(true) | None => Role::Endpoint,
+        };
+        let count = usize::from(self.moved.is_some()) + configured.len();
+        let configured = configured.iter().map(|url| (url.clone(), None, role));
         moved.chain(configured).nth(turn.checked_rem(count)?)
     }
 
-    fn target(&self, url: Url, pin: &Option<(String, String)>, hop: u8) -> Target {
+    fn target(&self, url: Url, pin: &Option<(String, String)>, hop: u8, role: Role) -> Target {
         let pin = pin
             .as_ref()
             .filter(|(host, _)| host == url.host())
@@ -397,6 +601,8 @@ impl Dialer {
             url,
             pin,
             hop,
+            role,
+            resumes: false,
         }
     }
 
@@ -406,11 +612,6 @@ impl Dialer {
             .endpoints
             .iter()
             .any(|endpoint| canonical_host(endpoint.host()) == host)
-    }
-
-    fn allows(&self, url: &Url) -> bool {
-        let named = |pattern: &HostPattern| pattern.matches(url.host());
-        self.is_configured_host(url) || self.config.redirect_to.iter().any(named)
     }
 
     fn wait(&mut self, now: Now, (delay, why): (Duration, Waiting)) {

@@ -3,15 +3,22 @@
 //! A *round* starts at an endpoint and follows redirects without waiting, at most [`MAX_DIALS`] times. Between two
 //! rounds there is always a delay of at least [`MIN_DELAY`].
 
+#[cfg(test)]
+mod life;
 mod machine;
 mod pace;
+mod resume;
 #[cfg(test)]
 mod tests;
 
 pub use machine::Dialer;
-pub use pace::{HOURLY, MAX_BACKOFF, MIN_BACKOFF, MIN_DELAY, SLOW_DELAY, SLOW_TRIES, STABLE_AFTER};
+pub use pace::{
+    HOURLY, LIVED, MAX_BACKOFF, MIN_BACKOFF, MIN_DELAY, QUICK_DELAY, SLOW_DELAY, SLOW_TRIES, STABLE_AFTER,
+};
+pub use resume::{MAX_RESUME_TARGETS, Resume};
 
 use crate::Now;
+use crate::claim::{ClaimError, Operator};
 use crate::upgrade::Reply;
 use crate::url::{HostPattern, ParseError, Url};
 use alloc::string::String;
@@ -65,6 +72,28 @@ pub enum Waiting {
     NoEndpoint,
 }
 
+/// What an address is to the camera.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A configured address of a camera that nobody has claimed: it may lead to whoever will.
+    Activation,
+    /// The gateway that knows whose the camera is.
+    Endpoint,
+    /// A gateway that it was sent to for now.
+    Streamer,
+}
+
+/// What is kept of an uplink over restarts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// The address of a 308, with its pin.
+    pub endpoint: Option<(Url, Option<String>)>,
+    /// The operator's key.
+    pub operator: Option<Operator>,
+    /// How to come back to a streamer.
+    pub resume: Option<Resume>,
+}
+
 /// One address to dial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -76,6 +105,10 @@ pub struct Target {
     pub pin: Option<String>,
     /// Redirects followed to get here, 0 to 3.
     pub hop: u8,
+    /// What it is to the camera.
+    pub role: Role,
+    /// Whether the credential of [`Dialer::credential`] is to be shown.
+    pub resumes: bool,
 }
 
 /// How an attempt, or a connection, ended.
@@ -117,6 +150,14 @@ pub enum Event {
         /// Its pin.
         pin: Option<String>,
     },
+    /// The operator's key is new, or counts for more or less than before: to be kept. With one that is released, the
+    /// credential is to be forgotten.
+    OperatorChanged(Operator),
+    /// A credential worth keeping: for other addresses than the last that was, or fresher by a day. `None`: there is
+    /// none any more.
+    ResumeChanged(Option<Resume>),
+    /// What a gateway said of an operator does not count.
+    ClaimRefused(ClaimError),
     /// A redirect was not followed.
     RedirectRefused(RedirectError),
     /// A round of a move did not succeed; the old uplink stays. A move without a target goes on after a delay.
@@ -136,6 +177,8 @@ pub enum RedirectError {
     TooManyHops,
     /// No address was given.
     NoTarget,
+    /// It is for good, the camera is claimed, and its operator has not said so.
+    Claimed(ClaimError),
 }
 
 impl fmt::Display for RedirectError {
@@ -148,6 +191,7 @@ impl fmt::Display for RedirectError {
             Self::Loop => f.write_str("the redirects form a loop"),
             Self::TooManyHops => f.write_str("more than 3 redirects in a row"),
             Self::NoTarget => f.write_str("the redirect names no address"),
+            Self::Claimed(error) => write!(f, "a redirect for good, but {error}"),
         }
     }
 }

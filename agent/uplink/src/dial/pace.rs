@@ -1,6 +1,7 @@
 //! How long to wait.
 
 use super::Waiting;
+use crate::Now;
 use crate::rng::Rng;
 use core::time::Duration;
 
@@ -18,12 +19,23 @@ pub const SLOW_TRIES: u32 = 5;
 pub const HOURLY: Duration = Duration::from_secs(3600);
 /// A connection that lived this long makes the backoff start anew.
 pub const STABLE_AFTER: Duration = Duration::from_secs(30);
+/// One that lived this long is replaced as quickly, a few times in a row: a streamer that is killed again and again is not
+/// one that accepts and drops at once.
+pub const LIVED: Duration = Duration::from_secs(2);
+/// The longest delay before a streamer that was lost is replaced by another.
+pub const QUICK_DELAY: Duration = Duration::from_secs(1);
+/// How often in a row [`LIVED`] is enough, and how long until once more.
+const SHORT_LIVES: u32 = 5;
+const SHORT_LIFE_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Pace {
     rng: Rng,
     failures: u32,
     refusals: u32,
+    /// Short lives that may still be forgiven, and since when one more is being earned.
+    short_lives: u32,
+    earning_since: Now,
 }
 
 impl Pace {
@@ -32,7 +44,35 @@ impl Pace {
             rng: Rng::new(seed),
             failures: 0,
             refusals: 0,
+            short_lives: SHORT_LIVES,
+            earning_since: Now::ZERO,
         }
+    }
+
+    /// A connection has ended; whether it lived long enough for another one soon. A short life is forgiven a few times,
+    /// and does not make the backoff start anew.
+    pub(super) fn handle_end(&mut self, now: Now, lived: Duration) -> bool {
+        while self.short_lives < SHORT_LIVES && now.saturating_sub(self.earning_since) >= SHORT_LIFE_EVERY {
+            self.short_lives += 1;
+            self.earning_since += SHORT_LIFE_EVERY;
+        }
+        if lived < STABLE_AFTER {
+            if lived < LIVED || self.short_lives == 0 {
+                return false;
+            }
+            if self.short_lives == SHORT_LIVES {
+                self.earning_since = now;
+            }
+            self.short_lives -= 1;
+            return true;
+        }
+        self.failures = 0;
+        true
+    }
+
+    /// Before a streamer that was lost is replaced by another.
+    pub(super) fn quick(&mut self) -> (Duration, Waiting) {
+        (self.jitter(QUICK_DELAY).max(MIN_DELAY), Waiting::Backoff)
     }
 
     pub(super) fn reset(&mut self) {

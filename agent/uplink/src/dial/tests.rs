@@ -1,3 +1,5 @@
+pub(super) mod claimed;
+
 use super::*;
 use crate::upgrade::Redirect;
 use alloc::string::ToString;
@@ -43,6 +45,7 @@ fn redirect(permanent: bool, targets: &[&str], pin: Option<&str>) -> Outcome {
         permanent,
         targets,
         pin: pin.map(ToString::to_string),
+        ..Redirect::default()
     }))
 }
 
@@ -195,8 +198,13 @@ fn alternates_are_tried_in_order_then_the_round_ends() {
 fn a_kept_endpoint_is_dialled_first_where_the_configuration_allows_it() {
     let mut dialer = dialer(&[A]);
     let url = |text| Url::parse(text).unwrap();
-    assert!(!dialer.restore_endpoint(url("https://elsewhere.example/up"), None));
-    assert!(dialer.restore_endpoint(url("https://e.stream.net/up"), Some(PIN.to_string())));
+    let kept = |text, pin: Option<&str>| Kept {
+        endpoint: Some((url(text), pin.map(ToString::to_string))),
+        ..Kept::default()
+    };
+    dialer.restore(kept("https://elsewhere.example/up", None));
+    assert_eq!(dialer.moved, None);
+    dialer.restore(kept("https://e.stream.net/up", Some(PIN)));
     let target = dial(&mut dialer, ZERO);
     assert_eq!(
         (target.url.as_str(), target.pin.as_deref(), target.send_bearer),

@@ -1,12 +1,14 @@
 //! Reading the reply's fields: token lists, `Retry-After`, `Link`, redirect addresses.
 
-use super::{MAX_TARGETS, Redirect};
+use super::{MAX_TARGETS, Redirect, Welcome};
 use crate::url::MAX_URL;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
 const MAX_PIN: usize = 128;
+/// Longest signature, introduction or credential.
+const MAX_SHORT: usize = 1024;
 
 pub(super) struct Fields<'a>(pub(super) &'a [httparse::Header<'a>]);
 
@@ -58,20 +60,40 @@ impl<'a> Fields<'a> {
                 .filter(|text| text.len() <= MAX_URL)
                 .map(ToString::to_string),
         );
-        for value in self.all("link") {
-            let Ok(text) = core::str::from_utf8(value) else {
-                continue;
-            };
-            alternates(text, &mut targets);
-        }
+        self.links(&mut targets);
         let pin = self
-            .text("lenscap-pin")
-            .filter(|text| text.len() <= MAX_PIN)
-            .map(ToString::to_string);
+            .short_text("lenscap-pin")
+            .filter(|text| text.len() <= MAX_PIN);
         Redirect {
             permanent,
             targets,
             pin,
+            signature: self.short_text("lenscap-signature"),
+            release: self.short_text("lenscap-release"),
+        }
+    }
+
+    pub(super) fn welcome(&self) -> Welcome {
+        let mut alternates = Vec::new();
+        self.links(&mut alternates);
+        Welcome {
+            operator: self.short_text("lenscap-operator"),
+            resume: self.short_text("lenscap-resume"),
+            alternates,
+        }
+    }
+
+    /// Text of bounded length that is there exactly once.
+    pub(super) fn short_text(&self, name: &str) -> Option<String> {
+        let text = self.text(name).filter(|text| text.len() <= MAX_SHORT);
+        text.map(ToString::to_string)
+    }
+
+    fn links(&self, targets: &mut Vec<String>) {
+        for value in self.all("link") {
+            if let Ok(text) = core::str::from_utf8(value) {
+                alternates(text, targets);
+            }
         }
     }
 }

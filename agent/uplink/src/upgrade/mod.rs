@@ -43,11 +43,13 @@ pub struct Request<'a> {
     pub user_agent: &'a str,
     /// Fresh random bytes for `Sec-WebSocket-Key`.
     pub ws_nonce: [u8; 16],
+    /// More fields, by name: what the camera says of itself (docs/protocol.md, section 4).
+    pub fields: &'a [(&'static str, String)],
 }
 
 impl Request<'_> {
     /// The request's bytes (RFC 9112, section 3; for `wss:` RFC 6455, section 4.1) and the state that awaits the
-    /// reply. Characters that a field must not hold are left out of the token and the user agent.
+    /// reply. Characters that a field must not hold are left out of the token and the other values.
     pub fn encode(&self) -> (Vec<u8>, ExpectReply) {
         let url = self.url;
         let mut text = format!(
@@ -68,13 +70,10 @@ impl Request<'_> {
                 Some(accept_of(&key))
             }
         };
-        text += "User-Agent: ";
-        text.extend(
-            self.user_agent
-                .chars()
-                .filter(|c| c.is_ascii_graphic() || *c == ' '),
-        );
-        text += "\r\n";
+        push_field(&mut text, "User-Agent", self.user_agent);
+        for (name, value) in self.fields {
+            push_field(&mut text, name, value);
+        }
         if let Some(token) = self.bearer {
             text += "Authorization: Bearer ";
             text.extend(token.chars().filter(char::is_ascii_graphic));
@@ -90,6 +89,13 @@ impl Request<'_> {
             },
         )
     }
+}
+
+fn push_field(text: &mut String, name: &str, value: &str) {
+    *text += name;
+    *text += ": ";
+    text.extend(value.chars().filter(|c| c.is_ascii_graphic() || *c == ' '));
+    *text += "\r\n";
 }
 
 fn accept_of(key: &str) -> String {
@@ -123,7 +129,7 @@ pub enum Progress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// 101: the roles turn.
-    Switched,
+    Switched(Welcome),
     /// 307 or 308.
     Redirect(Redirect),
     /// 401 or 403.
@@ -132,6 +138,13 @@ pub enum Reply {
         status: u16,
         /// `Retry-After`.
         retry_after: Option<Duration>,
+    },
+    /// 503 with `Lenscap-Claim: pending`: nobody has claimed this camera.
+    Pending {
+        /// `Retry-After`.
+        retry_after: Option<Duration>,
+        /// `Lenscap-Release`.
+        release: Option<String>,
     },
     /// 429 or 5xx.
     Unavailable {
@@ -147,8 +160,25 @@ pub enum Reply {
     },
 }
 
+/// What comes with a 101 (docs/protocol.md, section 4). `Debug` shows no credential.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Welcome {
+    /// `Lenscap-Operator`: the key that the camera is to obey.
+    pub operator: Option<String>,
+    /// `Lenscap-Resume`: the credential to come back with.
+    pub resume: Option<String>,
+    /// `Link: <...>; rel=alternate`: where else the credential may be shown, [`MAX_TARGETS`] at most.
+    pub alternates: Vec<String>,
+}
+
+impl fmt::Debug for Welcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Welcome {{ resume: {} }}", self.resume.is_some())
+    }
+}
+
 /// Where a 307 or 308 points. Addresses may hold tickets, so `Debug` only counts them.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Redirect {
     /// 308: the address is to be kept.
     pub permanent: bool,
@@ -156,6 +186,10 @@ pub struct Redirect {
     pub targets: Vec<String>,
     /// `Lenscap-Pin`: `sha256/<base64>`, for the host in `Location`.
     pub pin: Option<String>,
+    /// `Lenscap-Signature`, of a 308.
+    pub signature: Option<String>,
+    /// `Lenscap-Release`, with a 308.
+    pub release: Option<String>,
 }
 
 impl fmt::Debug for Redirect {
@@ -164,6 +198,7 @@ impl fmt::Debug for Redirect {
             permanent,
             targets,
             pin,
+            ..
         } = self;
         write!(
             f,
@@ -257,13 +292,17 @@ impl ExpectReply {
         Ok(Some(match status {
             101 => {
                 self.check_switch(&fields)?;
-                Reply::Switched
+                Reply::Switched(fields.welcome())
             }
             100..=199 => return Ok(None),
             307 | 308 => Reply::Redirect(fields.redirect(status == 308)),
             401 | 403 => Reply::Unauthorized {
                 status,
                 retry_after: fields.retry_after(),
+            },
+            503 if fields.has_token("lenscap-claim", "pending") => Reply::Pending {
+                retry_after: fields.retry_after(),
+                release: fields.short_text("lenscap-release"),
             },
             429 | 500..=599 => Reply::Unavailable {
                 status,

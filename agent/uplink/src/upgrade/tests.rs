@@ -11,6 +11,7 @@ fn request(url: &str) -> (String, ExpectReply) {
         bearer: Some("t0k\r\nen"),
         user_agent: "lenscap/1",
         ws_nonce: *b"the sample nonce",
+        fields: &[("Lenscap-Serial", "SN\r\n1".to_string())],
     };
     let (bytes, expect) = request.encode();
     (String::from_utf8(bytes).unwrap(), expect)
@@ -35,13 +36,13 @@ fn requests_of_both_carriers() {
     assert_eq!(
         request(HTTPS).0,
         "GET /onvif/uplink?ticket=1 HTTP/1.1\r\nHost: gw.example.net:8443\r\nConnection: Upgrade\r\n\
-         Upgrade: h2c-reverse\r\nUser-Agent: lenscap/1\r\nAuthorization: Bearer t0ken\r\n\r\n"
+         Upgrade: h2c-reverse\r\nUser-Agent: lenscap/1\r\nLenscap-Serial: SN1\r\nAuthorization: Bearer t0ken\r\n\r\n"
     );
     assert_eq!(
         request(WSS).0,
         "GET /up HTTP/1.1\r\nHost: gw.example.net\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-         Sec-WebSocket-Protocol: h2c-reverse\r\nUser-Agent: lenscap/1\r\nAuthorization: Bearer t0ken\r\n\r\n"
+         Sec-WebSocket-Protocol: h2c-reverse\r\nUser-Agent: lenscap/1\r\nLenscap-Serial: SN1\r\nAuthorization: Bearer t0ken\r\n\r\n"
     );
 }
 
@@ -52,16 +53,16 @@ fn switches_and_keeps_what_follows() {
         .unwrap();
     assert_eq!(
         (verdict, rest.as_slice()),
-        (Reply::Switched, &b"PRI * HTTP/2.0"[..])
+        (Reply::Switched(Welcome::default()), &b"PRI * HTTP/2.0"[..])
     );
     assert_eq!(
         reply(WSS, WS_SWITCH.as_bytes()).unwrap().unwrap().0,
-        Reply::Switched
+        Reply::Switched(Welcome::default())
     );
     let interim = format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: <x>\r\n\r\n{SWITCH}");
     assert_eq!(
         reply(HTTPS, interim.as_bytes()).unwrap().unwrap().0,
-        Reply::Switched
+        Reply::Switched(Welcome::default())
     );
 }
 
@@ -104,12 +105,6 @@ fn wrong_switches() {
 
 #[test]
 fn other_verdicts() {
-    let verdict = |status: &str, fields: &str| {
-        reply(HTTPS, format!("HTTP/1.1 {status}\r\n{fields}\r\nbody").as_bytes())
-            .unwrap()
-            .unwrap()
-            .0
-    };
     let secs = |s| Some(Duration::from_secs(s));
     assert_eq!(
         verdict("401 No", ""),
@@ -158,15 +153,55 @@ fn other_verdicts() {
         permanent: true,
         targets: vec!["https://b/?t=1".to_string(), "https://c/".to_string()],
         pin: Some("sha256/AAAA".to_string()),
+        ..Redirect::default()
     };
     assert!(!format!("{expected:?}").contains("t=1"));
     assert_eq!(verdict("308 Moved", fields), Reply::Redirect(expected));
-    let none = Redirect {
-        permanent: false,
-        targets: vec![],
-        pin: None,
+    assert_eq!(verdict("307 Moved", ""), Reply::Redirect(Redirect::default()));
+}
+
+fn verdict(status: &str, fields: &str) -> Reply {
+    reply(HTTPS, format!("HTTP/1.1 {status}\r\n{fields}\r\nbody").as_bytes())
+        .unwrap()
+        .unwrap()
+        .0
+}
+
+#[test]
+fn what_gateways_say_of_claims() {
+    let fields = "Lenscap-Operator: p256/AA==, proof=x\r\nLenscap-Resume: a.b\r\nLink: <https://s2/>; rel=alternate\r\n";
+    let switch = SWITCH.replace("\r\n\r\n", &format!("\r\n{fields}\r\n"));
+    let welcome = Welcome {
+        operator: Some("p256/AA==, proof=x".to_string()),
+        resume: Some("a.b".to_string()),
+        alternates: vec!["https://s2/".to_string()],
     };
-    assert_eq!(verdict("307 Moved", ""), Reply::Redirect(none));
+    assert!(!format!("{welcome:?}").contains("a.b"));
+    let (said, _) = reply(HTTPS, switch.as_bytes()).unwrap().unwrap();
+    assert_eq!(said, Reply::Switched(welcome));
+    let twice = switch.replace(
+        "Lenscap-Resume: a.b",
+        "Lenscap-Resume: a.b\r\nLenscap-Resume: c.d",
+    );
+    let long = switch.replace("a.b", &"x".repeat(1025));
+    for odd in [twice, long] {
+        let (said, _) = reply(HTTPS, odd.as_bytes()).unwrap().unwrap();
+        assert!(matches!(said, Reply::Switched(Welcome { resume: None, .. })));
+    }
+    let pending = "Retry-After: 10\r\nLenscap-Claim: pending\r\nLenscap-Release: key=1\r\n";
+    assert_eq!(
+        verdict("503 Service Unavailable", pending),
+        Reply::Pending {
+            retry_after: Some(Duration::from_secs(10)),
+            release: Some("key=1".to_string()),
+        }
+    );
+    let signed = "Location: https://b/\r\nLenscap-Signature: key=1\r\nLenscap-Release: key=2\r\n";
+    let Reply::Redirect(redirect) = verdict("308 Moved", signed) else {
+        panic!("no redirect");
+    };
+    assert_eq!(redirect.signature.as_deref(), Some("key=1"));
+    assert_eq!(redirect.release.as_deref(), Some("key=2"));
 }
 
 #[test]
@@ -209,7 +244,7 @@ fn in_pieces(url: &str, bytes: &[u8], cuts: &[usize]) -> Result<Option<(Reply, V
 fn every_split_point_gives_the_same() {
     let bytes = format!("\r\nHTTP/1.1 100 Continue\r\n\r\n{WS_SWITCH}PRI");
     let whole = reply(WSS, bytes.as_bytes());
-    assert!(matches!(whole, Ok(Some((Reply::Switched, _)))));
+    assert!(matches!(whole, Ok(Some((Reply::Switched(_), _)))));
     for cut in 0..bytes.len() {
         assert_eq!(in_pieces(WSS, bytes.as_bytes(), &[cut]), whole);
     }
