@@ -445,7 +445,7 @@ mod tests {
     use super::*;
     use std::io::Write as _;
 
-    fn file(contents: &[u8]) -> File {
+    pub(super) fn file(contents: &[u8]) -> File {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(contents).unwrap();
         file.rewind().unwrap();

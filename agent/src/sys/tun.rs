@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use nix::libc;
@@ -36,12 +36,7 @@ pub fn tun(name: &str, address: Ipv4Addr, mask: Ipv4Addr) -> io::Result<File> {
         libc::TUNSETIFF as u32,
         request(name, &TUN.to_ne_bytes()),
     )?;
-    let inet = socket(
-        AddressFamily::Inet,
-        SockType::Datagram,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )?;
+    let inet = any_socket()?;
     for (number, address) in [(SET_ADDRESS, address), (SET_MASK, mask)] {
         let family = (libc::AF_INET as u16).to_ne_bytes();
         let socket_address = [&family[..], &[0, 0], &address.octets()].concat();
@@ -56,13 +51,14 @@ pub fn tun(name: &str, address: Ipv4Addr, mask: Ipv4Addr) -> io::Result<File> {
 /// # Errors
 /// What the kernel says.
 pub fn loopback_up() -> io::Result<()> {
-    let inet = socket(
-        AddressFamily::Inet,
-        SockType::Datagram,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )?;
+    let inet = any_socket()?;
     ioctl(inet.as_raw_fd(), SET_FLAGS, request("lo", &UP.to_ne_bytes()))
+}
+
+/// A socket to name devices by.
+fn any_socket() -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    Ok(socket(AddressFamily::Inet, SockType::Datagram, flags, None)?)
 }
 
 fn request(name: &str, what: &[u8]) -> Request {

@@ -85,16 +85,8 @@ fn read_packages(file: File) -> io::Result<Vec<Package>> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Seek as _, Write as _};
-
+    use super::super::tests::file;
     use super::*;
-
-    fn file(contents: &[u8]) -> File {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(contents).unwrap();
-        file.rewind().unwrap();
-        file
-    }
 
     #[test]
     fn both_databases_of_packages_are_read() {
