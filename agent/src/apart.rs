@@ -11,6 +11,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -209,7 +210,10 @@ fn lock_file(run_dir: &Path) -> io::Result<(File, PathBuf)> {
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(0o600)
         .open(&path)?;
+    // Whoever may read it may hold its lock.
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
     Ok((file, path))
 }
 

@@ -270,7 +270,7 @@ async fn a_reset_at_the_device_ends_the_claim_and_the_label_stays_true() {
         }
     })
     .await;
-    camera.operator = "none".to_owned();
+    camera.operator = "reset".to_owned();
     within("the reset to count", async {
         // That it holds the key is written down behind its back.
         while !camera.dial(&gateway).await.0.contains("pending") {

@@ -24,10 +24,9 @@ const MAX_BYTES: u64 = 64 * 1024;
 /// Most lines that are kept; of uplinks that are not configured any more the oldest go.
 const MAX_LINES: usize = 64;
 const MAX_CREDENTIAL: usize = 1024;
-/// How often a day addresses and operators are written, and how often credentials: a taken agent, or a gateway that
-/// changes its mind, wears no flash out.
-const WRITES_PER_DAY: u32 = 6;
-const CREDENTIALS_PER_DAY: u32 = 3;
+/// How often a day addresses, operators and credentials are written: a taken agent, or a gateway that changes its mind,
+/// wears no flash out. What is too often is written the day after.
+const WRITES_PER_DAY: [u32; 3] = [6, 6, 3];
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// When what could not be written is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(3600);
@@ -151,7 +150,10 @@ fn resume<'a>(uplink: &Uplink, credential: &str, addresses: impl Iterator<Item =
 
 fn parse(text: &str, uplink: &Uplink) -> Kept {
     let (name, tag) = (uplink.name.as_str(), tag(uplink));
-    let mut kept = Kept::default();
+    let mut kept = Kept {
+        was_reset: text.lines().any(is_reset),
+        ..Kept::default()
+    };
     for line in text.lines() {
         let mut words = line.split(' ');
         let (Some(whose), Some(of)) = (words.next(), words.next()) else {
@@ -216,6 +218,7 @@ fn with(text: &str, uplink: &Uplink, fact: &Fact) -> Option<String> {
     let (kind, new) = line(uplink, fact)?;
     let name = uplink.name.as_str();
     let released = matches!(fact, Fact::Operator { standing: 2, .. });
+    let claimed = matches!(fact, Fact::Operator { standing: 0 | 1, .. });
     let is_of = |line: &str, kind: &str| {
         let mut words = line.split(' ');
         words.next() == Some(name) && words.nth(1) == Some(kind)
@@ -223,6 +226,7 @@ fn with(text: &str, uplink: &Uplink, fact: &Fact) -> Option<String> {
     let mut lines: Vec<&str> = text
         .lines()
         .filter(|line| !(line.is_empty() || is_of(line, kind) || released && is_of(line, KINDS[2])))
+        .filter(|line| !(claimed && is_reset(line)))
         .collect();
     if lines.len() >= MAX_LINES {
         lines.remove(usize::from(lines.first().is_some_and(|line| is_reset(line))));
@@ -261,8 +265,10 @@ fn store(state_dir: &Path, uplinks: &[Uplink], store: &Store) -> Result<bool, St
 #[derive(Debug, Default)]
 pub struct Keeper {
     day: Duration,
-    writes: [u32; 2],
+    writes: [u32; 3],
     unsaved: Vec<Store>,
+    /// What was too much for today.
+    late: Vec<Store>,
     retry_at: Option<Duration>,
     problem: String,
     reset: String,
@@ -287,16 +293,19 @@ impl Keeper {
     /// When to try again.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        self.retry_at
+        let tomorrow = (!self.late.is_empty()).then_some(self.day + DAY);
+        [self.retry_at, tomorrow].into_iter().flatten().min()
     }
 
     /// Whether everything was forgotten on purpose since the last question; what waits to be written is then forgotten too.
     pub fn handle_reload(&mut self, state_dir: &Path) -> bool {
         let last = last_reset(state_dir);
-        let is_new = last != self.reset;
-        self.reset = last;
+        // Without the line, or where it cannot be read, nothing was reset: it goes once another operator is kept.
+        let is_new = !last.is_empty() && last != self.reset;
         if is_new {
+            self.reset = last;
             self.unsaved.clear();
+            self.late.clear();
             self.settle();
         }
         is_new
@@ -304,15 +313,18 @@ impl Keeper {
 
     /// Keeps what an agent has learnt.
     pub fn handle_store(&mut self, now: Duration, state_dir: &Path, uplinks: &[Uplink], new: Store) {
-        if now.saturating_sub(self.day) >= DAY {
-            self.day = now;
-            self.writes = [0; 2];
-        }
-        let (index, most) = match new.fact {
-            Fact::Endpoint { .. } | Fact::Operator { .. } => (0, WRITES_PER_DAY),
-            Fact::Resume { .. } => (1, CREDENTIALS_PER_DAY),
+        self.turn_day(now);
+        let index = match new.fact {
+            Fact::Endpoint { .. } => 0,
+            Fact::Operator { .. } => 1,
+            Fact::Resume { .. } => 2,
         };
+        let most = WRITES_PER_DAY.get(index).copied().unwrap_or_default();
         if self.writes.get(index).is_none_or(|count| *count >= most) {
+            let uplink = uplinks.iter().find(|candidate| candidate.name == new.uplink);
+            if uplink.is_some_and(|uplink| line(uplink, &new.fact).is_some()) {
+                put_off(&mut self.late, new);
+            }
             return;
         }
         // In order, or the operator could be kept without the address where it is found.
@@ -332,10 +344,9 @@ impl Keeper {
         }
         if self.writes.get(index) == Some(&most) {
             log::warn!(
-                "gateways give new addresses too often; no further one is kept today, each holds until the agent ends"
+                "gateways give new addresses too often; a further one is kept tomorrow, and holds until the agent ends"
             );
         }
-        self.unsaved.retain(|old| !replaces(&new, old));
         let name = &new.uplink;
         match stored {
             Ok(_) => log::info!("uplink {name}: {} is kept", what(&new.fact)),
@@ -349,18 +360,31 @@ impl Keeper {
                     what(&new.fact)
                 );
                 self.problem = format!("what gateways gave cannot be kept in {dir}: {error}");
-                if self.unsaved.len() == MAX_UNSAVED {
-                    self.unsaved.remove(0);
-                }
-                self.unsaved.push(new);
+                put_off(&mut self.unsaved, new);
                 self.retry_at = Some(now + RETRY_EVERY);
+                return;
             }
         }
+        self.unsaved.retain(|old| !replaces(&new, old));
         self.settle();
+    }
+
+    /// Counts anew each day; what was too much for the last one is due then.
+    fn turn_day(&mut self, now: Duration) {
+        if now.saturating_sub(self.day) < DAY {
+            return;
+        }
+        self.day = now;
+        self.writes = [0; 3];
+        for store in std::mem::take(&mut self.late) {
+            put_off(&mut self.unsaved, store);
+            self.retry_at = Some(now);
+        }
     }
 
     /// Tries again what could not be written, if it is time.
     pub fn handle_timeout(&mut self, now: Duration, state_dir: &Path, uplinks: &[Uplink]) {
+        self.turn_day(now);
         if self.retry_at.is_none_or(|at| now < at) {
             return;
         }
@@ -386,6 +410,15 @@ impl Keeper {
             self.problem.clear();
         }
     }
+}
+
+/// Remembers what is to be written later.
+fn put_off(list: &mut Vec<Store>, new: Store) {
+    list.retain(|old| !replaces(&new, old));
+    if list.len() == MAX_UNSAVED {
+        list.remove(0);
+    }
+    list.push(new);
 }
 
 /// Whether nothing is left to say for `old` once `new` is known.

@@ -312,6 +312,10 @@ fn encode(kind: u8, numbers: [u32; 4], texts: [&str; 3]) -> Option<Wire> {
     let mut lengths = [0u8; 6];
     let mut at = TEXTS_AT;
     for (text, length) in texts.iter().zip(lengths.chunks_exact_mut(2)) {
+        // The other side would take the whole message for an attack.
+        if text.chars().any(char::is_control) {
+            return None;
+        }
         length.copy_from_slice(&u16::try_from(text.len()).ok()?.to_le_bytes());
         wire.get_mut(at..at + text.len())?
             .copy_from_slice(text.as_bytes());

@@ -82,7 +82,7 @@ impl Fleet {
         let ours = said.operator == HeldKey::Id(self.operator.id().to_owned());
         if let Some(name) = live.keys.get(&key) {
             return match live.cameras.get(name) {
-                Some(camera) if camera.confirmed && said.operator == HeldKey::None => {
+                Some(camera) if camera.confirmed && said.operator == HeldKey::Reset => {
                     Admission::Settle(Settle::Reset(name.clone()))
                 }
                 Some(_) if self.is_suspended(name) => Admission::Suspended,

@@ -60,8 +60,15 @@ fn an_agent_that_knows_nothing_of_claims_is_not_taken_for_reset() {
         operator: HeldKey::None,
         ..Introduction::default()
     };
+    // It could not keep the key, and is shown it again.
+    let shown = fleet.judge(1, applicant(1), &none);
+    assert!(matches!(shown, Admission::Admit { fields, .. } if fields.contains("Lenscap-Operator: p256/")));
+    let at_the_device = Introduction {
+        operator: HeldKey::Reset,
+        ..Introduction::default()
+    };
     let reset = Admission::Settle(Settle::Reset("porch".into()));
-    assert_eq!(fleet.judge(1, applicant(1), &none), reset);
+    assert_eq!(fleet.judge(1, applicant(1), &at_the_device), reset);
     let foreign = Introduction {
         operator: HeldKey::Id("0123456789abcdef".into()),
         ..Introduction::default()

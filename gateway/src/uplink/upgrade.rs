@@ -58,8 +58,10 @@ pub enum HeldKey {
     /// The agent knows nothing of claims.
     #[default]
     Unsaid,
-    /// None: it was never claimed, or was reset.
+    /// None: it was never claimed, or could not keep the key.
     None,
+    /// None: its owner reset it.
+    Reset,
     /// The id of the key.
     Id(String),
 }
@@ -302,6 +304,7 @@ impl<'a> Head<'a> {
         let operator = match self.text("lenscap-operator") {
             None => HeldKey::Unsaid,
             Some("none") => HeldKey::None,
+            Some("reset") => HeldKey::Reset,
             Some(id) if is_hex(id, 16) => HeldKey::Id(id.to_ascii_lowercase()),
             Some(_) => HeldKey::Unsaid,
         };

@@ -109,6 +109,7 @@ pub struct Claim {
     fingerprint: String,
     pin_key: Option<hmac::Key>,
     operator: Option<Operator>,
+    was_reset: bool,
 }
 
 impl fmt::Debug for Claim {
@@ -127,6 +128,7 @@ impl Claim {
             fingerprint: hex(fingerprint),
             pin_key: None,
             operator: None,
+            was_reset: false,
         }
     }
 
@@ -138,6 +140,11 @@ impl Claim {
     /// Takes what an earlier process kept; `None` forgets the operator.
     pub fn set_operator(&mut self, operator: Option<Operator>) {
         self.operator = operator;
+    }
+
+    /// Takes whether the owner ended the claim at the device. A camera that merely lost what it kept must not say so.
+    pub fn set_reset(&mut self, was_reset: bool) {
+        self.was_reset = was_reset;
     }
 
     /// The key, if one was ever shown.
@@ -158,7 +165,8 @@ impl Claim {
 
     /// The value of `Lenscap-Operator` in a request.
     pub fn held(&self) -> String {
-        self.obeyed().map_or_else(|| "none".into(), Operator::id)
+        let nobody = if self.was_reset { "reset" } else { "none" };
+        self.obeyed().map_or_else(|| nobody.into(), Operator::id)
     }
 
     /// The value of `Lenscap-Pin-Proof` in a request: while unclaimed, and with a PIN.

@@ -250,11 +250,13 @@ impl Dialer {
         let Kept {
             endpoint,
             operator,
+            was_reset,
             resume,
         } = kept;
         self.moved = endpoint.filter(|(url, _)| self.allows(url));
         if let Some(claim) = &mut self.claim {
             claim.set_operator(operator);
+            claim.set_reset(was_reset);
             self.resume = resume
                 .map(|resume| Resume {
                     addresses: resume
@@ -283,6 +285,7 @@ impl Dialer {
         self.resume_kept = None;
         if let Some(claim) = &mut self.claim {
             claim.set_operator(None);
+            claim.set_reset(true);
         }
         self.pace.reset();
         self.pace.reset_refusals();

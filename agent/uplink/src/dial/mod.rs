@@ -90,6 +90,8 @@ pub struct Kept {
     pub endpoint: Option<(Url, Option<String>)>,
     /// The operator's key.
     pub operator: Option<Operator>,
+    /// Whether the claim was ended at the device, and no operator's key was kept since.
+    pub was_reset: bool,
     /// How to come back to a streamer.
     pub resume: Option<Resume>,
 }

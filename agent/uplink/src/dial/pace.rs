@@ -72,7 +72,7 @@ impl Pace {
 
     /// Before a streamer that was lost is replaced by another.
     pub(super) fn quick(&mut self) -> (Duration, Waiting) {
-        (self.jitter(QUICK_DELAY).max(MIN_DELAY), Waiting::Backoff)
+        (self.delay(QUICK_DELAY), Waiting::Backoff)
     }
 
     pub(super) fn reset(&mut self) {
@@ -90,7 +90,7 @@ impl Pace {
             .saturating_mul(1 << self.failures.min(8))
             .min(MAX_BACKOFF);
         self.failures = self.failures.saturating_add(1);
-        (self.jitter(longest).max(MIN_DELAY), Waiting::Backoff)
+        (self.delay(longest), Waiting::Backoff)
     }
 
     /// At least what the gateway asks for (up to an hour), and a tenth more so that not all cameras come at once.
@@ -114,6 +114,11 @@ impl Pace {
         self.refusals = self.refusals.saturating_add(1);
         let delay = retry_after.map_or(slow, |asked| asked.clamp(SLOW_DELAY, HOURLY));
         (delay + self.jitter(delay / 10), Waiting::Unauthorized)
+    }
+
+    /// Evenly spread, so that many cameras do not come at the shortest delay together.
+    fn delay(&mut self, longest: Duration) -> Duration {
+        MIN_DELAY + self.jitter(longest.saturating_sub(MIN_DELAY))
     }
 
     fn jitter(&mut self, longest: Duration) -> Duration {

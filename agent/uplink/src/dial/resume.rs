@@ -49,7 +49,7 @@ impl Resume {
     pub(super) fn is_news_to(&self, kept: &Self) -> bool {
         let same = self.addresses.len() == kept.addresses.len()
             && self.addresses.iter().all(|url| kept.addresses.contains(url));
-        !same || self.issued().saturating_sub(kept.issued()) >= FRESHER
+        !same || self.issued().abs_diff(kept.issued()) >= FRESHER
     }
 
     /// When it was made, by the gateway's clock, for the camera may have none; 0 if it does not say.
@@ -134,6 +134,8 @@ mod tests {
             (resume(87_399, &["https://s2.x/", "https://s1.x/"]), false),
             (resume(87_400, &["https://s1.x/", "https://s2.x/"]), true),
             (resume(0, &["https://s1.x/", "https://s2.x/"]), false),
+            // A gateway whose clock was wrong.
+            (resume(4_000_000_000, &["https://s1.x/", "https://s2.x/"]), true),
             (resume(1001, &["https://s1.x/"]), true),
             (resume(1001, &["https://s1.x/", "https://s3.x/"]), true),
         ] {

@@ -83,9 +83,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Text of bounded length that is there exactly once.
+    /// Printable ASCII of bounded length that is there exactly once.
     pub(super) fn short_text(&self, name: &str) -> Option<String> {
-        let text = self.text(name).filter(|text| text.len() <= MAX_SHORT);
+        let is_printable = |text: &str| text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+        let text = self
+            .text(name)
+            .filter(|text| text.len() <= MAX_SHORT && is_printable(text));
         text.map(ToString::to_string)
     }
 

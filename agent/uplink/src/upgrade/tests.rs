@@ -184,7 +184,8 @@ fn what_gateways_say_of_claims() {
         "Lenscap-Resume: a.b\r\nLenscap-Resume: c.d",
     );
     let long = switch.replace("a.b", &"x".repeat(1025));
-    for odd in [twice, long] {
+    let [tab, control] = ["a\tb", "a\u{85}b"].map(|text| switch.replace("a.b", text));
+    for odd in [twice, long, tab, control] {
         let (said, _) = reply(HTTPS, odd.as_bytes()).unwrap().unwrap();
         assert!(matches!(said, Reply::Switched(Welcome { resume: None, .. })));
     }
