@@ -51,7 +51,8 @@ def run_scenario(lab: Lab, name: str, function) -> dict:
             traceback.print_exc(file=out)
             if lab.machine is not None and lab.machine.is_on():
                 try:
-                    out.write(lab.machine.run("ps; tail -n 60 /tmp/messages; cat /tmp/lenscap.err /tmp/old.log", 30).output)
+                    asked = "ps; free; dmesg | tail -n 40; tail -n 60 /tmp/messages; cat /tmp/lenscap.err /tmp/old.log"
+                    out.write(lab.machine.run(asked, 30).output)
                 except Exception as silent:
                     out.write(f"and the console says nothing: {silent}\n")
             if lab.gateway.listening:

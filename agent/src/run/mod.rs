@@ -352,7 +352,13 @@ impl Agent {
                 log::info!("ended");
                 return Ok(());
             }
-            wait = if more {
+            // What came while files were waited for does not wake the poller again.
+            let ordered = self
+                .shared
+                .monitor
+                .as_ref()
+                .is_some_and(|monitor| monitor.has_waiting());
+            wait = if more || ordered {
                 Some(Duration::ZERO)
             } else {
                 self.poll_timeout().map(|at| at.saturating_sub(now))

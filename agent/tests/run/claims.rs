@@ -175,7 +175,7 @@ async fn a_camera_finds_its_operator_and_comes_back_without_it() {
     setup.enroll(true);
     agent.handle.reload();
     let asked = activation.next().await;
-    says(&asked, "Lenscap-Operator", "none");
+    says(&asked, "Lenscap-Operator", "reset");
     says(&asked, "Lenscap-Pin-Proof", &proof_of(&label, fingerprint));
     assert_eq!(asked.header("Lenscap-Resume"), None);
     soon("the answer", asked.reply(PENDING)).await;
