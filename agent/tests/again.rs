@@ -252,8 +252,14 @@ fn a_claimed_uplink_is_a_way_in_and_confirms_when_it_comes_back() {
     // Nobody's, another uplink's, and one that is down.
     for (operator, since) in [
         ("", 1),
-        ("main - operator ed25519/AAAA= 2 9\n", 1),
-        ("main - operator ed25519/AAAA= 1 0\n", 0),
+        (
+            "main - operator BAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE= 2 9\n",
+            1,
+        ),
+        (
+            "main - operator BAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE= 1 0\n",
+            0,
+        ),
     ] {
         up_since(since);
         operators(operator);

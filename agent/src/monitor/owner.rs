@@ -3,17 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use lenscap_uplink::claim::Operator;
+
+use super::kept::kept;
 use super::state;
 use crate::config::{Config, Uplink};
 use crate::files;
 use crate::flat::Read;
 
-/// What gateways gave for good, in the state folder: lines of `<uplink> <tag> <kind> <values>`.
-const FILE: &str = "uplinks";
-/// The kind that a claim brings, with the operator's key and its standing.
-const OPERATOR: &str = "operator";
-/// That of an operator who has let the camera go.
-const RELEASED: &str = "2";
 /// Most that is read of a file.
 const MAX_BYTES: u64 = 64 * 1024;
 
@@ -21,8 +18,8 @@ const MAX_BYTES: u64 = 64 * 1024;
 /// owner, or does not reach them. The agent says so, which knows no more than its connections.
 #[must_use]
 pub fn owned_since(config: &Config) -> Option<Duration> {
-    let claims = read(&config.agent.state_dir.join(FILE));
-    if !config.uplinks.iter().any(|uplink| is_claimed(&claims, uplink)) {
+    let dir = &config.agent.state_dir;
+    if !config.uplinks.iter().any(|uplink| is_claimed(dir, uplink)) {
         return None;
     }
     let status = Read::parse(&read(&state::path(&config.agent.run_dir))).filter(state::is_running)?;
@@ -49,12 +46,11 @@ fn read(path: &Path) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn is_claimed(text: &str, uplink: &Uplink) -> bool {
-    let claims = |line: &str| {
-        let words: Vec<&str> = line.split(' ').collect();
-        matches!(words.as_slice(), [whose, _, OPERATOR, _, standing, ..] if *whose == uplink.name && *standing != RELEASED)
-    };
-    text.lines().any(claims)
+fn is_claimed(state_dir: &Path, uplink: &Uplink) -> bool {
+    kept(state_dir, uplink)
+        .operator
+        .as_ref()
+        .is_some_and(Operator::is_obeyed)
 }
 
 #[cfg(test)]
@@ -67,19 +63,24 @@ mod tests {
         let text = "config uplink main\noption endpoint 'https://x/'\nconfig profile main\noption rtsp 'rtsp://127.0.0.1/'\n";
         let config = config::parse("c", text).unwrap().config;
         let uplink = &config.uplinks[0];
+        let dir = tempfile::tempdir().unwrap();
+        let key = "BAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
         for (line, claimed) in [
-            ("main - operator ed25519/AAAA= 0 0", true),
+            (format!("main - operator {key} 0 0"), true),
             (
-                "reset 00\nx y\nmain - operator ed25519/AAAA= 1 1790000000\n",
+                format!("reset 00\nx y\nmain - operator {key} 1 1790000000\n"),
                 true,
             ),
-            ("main - operator ed25519/AAAA= 2 1790000000", false),
-            ("main 0f endpoint https://y/", false),
-            ("other - operator ed25519/AAAA= 1 0", false),
-            ("main - operator ed25519/AAAA=", false),
-            ("", false),
+            (format!("main - operator {key} 2 1790000000"), false),
+            ("main 0f endpoint https://y/".to_owned(), false),
+            (format!("other - operator {key} 1 0"), false),
+            (format!("main - operator {key}"), false),
+            (String::new(), false),
+            // A key that the agent cannot read it does not obey either.
+            ("main - operator AAAA 1 0".to_owned(), false),
         ] {
-            assert_eq!(is_claimed(line, uplink), claimed, "{line}");
+            std::fs::write(dir.path().join("uplinks"), &line).unwrap();
+            assert_eq!(is_claimed(dir.path(), uplink), claimed, "{line}");
         }
     }
 }

@@ -54,6 +54,11 @@ impl Operator {
         (decoded.len() == 65 && decoded.first() == Some(&4)).then_some(key)
     }
 
+    /// Whether its claim has not ended.
+    pub fn is_obeyed(&self) -> bool {
+        self.standing != Standing::Released
+    }
+
     /// What gateways know the key by.
     pub fn id(&self) -> String {
         let mut id = hex(digest(&SHA256, &self.key).as_ref());
@@ -153,9 +158,7 @@ impl Claim {
     }
 
     fn obeyed(&self) -> Option<&Operator> {
-        self.operator
-            .as_ref()
-            .filter(|operator| operator.standing != Standing::Released)
+        self.operator.as_ref().filter(|operator| operator.is_obeyed())
     }
 
     /// Whether the camera obeys an operator.
