@@ -213,12 +213,16 @@ fn line(uplink: &Uplink, fact: &Fact) -> Option<(&'static str, String)> {
     })
 }
 
+fn is_release(fact: &Fact) -> bool {
+    matches!(fact, Fact::Operator { standing, .. } if *standing == Standing::Released as u8)
+}
+
 /// The file's text with a fact in it.
 fn with(text: &str, uplink: &Uplink, fact: &Fact) -> Option<String> {
     let (kind, new) = line(uplink, fact)?;
     let name = uplink.name.as_str();
-    let released = matches!(fact, Fact::Operator { standing: 2, .. });
-    let claimed = matches!(fact, Fact::Operator { standing: 0 | 1, .. });
+    let released = is_release(fact);
+    let claimed = kind == KINDS[1] && !released;
     let is_of = |line: &str, kind: &str| {
         let mut words = line.split(' ');
         words.next() == Some(name) && words.nth(1) == Some(kind)
@@ -429,7 +433,7 @@ fn replaces(new: &Store, old: &Store) -> bool {
 fn what(fact: &Fact) -> &'static str {
     match fact {
         Fact::Endpoint { .. } => "the gateway's new address",
-        Fact::Operator { standing: 2, .. } => "the end of the claim",
+        Fact::Operator { .. } if is_release(fact) => "the end of the claim",
         Fact::Operator { .. } => "the operator's key",
         Fact::Resume { .. } => "the way back to the streamer",
     }

@@ -662,11 +662,7 @@ fn seconds(at: Duration) -> u32 {
 fn operator_fact(operator: &Operator) -> Fact {
     Fact::Operator {
         key: operator.key_text(),
-        standing: match operator.standing {
-            Standing::Unproven => 0,
-            Standing::Proven => 1,
-            Standing::Released => 2,
-        },
+        standing: operator.standing as u8,
         issued: operator.issued,
     }
 }

@@ -19,15 +19,16 @@ const SIGNATURE_LEN: usize = 64;
 /// Hex digits of a key's id.
 const ID_LEN: usize = 16;
 
-/// How far an operator's key counts.
+/// How far an operator's key counts. The numbers are those that are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Standing {
     /// It came without a proof: from a gateway where the camera was claimed by its fingerprint.
-    Unproven,
+    Unproven = 0,
     /// Whoever showed it knew the PIN on the label.
-    Proven,
+    Proven = 1,
     /// It has ended its claim. It is remembered, so that nothing signed before can be shown again.
-    Released,
+    Released = 2,
 }
 
 /// An operator's key.
