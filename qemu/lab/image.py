@@ -228,13 +228,13 @@ def fingerprint(variant: Variant) -> str:
 
 def build(variant: Variant) -> Image:
     """The variant's image, built unless the same one is there."""
-    folder = paths.CACHE / "images" / f"{variant.name}-{fingerprint(variant)}"
+    folder = paths.IMAGES / f"{variant.name}-{fingerprint(variant)}"
     image = Image(variant, folder / "kernel", folder / "initramfs.gz", folder / "disk.img",
                   folder / variant.dtb if variant.dtb else None)
     if image.disk.exists():
         return image
     print(f"image: building {variant.name} ({variant.what})", flush=True)
-    for old in (paths.CACHE / "images").glob(f"{variant.name}-*"):
+    for old in paths.IMAGES.glob(f"{variant.name}-*"):
         shutil.rmtree(old, ignore_errors=True)
     archive = Archive(variant.debian_arch)
     kernel = archive.unpack(variant.kernel)

@@ -10,5 +10,7 @@ OUT = ROOT / "out" / "qemu"
 # Where the packages lie.
 DIST = Path(os.environ.get("LENSCAP_DIST", ROOT / "dist"))
 CROSS = ROOT / "target" / "cross"
+# Images are made of this checkout's files: another checkout's tests run beside on its own.
+IMAGES = ROOT / "target" / "qemu-images"
 # Downloads and what is unpacked from them: outside the tree, shared by all checkouts.
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lenscap-qemu"
