@@ -8,9 +8,13 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 cargo=$(command -v cargo 2>/dev/null || echo "$HOME/.cargo/bin/cargo")
-# The CPUs of the images in qemu/lab/variants.py.
+# The CPUs of the images in qemu/lab/variants.py, and the one whose RTSP server runs on all of them.
 targets="armv7-unknown-linux-musleabihf arm-unknown-linux-musleabi"
-[ "${1:-}" != demo ] || targets=armv7-unknown-linux-musleabihf
+camera=arm-unknown-linux-musleabi
+if [ "${1:-}" = demo ]; then
+	targets=armv7-unknown-linux-musleabihf
+	camera=$targets
+fi
 
 if [ "${1:-}" = all ]; then
 	# As the tests build it: what they have built is not built again.
@@ -19,11 +23,10 @@ else
 	"$cargo" build --locked -p lenscap-gateway --bin lenscap-gateway
 	"$cargo" build --locked -p lenscap-tests --bin simcam --bin rtp-sink
 fi
-# shellcheck disable=SC2086 # one word a target
-LENSCAP_BIN="lenscap-tests simcam --no-default-features" packaging/toolchain/build.sh $targets
+LENSCAP_BIN="lenscap-tests simcam --no-default-features" packaging/toolchain/build.sh $camera
 if [ "${1:-}" = all ]; then
 	packaging/packages.sh all
 else
-	# shellcheck disable=SC2086
+	# shellcheck disable=SC2086 # one word a target
 	packaging/packages.sh $targets
 fi

@@ -14,7 +14,7 @@ from pathlib import Path
 from . import paths
 from .debs import Archive
 from .initramfs import Cpio, Modules
-from .variants import BUSYBOX, Variant
+from .variants import ARMV6, BUSYBOX, Variant
 
 SECTOR = 512
 MIB = 1024 * 1024
@@ -53,12 +53,13 @@ def run(*command, **options) -> subprocess.CompletedProcess:
 
 
 def simcam(variant: Variant) -> Path:
-    """The camera's RTSP server, built by packaging/toolchain."""
-    path = paths.CROSS / variant.target / variant.target / "release" / "simcam"
-    if not path.exists():
-        raise BuildError(f"{path} is missing: make qemu-build, or "
+    """The camera's RTSP server, built by packaging/toolchain: for the variant's CPU, or the newer one for ARMv6, which all run."""
+    built = [paths.CROSS / target / target / "release" / "simcam" for target in (variant.target, ARMV6)]
+    found = sorted((path for path in built if path.exists()), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise BuildError(f"{built[0]} is missing: make qemu-build, or "
                          f"LENSCAP_BIN='lenscap-tests simcam --no-default-features' packaging/toolchain/build.sh {variant.target}")
-    return path
+    return found[-1]
 
 
 def media() -> Path:

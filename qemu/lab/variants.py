@@ -22,6 +22,8 @@ KERNEL_6_1 = Wanted("linux-image-6.1.0-*-armmp", "6.1.")
 KERNEL_6_12 = Wanted("linux-image-6.12.*-armmp", "6.12.")
 KERNEL_RPI = Wanted("linux-image-6.1.0-*-rpi", "6.1.")
 
+# The target whose programs run on every variant.
+ARMV6 = "arm-unknown-linux-musleabi"
 # Modules that the initramfs loads to find its disk. crc32c first: ext4 and nf_tables look for it.
 DISK_MODULES = ("crc32c_generic", "squashfs", "overlay", "ext4")
 VIRT_MODULES = ("virtio_mmio", "virtio_blk", "virtio_net", "virtio_rng")
@@ -83,7 +85,7 @@ V6 = Variant(
     what="Raspberry Pi Zero: ARMv6, Linux 6.1, no clock, network over USB",
     kernel=KERNEL_RPI,
     debian_arch="armel",
-    target="arm-unknown-linux-musleabi",
+    target=ARMV6,
     boot_modules=DISK_MODULES + ("cdc_ether",),
     # The board's timer interrupts only when its counter meets the compare register. On a busy host the emulated CPU may
     # be stopped between reading the one and writing the other, and then misses it for 71 minutes: so time is counted
