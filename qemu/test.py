@@ -6,18 +6,25 @@ usage: qemu/test.py [--variant NAME]... [--scenario NAME]... [--jobs N] [--list]
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from lab import paths
 from lab.lab import Lab
 from lab.machine import qemu_version
 from lab.variants import VARIANTS
 from scenarios import LIFE, NAMED, TROUBLE
+
+# A camera that waits, for a lease or a scan, leaves its processor to another.
+CAMERAS_A_PROCESSOR = 2
+# Of a failed scenario's trace, repeated at the end.
+TRACE_LINES = 80
 
 ASSEMBLY = threading.Lock()
 print_lock = threading.Lock()
@@ -35,9 +42,24 @@ def wanted(variant: str, scenario, only: list[str] | None) -> bool:
     return (variants is None or variant in variants) and (not only or name in only)
 
 
+def trace_path(variant: str, scenario: str) -> Path:
+    """What is known of a scenario's failure."""
+    return paths.OUT / f"{variant}-{scenario}.trace"
+
+
+def say_failures(bad: list[dict]) -> None:
+    """Evidence, error and trace of what failed once more, where a reader of the last lines finds them."""
+    for result in bad:
+        path = trace_path(result["variant"], result["scenario"])
+        trace = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+        said = [*result["evidence"], result["error"], *trace[-TRACE_LINES:]]
+        say(f"\n==== {result['variant']} {result['scenario']}\n" + "\n".join(said))
+
+
 def run_scenario(lab: Lab, name: str, function) -> dict:
     """Runs one scenario; never raises."""
     lab.scenario, lab.evidence = name, []
+    trace_path(lab.variant.name, name).unlink(missing_ok=True)
     if lab.machine is not None:
         lab.machine.log_to(lab.log_path())
     began = time.monotonic()
@@ -47,11 +69,11 @@ def run_scenario(lab: Lab, name: str, function) -> dict:
     except Exception as failure:  # whatever it is, it is this scenario's failure
         error = f"{type(failure).__name__}: {failure}"
         paths.OUT.mkdir(parents=True, exist_ok=True)
-        with (paths.OUT / f"{lab.variant.name}-{name}.trace").open("w", encoding="utf-8") as out:
+        with trace_path(lab.variant.name, name).open("w", encoding="utf-8") as out:
             traceback.print_exc(file=out)
             if lab.machine is not None and lab.machine.is_on():
                 try:
-                    asked = "ps; free; dmesg | tail -n 40; tail -n 60 /tmp/messages; cat /tmp/lenscap.err /tmp/old.log"
+                    asked = "ps; free; dmesg | tail -n 40; tail -n 60 /tmp/messages; cat /tmp/camera.log /tmp/lenscap.err /tmp/old.log"
                     out.write(lab.machine.run(asked, 30).output)
                 except Exception as silent:
                     out.write(f"and the console says nothing: {silent}\n")
@@ -93,7 +115,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--variant", action="append", choices=list(VARIANTS))
     parser.add_argument("--scenario", action="append", help="only these, and `install`, which they build upon")
-    parser.add_argument("--jobs", type=int, default=2, help="cameras at the same time (2)")
+    jobs = CAMERAS_A_PROCESSOR * (os.cpu_count() or 1)
+    parser.add_argument("--jobs", type=int, default=jobs, help=f"cameras at the same time ({jobs} here)")
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
     if options.list:
@@ -106,12 +129,13 @@ def main() -> int:
     say(f"{qemu_version()}; consoles are logged in out/qemu/")
     with ThreadPoolExecutor(max_workers=options.jobs) as pool:
         results = [result for some in pool.map(lambda name: run_variant(name, options.scenario), names) for result in some]
-    bad = [f"{result['variant']} {result['scenario']}" for result in results if not result["ok"]]
+    bad = [result for result in results if not result["ok"]]
     seconds = time.monotonic() - began
     (paths.OUT / "report.json").write_text(
         json.dumps({"seconds": round(seconds), "results": results}, indent=1) + "\n", encoding="utf-8")
-    failed = f": {', '.join(bad)}" if bad else ""
-    say(f"qemu-test: {len(results) - len(bad)} passed, {len(bad)} failed in {seconds:.0f} s{failed}")
+    say_failures(bad)
+    failed = ", ".join(f"{result['variant']} {result['scenario']}" for result in bad)
+    say(f"qemu-test: {len(results) - len(bad)} passed, {len(bad)} failed in {seconds:.0f} s{failed and f': {failed}'}")
     return 1 if bad else 0
 
 
