@@ -76,7 +76,7 @@ def run_scenario(lab: Lab, name: str, function) -> dict:
                     asked = "ps; free; dmesg | tail -n 40; tail -n 60 /tmp/messages; cat /tmp/camera.log /tmp/lenscap.err /tmp/old.log"
                     out.write(lab.machine.run(asked, 30).output)
                 except Exception as silent:
-                    out.write(f"and the console says nothing: {silent}\n")
+                    out.write(f"and the console says nothing: {silent}\n{lab.machine.engine_state()}\n")
             if lab.gateway.listening:
                 out.write("\ngateway:\n" + lab.gateway.log_tail())
     seconds = time.monotonic() - began

@@ -3,6 +3,7 @@
 Every wait is for text or for a process' end; nothing sleeps. The console is logged whole.
 """
 
+import os
 import re
 import select
 import shutil
@@ -19,7 +20,8 @@ from .segment import CAMERA, PREFIX, Segment
 
 BOOT_SECONDS = 150
 COMMAND_SECONDS = 60
-STOP_SECONDS = 60
+STOP_SECONDS = 120
+ENGINE_SECONDS = 2
 KEPT_BYTES = 512 * 1024
 # The one address that the guest reaches, and where it fetches packages during a test.
 UPLINK_ADDRESS, UPLINK_PORT = "10.0.2.100", 8443
@@ -108,7 +110,10 @@ class Console:
         self.buffer = ""
 
     def _read(self) -> bool:
-        data = self._socket.recv(65536)
+        try:
+            data = self._socket.recv(65536)
+        except ConnectionResetError:
+            data = b""
         with self.log.open("ab") as out:
             out.write(data.replace(b"\r\n", b"\n"))
         self.buffer = (self.buffer + data.decode("utf-8", "replace").replace("\r", ""))[-KEPT_BYTES:]
@@ -170,7 +175,8 @@ class Machine:
         append = f"console=ttyAMA0 panic=-1 quiet disk={variant.disk} {variant.append} {self.append}"
         arguments = [
             *MORTAL, "qemu-system-arm", *variant.machine, "-kernel", str(self.image.kernel), "-initrd", str(self.image.initramfs),
-            "-append", append, "-display", "none", "-monitor", "none", "-no-user-config",
+            "-append", append, "-display", "none", "-no-user-config", "-no-reboot",
+            "-monitor", f"unix:{self.scratch}/monitor,server=on,wait=off",
             "-chardev", f"socket,id=c0,path={self.scratch}/console,server=on,wait=on",
             "-serial", "chardev:c0",
         ]
@@ -267,20 +273,25 @@ class Machine:
         self.check(f"mkdir -p {folder} && nc {PAYLOAD_ADDRESS} {PAYLOAD_PORT} </dev/null | tar -xf - -C {folder}", 120)
 
     def reboot(self) -> None:
-        """An orderly reboot from inside."""
-        self.console.drain()
-        self.console.send("reboot\n")
-        began = time.monotonic()
-        self.log_in()
-        self.boot_seconds = time.monotonic() - began
+        """An orderly reboot from inside. QEMU ends when a machine restarts, so that one that does by itself is noticed."""
+        self._end("reboot")
+        self.boot()
 
     def power_off(self) -> None:
         """An orderly end from inside."""
-        self.console.send("poweroff\n")
+        self._end("poweroff")
+
+    def _end(self, command: str) -> None:
+        self.console.drain()
+        self.console.send(f"{command}\n")
         try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise GuestError(f"no power-off within {STOP_SECONDS} s") from None
+            self.console.expect(r"(?!)", STOP_SECONDS)
+        except GuestError as error:
+            try:
+                # Its end closes the console a moment before it is gone.
+                self._process.wait(1)
+            except subprocess.TimeoutExpired:
+                raise GuestError(f"{command}: {error}") from None
         self._forget()
 
     def cut_power(self) -> None:
@@ -295,6 +306,28 @@ class Machine:
             self.console.close()
         self.console = None
         self._process = None
+
+    def engine_state(self) -> str:
+        """What QEMU says of a machine whose console is silent, and how much it computes."""
+        def ticks() -> int:
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+            return int(fields[11]) + int(fields[12])
+
+        said = b""
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(ENGINE_SECONDS)
+            try:
+                before = ticks()
+                monitor.connect(f"{self.scratch}/monitor")
+                monitor.sendall(b"info status\ninfo registers\ninfo network\n")
+                while chunk := monitor.recv(65536):
+                    said += chunk
+            except TimeoutError:
+                pass
+            except OSError as error:
+                return f"QEMU says nothing: {error}"
+        share = (ticks() - before) / (os.sysconf("SC_CLK_TCK") * ENGINE_SECONDS)
+        return f"QEMU used {share:.0%} of a processor\n" + said.decode("utf-8", "replace")
 
     def wait(self) -> None:
         """Reads the console until QEMU ends."""
