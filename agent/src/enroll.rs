@@ -30,10 +30,11 @@ pub type Answer = (String, u8);
 /// # Errors
 /// Files that cannot be read or written.
 pub fn run(request: &Request<'_>) -> Result<Answer, Answer> {
-    let agent = config::load_agent(request.config).map_err(|errors| (errors.to_string(), EXIT_CONFIG))?;
     if request.reset {
-        return reset(&agent, request.json);
+        // A damaged configuration is no reason to obey an operator any longer.
+        return reset(&monitor::agent_in_force(request.config), request.json);
     }
+    let agent = config::load_agent(request.config).map_err(|errors| (errors.to_string(), EXIT_CONFIG))?;
     let failed = |error: identity::IdentityError| (error.to_string(), EXIT_FAILURE);
     let identity = identity::load_or_create(&agent).map_err(failed)?;
     let serial = agent.serial.clone().unwrap_or_default();

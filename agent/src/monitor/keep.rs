@@ -62,6 +62,15 @@ pub(super) fn keep_good(config_path: &Path, agent: &AgentConfig) -> io::Result<(
     files::replace(&path, &copy)
 }
 
+/// What `config agent` says: of the file, or, if that is damaged, of the copy with which the service goes on.
+#[must_use]
+pub fn agent_in_force(config_path: &Path) -> AgentConfig {
+    config::load_agent(config_path)
+        .ok()
+        .or_else(|| Some(load_good(config_path)?.1.config.agent))
+        .unwrap_or_else(|| config::load_agent_leniently(config_path))
+}
+
 /// The last good copy of a configuration, if there is one that can still be used.
 pub(super) fn load_good(config_path: &Path) -> Option<(PathBuf, Loaded)> {
     // A damaged file may still say where the state is.

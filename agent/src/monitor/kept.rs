@@ -5,6 +5,7 @@
 //! line belongs to, since another one forgets addresses; the operator outlives it (`-`), for a camera that forgets its
 //! operator has left it. `reset <number>` tells a running agent that everything was forgotten on purpose.
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -68,13 +69,24 @@ fn is_reset(line: &str) -> bool {
     line.starts_with("reset ") && line.matches(' ').count() == 1
 }
 
+/// A reset's line in short, for messages.
+fn short(line: &str) -> u32 {
+    let number = line.strip_prefix("reset ").unwrap_or_default();
+    // Its lower half counts.
+    u64::from_str_radix(number, 16).unwrap_or_default() as u32
+}
+
 /// Forgets everything. A running agent hears of it when its configuration is read again.
 ///
 /// # Errors
 /// What the system says; then nothing is forgotten.
 pub fn reset(state_dir: &Path) -> io::Result<()> {
-    let number = u64::from_ne_bytes(sys::random()?);
+    // No agent says that of no reset.
+    let number = u64::from_ne_bytes(sys::random()?) | 1;
     make_dir(state_dir)?;
+    let lock = File::open(state_dir)?;
+    // Where files cannot be locked, on NFS, it is done without.
+    let _ = lock.lock();
     files::replace(&path(state_dir), format!("reset {number:016x}\n").as_bytes())
 }
 
@@ -246,22 +258,37 @@ fn with(text: &str, uplink: &Uplink, fact: &Fact) -> Option<String> {
 enum StoreError {
     /// The configuration does not have that uplink, or does not allow the address.
     Refused,
+    /// The camera was reset, and whoever says this did not know.
+    Reset,
     /// It could not be written.
     Io(io::Error),
 }
 
-/// Keeps a fact. False if it was kept already.
+/// Keeps a fact. False if it was kept already. What was said before the last reset is not kept: it would bring back a
+/// claim that has ended.
 fn store(state_dir: &Path, uplinks: &[Uplink], store: &Store) -> Result<bool, StoreError> {
     let uplink = uplinks.iter().find(|candidate| candidate.name == store.uplink);
     let uplink = uplink.ok_or(StoreError::Refused)?;
+    // Before anything is made for it.
+    line(uplink, &store.fact).ok_or(StoreError::Refused)?;
+    make_dir(state_dir).map_err(StoreError::Io)?;
+    // A reset that is at work has it, and is not waited for.
+    let lock = File::open(state_dir).map_err(StoreError::Io)?;
+    if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
+        return Err(StoreError::Io(io::ErrorKind::ResourceBusy.into()));
+    }
     let before = read(state_dir).map_err(StoreError::Io)?;
+    if before
+        .lines()
+        .any(|line| is_reset(line) && short(line) != store.reset)
+    {
+        return Err(StoreError::Reset);
+    }
     let after = with(&before, uplink, &store.fact).ok_or(StoreError::Refused)?;
     if after == before {
         return Ok(false);
     }
-    make_dir(state_dir)
-        .and_then(|()| files::replace(&path(state_dir), after.as_bytes()))
-        .map_err(StoreError::Io)?;
+    files::replace(&path(state_dir), after.as_bytes()).map_err(StoreError::Io)?;
     Ok(true)
 }
 
@@ -286,6 +313,12 @@ impl Keeper {
             reset: last_reset(state_dir),
             ..Self::default()
         }
+    }
+
+    /// The last reset that is known here, for what is said from now on.
+    #[must_use]
+    pub fn reset(&self) -> u32 {
+        short(&self.reset)
     }
 
     /// Why something is not kept; empty if all is.
@@ -356,6 +389,12 @@ impl Keeper {
             Ok(_) => log::info!("uplink {name}: {} is kept", what(&new.fact)),
             Err(StoreError::Refused) => {
                 log::warn!("uplink {name}: an address that `redirect_to` does not allow is not kept");
+            }
+            Err(StoreError::Reset) => {
+                log::info!(
+                    "uplink {name}: {} is of before the reset, and is not kept",
+                    what(&new.fact)
+                );
             }
             Err(StoreError::Io(error)) => {
                 let dir = state_dir.display();

@@ -44,6 +44,8 @@ pub struct Store {
     pub uplink: String,
     /// What.
     pub fact: Fact,
+    /// The last reset that whoever says this knows of, shortened; 0: none.
+    pub reset: u32,
 }
 
 /// Something that a gateway gave for good.
@@ -187,20 +189,20 @@ impl Report {
                 [state.flags, state.since_s, 0, 0],
                 [&state.uplink, &state.peer, &state.error],
             ),
-            Self::Store(Store { uplink, fact }) => match fact {
-                Fact::Endpoint { url, pin } => encode(4, [0; 4], [uplink, url, pin]),
+            Self::Store(Store { uplink, fact, reset }) => match fact {
+                Fact::Endpoint { url, pin } => encode(4, [0, 0, 0, *reset], [uplink, url, pin]),
                 Fact::Operator {
                     key,
                     standing,
                     issued,
                 } => {
                     let (low, high) = (*issued as u32, (*issued >> 32) as u32);
-                    encode(7, [(*standing).into(), low, high, 0], [uplink, key, ""])
+                    encode(7, [(*standing).into(), low, high, *reset], [uplink, key, ""])
                 }
                 Fact::Resume {
                     credential,
                     addresses,
-                } => encode(8, [0; 4], [uplink, credential, addresses]),
+                } => encode(8, [0, 0, 0, *reset], [uplink, credential, addresses]),
             },
         }
     }
@@ -232,17 +234,18 @@ impl Report {
             }),
             (4 | 7 | 8, numbers) => Self::Store(Store {
                 uplink: a.to_owned(),
+                reset: numbers[3],
                 fact: match (kind, numbers) {
-                    (4, [0, 0, 0, 0]) => Fact::Endpoint {
+                    (4, [0, 0, 0, _]) => Fact::Endpoint {
                         url: b.to_owned(),
                         pin: c.to_owned(),
                     },
-                    (7, [standing, low, high, 0]) if c.is_empty() => Fact::Operator {
+                    (7, [standing, low, high, _]) if c.is_empty() => Fact::Operator {
                         key: b.to_owned(),
                         standing: u8::try_from(standing).ok()?,
                         issued: u64::from(high) << 32 | u64::from(low),
                     },
-                    (8, [0, 0, 0, 0]) => Fact::Resume {
+                    (8, [0, 0, 0, _]) => Fact::Resume {
                         credential: b.to_owned(),
                         addresses: c.to_owned(),
                     },
@@ -376,6 +379,7 @@ mod tests {
             Report::Log,
             Report::Store(Store {
                 uplink: "main".into(),
+                reset: 0,
                 fact: Fact::Endpoint {
                     url: "https://e.example/é".into(),
                     pin: String::new(),
@@ -383,6 +387,7 @@ mod tests {
             }),
             Report::Store(Store {
                 uplink: "main".into(),
+                reset: u32::MAX,
                 fact: Fact::Operator {
                     key: "BAAA".into(),
                     standing: 1,
@@ -391,6 +396,7 @@ mod tests {
             }),
             Report::Store(Store {
                 uplink: "second".into(),
+                reset: 9,
                 fact: Fact::Resume {
                     credential: "a.b".into(),
                     addresses: "https://s1/ https://s2/".into(),
@@ -448,6 +454,7 @@ mod tests {
         let store = |url: usize| {
             Report::Store(Store {
                 uplink: "u".repeat(64),
+                reset: 1,
                 fact: Fact::Endpoint {
                     url: "x".repeat(url),
                     pin: "p".repeat(128),

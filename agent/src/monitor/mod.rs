@@ -34,6 +34,7 @@ use std::time::Duration;
 
 pub use child::main as agent_main;
 pub use jobs::obey_job;
+pub use keep::agent_in_force;
 pub use kept::{Keeper, kept, last_reset, reset};
 pub use link::Link;
 pub use message::{
@@ -505,19 +506,19 @@ impl Monitor {
         self.keeper.handle_store(now, &agent.state_dir, uplinks, store);
     }
 
-    /// Reads the configuration again. A broken one changes nothing.
+    /// Reads the configuration again. A broken one changes nothing, but a reset is obeyed all the same.
     fn reload(&mut self, now: Duration) {
         let loaded = match config::load(&self.config_path) {
             Ok(loaded) => loaded,
             Err(errors) => {
                 log::error!("the configuration is broken; the last good one stays in force");
                 errors.errors.iter().for_each(|error| log::error!("{error}"));
-                return;
+                return self.pass_reset();
             }
         };
         if let Err(error) = check_files(&loaded.config) {
             log::error!("the last good configuration stays in force: {error}");
-            return;
+            return self.pass_reset();
         }
         let old = std::mem::replace(&mut self.config, loaded.config);
         self.keeper.handle_reload(&self.config.agent.state_dir);
@@ -546,6 +547,16 @@ impl Monitor {
                 self.pause = FIRST_PAUSE;
                 self.start_at = now;
             }
+        }
+    }
+
+    /// Lets the agent know of a reset; it does not take a configuration that it cannot use either.
+    fn pass_reset(&mut self) {
+        if self.keeper.handle_reload(&self.config.agent.state_dir)
+            && let Some(agent) = &mut self.agent
+        {
+            agent.hand_files(&mut self.bundle);
+            agent.order(&Order::Configure);
         }
     }
 

@@ -612,7 +612,7 @@ impl Agent {
             Err(errors) => {
                 log::error!("the configuration is broken; the last good one stays in force");
                 errors.errors.iter().for_each(|error| log::error!("{error}"));
-                return;
+                return self.obey_reset(now);
             }
         };
         warnings.iter().for_each(|warning| log::warn!("{warning}"));
@@ -631,7 +631,7 @@ impl Agent {
             Ok(made) => made,
             Err(error) => {
                 log::error!("the last good configuration stays in force: {error}");
-                return;
+                return self.obey_reset(now);
             }
         };
         if let Some(identity) = identity {
@@ -640,17 +640,18 @@ impl Agent {
         self.apply_uplinks(now, uplinks);
         crate::logging::init(config.agent.log, config.agent.log_level);
         self.shared.configure(&config);
-        let was_reset = self
-            .shared
-            .keeper
-            .borrow_mut()
-            .handle_reload(&config.agent.state_dir);
-        if was_reset {
-            self.uplinks.iter_mut().for_each(|uplink| uplink.forget(now));
-        }
         self.shared.repeats.borrow_mut().clear();
         self.config = config;
+        self.obey_reset(now);
         log::info!("the configuration was read again");
+    }
+
+    /// Forgets what gateways gave, if somebody at the camera wants that.
+    fn obey_reset(&mut self, now: Duration) {
+        let state_dir = &self.config.agent.state_dir;
+        if self.shared.keeper.borrow_mut().handle_reload(state_dir) {
+            self.uplinks.iter_mut().for_each(|uplink| uplink.forget(now));
+        }
     }
 
     /// The uplinks of a configuration: the place of one that goes on unchanged, or a new one.

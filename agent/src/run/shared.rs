@@ -12,7 +12,7 @@ use super::repeats::Repeats;
 use super::slots::Slots;
 use crate::config::{Config, Login, Profile, Uplink};
 use crate::identity::pin;
-use crate::monitor::{self, Keeper, Report, Store};
+use crate::monitor::{self, Fact, Keeper, Report, Store};
 
 /// Sent as `User-Agent`, to the gateway and to the camera.
 pub(super) const USER_AGENT: &str = concat!("lenscap/", env!("CARGO_PKG_VERSION"));
@@ -190,7 +190,9 @@ impl Shared {
     }
 
     /// Has something kept over restarts.
-    pub(super) fn keep(&self, now: Duration, store: Store) {
+    pub(super) fn keep(&self, now: Duration, uplink: String, fact: Fact) {
+        let reset = self.keeper.borrow().reset();
+        let store = Store { uplink, fact, reset };
         match &self.monitor {
             Some(monitor) => {
                 if !monitor.send(&Report::Store(store)) {

@@ -266,6 +266,30 @@ fn root_is_told_where_uplinks_lead_and_a_reset_reaches_the_agent() {
 }
 
 #[test]
+fn a_reset_is_obeyed_with_a_configuration_that_is_broken() {
+    up(|place, service, agent| {
+        wait("the copy", || {
+            place.path("state/config.good").exists().then_some(())
+        });
+        let good = fs::read_to_string(place.path("lenscap")).unwrap();
+        place.write("lenscap", &good[..good.find("config uplink").unwrap() + 20]);
+        let output = Command::new(env!("CARGO_BIN_EXE_lenscap"))
+            .args(["enroll", "--reset", "--json", "--config"])
+            .arg(place.path("lenscap"))
+            .output()
+            .unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&said["reset"], &said["told"]), (&true.into(), &true.into()));
+        service.wait_log("this camera was reset");
+        assert!(service.log().contains("the last good one stays in force"));
+        assert_eq!(
+            (&place.status()["agent_pid"], &place.status()["uplinks"]),
+            (&agent.into(), &1.into())
+        );
+    });
+}
+
+#[test]
 fn sighup_hands_over_what_the_configuration_names_now() {
     up(|place, service, agent| {
         assert_eq!(place.status()["uplinks"], 1);

@@ -27,6 +27,7 @@ fn of(uplink: &str, fact: Fact) -> Store {
     Store {
         uplink: uplink.into(),
         fact,
+        reset: 0,
     }
 }
 
@@ -106,7 +107,17 @@ fn everything_is_found_again_and_forgotten_with_the_claim() {
     };
     assert_eq!(kept(dir, &uplinks[0]), nothing);
     assert!(keeper.handle_reload(dir) && !keeper.handle_reload(dir));
-    put("main", obeys(8, 0, 0));
+    // What was said before whoever says it knew of that is not kept.
+    for fact in [obeys(7, 1, 5_000_000_000), at(to, PIN), back("cred.x", to)] {
+        let late = store(dir, &uplinks, &of("main", fact));
+        assert!(matches!(late, Err(StoreError::Reset)), "{late:?}");
+    }
+    assert_eq!(kept(dir, &uplinks[0]), nothing);
+    let anew = Store {
+        reset: keeper.reset(),
+        ..of("main", obeys(8, 0, 0))
+    };
+    assert!(store(dir, &uplinks, &anew).unwrap());
     assert!(!keeper.handle_reload(dir));
     let after = kept(dir, &uplinks[0]);
     assert!(after.operator.is_some() && !after.was_reset);
@@ -114,6 +125,32 @@ fn everything_is_found_again_and_forgotten_with_the_claim() {
     std::fs::remove_file(path(dir)).unwrap();
     assert!(!keeper.handle_reload(dir));
     assert_eq!(kept(dir, &uplinks[0]), Kept::default());
+}
+
+/// A reset between another process' reading and its writing would otherwise be gone.
+#[test]
+fn a_reset_and_a_fact_do_not_come_in_between_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, uplinks) = (dir.path(), uplinks("*.stream.example"));
+    for round in 0..200 {
+        let claim = of("main", obeys(7, 1, round));
+        std::thread::scope(|scope| {
+            let late = scope.spawn(|| store(dir, &uplinks, &claim));
+            reset(dir).unwrap();
+            let late = late.join().unwrap();
+            let in_time = matches!(&late, Ok(true));
+            let busy =
+                matches!(&late, Err(StoreError::Io(error)) if error.kind() == io::ErrorKind::ResourceBusy);
+            assert!(
+                in_time || busy || matches!(late, Err(StoreError::Reset)),
+                "{late:?}"
+            );
+        });
+        let after = kept(dir, &uplinks[0]);
+        assert!(after.operator.is_none() && after.was_reset, "round {round}");
+        std::fs::remove_file(path(dir)).unwrap();
+        assert_eq!(std::fs::read_dir(dir).unwrap().count(), 0);
+    }
 }
 
 #[test]

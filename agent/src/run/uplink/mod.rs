@@ -27,7 +27,7 @@ use super::tls_io::TlsFailure;
 use crate::clock::Clock;
 use crate::config::{self, ClientAuth};
 use crate::identity::Identity;
-use crate::monitor::{Fact, Store, UplinkState};
+use crate::monitor::{Fact, UplinkState};
 use crate::{sys, tls};
 
 /// Sessions of one uplink at one time.
@@ -510,8 +510,7 @@ impl Uplink {
     }
 
     fn keep(&self, now: Duration, shared: &Shared, fact: Fact) {
-        let uplink = self.config.name.clone();
-        shared.keep(now, Store { uplink, fact });
+        shared.keep(now, self.config.name.clone(), fact);
     }
 
     fn report(&mut self, now: Duration, shared: &Shared, outcome: Outcome) {
