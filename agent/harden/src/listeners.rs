@@ -45,6 +45,23 @@ const VIDEO_DEVICES: &[&str] = &[
     "/dev/mpp_service",
 ];
 
+/// Device files that say nothing about what a program is for. Terminals count only as its first three descriptors: others
+/// are serial lines, to which a camera's motors listen.
+const COMMON_DEVICES: &[&str] = &[
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/tty",
+    "/dev/console",
+    "/dev/ptmx",
+    "/dev/log",
+];
+const COMMON_FOLDERS: &[&str] = &["/dev/pts/", "/dev/shm/"];
+/// Buffers of a media driver have these names.
+const BUFFERS: &[&str] = &["/dmabuf:", "anon_inode:dmabuf", "anon_inode:sync_file"];
+
 /// Services that are closed only where somebody says so.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Close {
@@ -93,6 +110,8 @@ pub struct Process {
     pub words: Vec<String>,
     /// Why it must never be stopped, if so.
     pub vital: Option<&'static str>,
+    /// Why a program that is known by its port alone must not be stopped, if so: it may be the camera's own.
+    pub doubt: Option<&'static str>,
     /// All the TCP ports that it listens on.
     pub ports: Vec<u16>,
 }
@@ -115,9 +134,12 @@ impl Process {
     /// Why it may not be stopped for a service on a port of its, if so. A program that does more than that service is
     /// needed for something else: `inetd`, or the camera's own.
     fn bound(&self, port: u16) -> Option<&'static str> {
+        if self.gives_shell() {
+            return self.vital;
+        }
         let alone = self.ports.iter().all(|have| *have == port);
-        let other = (!alone && !self.gives_shell()).then_some("it serves other ports too");
-        self.vital.or(other)
+        let other = (!alone).then_some("it serves other ports too");
+        self.vital.or(other).or(self.doubt)
     }
 }
 
@@ -139,9 +161,22 @@ pub fn read(root: &Root) -> io::Result<Vec<Listener>> {
             Err(error) => return Err(error),
         }
     }
+    let mut cameras = Vec::new();
     for entry in root.list("/proc")?.iter().take(MAX_PROCESSES) {
         if let Ok(pid) = entry.name.parse() {
-            add_process(root, pid, &mut listeners);
+            add_process(root, pid, &mut listeners, &mut cameras);
+        }
+    }
+    // Another process of the camera's own program is a part of it.
+    for (_, listener) in &mut listeners {
+        for process in &mut listener.processes {
+            if process
+                .program
+                .as_ref()
+                .is_some_and(|program| cameras.contains(program))
+            {
+                process.doubt = Some("its program is the camera's own");
+            }
         }
     }
     Ok(listeners.into_iter().map(|(_, listener)| listener).collect())
@@ -198,24 +233,32 @@ fn socket(line: &str) -> Option<(u64, (u16, bool))> {
     ))
 }
 
-fn add_process(root: &Root, pid: u32, listeners: &mut [(u64, Listener)]) {
+/// `cameras` gets the programs that hold what only the camera's own do.
+fn add_process(root: &Root, pid: u32, listeners: &mut [(u64, Listener)], cameras: &mut Vec<String>) {
     let folder = format!("/proc/{pid}");
     // Processes end while they are looked at.
     let Ok(descriptors) = root.list(&format!("{folder}/fd")) else {
         return;
     };
-    let links: Vec<String> = descriptors
-        .iter()
-        .filter_map(|entry| root.link(&format!("{folder}/fd/{}", entry.name)).ok())
-        .collect();
+    let mut unread = false;
+    let mut links = Vec::new();
+    let mut strange = false;
+    for entry in &descriptors {
+        match root.link(&format!("{folder}/fd/{}", entry.name)) {
+            Ok(link) => {
+                let standard = matches!(entry.name.as_str(), "0" | "1" | "2");
+                strange |= is_device(&link) && !(standard && link.starts_with("/dev/tty"));
+                links.push(link);
+            }
+            // It is closed by now.
+            Err(error) => unread |= error.kind() != io::ErrorKind::NotFound,
+        }
+    }
     let inodes: Vec<u64> = links
         .iter()
         .filter_map(|link| link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
         .filter(|inode| listeners.iter().any(|(have, _)| have == inode))
         .collect();
-    if inodes.is_empty() {
-        return;
-    }
     let rtsp = listeners
         .iter()
         .any(|(inode, have)| inodes.contains(inode) && RTSP_PORTS.contains(&have.port));
@@ -232,21 +275,40 @@ fn add_process(root: &Root, pid: u32, listeners: &mut [(u64, Listener)]) {
     } else {
         None
     };
+    let program = root.link(&format!("{folder}/exe")).ok();
+    if vital.is_some()
+        && let Some(program) = program.as_ref().filter(|program| name_of(program) != "busybox")
+    {
+        cameras.push(program.clone());
+    }
+    if inodes.is_empty() {
+        return;
+    }
+    let ports: Vec<u16> = listeners
+        .iter()
+        .filter(|(inode, _)| inodes.contains(inode))
+        .map(|(_, listener)| listener.port)
+        .collect();
+    let noted = |port: &u16| NOTED_PORTS.iter().any(|(noted, ..)| noted == port);
+    let doubt = if strange {
+        Some("it holds a device, and may be the camera's own program")
+    } else if unread || ports.iter().any(noted) && maps_device(root, &folder) != Some(false) {
+        Some("what it holds cannot be told, or is a device")
+    } else {
+        None
+    };
     let words = proc_text(root, &format!("{folder}/cmdline")).unwrap_or_default();
     let process = Process {
         pid,
-        program: root.link(&format!("{folder}/exe")).ok(),
+        program,
         words: words
             .split('\0')
             .filter(|word| !word.is_empty())
             .map(str::to_owned)
             .collect(),
         vital,
-        ports: listeners
-            .iter()
-            .filter(|(inode, _)| inodes.contains(inode))
-            .map(|(_, listener)| listener.port)
-            .collect(),
+        doubt,
+        ports,
     };
     for inode in inodes {
         if let Some((_, listener)) = listeners.iter_mut().find(|(have, _)| *have == inode)
@@ -255,6 +317,26 @@ fn add_process(root: &Root, pid: u32, listeners: &mut [(u64, Listener)]) {
             listener.processes.push(process.clone());
         }
     }
+}
+
+/// Whether a descriptor leads to a device that has a purpose.
+fn is_device(link: &str) -> bool {
+    let name = link.strip_suffix(" (deleted)").unwrap_or(link);
+    let common =
+        || COMMON_DEVICES.contains(&name) || COMMON_FOLDERS.iter().any(|folder| name.starts_with(folder));
+    ["/dev/", "/sys/"].iter().any(|folder| name.starts_with(folder)) && !common()
+        || BUFFERS.iter().any(|start| name.starts_with(start))
+}
+
+/// Whether a process has a device in its memory, which needs no descriptor. `None`: it could not be told.
+fn maps_device(root: &Root, folder: &str) -> Option<bool> {
+    let text = proc_text(root, &format!("{folder}/maps")).ok()?;
+    // Addresses, access, offset, device, inode, and what is mapped.
+    let path = |line: &str| {
+        line.find('/')
+            .is_some_and(|at| line.get(at..).is_some_and(is_device))
+    };
+    Some(text.lines().any(path))
 }
 
 /// The processes that give shells to the network, or a service that is to be closed, and may be stopped.
@@ -397,6 +479,8 @@ mod tests {
             fs::create_dir_all(folder.join("fd")).unwrap();
             symlink(exe, folder.join("exe")).unwrap();
             fs::write(folder.join("cmdline"), cmdline.replace(' ', "\0") + "\0").unwrap();
+            let library = "00400000-00410000 r-xp 00000000 1f:02 77         /lib/libc.so\n";
+            fs::write(folder.join("maps"), library).unwrap();
             for (number, target) in descriptors.iter().enumerate() {
                 symlink(target, folder.join("fd").join(number.to_string())).unwrap();
             }
@@ -538,6 +622,83 @@ mod tests {
             .into_iter()
             .filter(|(status, _)| *status == Status::Fails);
         assert_eq!(fails.count(), 4, "somebody reaches DVRIP");
+    }
+
+    #[test]
+    fn a_program_known_by_its_port_alone_is_stopped_only_if_it_holds_no_device() {
+        let all = Close {
+            ftp: true,
+            dvrip: true,
+        };
+        let holds = |descriptors: &[&str]| {
+            let mut all = vec![
+                "/dev/ttyS0",
+                "socket:[1]",
+                "/dev/null",
+                "/dev/urandom",
+                "/dev/pts/3",
+            ];
+            all.extend(descriptors);
+            camera(&[(10, "/usr/bin/app", "app", &all)], &[(34567, 1)])
+        };
+        for (descriptor, stopped) in [
+            ("/mnt/mtd/Config/Account1", true),
+            ("pipe:[7]", true),
+            ("anon_inode:[eventpoll]", true),
+            ("/dev/shm/x (deleted)", true),
+            ("/dev/mem", false),
+            ("/dev/a_driver_of_next_year", false),
+            ("/dev/ttyAMA1", false),
+            ("/dev/gpio", false),
+            ("/sys/class/gpio/gpio3/value", false),
+            ("/dmabuf:isp", false),
+        ] {
+            let (_dir, root) = holds(&[descriptor]);
+            let found = stoppable(&read(&root).unwrap(), all);
+            assert_eq!(found == [10], stopped, "{descriptor}");
+        }
+        // Nor if it has one in its memory, if that cannot be told, or if it is a part of the camera's own program.
+        let (dir, root) = holds(&[]);
+        assert_eq!(stoppable(&read(&root).unwrap(), all), [10]);
+        let maps = dir.path().join("proc/10/maps");
+        fs::write(
+            &maps,
+            "b6f00000-b6f10000 rw-s 9b000000 00:06 1042       /dev/mem\n",
+        )
+        .unwrap();
+        assert_eq!(stoppable(&read(&root).unwrap(), all), Vec::<u32>::new());
+        fs::remove_file(&maps).unwrap();
+        let listeners = read(&root).unwrap();
+        assert_eq!(stoppable(&listeners, all), Vec::<u32>::new());
+        assert!(
+            listeners[0].processes[0]
+                .bound(34567)
+                .unwrap()
+                .contains("cannot be told")
+        );
+        let (_dir, root) = camera(
+            &[
+                (10, "/usr/bin/app", "app net", &["socket:[1]"]),
+                (11, "/usr/bin/app", "app", &["/dev/watchdog"]),
+                (
+                    12,
+                    "/bin/busybox",
+                    "watchdog -F /dev/watchdog",
+                    &["/dev/watchdog0"],
+                ),
+                (13, "/bin/busybox", "tcpsvd 0 21 ftpd", &["socket:[2]"]),
+            ],
+            &[(34567, 1), (21, 2)],
+        );
+        let listeners = read(&root).unwrap();
+        // What holds the watchdog is BusyBox, and so is half of the camera.
+        assert_eq!(stoppable(&listeners, all), [13]);
+        let app = &listeners
+            .iter()
+            .find(|listener| listener.port == 34567)
+            .unwrap()
+            .processes[0];
+        assert_eq!(app.bound(34567), Some("its program is the camera's own"));
     }
 
     #[test]
