@@ -1,6 +1,9 @@
 //! Users that no file holds: those of a camera's own ONVIF service (Device Management, GetUsers and SetUser, with the
-//! digest of WS-UsernameToken) and of Hikvision's ISAPI (`/ISAPI/Security/users`, with HTTP Digest). A running camera
-//! alone has them, and they are reached over its loopback interface alone.
+//! digest of WS-UsernameToken), of Hikvision's ISAPI (`/ISAPI/Security/users`, with HTTP Digest), of Dahua's interface
+//! (`/cgi-bin/userManager.cgi`, the same) and of DVRIP. A running camera alone has them, and they are reached over its
+//! loopback interface alone.
+
+mod dvrip;
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -15,19 +18,24 @@ use lenscap_harden::listeners;
 use lenscap_harden::report::{Finding, Measure, Status};
 use lenscap_harden::root::{Attributes, Root};
 use lenscap_harden::secret::Secret;
+use lenscap_harden::survey::contains;
 use lenscap_rtsp::Credentials;
 use lenscap_rtsp::auth::Authenticator;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 use crate::cli::{EXIT_FAILURE, Stop};
-use crate::config;
+use crate::config::{self, Profile};
 use crate::run::http::{Reader, Response};
 use crate::sys;
 
 /// Where cameras have these services, beside where the configuration has its snapshots.
-const PORTS: &[u16] = &[80, 8080, 8899, 2020, 8000];
+const PORTS: &[u16] = &[80, 8080, 8899, 2020, 8000, dvrip::PORT];
 /// What is tried, of all that everybody knows: a camera locks its user after five to seven wrong passwords.
 const TRIED: &[&str] = &["admin", "12345", "", "123456"];
+/// Services beside ONVIF may share its user, and so its count of wrong passwords: there the makers' own alone are tried,
+/// and what has opened another service.
+const DAHUA_TRIED: &[usize] = &[0];
+const DVRIP_TRIED: &[usize] = &[2];
 const USER: &str = "admin";
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Without credentials, with them, with a fresh nonce.
@@ -38,6 +46,11 @@ const ONVIF: &str = "/onvif/device_service";
 /// The longest password that ISAPI takes.
 const MAX_ISAPI_BYTES: usize = 16;
 const ISAPI: &str = "/ISAPI/Security/users";
+const DAHUA: &str = "/cgi-bin/userManager.cgi?action=";
+/// How Dahua's cameras, and those that are sold under other names, ask for a password.
+const DAHUA_REALMS: &[&[u8]] = &[b"realm=\"Login to ", b"realm=\"DH_"];
+/// Addresses for RTSP that hold the password themselves, as XiongMai's do.
+const IN_ADDRESS: &str = "password=";
 const SCHEMA: &str = "http://www.onvif.org/ver10/schema";
 const DEVICE: &str = "http://www.onvif.org/ver10/device/wsdl";
 const WSS: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-";
@@ -48,6 +61,23 @@ const RECORD: &str = "services";
 enum Kind {
     Onvif,
     Isapi,
+    Dahua,
+    Dvrip,
+}
+
+/// Each kind, as the record and as people call it.
+const KINDS: [(Kind, &str, &str); 4] = [
+    (Kind::Onvif, "onvif", "ONVIF"),
+    (Kind::Isapi, "isapi", "ISAPI"),
+    (Kind::Dahua, "dahua", "Dahua's interface"),
+    (Kind::Dvrip, "dvrip", "DVRIP"),
+];
+
+impl Kind {
+    fn names(self) -> (&'static str, &'static str) {
+        let known = KINDS.iter().find(|(kind, ..)| *kind == self);
+        known.map_or(("", ""), |(_, record, people)| (record, people))
+    }
 }
 
 /// A service whose user has a password that everybody knows.
@@ -61,28 +91,19 @@ pub(super) struct Service {
 
 impl Service {
     fn name(&self) -> String {
-        let name = match self.kind {
-            Kind::Onvif => "ONVIF",
-            Kind::Isapi => "ISAPI",
-        };
+        let (_, name) = self.kind.names();
         format!("{name} on port {}", self.address.port())
     }
 
     fn to_line(&self) -> String {
-        let kind = match self.kind {
-            Kind::Onvif => "onvif",
-            Kind::Isapi => "isapi",
-        };
+        let (kind, _) = self.kind.names();
         format!("{kind} {} {}\n", self.address, self.old)
     }
 
     fn parse(line: &str) -> Option<Self> {
         let mut words = line.split(' ');
-        let kind = match words.next()? {
-            "onvif" => Kind::Onvif,
-            "isapi" => Kind::Isapi,
-            _ => return None,
-        };
+        let word = words.next()?;
+        let (kind, ..) = *KINDS.iter().find(|(_, record, _)| *record == word)?;
         let address: SocketAddr = words.next()?.parse().ok()?;
         let old = words.next()?.parse().ok().filter(|old| *old < TRIED.len())?;
         address.ip().is_loopback().then_some(Self { kind, address, old })
@@ -96,22 +117,37 @@ impl Service {
         match self.kind {
             Kind::Onvif => onvif_users(self.address, Some(password)),
             Kind::Isapi => isapi_users(self.address, password),
+            Kind::Dahua => dahua_user(self.address, password),
+            Kind::Dvrip => Ok(dvrip::opens(self.address, password)?.then(String::new)),
         }
     }
 
     /// Gives the user another password, and makes sure that it alone opens the service.
     fn change(&self, from: &str, to: &str) -> io::Result<()> {
-        let users = self
-            .opens(from)?
-            .ok_or_else(|| refused("it does not take its password"))?;
+        let Some(users) = self.opens(from)? else {
+            // Another service of the same user may have changed it.
+            return match self.opens(to)? {
+                Some(_) => Ok(()),
+                None => Err(refused("it does not take its password")),
+            };
+        };
         let answer = match self.kind {
+            Kind::Dahua => {
+                let path = format!(
+                    "{DAHUA}modifyPassword&name={USER}&pwd={}&pwdOld={}",
+                    encoded(to),
+                    encoded(from)
+                );
+                send(self.address, "GET", &path, "", "", Some(from))?.status
+            }
+            Kind::Dvrip => dvrip::change(self.address, from, to).map(|()| 200)?,
             Kind::Onvif => {
                 let level = levels(&users).unwrap_or("Administrator");
                 let body = format!(
                     "<SetUser xmlns=\"{DEVICE}\"><User><Username xmlns=\"{SCHEMA}\">{USER}</Username>\
                      <Password xmlns=\"{SCHEMA}\">{to}</Password><UserLevel xmlns=\"{SCHEMA}\">{level}</UserLevel></User></SetUser>"
                 );
-                soap(self.address, &body, Some(from))?
+                soap(self.address, &body, Some(from))?.status
             }
             Kind::Isapi => {
                 let id = isapi_id(&users).ok_or_else(|| refused("its list has no such user"))?;
@@ -120,11 +156,11 @@ impl Service {
                      <password>{to}</password></User>"
                 );
                 let path = format!("{ISAPI}/{id}");
-                send(self.address, "PUT", &path, "application/xml", &body, Some(from))?
+                send(self.address, "PUT", &path, "application/xml", &body, Some(from))?.status
             }
         };
-        if answer.status != 200 {
-            return Err(refused(&format!("it answers {}", answer.status)));
+        if answer != 200 {
+            return Err(refused(&format!("it answers {answer}")));
         }
         if self.opens(to)?.is_none() {
             return Err(refused("the new password does not open it"));
@@ -140,30 +176,54 @@ fn refused(why: &str) -> io::Error {
     io::Error::other(why)
 }
 
-/// Looks for services whose user has a password that everybody knows, and says so in the plan.
-pub(super) fn look(root: &Root, config: &Path, plan: &mut Plan<'_>) -> Vec<Service> {
-    let mut found = Vec::new();
-    for address in addresses(root, config) {
-        for kind in [Kind::Onvif, Kind::Isapi] {
+/// Looks for services whose user has a password that everybody knows, and says so in the plan. Gives those that can be
+/// closed, and a sentence for each other.
+pub(super) fn look(root: &Root, config: &Path, plan: &mut Plan<'_>) -> (Vec<Service>, Vec<String>) {
+    let (mut found, mut stuck) = (Vec::<Service>::new(), Vec::new());
+    let profiles = config::load(config)
+        .map(|loaded| loaded.config.profiles)
+        .unwrap_or_default();
+    let holds = |profile: &&Profile| {
+        let address = profile.rtsp.request_uri().to_ascii_lowercase();
+        address.contains(IN_ADDRESS)
+    };
+    let held = profiles.iter().find(holds);
+    let mut opened = None;
+    for address in addresses(root, &profiles) {
+        for (kind, ..) in KINDS {
+            if (kind == Kind::Dvrip) != (address.port() == dvrip::PORT) {
+                continue;
+            }
             // What does not answer as such a service is none.
-            if let Ok(Some(old)) = known_password(kind, address) {
-                let service = Service { kind, address, old };
-                let what = format!("{}: {USER} has a password that everybody knows", service.name());
-                plan.edits.find(Measure::Credentials, Status::Planned, None, what);
+            let Ok(Some(old)) = known_password(kind, address, opened) else {
+                continue;
+            };
+            opened = Some(old);
+            let service = Service { kind, address, old };
+            let mut what = format!("{}: {USER} has a password that everybody knows", service.name());
+            let mut status = Status::Planned;
+            if let Some(profile) = held {
+                // The agent would lose its video.
+                let why = format!("; it stays, as the address of profile {} holds it", profile.name);
+                what.push_str(&why);
+                status = Status::Fails;
+                stuck.push(what.clone());
+            } else {
                 found.push(service);
             }
+            plan.edits.find(Measure::Credentials, status, None, what);
         }
     }
-    if !found.is_empty() {
+    if opened.is_some() {
         // What the files alone had to say.
         let well =
             |finding: &Finding| (finding.measure, finding.status) == (Measure::Credentials, Status::Holds);
         plan.edits.findings.retain(|finding| !well(finding));
     }
-    found
+    (found, stuck)
 }
 
-fn addresses(root: &Root, config: &Path) -> Vec<SocketAddr> {
+fn addresses(root: &Root, profiles: &[Profile]) -> Vec<SocketAddr> {
     let open = listeners::read(root).unwrap_or_default();
     let open = open
         .iter()
@@ -172,9 +232,6 @@ fn addresses(root: &Root, config: &Path) -> Vec<SocketAddr> {
     let mut addresses: Vec<SocketAddr> = open
         .map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
         .collect();
-    let profiles = config::load(config)
-        .map(|loaded| loaded.config.profiles)
-        .unwrap_or_default();
     addresses.extend(
         profiles
             .iter()
@@ -188,8 +245,10 @@ fn addresses(root: &Root, config: &Path) -> Vec<SocketAddr> {
     addresses
 }
 
-fn known_password(kind: Kind, address: SocketAddr) -> io::Result<Option<usize>> {
-    match kind {
+/// `opened` has opened another service of this camera.
+fn known_password(kind: Kind, address: SocketAddr, opened: Option<usize>) -> io::Result<Option<usize>> {
+    let all: [usize; TRIED.len()] = core::array::from_fn(|at| at);
+    let tried = match kind {
         Kind::Onvif => {
             if !soap(address, &date_request(), None)?
                 .text()
@@ -197,6 +256,7 @@ fn known_password(kind: Kind, address: SocketAddr) -> io::Result<Option<usize>> 
             {
                 return Ok(None);
             }
+            &all[..]
         }
         // It is told by its wish for a password.
         Kind::Isapi => {
@@ -204,10 +264,23 @@ fn known_password(kind: Kind, address: SocketAddr) -> io::Result<Option<usize>> 
             if answer.status != 401 || answer.challenges.is_empty() {
                 return Ok(None);
             }
+            &all[..]
         }
-    }
-    for (old, password) in TRIED.iter().enumerate() {
-        if (Service { kind, address, old }).opens(password)?.is_some() {
+        // And this by whom it asks for.
+        Kind::Dahua => {
+            let answer = send(address, "GET", &dahua_request(), "", "", None)?;
+            let realm = |challenge: &Vec<u8>| DAHUA_REALMS.iter().any(|realm| contains(challenge, realm));
+            if answer.status != 401 || !answer.challenges.iter().any(realm) {
+                return Ok(None);
+            }
+            DAHUA_TRIED
+        }
+        Kind::Dvrip => DVRIP_TRIED,
+    };
+    let others = tried.iter().copied().filter(|old| Some(*old) != opened);
+    for old in opened.into_iter().chain(others) {
+        let service = Service { kind, address, old };
+        if service.opens(service.old_password())?.is_some() {
             return Ok(Some(old));
         }
     }
@@ -223,11 +296,11 @@ pub(super) fn close(
     applied_at: Option<(&str, Duration)>,
 ) -> Result<(Vec<String>, Vec<String>), Stop> {
     let mut plan = empty_plan(root);
-    let services = look(root, config, &mut plan);
+    let (services, mut failed) = look(root, config, &mut plan);
     let path = format!("{}/{RECORD}", settings.state_dir);
     let (mut done, unfinished) = record(root, &path);
     if services.is_empty() && unfinished.is_none() {
-        return Ok((Vec::new(), Vec::new()));
+        return Ok((Vec::new(), failed));
     }
     let stop = |error: io::Error| Stop(error.to_string(), EXIT_FAILURE);
     let secret = match unfinished {
@@ -242,7 +315,7 @@ pub(super) fn close(
     done.extend_from_slice(&services);
     // Whatever happens from here on, the password is known.
     write(root, &path, &done, Some(&secret)).map_err(stop)?;
-    let (mut changed, mut failed) = (Vec::new(), Vec::new());
+    let mut changed = Vec::new();
     for service in &services {
         match service.change(service.old_password(), secret.reveal()) {
             Ok(()) => changed.push(format!("{}: {USER} gets the media password", service.name())),
@@ -284,7 +357,7 @@ fn new_secret(root: &Root, settings: &Settings, services: &[Service]) -> io::Res
         return Ok(stored);
     }
     let secret = Secret::random(&mut super::fill)?;
-    if services.iter().all(|service| service.kind == Kind::Onvif) {
+    if services.iter().all(|service| service.kind != Kind::Isapi) {
         return Ok(secret);
     }
     let short = secret.reveal().get(..MAX_ISAPI_BYTES).unwrap_or_default();
@@ -357,6 +430,29 @@ fn isapi_users(address: SocketAddr, password: &str) -> io::Result<Option<String>
     let answer = send(address, "GET", ISAPI, "", "", Some(password))?;
     let text = answer.text();
     Ok((answer.status == 200 && text.contains("<UserList")).then_some(text))
+}
+
+/// What Dahua's interface says of the user, if the password opens it.
+fn dahua_user(address: SocketAddr, password: &str) -> io::Result<Option<String>> {
+    let answer = send(address, "GET", &dahua_request(), "", "", Some(password))?;
+    let text = answer.text();
+    Ok((answer.status == 200 && text.contains("Name=")).then_some(text))
+}
+
+fn dahua_request() -> String {
+    format!("{DAHUA}getUserInfo&name={USER}")
+}
+
+/// Percent-encoded, but for letters and digits (RFC 3986, section 2.1).
+fn encoded(text: &str) -> String {
+    let letter = |byte: u8| {
+        if byte.is_ascii_alphanumeric() {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    };
+    text.bytes().map(letter).collect()
 }
 
 /// The level of the user in a list.
@@ -541,11 +637,21 @@ mod tests {
                 .all(|password| lenscap_harden::defaults::is_known(password))
         );
         assert!(TRIED.len() <= 4, "more would lock the user");
+        assert!(
+            DVRIP_TRIED.len() == 1 && DAHUA_TRIED.len() == 1,
+            "they may count with ONVIF's"
+        );
+        assert_eq!(encoded("a9&'%/"), "a9%26%27%25%2F");
     }
 
     #[test]
     fn records_are_read_as_written_and_lead_nowhere_else() {
-        for line in ["onvif 127.0.0.1:80 1", "isapi [::1]:8000 0"] {
+        for line in [
+            "onvif 127.0.0.1:80 1",
+            "isapi [::1]:8000 0",
+            "dahua 127.0.0.1:80 0",
+            "dvrip 127.0.0.1:34567 2",
+        ] {
             assert_eq!(Service::parse(line).unwrap().to_line(), format!("{line}\n"));
         }
         for bad in [

@@ -1,14 +1,24 @@
 """A camera's ONVIF service and Hikvision's ISAPI, with one user, admin. Every digest is computed here from the clear
-password, by Python's own hashlib. usage: camera.py PASSWORD [refuse]; prints its port, and then each change."""
+password, by Python's own hashlib. usage: camera.py PASSWORD [refuse | dahua | dvrip]; prints its port, and then each change.
+`dahua`: Dahua's interface instead. `dvrip`: DVRIP beside ONVIF, on its own port and with the same user."""
 
 import base64
 import hashlib
 import http.server
+import json
 import re
+import socketserver
+import string
+import struct
 import sys
+import threading
+import urllib.parse
 
 PASSWORD = sys.argv[1]
 REFUSE = sys.argv[2:] == ["refuse"]
+DAHUA = sys.argv[2:] == ["dahua"]
+DVRIP = sys.argv[2:] == ["dvrip"]
+REALM = "Login to 3K0522PAZ" if DAHUA else "camera"
 NONCE = "af3c1d"
 # Never the time of this machine: a camera that has lost its clock.
 DATE = {"Hour": 3, "Minute": 4, "Second": 5, "Year": 1970, "Month": 1, "Day": 2}
@@ -37,7 +47,7 @@ def digest_fits(header, method, path):
     fields = dict(re.findall(r'(\w+)="?([^",]*)"?', header or ""))
     if fields.get("username") != "admin" or fields.get("uri") != path or fields.get("nonce") != NONCE:
         return False
-    secret = md5(f"admin:camera:{state['isapi']}")
+    secret = md5(f"admin:{REALM}:{state['isapi']}")
     text = f"{secret}:{NONCE}:{fields['nc']}:{fields['cnonce']}:{fields['qop']}:" + md5(f"{method}:{path}")
     return fields.get("response") == md5(text)
 
@@ -61,7 +71,7 @@ class Camera(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         text = self.body()
-        if self.path != "/onvif/device_service":
+        if DAHUA or self.path != "/onvif/device_service":
             return self.answer(404, "")
         if "GetSystemDateAndTime" in text:
             part = lambda names: "".join(f"<tt:{name}>{DATE[name]}</tt:{name}>" for name in names)
@@ -94,10 +104,27 @@ class Camera(http.server.BaseHTTPRequestHandler):
     def isapi(self):
         if digest_fits(self.headers.get("Authorization"), self.command, self.path):
             return True
-        self.answer(401, "", ("WWW-Authenticate", f'Digest realm="camera", nonce="{NONCE}", qop="auth"'))
+        self.answer(401, "", ("WWW-Authenticate", f'Digest realm="{REALM}", nonce="{NONCE}", qop="auth"'))
         return False
 
+    def dahua(self):
+        place, _, query = self.path.partition("?")
+        if place != "/cgi-bin/userManager.cgi":
+            return self.answer(404, "")
+        if not self.isapi():
+            return None
+        asked = dict(urllib.parse.parse_qsl(query, strict_parsing=True))
+        if asked == {"action": "getUserInfo", "name": "admin"}:
+            return self.answer(200, "Group=admin\r\nMemo=admin 's account\r\nName=admin\r\n")
+        if asked.get("action") == "modifyPassword" and asked["name"] == "admin" and asked["pwdOld"] == state["isapi"]:
+            return self.change("isapi", asked["pwd"], "OK\r\n")
+        return self.answer(400, "Error\r\nBad Request!\r\n")
+
     def do_GET(self):
+        if DAHUA:
+            return self.dahua()
+        if DVRIP:
+            return self.answer(404, "")
         if self.path != "/ISAPI/Security/users":
             return self.answer(404, "")
         if self.isapi():
@@ -115,6 +142,45 @@ class Camera(http.server.BaseHTTPRequestHandler):
         return self.change("isapi", password, "<ResponseStatus/>")
 
 
+class Dvrip(socketserver.BaseRequestHandler):
+    """20 bytes of head, then JSON; the hash has a letter for each two bytes of MD5."""
+
+    LETTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
+
+    def hash(self, password):
+        summed = [a + b for a, b in struct.iter_unpack("BB", hashlib.md5(password.encode()).digest())]
+        return "".join(self.LETTERS[number % 62] for number in summed)
+
+    def handle(self):
+        user = None
+        with self.request.makefile("rb") as stream:
+            while len(head := stream.read(20)) == 20:
+                magic, _, _session, count, what, length = struct.unpack("<BB2xII2xHI", head)
+                text = stream.read(length)
+                assert magic == 0xFF and text.endswith(b"\n\0")
+                asked = json.loads(text[:-2])
+                right = asked["UserName"] == "admin" and asked["PassWord"] == self.hash(state["onvif"])
+                ret = 100 if right else 203
+                if what == 1000:
+                    user = asked["UserName"] if right else None
+                elif what == 1488 and user and asked["SessionID"] == "0x0000001A":
+                    if right:
+                        # What the hash is of, the test knows.
+                        state["onvif"] = next(known for known in KNOWN if self.hash(known) == asked["NewPassWord"])
+                        print("dvrip", state["onvif"], flush=True)
+                else:
+                    ret = 105
+                answer = json.dumps({"AliveInterval": 20, "Ret": ret, "SessionID": "0x0000001A"}, indent=1).encode() + b"\n\0"
+                head = struct.pack("<BB2xII2xHI", 0xFF, 1, 26, count, what + 1, len(answer))
+                # In pieces, as networks do.
+                self.request.sendall(head[:7])
+                self.request.sendall(head[7:] + answer)
+
+
+# The password that a camera of DVRIP alone is given is read from the record of who gives it.
+KNOWN = ["", "label-media-9ZKD"]
+if DVRIP:
+    threading.Thread(target=socketserver.ThreadingTCPServer(("127.0.0.1", 34567), Dvrip).serve_forever, daemon=True).start()
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Camera)
 print(server.server_address[1], flush=True)
 server.serve_forever()

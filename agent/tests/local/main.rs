@@ -15,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use nix::sched::{CloneFlags, unshare};
 use support::{BOOT_ID, ON_FLASH, code, in_camera, running, text, without_root};
 
 /// The longest that a service takes.
@@ -125,6 +126,95 @@ fn users_of_services_get_the_media_password_and_it_is_taken_back() {
     let old = ["onvif", "isapi"].map(|name| (name.to_owned(), "12345".to_owned()));
     assert_eq!([services.changed(), services.changed()], old);
     assert!(!record.exists() && stored(dir.path()).is_empty());
+}
+
+#[test]
+fn dahuas_user_gets_the_media_password() {
+    if without_root() {
+        return;
+    }
+    let mut services = Services::new(&["admin", "dahua"]);
+    let dir = camera(services.port);
+    let line = format!(
+        "Dahua's interface on port {}: admin has a password that everybody knows",
+        services.port
+    );
+    let plan = in_camera(dir.path(), &[]);
+    assert!(text(&plan).contains(&line), "{}", text(&plan));
+    assert_eq!(code(&in_camera(dir.path(), APPLY)), 0);
+    let new = stored(dir.path());
+    assert_eq!(
+        (new.trim_end().len(), services.changed().1.as_str()),
+        (26, new.trim_end())
+    );
+    assert!(!text(&in_camera(dir.path(), &[])).contains("admin has a password"));
+    assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
+    assert_eq!(services.changed().1, "admin");
+    // Others that ask for a password are none of Dahua's.
+    let _other = Services::new(&["my-own-password"]);
+    let dir = camera(_other.port);
+    assert!(!text(&in_camera(dir.path(), &[])).contains("Dahua"));
+}
+
+/// On a network of its own, for DVRIP has one port.
+#[test]
+fn dvrips_user_gets_the_media_password_unless_the_video_depends_on_it() {
+    if without_root() {
+        return;
+    }
+    let test = || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+        assert!(up.unwrap().success(), "iproute2");
+        let mut services = Services::new(&["", "dvrip"]);
+        let dir = camera(services.port);
+        let table = dir.path().join("proc/net/tcp");
+        let listening = format!(
+            "  sl\n 0: 00000000:{:04X} 00000000:0000 0A 0:0 0:0 0 0 0 77 1\n",
+            34567
+        );
+        fs::write(table, listening).unwrap();
+        let password = dir.path().join("etc/lenscap/camera-password");
+        fs::create_dir_all(password.parent().unwrap()).unwrap();
+        fs::write(&password, "label-media-9ZKD\n").unwrap();
+        // XiongMai's cameras have it in the address.
+        let config = dir.path().join("etc/config/lenscap");
+        let plain = fs::read_to_string(&config).unwrap();
+        let held = plain.replace(
+            "rtsp://127.0.0.1:9/x",
+            "rtsp://127.0.0.1:9/user=admin&password=&channel=1",
+        );
+        assert_ne!(plain, held);
+        fs::write(&config, held).unwrap();
+        let output = in_camera(dir.path(), APPLY);
+        assert_eq!(code(&output), 1);
+        let why = "DVRIP on port 34567: admin has a password that everybody knows; it stays, as the address of profile main holds it";
+        assert!(text(&output).contains(why), "{}", text(&output));
+
+        fs::write(&config, plain).unwrap();
+        assert_eq!(code(&in_camera(dir.path(), &[])), 1);
+        let output = in_camera(dir.path(), APPLY);
+        assert_eq!(code(&output), 0, "{}", text(&output));
+        // Both ask for the same user: one is changed, and the other has the new one then.
+        assert_eq!(services.changed().1, "label-media-9ZKD");
+        assert!(!text(&in_camera(dir.path(), &[])).contains("admin has a password"));
+        assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
+        assert_eq!(services.changed().1, "");
+
+        // Without ONVIF it is changed by its own messages.
+        let record = dir.path().join("etc/lenscap/harden/services");
+        fs::create_dir_all(record.parent().unwrap()).unwrap();
+        fs::write(&password, "label-media-9ZKD\n").unwrap();
+        let config_text = fs::read_to_string(&config).unwrap();
+        let port = format!("127.0.0.1:{}", services.port);
+        fs::write(&config, config_text.replace(&port, "127.0.0.1:9")).unwrap();
+        let output = in_camera(dir.path(), APPLY);
+        assert_eq!(code(&output), 0, "{}", text(&output));
+        assert_eq!(services.changed(), ("dvrip".into(), "label-media-9ZKD".into()));
+        assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
+        assert_eq!(services.changed(), ("dvrip".into(), String::new()));
+    };
+    std::thread::scope(|scope| scope.spawn(test).join().unwrap());
 }
 
 #[test]

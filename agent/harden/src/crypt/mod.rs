@@ -5,10 +5,13 @@
 
 mod bcrypt;
 mod des;
+mod dvrip;
 mod md5crypt;
 mod sha;
 
 use core::fmt;
+
+pub use dvrip::dvrip_hash;
 
 /// The alphabet of salts and hashes, in order of value.
 const ALPHABET: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
