@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-local test soak bench bench-arm agent packages reproducible gateway-deb qemu-build qemu-test fmt lint deny clean
+.PHONY: help demo demo-local test soak bench bench-gateway bench-arm agent packages reproducible gateway-deb qemu-build qemu-test fmt lint deny clean
 
 CARGO := $(shell command -v cargo 2>/dev/null || echo $(HOME)/.cargo/bin/cargo)
 INSTALL := tests/install-deps.sh
@@ -32,6 +32,10 @@ soak: ## the viewers and the flow accounts again, 60 seconds each
 bench: ## Lenscap beside stunnel, OpenSSH, Dropbear and OpenVPN; a table and out/bench/bench.json (root)
 	@$(INSTALL) bench
 	@tests/bench.sh
+
+bench-gateway: ## 10,000 idle uplinks, 100 watched cameras, how soon all are back; tables, a plot and out/bench/gateway.json (root)
+	@$(INSTALL) bench-gateway
+	@tests/bench-gateway.sh
 
 bench-arm: ## instructions per byte on ARMv7, beside stunnel, Dropbear and OpenVPN, in an emulated camera; out/bench/arm.json
 	@$(INSTALL) qemu

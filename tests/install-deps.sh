@@ -1,9 +1,9 @@
 #!/bin/sh
-# Installs what `make demo`, `make test`, `make bench`, `make packages` or `make qemu-test` need and the machine does not have:
-# Debian packages with apt-get, and the Python packages of the tests in .venv. Says what and why;
+# Installs what `make demo`, `make test`, `make bench`, `make bench-gateway`, `make packages` or `make qemu-test` need and the machine
+# does not have: Debian packages with apt-get, and the Python packages of the tests in .venv. Says what and why;
 # does nothing when everything is there.
 #
-# usage: tests/install-deps.sh [demo] [test] [bench] [packages] [qemu]
+# usage: tests/install-deps.sh [demo] [test] [bench] [bench-gateway] [packages] [qemu]
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -62,6 +62,10 @@ openssh-server                   competitor: the far side of ssh -R
 openvpn                          competitor: OpenVPN over TCP
 stunnel4                         competitor: plain TLS forwarding
 util-linux                       setpriv
+'
+packages_gateway='
+gnuplot-nox                      draws when cameras come back
+util-linux                       setpriv, so that no program outlives the measurement
 '
 packages_packages='
 gcc                              links build scripts
@@ -188,7 +192,7 @@ install_venv() {
 	printf '%s\n' "$want" >"$venv/requirements.sha256"
 }
 
-[ $# -gt 0 ] || fail "usage: tests/install-deps.sh [demo] [test] [bench] [packages] [qemu]"
+[ $# -gt 0 ] || fail "usage: tests/install-deps.sh [demo] [test] [bench] [bench-gateway] [packages] [qemu]"
 wanted=
 want_venv=no
 for group in "$@"; do
@@ -199,9 +203,10 @@ for group in "$@"; do
 			want_venv=yes
 			;;
 		bench) wanted="$wanted$packages_demo$packages_bench" ;;
+		bench-gateway) wanted="$wanted$packages_demo$packages_gateway" ;;
 		qemu) wanted="$wanted$packages_demo$packages_qemu" ;;
 		packages) wanted="$wanted$packages_packages" ;;
-		*) fail "unknown group '$group': demo, test, bench, packages or qemu" ;;
+		*) fail "unknown group '$group': demo, test, bench, bench-gateway, packages or qemu" ;;
 	esac
 done
 

@@ -15,6 +15,7 @@ use crate::ca;
 use crate::config::{self, DEFAULT_PATH, Loaded};
 use crate::data::Data;
 use crate::logging::{self, LogFormat};
+use crate::net;
 use crate::server::{Addresses, Gateway, Reloader};
 
 /// How often the own certificate is looked at for renewal.
@@ -63,6 +64,7 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
     for warning in warnings {
         warn!("{warning}");
     }
+    net::raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),

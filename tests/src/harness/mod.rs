@@ -15,6 +15,7 @@ pub mod camera;
 pub mod certs;
 pub mod dir;
 pub mod discreet;
+pub mod fleet;
 pub mod gateway;
 pub mod http;
 pub mod media;

@@ -1,0 +1,135 @@
+//! `bench-gateway`: what the gateway's program costs with many cameras, and how soon cameras are back.
+//! docs/benchmarks.md says how and why.
+//!
+//! It does *not* build anything: tests/bench-gateway.sh does that. Its programs lie beside it.
+
+mod agents;
+mod failover;
+mod fleet;
+mod idle;
+mod plot;
+mod report;
+mod watched;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// The clock of all processes.
+mod clock {
+    use nix::time::{ClockId, clock_gettime};
+
+    /// Milliseconds since the machine started.
+    pub(crate) fn monotonic_ms() -> f64 {
+        let time = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or((0, 0), |t| (t.tv_sec(), t.tv_nsec()));
+        time.0 as f64 * 1e3 + time.1 as f64 / 1e6
+    }
+}
+
+/// Open files.
+mod limits {
+    use anyhow::Result;
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+    /// Enough for ten thousand connections at each end.
+    const WANTED: u64 = 65_536;
+
+    /// As many as may be; root may have what it wants.
+    pub(crate) fn raise() -> Result<()> {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        let wanted = soft.max(WANTED);
+        if setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted)).is_err() {
+            setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        }
+        Ok(())
+    }
+}
+
+/// A part of the measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// 1,000 to 10,000 idle uplinks, and how they come back.
+    Idle,
+    /// 100 cameras, each watched.
+    Watched,
+    /// Streamers that are killed, or silent.
+    Failover,
+}
+
+/// Measures the gateway with many cameras.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Only these parts.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// Less of everything, to see that it works; the figures mean little.
+    #[arg(long)]
+    quick: bool,
+    /// Where figures go.
+    #[arg(long, default_value = "out/bench")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Cameras of one process; started by the measurement itself.
+    #[command(hide = true)]
+    Agents(agents::AgentsArgs),
+}
+
+fn main() -> ExitCode {
+    match measure() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench-gateway: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all that has to hold did.
+fn measure() -> Result<bool> {
+    let cli = Cli::parse();
+    if let Some(Command::Agents(args)) = &cli.command {
+        return agents::run(args).map(|()| true);
+    }
+    if !nix::unistd::geteuid().is_root() {
+        bail!("ten thousand connections take more open files than a user may have: run it as root");
+    }
+    let chosen = |part| cli.only.is_empty() || cli.only.contains(&part);
+    let mut report = report::Report::new(&cli.out)?;
+    if chosen(Part::Idle) {
+        let counts: &[usize] = if cli.quick {
+            &[200, 500]
+        } else {
+            &[1000, 2000, 5000, 10_000]
+        };
+        idle::run(counts, &mut report)?;
+    }
+    if chosen(Part::Watched) {
+        let (cameras, seconds) = if cli.quick { (10, 5) } else { (100, 30) };
+        watched::run(cameras, seconds, &mut report)?;
+    }
+    if chosen(Part::Failover) {
+        let plan = if cli.quick {
+            failover::Plan {
+                fleets: 2,
+                kills: 4,
+                silences: 2,
+            }
+        } else {
+            failover::Plan {
+                fleets: 5,
+                kills: 100,
+                silences: 10,
+            }
+        };
+        failover::run(&plan, &mut report)?;
+    }
+    report.finish()
+}
