@@ -191,6 +191,7 @@ impl Fleet {
             endpoint_rtsp_url: addresses.rtsp_url,
             endpoint_http_url: addresses.http_url,
             streamers: self.streamers.addresses(),
+            lost: self.streamers.lost(unix_now()),
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::time::{Instant, interval, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::message::{Hello, Rules, ToEndpoint, ToStreamer, VERSION, read, write};
+use crate::clock::unix_now;
 use crate::config::is_name;
 use crate::fleet::Fleet;
 
@@ -75,7 +76,7 @@ where
         end = drive(&mut writer, &mut said, &mut orders, &fleet, &name, id) => end,
         _ = stop.wait_for(|stop| *stop) => "the gateway stops",
     };
-    fleet.streamers().leave(&name, id);
+    fleet.streamers().leave(unix_now(), &name, id);
     info!(streamer = name, reason = end, "streamer left");
 }
 

@@ -88,6 +88,9 @@ pub struct Rules {
     pub endpoint_http_url: Option<String>,
     /// Addresses of all streamers, by name.
     pub streamers: BTreeMap<String, String>,
+    /// Addresses of those that were lost a while ago and may be back when they are needed.
+    #[serde(default)]
+    pub lost: BTreeMap<String, String>,
 }
 
 impl fmt::Debug for Rules {

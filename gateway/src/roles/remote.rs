@@ -112,10 +112,12 @@ impl Remote {
             (None, None) => return Err(NotTaken::Nothing),
         };
         let resume = Resume::new(key, &camera, proof.as_ref(), now).seal(&self.resume);
+        // Those that were lost come last: this camera may hear of nobody else until it needs them.
         let others = self
             .rules
             .streamers
             .iter()
+            .chain(&self.rules.lost)
             .filter(|(name, _)| **name != self.name);
         let mut fields = reply_fields(&resume, others.map(|(_, url)| url.as_str()));
         let ours = said.operator == HeldKey::Id(key_id(&self.operator));
@@ -188,6 +190,7 @@ mod tests {
                 ("s2".to_owned(), "https://s2/".to_owned()),
             ]
             .into(),
+            lost: [("s0".to_owned(), "https://s0/".to_owned())].into(),
             ..Rules::default()
         };
         Remote::new("s1", rules).unwrap()
@@ -203,7 +206,11 @@ mod tests {
         };
         let (camera, fields) = taken.judge(NOW, &[1; 32], &ticket("front", "s1")).unwrap();
         assert_eq!(camera, "front");
-        assert!(fields.contains("Link: <https://s2/>; rel=alternate\r\n") && !fields.contains("https://s1/"));
+        let links = "Link: <https://s2/>; rel=alternate\r\nLink: <https://s0/>; rel=alternate\r\n";
+        assert!(
+            fields.contains(links) && !fields.contains("https://s1/"),
+            "{fields}"
+        );
         assert!(
             fields.contains("Lenscap-Operator: p256/") && fields.contains("proof="),
             "{fields}"

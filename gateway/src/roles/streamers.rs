@@ -14,6 +14,8 @@ pub const MAX_STREAMERS: usize = 256;
 pub const MAX_WAITING: usize = 64;
 /// A camera that was sent somewhere counts there until it has come, or for so long.
 const PROMISED_SECONDS: u64 = 60;
+/// For how long a streamer that was lost is named to cameras: it is likely to come back, and theirs may be lost then.
+const LOST_SECONDS: u64 = 3600;
 /// Most other streamers that a camera is told of.
 pub const MAX_ALTERNATES: usize = 4;
 
@@ -65,21 +67,29 @@ pub struct StreamerView {
     pub draining: bool,
 }
 
+#[derive(Debug, Default)]
+struct Table {
+    last_id: u64,
+    joined: BTreeMap<String, Joined>,
+    /// Addresses of those that were lost, and when.
+    lost: BTreeMap<String, (String, u64)>,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Streamers(Mutex<(u64, BTreeMap<String, Joined>)>);
+pub struct Streamers(Mutex<Table>);
 
 impl Streamers {
     /// A streamer has joined; gives its number, and what it is to be told. One of the same name is put out: it is the
     /// same one, come back before its old connection was missed.
     pub fn join(&self, hello: Hello) -> Option<(u64, mpsc::Receiver<ToStreamer>)> {
         let mut table = self.table();
-        if table.1.len() >= MAX_STREAMERS && !table.1.contains_key(&hello.name) {
+        if table.joined.len() >= MAX_STREAMERS && !table.joined.contains_key(&hello.name) {
             return None;
         }
-        table.0 += 1;
+        table.last_id += 1;
         let (sender, receiver) = mpsc::channel(MAX_WAITING);
-        let id = table.0;
+        let id = table.last_id;
         let joined = Joined {
             id,
             online: BTreeSet::new(),
@@ -88,16 +98,35 @@ impl Streamers {
             sender,
             hello: hello.clone(),
         };
-        table.1.insert(hello.name, joined);
+        table.lost.remove(&hello.name);
+        table.joined.insert(hello.name, joined);
         Some((id, receiver))
     }
 
-    /// Its connection has ended.
-    pub fn leave(&self, name: &str, id: u64) {
+    /// Its connection has ended. One that said before that it would is not missed.
+    pub fn leave(&self, now: u64, name: &str, id: u64) {
         let mut table = self.table();
-        if table.1.get(name).is_some_and(|joined| joined.id == id) {
-            table.1.remove(name);
+        if table.joined.get(name).is_none_or(|joined| joined.id != id) {
+            return;
         }
+        let left = table.joined.remove(name).filter(|joined| !joined.draining);
+        table.lost.retain(|_, (_, since)| *since + LOST_SECONDS > now);
+        if let Some(joined) = left
+            && table.lost.len() < MAX_STREAMERS
+        {
+            table.lost.insert(name.to_owned(), (joined.hello.uplink_url, now));
+        }
+    }
+
+    /// Addresses of those that were lost in the last hour, by name.
+    #[must_use]
+    pub fn lost(&self, now: u64) -> BTreeMap<String, String> {
+        let table = self.table();
+        let lost = table
+            .lost
+            .iter()
+            .filter(|(_, (_, since))| *since + LOST_SECONDS > now);
+        lost.map(|(name, (url, _))| (name.clone(), url.clone())).collect()
     }
 
     /// Which cameras it has.
@@ -119,11 +148,11 @@ impl Streamers {
     #[must_use]
     pub fn place(&self, now: u64, camera: &str, before: Option<&str>, here: Option<usize>) -> Placed {
         let mut table = self.table();
-        for joined in table.1.values_mut() {
+        for joined in table.joined.values_mut() {
             joined.promised.retain(|_, until| *until > now);
         }
         let mut free: Vec<(usize, String)> = table
-            .1
+            .joined
             .iter()
             .filter(|(_, joined)| !joined.draining && joined.load(now) < 1000)
             .map(|(name, joined)| (joined.load(now), name.clone()))
@@ -142,13 +171,13 @@ impl Streamers {
                 Placed::Nowhere
             };
         };
-        if let Some(joined) = table.1.get_mut(first) {
+        if let Some(joined) = table.joined.get_mut(first) {
             joined.promised.insert(camera.to_owned(), now + PROMISED_SECONDS);
         }
         let names = free.iter().take(1 + MAX_ALTERNATES);
         Placed::There(
             names
-                .filter_map(|(_, name)| Some(table.1.get(name)?.hello.clone()))
+                .filter_map(|(_, name)| Some(table.joined.get(name)?.hello.clone()))
                 .collect(),
         )
     }
@@ -158,7 +187,7 @@ impl Streamers {
     pub fn locate(&self, camera: &str) -> Option<Hello> {
         let table = self.table();
         let has = |joined: &&Joined| joined.online.contains(camera);
-        table.1.values().find(has).map(|joined| joined.hello.clone())
+        table.joined.values().find(has).map(|joined| joined.hello.clone())
     }
 
     /// Tells a streamer something; false if it is not there, or does not listen.
@@ -166,7 +195,7 @@ impl Streamers {
     pub fn tell(&self, name: &str, message: ToStreamer) -> bool {
         let table = self.table();
         table
-            .1
+            .joined
             .get(name)
             .is_some_and(|joined| joined.sender.try_send(message).is_ok())
     }
@@ -175,7 +204,7 @@ impl Streamers {
     #[must_use]
     pub fn addresses(&self) -> BTreeMap<String, String> {
         let table = self.table();
-        let open = table.1.iter().filter(|(_, joined)| !joined.draining);
+        let open = table.joined.iter().filter(|(_, joined)| !joined.draining);
         open.map(|(name, joined)| (name.clone(), joined.hello.uplink_url.clone()))
             .collect()
     }
@@ -190,16 +219,16 @@ impl Streamers {
             capacity: joined.hello.capacity,
             draining: joined.draining,
         };
-        self.table().1.values().map(view).collect()
+        self.table().joined.values().map(view).collect()
     }
 
     fn with(&self, name: &str, id: u64, act: impl FnOnce(&mut Joined)) {
-        if let Some(joined) = self.table().1.get_mut(name).filter(|joined| joined.id == id) {
+        if let Some(joined) = self.table().joined.get_mut(name).filter(|joined| joined.id == id) {
             act(joined);
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, (u64, BTreeMap<String, Joined>)> {
+    fn table(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -244,13 +273,30 @@ mod tests {
         streamers.handle_online("s2", two, (0..10).map(|n| format!("d{n}")).collect());
         assert_eq!(streamers.place(100, "x", None, None), Placed::Nowhere, "full");
         assert_eq!(streamers.locate("d3").unwrap().name, "s2");
-        streamers.leave("s2", two + 7);
+        streamers.leave(100, "s2", two + 7);
         assert!(
             streamers.locate("d3").is_some(),
             "an old connection's end is not the new one's"
         );
-        streamers.leave("s2", two);
+        streamers.leave(100, "s2", two);
         assert!(streamers.locate("d3").is_none());
+    }
+
+    #[test]
+    fn one_that_was_lost_is_named_for_an_hour_and_one_that_left_is_not() {
+        let streamers = Streamers::default();
+        let (one, _r1) = streamers.join(hello("s1", 10)).unwrap();
+        let (two, _r2) = streamers.join(hello("s2", 10)).unwrap();
+        streamers.handle_draining("s2", two);
+        streamers.leave(100, "s1", one);
+        streamers.leave(100, "s2", two);
+        assert_eq!(
+            streamers.lost(100 + LOST_SECONDS - 1),
+            [("s1".to_owned(), "https://s1.example/".to_owned())].into()
+        );
+        assert!(streamers.lost(100 + LOST_SECONDS).is_empty());
+        let _back = streamers.join(hello("s1", 10)).unwrap();
+        assert!(streamers.lost(101).is_empty(), "it is back");
     }
 
     #[test]
