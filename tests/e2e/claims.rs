@@ -58,7 +58,7 @@ fn from_nothing_to_video() {
     wait::until("the claimed camera to come", CLAIMED_LIMIT, || {
         (camera(&place, "porch")["online"] == true).then_some(())
     });
-    let password = add_viewer(&place);
+    let password = add_viewer(&place, " --account home");
     let rtsp = listening["rtsp"].as_str().unwrap();
     let played = players::ffmpeg(&dir, &format!("rtsp://{VIEWER}:{password}@{rtsp}/porch/main"), 3);
     assert!(played.video > 40 && played.complaints.is_empty(), "{played:?}");

@@ -56,19 +56,28 @@ pub fn camera(place: &[&str], name: &str) -> Value {
         .unwrap_or_default()
 }
 
-/// Adds [`VIEWER`]; gives its password.
+/// Adds [`VIEWER`] with these options; gives its password.
 #[track_caller]
-pub fn add_viewer(place: &[&str]) -> String {
-    let added = ask(place, &format!("viewer add {VIEWER} --json"));
+pub fn add_viewer(place: &[&str], options: &str) -> String {
+    let added = ask(place, &format!("viewer add {VIEWER} --json{options}"));
     let added: Value = serde_json::from_str(&added).unwrap();
     added["password"].as_str().unwrap().to_owned()
 }
 
-/// Claims the camera of this serial with the PIN that somebody types.
+/// Claims the camera of this serial for the account `home`, with the PIN that somebody types.
 #[track_caller]
 pub fn claim_by_pin(place: &[&str], serial: &str, name: &str, pin: &str) {
     let mut child = Command::new(tools::own("lenscap-gateway"))
-        .args(["camera", "claim", "--serial", serial, "--name", name])
+        .args([
+            "camera",
+            "claim",
+            "--serial",
+            serial,
+            "--name",
+            name,
+            "--account",
+            "home",
+        ])
         .args(place)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -234,7 +243,7 @@ impl Fleet {
     /// Adds [`VIEWER`]; gives its password.
     #[track_caller]
     pub fn add_viewer(&self) -> String {
-        add_viewer(&["--config", &self.endpoint.config()])
+        add_viewer(&["--config", &self.endpoint.config()], "")
     }
 
     /// Lets cameras in by serial: `SERIAL,NAME` a line.
