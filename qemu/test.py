@@ -7,6 +7,7 @@ usage: qemu/test.py [--variant NAME]... [--scenario NAME]... [--jobs N] [--list]
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -17,7 +18,8 @@ from pathlib import Path
 
 from lab import paths
 from lab.lab import Lab
-from lab.machine import qemu_version
+from lab.machine import GuestError, qemu_version
+from lab.segment import Segment, SegmentError
 from lab.variants import VARIANTS
 from scenarios import LIFE, NAMED, TROUBLE
 
@@ -26,6 +28,11 @@ CAMERAS_A_PROCESSOR = 2
 # Of a failed scenario's trace, repeated at the end.
 TRACE_LINES = 80
 
+INTERRUPTED = 130
+USAGE = 2
+
+stopped = threading.Event()
+labs: list[Lab] = []
 ASSEMBLY = threading.Lock()
 print_lock = threading.Lock()
 
@@ -73,12 +80,15 @@ def run_scenario(lab: Lab, name: str, function) -> dict:
             traceback.print_exc(file=out)
             if lab.machine is not None and lab.machine.is_on():
                 try:
-                    asked = "ps; free; dmesg | tail -n 40; tail -n 60 /tmp/messages; cat /tmp/camera.log /tmp/lenscap.err /tmp/old.log"
+                    asked = "ps; free; grep oom_kill /proc/vmstat; cat /proc/buddyinfo; dmesg | tail -n 40; tail -n 60 /tmp/messages; cat /tmp/camera.log /tmp/lenscap.err /tmp/old.log"
                     out.write(lab.machine.run(asked, 30).output)
                 except Exception as silent:
                     out.write(f"and the console says nothing: {silent}\n{lab.machine.engine_state()}\n")
             if lab.gateway.listening:
                 out.write("\ngateway:\n" + lab.gateway.log_tail())
+        # A shell that is stuck would fail the scenarios that go on with this camera.
+        if isinstance(failure, GuestError) and lab.machine is not None:
+            lab.machine.cut_power()
     seconds = time.monotonic() - began
     lines = [f"{'FAIL' if error else 'ok  '} {lab.variant.name:7} {name:22} {seconds:5.1f} s"]
     lines += [f"       {line}" for line in lab.evidence]
@@ -96,18 +106,27 @@ def run_variant(name: str, only: list[str] | None) -> list[dict]:
         # One at a time: they share the cache of packages.
         with ASSEMBLY:
             lab = Lab(VARIANTS[name])
+            labs.append(lab)
     except Exception as error:
         say(f"FAIL {name:7} image: {error}")
         return [{"variant": name, "scenario": "image", "ok": False, "seconds": 0, "evidence": [], "error": str(error)}]
     results = []
     try:
         for scenario in LIFE + TROUBLE + (NAMED if only else ()):
-            if wanted(name, scenario, only and ["install", *only]):
+            if not stopped.is_set() and wanted(name, scenario, only and ["install", *only]):
                 results.append(run_scenario(lab, scenario[0], scenario[1]))
     finally:
         lab.close()
     say(f"---- {name}: {sum(r['ok'] for r in results)} of {len(results)} in {time.monotonic() - began:.0f} s")
     return results
+
+
+def stop(*_) -> None:
+    """SIGINT or SIGTERM: the cameras lose their power, their scenarios fail, and what was made is taken away as ever."""
+    stopped.set()
+    for lab in labs:
+        if lab.machine is not None:
+            lab.machine.kill()
 
 
 def main() -> int:
@@ -123,12 +142,23 @@ def main() -> int:
         for name, function, variants in LIFE + TROUBLE + NAMED:
             print(f"{name:22} {', '.join(variants or VARIANTS):28} {function.__doc__.splitlines()[0]}")
         return 0
+    try:
+        # Known now instead of after minutes.
+        Segment().close()
+    except SegmentError as error:
+        say(f"qemu-test: {error}")
+        return USAGE
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     began = time.monotonic()
     paths.OUT.mkdir(parents=True, exist_ok=True)
     names = options.variant or list(VARIANTS)
     say(f"{qemu_version()}; consoles are logged in out/qemu/")
     with ThreadPoolExecutor(max_workers=options.jobs) as pool:
         results = [result for some in pool.map(lambda name: run_variant(name, options.scenario), names) for result in some]
+    if stopped.is_set():
+        say("qemu-test: interrupted")
+        return INTERRUPTED
     bad = [result for result in results if not result["ok"]]
     seconds = time.monotonic() - began
     (paths.OUT / "report.json").write_text(

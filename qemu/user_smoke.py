@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from lab import paths
-from lab.gateway import Gateway, GatewayError, private, program
+from lab.gateway import MORTAL, Gateway, GatewayError, private, program
 from lab.image import media
 
 PASSWORD = "smoke-only"
@@ -52,7 +52,7 @@ class Camera:
     def __init__(self, folder: Path):
         password = private(folder / "camera.password", PASSWORD)
         self.process = subprocess.Popen(
-            [program("simcam"), "--auth", "digest-md5", "--user", "admin", "--password-file", password, "--path", "/main",
+            [*MORTAL, program("simcam"), "--auth", "digest-md5", "--user", "admin", "--password-file", password, "--path", "/main",
              "--video", media() / "main.h264", "--fps", "15"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         if not select.select([self.process.stdout], [], [], 20)[0]:
@@ -100,7 +100,7 @@ def smoke(target: str, emulator: str, cpu: str, camera: Camera, base: Path) -> s
     gateway.start(json.loads(said.stdout)["fingerprint"])
     log = folder / "agent.log"
     with log.open("wb") as out:
-        agent = subprocess.Popen([*emulated, "run", "--config", config], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+        agent = subprocess.Popen([*MORTAL, *emulated, "run", "--config", config], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                                  start_new_session=True, **unprivileged)
     try:
         try:

@@ -14,7 +14,7 @@
 set -eu
 umask 022
 
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(unset CDPATH; cd "$(dirname "$0")" && pwd)
 root=
 start=yes
 action=install
@@ -23,6 +23,8 @@ purge=no
 # Flash file systems keep some of their space to themselves.
 SPARE_KIB=64
 BLOCK_BYTES=4096
+# Files and folders beside the licences: programs, scripts, configuration, state, accounts, and one that is being written.
+SPARE_FILES=16
 FIRST_ID=900
 LAST_ID=999
 
@@ -150,6 +152,25 @@ mount_of() {
 	' /proc/mounts
 }
 
+# Like free_kib, for files; nothing where the file system has no fixed number of them, or df cannot tell.
+free_files() {
+	df -i "$1" 2>/dev/null | awk '
+		NR > 1 { line = line " " $0 }
+		END {
+			n = split(line, f, " ")
+			for (i = 4; i < n && f[i] !~ /^([0-9]+%|-)$/; i++);
+			if (i < n && f[i - 3] + 0 > 0) print f[i - 1]
+		}
+	'
+}
+
+check_files() {
+	set -- "${program%/*}" "$here"/licenses/*
+	files=$((SPARE_FILES + $# - 1))
+	free=$(free_files "$(existing "$1")")
+	[ -z "$free" ] || [ "$free" -ge "$files" ] || fail "$1 has room for $free more files, $files are needed; nothing was changed"
+}
+
 # The new program lies beside the old one until it is complete, so an upgrade needs room for both.
 needed_kib() {
 	needed=$SPARE_KIB
@@ -170,7 +191,11 @@ check_folder() {
 	overlay*upperdir=*)
 		# An overlay forgets when the folder that it writes to does.
 		upper=${facts#*upperdir=}
-		[ ! -d "${upper%%,*}" ] || facts=$(mount_of "${upper%%,*}")
+		if [ -d "${upper%%,*}" ]; then
+			facts=$(mount_of "${upper%%,*}")
+		else
+			echo "install: note: $folder is written to ${upper%%,*}, which cannot be seen from here: make sure that it survives power-off"
+		fi
 		;;
 	esac
 	case ",${facts#* }," in
@@ -204,11 +229,14 @@ check() {
 	[ "$free" -ge "$needed" ] || fail "not enough space; nothing was changed"
 	free=$(free_kib "$(existing "${config%/*}")")
 	[ "$free" -ge "$SPARE_KIB" ] || fail "not enough space in ${config%/*}: $free KiB; nothing was changed"
+	check_files
 }
 
 # put SOURCE TARGET MODE: the target is the old file or the whole new one.
 put() {
 	mkdir -p "${2%/*}"
+	# A link of that name would be followed, out of an image too.
+	rm -f "$2.new"
 	if ! cp "$1" "$2.new" || ! chmod "$3" "$2.new" || ! sync || ! mv -f "$2.new" "$2"; then
 		rm -f "$2.new"
 		fail "cannot write $2"
@@ -269,6 +297,7 @@ replace_accounts() {
 # add_line FILE LINE MODE: MODE counts for a new file; an old one keeps its own.
 add_line() {
 	file=$(account_file "$1")
+	rm -f "$file.new"
 	if [ -f "$file" ]; then
 		cp -p "$file" "$file.new"
 	else
@@ -321,6 +350,7 @@ remove_user() {
 	for name in passwd shadow group; do
 		has_line "$name" || continue
 		file=$(account_file "$name")
+		rm -f "$file.new"
 		cp -p "$file" "$file.new"
 		# 1: no line is left.
 		others "$file" >"$file.new" || [ $? -eq 1 ] || {

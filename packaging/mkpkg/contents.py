@@ -15,10 +15,11 @@ LICENCE = "MIT OR Apache-2.0"
 USER = ("lenscap", "lenscap")
 FEED = ROOT / "openwrt-feed" / "lenscap" / "files"
 BUILDROOT = ROOT / "buildroot-ext" / "package" / "lenscap"
-# What hardening closed stays closed, but a firewall that nobody looks after would keep the owner from the video.
+# What hardening closed stays closed, but a firewall that nobody looks after would keep the owner from the video. The service
+# first: it would put the firewall back.
 OPEN_FIREWALL = (
     '[ "${PKG_UPGRADE}" = "1" ] || [ -n "${IPKG_INSTROOT}" ] || '
-    "/usr/sbin/lenscap harden --undo --only firewall >/dev/null 2>&1 || true"
+    "{ /etc/init.d/lenscap stop; /usr/sbin/lenscap harden --undo --only firewall; } >/dev/null 2>&1 || true"
 )
 CONFIG = "etc/config/lenscap"
 

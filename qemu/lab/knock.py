@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from . import paths
 from .segment import CAMERA, Segment
 
-SCAN_SECONDS = 400
-LOGIN_SECONDS = 600
+SCAN_SECONDS = 1200
+LOGIN_SECONDS = 1800
 # The most common ones of nmap's list.
 UDP_PORTS = 100
-MIRAI = paths.ROOT / "buildroot-ext/board/common/mirai-credentials.csv"
+DEFAULTS = paths.ROOT / "agent/harden/data/default-credentials.csv"
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def _states(report: xml.Element) -> tuple[dict[str, int], int]:
 
 def mirai_pairs() -> list[tuple[str, str]]:
     """User and password, as Mirai has them."""
-    with MIRAI.open(encoding="utf-8") as rows:
-        return [(row["user"], row["password"]) for row in csv.DictReader(rows)]
+    with DEFAULTS.open(encoding="utf-8") as rows:
+        return [(row["user"], row["password"]) for row in csv.DictReader(rows) if row["source"] == "mirai"]
 
 
 def logins(segment: Segment, service: str, pairs: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], str]:

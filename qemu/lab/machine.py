@@ -14,13 +14,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .gateway import MORTAL
+from .gateway import MORTAL, PATIENCE
 from .image import Image
 from .segment import CAMERA, PREFIX, Segment
 
 BOOT_SECONDS = 150
 COMMAND_SECONDS = 60
-STOP_SECONDS = 120
+STOP_SECONDS = 60
+CONNECT_SECONDS = 60
 ENGINE_SECONDS = 2
 KEPT_BYTES = 512 * 1024
 # The one address that the guest reaches, and where it fetches packages during a test.
@@ -84,7 +85,7 @@ class Console:
         self.log = log
         self.buffer = ""
         self._socket = socket.socket(socket.AF_UNIX)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + CONNECT_SECONDS
         while True:
             try:
                 self._socket.connect(str(path))
@@ -120,7 +121,8 @@ class Console:
         return bool(data)
 
     def expect(self, pattern: str, seconds: float) -> re.Match:
-        """Waits for `pattern`; what came up to its end is taken out of the buffer."""
+        """Waits for `pattern`, so many seconds of a guest's; what came up to its end is taken out of the buffer."""
+        seconds *= PATIENCE
         deadline = time.monotonic() + seconds
         compiled = re.compile(pattern, re.MULTILINE | re.DOTALL)
         while True:
@@ -268,9 +270,9 @@ class Machine:
             octal = "".join(f"\\0{byte:03o}" if byte in b"\\'%\n\r\t" or byte > 126 else chr(byte) for byte in part)
             self.check(f"printf '%b' '{octal}' >>'{path}'")
 
-    def fetch_payload(self, folder: str) -> None:
-        """Unpacks the tar archive that the network offers."""
-        self.check(f"mkdir -p {folder} && nc {PAYLOAD_ADDRESS} {PAYLOAD_PORT} </dev/null | tar -xf - -C {folder}", 120)
+    def fetch_payload(self, folder: str, *files: str) -> None:
+        """Unpacks the tar archive that the network offers, or some of its files."""
+        self.check(f"mkdir -p {folder} && nc {PAYLOAD_ADDRESS} {PAYLOAD_PORT} </dev/null | tar -xf - -C {folder} {' '.join(files)}", 120)
 
     def reboot(self) -> None:
         """An orderly reboot from inside. QEMU ends when a machine restarts, so that one that does by itself is noticed."""
@@ -300,6 +302,12 @@ class Machine:
             self._process.kill()
             self._process.wait()
         self._forget()
+
+    def kill(self) -> None:
+        """Ends QEMU from another thread; whoever waits for the console learns of it."""
+        process = self._process
+        if process is not None:
+            process.kill()
 
     def _forget(self) -> None:
         if self.console is not None:

@@ -17,6 +17,8 @@ HARDEN = f"""config harden
 """
 SECRET = "/tmp/secret"
 HARDEN_SECONDS = 300
+# What is left holds, does not hold, or could not be told: `lenscap harden` says of all, not of the firewall alone.
+UNDONE = (0, 1, 2)
 
 
 class Owner:
@@ -58,12 +60,14 @@ class Owner:
         since = self.lab.gateway.camera().get("since")
         # The service would put it back.
         machine.check(f"{SERVICE} stop", 60)
-        machine.run(f"{PROGRAM} harden --undo --only firewall", HARDEN_SECONDS)
+        done = machine.run(f"{PROGRAM} harden --undo --only firewall", HARDEN_SECONDS)
+        self.lab.check(done.status in UNDONE, f"the firewall is not taken down: {done.output[-800:]}")
         tried = {service: knock.logins(self.lab.beside(), service, pairs) for service in ("ssh", "telnet")}
         machine.run(f"{PROGRAM} harden --apply --cut --only firewall --password-file {SECRET}", HARDEN_SECONDS)
         machine.check(f"{SERVICE} start", 60)
         self.lab.gateway.wait_online(after=since)
         for service, (_, others) in tried.items():
-            # A try that got no answer says nothing.
-            self.lab.check(others in ("", "refused", "unreachable"), f"{service} was not tried with every password: {others}")
+            # A try that got no answer says nothing, but that hardening has ended telnet.
+            wanted = ("", "refused") if service == "ssh" else ("", "refused", "unreachable")
+            self.lab.check(others in wanted, f"{service} was not tried with every password: {others}")
         return tried

@@ -11,6 +11,8 @@ import subprocess
 
 ADDRESS, CAMERA = "10.0.3.50", "10.0.3.15"
 PREFIX = 24
+NAMESPACES = "/run/netns"
+PREFIX_OF_NAMES = "lenscap-lab-"
 _COUNT = itertools.count()
 _TUNSETIFF = 0x400454CA
 _IFF_TAP, _IFF_NO_PI = 0x0002, 0x1000
@@ -20,12 +22,22 @@ class SegmentError(Exception):
     """The namespace or its device cannot be made."""
 
 
+def _sweep() -> None:
+    """Takes away what a run that was killed has left."""
+    for name in os.listdir(NAMESPACES) if os.path.isdir(NAMESPACES) else ():
+        if name.startswith(PREFIX_OF_NAMES):
+            pid = name.removeprefix(PREFIX_OF_NAMES).partition("-")[0]
+            if pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+                subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL, check=False)
+
+
 class Segment:
     """The host. Closed, nothing is left of it."""
 
     def __init__(self):
+        _sweep()
         number = next(_COUNT)
-        self.name = f"lenscap-lab-{os.getpid()}-{number}"
+        self.name = f"{PREFIX_OF_NAMES}{os.getpid()}-{number}"
         device = f"lab{os.getpid() % 1000000}x{number}"
         if os.geteuid() != 0:
             raise SegmentError("root is needed for a network namespace and a tap device: run it with sudo")
@@ -33,16 +45,16 @@ class Segment:
             self.tap = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
         except OSError as error:
             raise SegmentError(f"/dev/net/tun: {error.strerror}; is the module tun there?") from error
-        fcntl.ioctl(self.tap, _TUNSETIFF, struct.pack("16sH22x", device.encode(), _IFF_TAP | _IFF_NO_PI))
         try:
+            fcntl.ioctl(self.tap, _TUNSETIFF, struct.pack("16sH22x", device.encode(), _IFF_TAP | _IFF_NO_PI))
             self._ip("netns", "add", self.name)
             self._ip("link", "set", device, "netns", self.name)
             self._ip("-n", self.name, "addr", "add", f"{ADDRESS}/{PREFIX}", "dev", device)
             for link in ("lo", device):
                 self._ip("-n", self.name, "link", "set", link, "up")
-        except SegmentError:
+        except (SegmentError, OSError) as error:
             self.close()
-            raise
+            raise SegmentError(f"a host beside the camera: {error}") from error
 
     def close(self) -> None:
         """Takes the host away."""

@@ -160,7 +160,7 @@ def idle(lab: Lab) -> None:
     pids = lab.processes(machine)
     lab.check(bool(pids), "the agent does not run")
     before, began = switches(), time.monotonic()
-    machine.run(f"sleep {IDLE_SECONDS}", IDLE_SECONDS * 3)
+    machine.run(f"sleep {IDLE_SECONDS}", IDLE_SECONDS * 2)
     woken, outside = switches() - before, time.monotonic() - began
     # A process that has gone takes its count with it.
     lab.check(lab.processes(machine) == pids, "a process was started again meanwhile")

@@ -138,6 +138,26 @@ class RefuseOpenImage(unittest.TestCase):
                 self.write(path, f"# first\n#{line}\n")
                 self.passes()
 
+    def test_ending_a_telnet_server_is_no_start(self):
+        self.write("etc/init.d/S50telnet", "killall telnetd\nstart-stop-daemon -K -x /usr/sbin/telnetd\n")
+        self.passes()
+        self.write("etc/init.d/S50telnet", "start-stop-daemon -K -x /usr/sbin/telnetd; telnetd\n")
+        self.refused("/etc/init.d/S50telnet line 1 starts a telnet server")
+
+    def test_shell_behind_netcat(self):
+        for line in ("nc -ll -p 23 -e /bin/sh &", "busybox nc -lk -p 9527 -e /bin/login"):
+            with self.subTest(line=line):
+                self.write("etc/init.d/S99debug", f"{line}\n")
+                self.refused("/etc/init.d/S99debug line 1 gives a shell to whoever connects")
+        self.write("etc/init.d/S99debug", "nc 10.0.0.1 80 </dev/null\n")
+        self.passes()
+
+    def test_the_agent_and_the_hook_know_the_same_passwords(self):
+        known = HOOK.with_name("default-credentials.csv").read_text()
+        self.assertEqual(known, (ROOT / "agent/harden/data/default-credentials.csv").read_text())
+        self.shadow("root", crypt("ismart12", "ab"))
+        self.refused("root has a well-known password")
+
     def test_any_field_in_passwd_beside_an_open_shadow_line(self):
         """BusyBox looks into shadow for `*` too, and dropbear always."""
         for field in ("*", "!", crypt("Ohx3eeK1-thaeb7Ie", "$6$abcdefgh$")):

@@ -245,6 +245,34 @@ class InstallerWithOtherTools(Case):
         self.put(tools / "df", "#!/bin/sh\necho 'Filesystem 1K-blocks Used Available Use% Mounted on'\necho '/dev/sdb1 900000 1 899999 1% /media/My Disk'\n", 0o755)
         self.assertIn("899999 KiB are free", self.install(path=f"{tools}:{self.path}").stdout)
 
+    def test_refuses_before_the_first_byte_when_there_is_no_room_for_files(self):
+        tools = self.base / "bin"
+        tools.mkdir()
+        real = self.which("df")
+        self.put(tools / "df", f"""#!/bin/sh
+[ "$1" = -i ] || exec {real} "$@"
+echo 'Filesystem Inodes IUsed IFree IUse% Mounted on'
+echo "/dev/mtdblock4 64 61 $(cat {self.base}/free) 96% /"
+""", 0o755)
+        before = self.tree()
+        self.put(self.base / "free", "3\n")
+        run = self.install(status=1, path=f"{tools}:{self.path}")
+        self.assertRegex(run.stderr, r"room for 3 more files, \d+ are needed; nothing was changed")
+        self.assertEqual(self.tree(), before)
+        self.put(self.base / "free", "300\n")
+        self.install(path=f"{tools}:{self.path}")
+
+    def test_a_link_with_a_temporary_name_leads_nowhere(self):
+        outside = self.base / "outside"
+        self.put(outside, "mine")
+        for name in ("etc/passwd.new", "etc/shadow.new", "usr/sbin/lenscap.new", "etc/config/lenscap.new"):
+            link = self.root / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(outside)
+        self.install()
+        self.install("--uninstall")
+        self.assertEqual(outside.read_text(), "mine")
+
     def test_missing_tools_are_named_before_the_first_byte(self):
         tools = self.base / "bin"
         tools.mkdir()
@@ -353,6 +381,11 @@ class InitScript(unittest.TestCase):
         self.assertFalse((self.base / "lenscap.pid").exists())
         self.assertEqual(self.call("stop").returncode, 1)
         self.assertEqual(self.call("status").returncode, 1)
+
+    def test_a_stop_right_after_the_start_is_no_failure(self):
+        for _ in range(10):
+            self.assertEqual(self.call("start").returncode, 0)
+            self.assertEqual(self.call("stop").returncode, 0)
 
     def test_a_program_that_ends_is_started_again(self):
         self.call("start")

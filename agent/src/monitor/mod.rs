@@ -49,7 +49,7 @@ pub use user::uid_in;
 
 use crate::cli::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK};
 use crate::clock::Clock;
-use crate::config::{self, Config, Errors, HardenMode, Loaded};
+use crate::config::{self, Config, Errors, HardenMode, Loaded, LogTarget};
 use crate::sys::{self, Entropy, Signal, Signals};
 use crate::{identity, logging, tls};
 use bundle::{Bundle, uses_identity};
@@ -69,6 +69,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// A boot with an agent that was up for so long was a good one.
 const HEALTHY_AFTER: Duration = Duration::from_secs(120);
+/// Major 1, minor 3 (Linux' devices.txt): /dev/null.
+const NULL_DEVICE: u64 = 1 << 8 | 3;
 /// How long an agent may take to end orderly; its own limit is shorter.
 const END_TIMEOUT: Duration = Duration::from_secs(8);
 /// Messages that are read before signals are looked at: an agent cannot keep the monitor from them by talking.
@@ -82,7 +84,7 @@ pub fn run(config_path: &Path) -> u8 {
     let (source, loaded) = match load(config_path) {
         Ok(found) => found,
         Err(errors) => {
-            eprintln!("{errors}\nlenscap: the configuration cannot be used");
+            say_unusable(config_path, &errors);
             return EXIT_CONFIG;
         }
     };
@@ -95,6 +97,24 @@ pub fn run(config_path: &Path) -> u8 {
     };
     // The agent reads the same text and says its warnings.
     Monitor::new(config_path, source, loaded.config, signals).run()
+}
+
+/// Without a configuration nothing says where the log is; the system's is told where nobody reads standard error.
+fn say_unusable(config_path: &Path, errors: &Errors) {
+    eprintln!("{errors}\nlenscap: the configuration cannot be used");
+    let agent = config::load_agent_leniently(config_path);
+    if agent.log == LogTarget::Syslog || stderr_goes_nowhere() {
+        logging::init(LogTarget::Syslog, agent.log_level);
+        errors.errors.iter().for_each(|error| log::error!("{error}"));
+        log::error!(
+            "the configuration cannot be used, and there is no good copy of an earlier one. Correct the file (`lenscap check`)"
+        );
+    }
+}
+
+/// Whether standard error is /dev/null, as start-stop-daemon leaves it.
+fn stderr_goes_nowhere() -> bool {
+    std::fs::metadata("/proc/self/fd/2").is_ok_and(|file| file.rdev() == NULL_DEVICE)
 }
 
 /// The configuration, or its last good copy when the file is damaged. A file that is not there has no copy: it may
@@ -233,8 +253,12 @@ impl Monitor {
             agent.kill();
             agent.wait();
         }
-        let _ = std::fs::remove_file(state::path(&self.config.agent.run_dir));
-        let _ = std::fs::remove_file(uplinks::path(&self.config.agent.run_dir));
+        let run_dir = &self.config.agent.run_dir;
+        // Another monitor may have been started meanwhile.
+        if running_monitor(run_dir) == Some(std::process::id()) {
+            let _ = std::fs::remove_file(state::path(run_dir));
+            let _ = std::fs::remove_file(uplinks::path(run_dir));
+        }
         status
     }
 
@@ -375,6 +399,7 @@ impl Monitor {
         match self.try_start(now) {
             Ok(agent) => {
                 log::debug!("the agent is process {}", agent.pid());
+                sys::offer_to_die(agent.pid());
                 self.agent = Some(agent);
             }
             Err(why) => {
@@ -652,10 +677,10 @@ impl Monitor {
         }
         let written = make_run_dir(run_dir)
             .and_then(|()| crate::files::replace_volatile(&state::path(run_dir), text.as_bytes()));
-        if let Err(error) = written {
-            log::debug!("{}: {error}", run_dir.display());
+        match written {
+            Ok(()) => self.written = text,
+            Err(error) => log::debug!("{}: {error}", run_dir.display()),
         }
-        self.written = text;
     }
 }
 

@@ -20,7 +20,8 @@ pub use netlink::{Netlink, dump};
 pub use packet::{Packet, Packets};
 pub use privileges::{
     Limits, become_user, change_root, clear_capabilities, close_inherited, die_with_parent,
-    drop_bounding_set, is_root, make_minor, set_limits, set_no_new_privs, set_not_dumpable, set_process_name,
+    drop_bounding_set, is_root, make_minor, offer_to_die, set_limits, set_no_new_privs, set_not_dumpable,
+    set_process_name,
 };
 pub use random::{Entropy, entropy, random};
 pub use signals::{Signal, Signals};

@@ -159,7 +159,6 @@ pub fn set_limits(limits: Limits) -> io::Result<()> {
 /// writes. Best effort: a kernel that knows none of it runs it like any other.
 pub fn make_minor(pid: u32, file_bytes: u32) {
     const NICE: libc::c_int = 10;
-    const OOM_SCORE: &str = "800";
     let Ok(number) = libc::pid_t::try_from(pid) else {
         return;
     };
@@ -172,7 +171,17 @@ pub fn make_minor(pid: u32, file_bytes: u32) {
         libc::setpriority(libc::PRIO_PROCESS, pid, NICE);
         libc::prlimit(number, libc::RLIMIT_FSIZE, &raw const limit, std::ptr::null_mut());
     }
-    let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE);
+    set_oom_score(pid, "800");
+}
+
+/// When memory runs out, a process that is started again goes before the camera's own. Best effort.
+pub fn offer_to_die(pid: u32) {
+    set_oom_score(pid, "300");
+}
+
+/// How early a process is ended when memory runs out (proc(5)): 0 as any other, 1000 first of all.
+fn set_oom_score(pid: u32, score: &str) {
+    let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score);
 }
 
 /// Dies with its parent, which must be `parent`. To be called last: becoming another user forgets it (prctl(2)).

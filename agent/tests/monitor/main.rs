@@ -110,6 +110,39 @@ fn the_agent_has_given_up_everything() {
     );
 }
 
+/// The service in a mount namespace whose system log is `devlog`.
+fn with_private_log(place: &Place, script: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command
+        .arg("-m")
+        .args(["sh", "-c", script, "sh"])
+        .arg(place.path("devlog"))
+        .arg(env!("CARGO_BIN_EXE_lenscap"))
+        .arg(place.path("lenscap"));
+    command
+}
+
+/// BusyBox's start-stop-daemon gives a service /dev/null to complain to.
+#[test]
+fn a_service_without_standard_error_tells_the_system_log_what_is_wrong() {
+    if !may_be_root() {
+        return;
+    }
+    let place = Place::new();
+    let syslog = UnixDatagram::bind(place.path("devlog")).unwrap();
+    syslog.set_nonblocking(true).unwrap();
+    place.configure("config uplink 'main'\n\toption endpoint 'http://x'\n");
+    let script = format!("{PRIVATE_LOG} 2>/dev/null");
+    let mut service = place.start_command(with_private_log(&place, &script));
+    assert_eq!(service.wait_exit().code(), Some(78));
+    let mut bytes = [0; 2048];
+    let mut said = String::new();
+    while let Ok(length) = syslog.recv(&mut bytes) {
+        said += &String::from_utf8_lossy(&bytes[..length]);
+    }
+    assert!(said.contains("https") && said.contains("lenscap check"), "{said}");
+}
+
 /// What an agent without a file system says still reaches the system's log, and does so again when that was away.
 #[test]
 fn the_agent_is_heard_in_the_system_log() {
@@ -123,15 +156,7 @@ fn the_agent_is_heard_in_the_system_log() {
         "\toption log 'syslog'\n{}",
         place.uplink("main", "https://localhost:9/x")
     ));
-    let mut command = Command::new("unshare");
-    command
-        .arg("-m")
-        .args(["sh", "-c", PRIVATE_LOG, "sh"])
-        .arg(&socket);
-    command
-        .arg(env!("CARGO_BIN_EXE_lenscap"))
-        .arg(place.path("lenscap"));
-    let service = place.start_command(command);
+    let service = place.start_command(with_private_log(&place, PRIVATE_LOG));
     let agent = service.wait_up(0);
     let next = |log: &UnixDatagram| {
         let mut bytes = [0; 2048];

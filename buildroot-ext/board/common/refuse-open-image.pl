@@ -79,8 +79,12 @@ sub telnet_starters {
 			next if $line =~ /^\s*[#;]/;
 			# Ending one is no start.
 			$line =~ s/\b(?:killall|pkill)(?:\s+-\S+)*\s+telnetd\b//g;
+			next if $line =~ /\bstart-stop-daemon\b.*\s(?:-K|--stop)\b/ && $line !~ /[;&|]/;
 			push @found, shown($file) . " line $number starts a telnet server"
 				if $line =~ /telnetd\b|\bTELNETD?=['"]?(?:yes|true|1)\b/i;
+			# nc has a listener and a program to run behind it.
+			push @found, shown($file) . " line $number gives a shell to whoever connects"
+				if $line =~ /\b(?:nc|netcat|ncat)\b.*\s-\w*l.*\s(?:-\w*e|--exec|--sh-exec)\s*\S*\b(?:sh|ash|bash|login)\b/;
 		}
 	}
 	return @found;
@@ -158,7 +162,7 @@ sub resolve {
 }
 
 sub known_passwords {
-	my $file = dirname(__FILE__) . '/mirai-credentials.csv';
+	my $file = dirname(__FILE__) . '/default-credentials.csv';
 	my ($head, @lines) = split /\r?\n/, slurp($file);
 	die "lenscap: $file: expected the columns user,password\n" unless $head =~ /^user,password\b/;
 	my %seen;
