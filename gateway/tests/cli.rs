@@ -82,6 +82,35 @@ fn says_where_it_listens_and_stops_on_sigterm() {
     }
 }
 
+/// A shell gives a thousand, which would be the most cameras.
+#[test]
+fn takes_as_many_open_files_as_it_may() {
+    let folder = folder("");
+    let program = command(folder.path(), "run");
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -S -n 64; ulimit -H -n 512; exec \"$@\"", "sh"])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert!(line.contains("listening"), "{line}");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .unwrap();
+    let figures: Vec<&str> = files.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(figures, ["512", "512"]);
+    send("TERM", &child);
+    assert!(child.wait().unwrap().success());
+}
+
 #[test]
 fn mistakes_end_with_2_and_a_taken_port_with_1() {
     let open = folder("[http]\nlisten = \"0.0.0.0:0\"\n");

@@ -26,6 +26,7 @@ const TARGET_KIB: f64 = 48.0;
 const PER_PROCESS: usize = 2500;
 /// All must have come by then.
 const COME_LIMIT: Duration = Duration::from_secs(300);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Past the first PING of either side, and with what is asked of a new uplink answered.
 const SETTLE: Duration = Duration::from_secs(30);
 /// The count whose return is drawn, and for how long the gateway is away then.
@@ -98,7 +99,11 @@ impl Server {
     }
 
     fn wait_uplinks(&self, count: usize) -> Result<()> {
-        let all = || self.metric("uplinks").filter(|up| *up == count as f64);
+        // Seldom: whoever asks has a part in what the gateway needs.
+        let all = || {
+            wait::measure_for(LOOK_EVERY);
+            self.metric("uplinks").filter(|up| *up == count as f64)
+        };
         wait::within(COME_LIMIT, all)
             .map(drop)
             .with_context(|| format!("only {:?} of {count} uplinks came up", self.metric("uplinks")))
