@@ -157,13 +157,14 @@ class Program(unittest.TestCase):
         return bytes(body)
 
     def test_static_and_stripped_passes(self):
-        text = b"/lenscap/agent/src/main.rs /cargo/registry/src /etc/lenscap/harden /home/app/agent/x"
+        text = b"/lenscap/agent/src/main.rs /cargo/registry/src /etc/lenscap/harden /home/app/agent/x /rom/root/etc/root/root/.ssh"
         for root in ("/nowhere", "/lenscap", "/app", "/etc"):
             checks.check_program("x", self.make(text=text), root)
 
     def test_faults_are_named(self):
         for program, text in (
             (self.make(text=b"/home/someone/lenscap/agent/src/main.rs"), "path of the build machine"),
+            (self.make(text=b"/rom/etc/root/.cargo/x"), "path of the build machine"),
             (self.make(text=b"see /srv/tree/agent/src"), "path of the build machine"),
             (self.make(segments=(1, 3)), "linked dynamically"),
             (self.make(sections=(0, 2)), "not stripped"),
