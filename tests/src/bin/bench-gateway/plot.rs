@@ -24,7 +24,7 @@ pub(crate) fn draw(out: &Path, panels: &[Panel<'_>]) -> Result<()> {
     let mut script = format!(
         "set terminal pngcairo size 1100,{} font 'sans,10'\nset output 'arrivals.png'\n\
          set multiplot layout {},1\nset grid\nset style fill solid 0.6 noborder\nset key outside bottom center horizontal\n\
-         set xlabel 'seconds since the gateway was killed'\nset y2tics\nset ytics nomirror\n\
+         set xlabel 'seconds since the gateway was killed'\nset y2tics\nset ytics nomirror\nset bmargin 6\n\
          set y2label 'cameras that are back'\n",
         380 * panels.len(),
         panels.len()
