@@ -2,7 +2,7 @@
 something is not as it must be. Those of LIFE run in this order on one camera; those of TROUBLE each on a fresh one.
 """
 
-from . import audited, closing, life, selfkeeping, trouble, watching
+from . import audited, claiming, closing, life, selfkeeping, trouble, watching
 
 # Name, function, variants (None: all).
 LIFE = (
@@ -18,6 +18,7 @@ LIFE = (
     ("remove", life.remove, None),
 )
 TROUBLE = (
+    ("claimed", claiming.claimed, ("vendor", "modern")),
     ("closed", closing.closed, ("vendor", "modern", "bare")),
     ("full-flash-install", trouble.full_flash_install, ("vendor",)),
     ("full-flash-start", trouble.full_flash_start, ("vendor",)),
