@@ -118,7 +118,7 @@ fn measure() -> Result<bool> {
     if chosen(Part::Failover) {
         let plan = if cli.quick {
             failover::Plan {
-                fleets: 2,
+                fleets: 1,
                 kills: 4,
                 silences: 2,
             }
