@@ -9,13 +9,15 @@
 //! is worse than one whose streamer is open.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::io::{self, BufRead as _, Read as _, Seek as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -35,8 +37,8 @@ const OWN_NETWORK: &str = "/proc/self/ns/net";
 const RELAY: &str = "--relay";
 /// Locked by the relay as long as it lives, with its process in it.
 const LOCK: &str = "apart";
-/// The user that has no files.
-const NOBODY: u32 = 65534;
+/// The relay's user, of no account: what runs as another program's user can be ended by it.
+const OWN_USER: u32 = 61_834;
 /// Connections at one time.
 const MAX_CONNECTIONS: usize = 32;
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -49,12 +51,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// As a shell says it of a program that it cannot find.
 const EXIT_NOT_FOUND: u8 = 127;
 
-/// How often it is looked whether somebody lives there, and how many looks at nobody are enough: at first, and later.
+/// How often it is looked whether somebody lives there. After the first, who is named a relay has entered long ago.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-const FIRST_LOOKS: u32 = 30;
-const LOOKS: u32 = 3;
-/// A line of `/proc/net/tcp`: a remote address of zeros, and `TCP_LISTEN`.
-const LISTENING: &str = ":0000 0A ";
+/// Every network has files of its own, and so another number here.
+const NETWORK: &str = "net/dev";
+
+/// How long both sides may be silent: RTSP's sessions say something every minute.
+const SILENCE: Duration = Duration::from_secs(180);
+/// How long whoever comes may take to say what for, one side may be silent when the other has ended, and bytes may wait for
+/// somebody to take them.
+const HASTE: Duration = Duration::from_secs(10);
 
 static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
 
@@ -97,12 +103,10 @@ pub fn doors(config: &Config) -> Vec<SocketAddr> {
 
 /// Ends the relay, if there is one: its doors are where a streamer in the camera's own network listens.
 fn end() {
-    let path = config::load_agent_leniently(Path::new(DEFAULT_PATH))
-        .run_dir
-        .join(LOCK);
+    let path = lock_path();
     let Ok(lock) = File::open(&path) else { return };
     if lock.try_lock().is_err()
-        && let Some(pid) = fs::read_to_string(&path).ok().as_deref().and_then(pid)
+        && let Some(pid) = number_in(&path)
         && kill(pid, Signal::SIGKILL).is_ok()
     {
         // Until it is gone.
@@ -139,8 +143,18 @@ fn start(program: &str, arguments: &[&str]) -> u8 {
     EXIT_NOT_FOUND
 }
 
-/// Goes where the relay is, which starts if there is none.
+/// Goes where the relay is, which starts if there is none. One that was about to end is followed by another.
 fn enter() -> io::Result<()> {
+    let entered = try_to_enter().or_else(|_| try_to_enter());
+    if entered.is_err() {
+        // Its doors would be in the streamer's way.
+        end();
+    }
+    entered
+}
+
+fn try_to_enter() -> io::Result<()> {
+    let outside = File::open(OWN_NETWORK)?;
     let mut relay = Command::new("/proc/self/exe")
         .args([COMMAND, RELAY])
         .current_dir("/")
@@ -153,13 +167,22 @@ fn enter() -> io::Result<()> {
         io::BufReader::new(said).read_line(&mut line)?;
     }
     let pid = pid(&line).ok_or_else(|| io::Error::other("there is no way into it"))?;
-    let entered = File::open(format!("/proc/{pid}/ns/net"))
-        .and_then(|network| Ok(setns(network, CloneFlags::CLONE_NEWNET)?));
-    if entered.is_err() {
-        // Its doors would be in the streamer's way.
-        end();
+    let network = File::open(format!("/proc/{pid}/ns/net"))?;
+    setns(network, CloneFlags::CLONE_NEWNET)?;
+    if number_in(&lock_path()) == Some(pid) {
+        return Ok(());
     }
-    entered
+    setns(outside, CloneFlags::CLONE_NEWNET)?;
+    Err(io::ErrorKind::NotConnected.into())
+}
+
+fn number_in(path: &Path) -> Option<Pid> {
+    pid(&fs::read_to_string(path).ok()?)
+}
+
+fn lock_path() -> PathBuf {
+    let agent = config::load_agent_leniently(Path::new(DEFAULT_PATH));
+    agent.run_dir.join(LOCK)
 }
 
 /// Opens the doors, leaves for a network of its own, says its process' number, and carries. One that is there already is
@@ -178,28 +201,46 @@ fn relay() -> io::Result<()> {
     sys::loopback_up()?;
     let number = format!("{}\n", std::process::id());
     lock.write_all(number.as_bytes())?;
-    sys::become_user(NOBODY, NOBODY)?;
+    sys::become_user(OWN_USER, OWN_USER)?;
     sys::set_no_new_privs()?;
     for (listener, door) in open.into_iter().zip(doors) {
         spawn(move || serve(&listener, door))?;
     }
     print!("{number}");
     io::stdout().flush()?;
-    let mut looks = FIRST_LOOKS;
-    while looks > 0 {
+    loop {
         thread::sleep(LOOK_EVERY);
-        looks = if is_lived_in() { LOOKS } else { looks - 1 };
+        if is_lived_in() {
+            continue;
+        }
+        // Whoever is just coming looks for the number once there.
+        lock.set_len(0)?;
+        if !is_lived_in() {
+            return Ok(());
+        }
+        lock.rewind()?;
+        lock.write_all(number.as_bytes())?;
     }
-    Ok(())
 }
 
-/// Whether somebody listens in this network. Once nobody does, the doors are only in the way of a streamer that starts
-/// outside.
+/// Whether another process has this network. Once none has, nobody comes back to it, and the doors are only in the way of
+/// a streamer that starts outside.
 fn is_lived_in() -> bool {
-    let listens = |text: String| text.contains(LISTENING);
-    // What cannot be read says nothing; a kernel without IPv6 has no second table.
-    fs::read_to_string("/proc/self/net/tcp").map_or(true, listens)
-        || fs::read_to_string("/proc/self/net/tcp6").is_ok_and(listens)
+    let of = |process: &Path| fs::metadata(process.join(NETWORK)).map(|data| data.ino()).ok();
+    let own = Path::new("/proc").join(std::process::id().to_string());
+    // Where others' cannot be read (`hidepid`) nothing is known.
+    let (Some(network), Some(_), Ok(processes)) = (of(&own), of(Path::new("/proc/1")), fs::read_dir("/proc"))
+    else {
+        return true;
+    };
+    let is_process = |path: &Path| {
+        path.file_name()
+            .is_some_and(|name| name.as_bytes()[0].is_ascii_digit())
+    };
+    processes
+        .flatten()
+        .map(|entry| entry.path())
+        .any(|path| path != own && is_process(&path) && of(&path) == Some(network))
 }
 
 fn lock_file(run_dir: &Path) -> io::Result<(File, PathBuf)> {
@@ -254,25 +295,69 @@ fn serve(listener: &TcpListener, door: SocketAddr) {
     }
 }
 
+/// What both directions of a connection know.
+#[derive(Default)]
+struct Course {
+    /// Whoever came has said something.
+    begun: AtomicBool,
+    /// A direction has come to its end.
+    half: AtomicBool,
+    /// Counts what was carried.
+    carried: AtomicU32,
+}
+
 /// This thread's network is the streamer's.
 fn carry(here: TcpStream, door: SocketAddr) -> io::Result<()> {
     let there = TcpStream::connect_timeout(&door, CONNECT_WITHIN)?;
-    here.set_nodelay(true)?;
-    there.set_nodelay(true)?;
+    for side in [&here, &there] {
+        side.set_nodelay(true)?;
+        side.set_read_timeout(Some(HASTE))?;
+        side.set_write_timeout(Some(HASTE))?;
+    }
     let (here_too, there_too) = (here.try_clone()?, there.try_clone()?);
-    let back = spawn(move || pump(there_too, here_too))?;
-    pump(here, there);
+    let course = Arc::new(Course::default());
+    let course_too = Arc::clone(&course);
+    let back = spawn(move || pump(there_too, here_too, &course_too, false))?;
+    pump(here, there, &course, true);
     drop(back.join());
     Ok(())
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream) {
+/// Carries one direction to its end. A connection with nothing on its way gives its place to another.
+fn pump(mut from: TcpStream, mut to: TcpStream, course: &Course, inwards: bool) {
     let mut buffer = vec![0; BUFFER_BYTES];
-    while let Ok(length @ 1..) = from.read(&mut buffer) {
-        if to.write_all(buffer.get(..length).unwrap_or_default()).is_err() {
-            break;
+    let (mut seen, mut silent) = (0, Duration::ZERO);
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => {
+                course.begun.fetch_or(inwards, Ordering::Relaxed);
+                course.carried.fetch_add(1, Ordering::Relaxed);
+                if to.write_all(buffer.get(..length).unwrap_or_default()).is_err() {
+                    let _ = from.shutdown(Shutdown::Both);
+                    break;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let carried = course.carried.load(Ordering::Relaxed);
+                silent = if carried == seen {
+                    silent + HASTE
+                } else {
+                    Duration::ZERO
+                };
+                seen = carried;
+                let patient = course.begun.load(Ordering::Relaxed) && !course.half.load(Ordering::Relaxed);
+                if !silent.is_zero() && (!patient || silent >= SILENCE) {
+                    let _ = from.shutdown(Shutdown::Both);
+                    let _ = to.shutdown(Shutdown::Both);
+                    break;
+                }
+            }
+            Err(_) => break,
         }
     }
+    course.half.store(true, Ordering::Relaxed);
     let _ = to.shutdown(Shutdown::Write);
     let _ = from.shutdown(Shutdown::Read);
 }

@@ -49,6 +49,19 @@ fn start(camera: &Camera) -> Streamer {
     Streamer(child.unwrap())
 }
 
+/// BusyBox's init as the first process, with what it reads.
+fn boot(camera: &Camera) -> Streamer {
+    let root = camera.path("");
+    let line = format!(
+        "mount -t proc proc {root}proc && mount --bind /dev {root}dev && exec chroot {root} /sbin/init"
+    );
+    let child = Command::new("unshare")
+        .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", &line])
+        .stdin(Stdio::null())
+        .spawn();
+    Streamer(child.unwrap())
+}
+
 /// What comes back from the camera's own side.
 fn echoed(bytes: &[u8]) -> Option<Vec<u8>> {
     let at = SocketAddr::from(([127, 0, 0, 1], 554));
@@ -101,6 +114,74 @@ fn powerless(camera: &Camera, args: &[&str]) -> (i32, String) {
 fn relay(camera: &Camera) -> String {
     let text = fs::read_to_string(camera.path(RELAY)).unwrap();
     text.trim().to_owned()
+}
+
+#[test]
+fn init_starts_a_streamer_in_a_network_of_its_own() {
+    if without_root() {
+        return;
+    }
+    with_lan(|lan| {
+        let camera = Camera::new();
+        camera.with_program("/bin/busybox", STREAMER);
+        for applet in ["bin/sh", "bin/cat", "sbin/init"] {
+            fs::create_dir_all(camera.path(applet.split('/').next().unwrap())).unwrap();
+            symlink(STREAMER, camera.path(applet)).unwrap();
+        }
+        fs::create_dir_all(camera.path("dev")).unwrap();
+        camera.write("etc/config/lenscap", &format!("{CONFIG}{OPTION}"));
+        let plain = "::respawn:/usr/bin/busybox-cam nc -ll -p 554 -e /bin/cat\n";
+        camera.write("etc/inittab", plain);
+        camera.copy(env!("CARGO_BIN_EXE_lenscap"), "/usr/sbin/lenscap");
+        show(&camera, "self", "thread-self", "/lenscap");
+        let before = boot(&camera);
+        wait("the streamer", || reached(lan, STRANGER));
+        let (_, text) = powerless(&camera, &["--only", "firewall", "--apply", "--cut"]);
+        let planned = "starts the streamer, which will live in a network of its own";
+        assert!(text.contains(planned), "{text}");
+        let apart = fs::read_to_string(camera.path("etc/inittab")).unwrap();
+        assert!(
+            apart.starts_with("::respawn:$(/usr/sbin/lenscap apart 2>/dev/null) /usr/bin/"),
+            "{apart}"
+        );
+        drop(before);
+        wait("its end", || !reached(lan, STRANGER));
+
+        let after = boot(&camera);
+        wait("the streamer through the relay", || {
+            echoed(b"x").is_some_and(|back| back == b"x")
+        });
+        assert!(!reached(lan, STRANGER) && !reached(lan, FRIEND));
+        // Killed, it is started again by init, and lives there again.
+        let streamers = || {
+            let table = run("ps", &["-e", "-o", "pid=,ppid=,args="]);
+            let rows: Vec<Vec<&str>> = table
+                .lines()
+                .map(|line| line.split_whitespace().collect())
+                .collect();
+            let of = |parent: &str| {
+                let children = rows.iter().filter(|row| row[1] == parent);
+                children.map(|row| row[0].to_owned()).collect::<Vec<_>>()
+            };
+            let init = of(&after.0.id().to_string());
+            let all = init.first().map(|init| of(init)).unwrap_or_default();
+            let streams = |pid: &String| {
+                let row = rows.iter().find(|row| row[0] == *pid);
+                row.is_some_and(|row| row[2..].join(" ").starts_with("/usr/bin/busybox-cam nc"))
+            };
+            all.into_iter().filter(streams).collect::<Vec<_>>()
+        };
+        let first = &streamers()[0];
+        run("kill", &["-9", first]);
+        wait("another", || streamers().first().is_some_and(|pid| pid != first));
+        wait("the streamer once more", || {
+            echoed(b"y").is_some_and(|back| back == b"y")
+        });
+        assert!(!reached(lan, STRANGER));
+        drop(after);
+        assert_eq!(camera.harden(&["--undo"]).0, 0);
+        assert_eq!(fs::read_to_string(camera.path("etc/inittab")).unwrap(), plain);
+    });
 }
 
 #[test]
@@ -157,7 +238,7 @@ fn a_streamer_lives_in_a_network_of_its_own() {
             let links = run("nsenter", &["-t", &pid, "-n", "ip", "-o", "link"]);
             assert_eq!(links.lines().count(), 1, "nothing but the loopback: {links}");
             let status = fs::read_to_string(format!("/proc/{}/status", relay(&camera))).unwrap();
-            assert!(status.contains("Uid:\t65534\t65534\t65534\t65534\n"), "{status}");
+            assert!(status.contains("Uid:\t61834\t61834\t61834\t61834\n"), "{status}");
             assert!(status.contains("CapEff:\t0000000000000000\n"), "{status}");
             relays.push(relay(&camera));
             show(&camera, "4711", &pid, STREAMER);
@@ -169,6 +250,36 @@ fn a_streamer_lives_in_a_network_of_its_own() {
         }
         let first = relays[0].clone();
         assert_eq!(relays, [first.as_str(), first.as_str()], "one relay for both");
+
+        // Who says nothing has no place for long: all are taken, and then they are not.
+        let streamer = start(&camera);
+        wait("the streamer once more", || echoed(b"x").is_some());
+        let at = SocketAddr::from(([127, 0, 0, 1], 554));
+        let silent: Vec<TcpStream> = (0..32).map(|_| TcpStream::connect(at).unwrap()).collect();
+        wait("no place", || echoed(b"x").is_none());
+        wait("a place", || echoed(b"x").is_some());
+        drop(silent);
+        // Whoever lives there keeps the relay, listening or not.
+        let pid = streamer.0.id().to_string();
+        let companion = Command::new("nsenter")
+            .args(["-t", &pid, "-n", "sleep", "600"])
+            .spawn();
+        let companion = Streamer(companion.unwrap());
+        wait("the companion", || {
+            let at = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+            at(&companion.0.id().to_string()) == at(&pid)
+        });
+        drop(streamer);
+        let alive = || std::path::Path::new(&format!("/proc/{first}/net")).exists();
+        let looked = Instant::now() + Duration::from_secs(13);
+        wait("two looks", || !alive() || Instant::now() > looked);
+        assert!(alive());
+        drop(companion);
+        wait("the relay's end", || !alive());
+        let streamer = start(&camera);
+        wait("the streamer by another relay", || echoed(b"x").is_some());
+        let first = relay(&camera);
+        drop(streamer);
 
         // Without the option it starts as ever, and nothing is in its way.
         camera.write("etc/config/lenscap", CONFIG);

@@ -9,7 +9,7 @@ use crate::listeners;
 use crate::report::{Measure, Status};
 use crate::root::{Root, name_of};
 use crate::shell::{self, Command};
-use crate::survey::Survey;
+use crate::survey::{Survey, contains};
 use crate::telnet::{HARMLESS, stops};
 
 /// What starts a program in that network. It is printed, and so put before a command, only where it can be had: without
@@ -27,6 +27,17 @@ const BEFORE: &[&str] = &[
     "busybox",
 ];
 const EXEC: &[u8] = b"exec ";
+/// What procd starts: it gets words, which the start script's shell has made.
+const PROCD: [&str; 2] = ["procd_set_param", "command"];
+/// What procd starts in a jail finds no `/proc` there.
+const JAIL: &[u8] = b"procd_add_jail";
+/// What init starts by itself. Of its commands BusyBox has a shell start those with any of what a shell does something
+/// about, so with a `$`, by `exec`; and System V's init too, which takes 127 bytes.
+const INITTAB: &str = "/etc/inittab";
+const STARTED: &[&str] = &[
+    "respawn", "once", "wait", "sysinit", "boot", "bootwait", "askfirst",
+];
+const MAX_COMMAND_BYTES: usize = 127;
 /// The most processes that are looked at.
 const MAX_PROCESSES: usize = 4096;
 
@@ -38,13 +49,24 @@ const MAX_PROCESSES: usize = 4096;
 pub fn apart(edits: &mut Edits<'_>, survey: &Survey, streamer: &Path) -> io::Result<()> {
     let streamer = streamer.to_str().unwrap_or_default();
     let (mut planned, mut done) = (false, false);
-    for path in &survey.scripts {
+    let inittab = survey.settings.iter().filter(|path| *path == INITTAB);
+    for path in survey.scripts.iter().chain(inittab) {
         let Some(mut text) = edits.read(path)? else {
             continue;
         };
         let before = text.len();
-        for command in shell::commands(&text).iter().rev() {
-            match start(&text, command, streamer) {
+        let commands = if path == INITTAB {
+            of_init(&text)
+        } else {
+            shell::commands(&text)
+        };
+        for command in commands.iter().rev() {
+            let found = if path == INITTAB {
+                by_init(&text, command, streamer)
+            } else {
+                start(&text, command, streamer)
+            };
+            match found {
                 Start::Other => {}
                 Start::Apart => done = true,
                 Start::At(place) => {
@@ -98,6 +120,59 @@ enum Start {
     Strange,
 }
 
+/// The commands of `inittab`: `id:runlevels:action:command`, each for itself and without what follows in its line.
+fn of_init(text: &[u8]) -> Vec<Command> {
+    let mut commands = Vec::new();
+    let mut at = 0;
+    for (number, line) in (1..).zip(text.split_inclusive(|byte| *byte == b'\n')) {
+        let fields: Vec<&[u8]> = line.splitn(4, |byte| *byte == b':').collect();
+        if let [_, _, action, command] = fields.as_slice()
+            && !line.starts_with(b"#")
+            && STARTED.iter().any(|known| known.as_bytes() == *action)
+        {
+            let start = at + line.len() - command.len();
+            let first = shell::commands(command).into_iter().next();
+            commands.extend(first.map(|first| Command {
+                start: start + first.start,
+                line: number,
+                ..first
+            }));
+        }
+        at += line.len();
+    }
+    commands
+}
+
+/// The same for what init starts.
+fn by_init(text: &[u8], command: &Command, streamer: &str) -> Start {
+    let rest = text.get(command.start..).unwrap_or_default();
+    let length = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+    let starts_a_field = text
+        .get(..command.start)
+        .is_some_and(|before| before.ends_with(b":"));
+    match start(text, command, streamer) {
+        Start::At(_) if length + PREFIX.len() > MAX_COMMAND_BYTES || !starts_a_field => Start::Strange,
+        found => found,
+    }
+}
+
+/// Where the words begin that procd starts.
+fn by_procd(text: &[u8], command: &Command) -> Option<usize> {
+    let mut at = command.start;
+    for word in PROCD {
+        let rest = text.get(at..)?.strip_prefix(word.as_bytes())?;
+        let blanks = rest
+            .iter()
+            .take_while(|byte| matches!(byte, b' ' | b'\t'))
+            .count();
+        if blanks == 0 {
+            return None;
+        }
+        at += word.len() + blanks;
+    }
+    Some(at)
+}
+
 fn start(text: &[u8], command: &Command, streamer: &str) -> Start {
     let is_it = |word: &String| word == streamer || word.as_str() == name_of(streamer);
     let Some(first) = command.words.first().filter(|_| command.words.iter().any(is_it)) else {
@@ -112,6 +187,12 @@ fn start(text: &[u8], command: &Command, streamer: &str) -> Start {
     let name = name_of(first);
     if HARMLESS.contains(&name) || name == "start-stop-daemon" && stops(&command.words) {
         Start::Other
+    } else if let [set, what, first, ..] = command.words.as_slice()
+        && [set, what] == PROCD
+    {
+        let known = is_it(first) || BEFORE.contains(&name_of(first));
+        let place = by_procd(text, command).filter(|_| known && !contains(text, JAIL));
+        place.map_or(Start::Strange, Start::At)
     } else if raw.starts_with(EXEC) {
         Start::At(command.start + EXEC.len())
     } else if raw.iter().take(end).any(|byte| *byte == b'=') {
@@ -163,19 +244,24 @@ fn judge(root: &Root, streamer: &str) -> (Status, &'static str) {
 mod tests {
     use super::*;
     use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
 
     const STREAMER: &str = "/usr/bin/majestic";
 
     fn planned(script: &str) -> (String, Vec<Status>) {
+        planned_in("/etc/init.d/S95majestic", script)
+    }
+
+    fn planned_in(name: &str, script: &str) -> (String, Vec<Status>) {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("etc/init.d/S95majestic");
+        let path = dir.path().join(name.trim_start_matches('/'));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, script).unwrap();
         let root = Root::tree(dir.path()).unwrap();
         let survey = Survey::take(&root, "/etc/lenscap");
         let mut edits = Edits::new(&root);
         apart(&mut edits, &survey, Path::new(STREAMER)).unwrap();
-        let text = edits.read("/etc/init.d/S95majestic").unwrap().unwrap();
+        let text = edits.read(name).unwrap().unwrap();
         let statuses = edits.findings.iter().map(|finding| finding.status).collect();
         (String::from_utf8(text).unwrap(), statuses)
     }
@@ -220,6 +306,121 @@ mod tests {
             );
         }
         assert_eq!(planned("killall majestic\n").1, [Status::Fails]);
+    }
+
+    /// Words as procd gets them, from a script that runs as `rc.common` runs it, where this program has a network to offer
+    /// and where it is not there.
+    fn given_to_procd(script: &str, offers: bool) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lenscap");
+        if offers {
+            fs::write(&path, "#!/bin/sh\necho /usr/sbin/lenscap apart\n").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let text = format!(
+            "procd_open_instance() {{ :; }}\nprocd_close_instance() {{ :; }}\n\
+             procd_set_param() {{ [ \"$1\" != command ] || {{ shift; printf '%s\\n' \"$@\"; }}; }}\n{}\nstart_service\n",
+            script.replace("/usr/sbin/lenscap", path.to_str().unwrap())
+        );
+        let output = std::process::Command::new("sh")
+            .args(["-c", &text])
+            .output()
+            .unwrap();
+        let words = String::from_utf8(output.stdout).unwrap();
+        words.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_procd_starts_is_found() {
+        let script = |command: &str, more: &str| {
+            format!(
+                "#!/bin/sh /etc/rc.common\nUSE_PROCD=1\nPROG=/usr/bin/majestic\nstart_service() {{\n\tprocd_open_instance\n\
+                 \tprocd_set_param command {command}\n\tprocd_set_param respawn\n{more}\tprocd_close_instance\n}}\n"
+            )
+        };
+        for command in [
+            "\"$PROG\" -c '/etc/a b'",
+            "/usr/bin/majestic -c '/etc/a b'",
+            "nice -n 5 majestic",
+        ] {
+            let (text, statuses) = planned(&script(command, ""));
+            let wanted = script(&format!("{PREFIX}{command}"), "");
+            assert_eq!(
+                (text.as_str(), statuses.as_slice()),
+                (wanted.as_str(), &[Status::Planned][..])
+            );
+            assert_eq!(planned(&text), (text.clone(), vec![Status::Unknown]), "once more");
+            let before = given_to_procd(&script(command, ""), false);
+            assert!(before.len() > 2, "{before:?}");
+            // Where it cannot be had, nothing is different.
+            assert_eq!(given_to_procd(&text, false), before);
+            let apart = [vec!["/usr/sbin/lenscap".to_owned(), "apart".to_owned()], before].concat();
+            assert_eq!(given_to_procd(&text, true), apart);
+        }
+        let jailed = script("\"$PROG\"", "\tprocd_add_jail majestic log\n");
+        for strange in [
+            jailed,
+            script("/bin/sh -c majestic", ""),
+            script("\"$PROG\"", "").replace("procd_set_param", "procd_append_param"),
+        ] {
+            let (text, statuses) = planned(&strange);
+            assert_eq!(text, strange);
+            // The jail is told too.
+            assert!(
+                statuses.starts_with(&[Status::Unknown]) && statuses.ends_with(&[Status::Fails]),
+                "{statuses:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_init_starts_is_found() {
+        for (before, after) in [
+            (
+                "::sysinit:/etc/init.d/rcS\n::respawn:/usr/bin/majestic -s\n::respawn:/sbin/getty ttyS0\n",
+                "::sysinit:/etc/init.d/rcS\n::respawn:@/usr/bin/majestic -s\n::respawn:/sbin/getty ttyS0\n",
+            ),
+            ("null::once:majestic", "null::once:@majestic"),
+            (
+                "m:345:respawn:nice -n -5 /usr/bin/majestic >/dev/null 2>&1\n",
+                "m:345:respawn:@nice -n -5 /usr/bin/majestic >/dev/null 2>&1\n",
+            ),
+        ] {
+            let after = after.replace('@', PREFIX);
+            assert_eq!(
+                planned_in(INITTAB, before),
+                (after.clone(), vec![Status::Planned])
+            );
+            assert_eq!(
+                planned_in(INITTAB, &after),
+                (after, vec![Status::Unknown]),
+                "once more"
+            );
+        }
+        let long = format!("::respawn:majestic -c {}\n", "x".repeat(80));
+        for strange in [
+            "::respawn:-majestic\n",
+            "::respawn:/bin/sh -c majestic\n",
+            "::respawn: majestic\n",
+            "::respawn:A=1 majestic\n",
+            &long,
+        ] {
+            let (text, statuses) = planned_in(INITTAB, strange);
+            assert_eq!(text, strange);
+            assert_eq!(statuses.last(), Some(&Status::Fails), "{strange}: {statuses:?}");
+        }
+        for other in [
+            "#::respawn:majestic\n",
+            "::shutdown:killall majestic\n",
+            "majestic\n",
+            ":::\n",
+            "",
+        ] {
+            assert_eq!(
+                planned_in(INITTAB, other),
+                (other.to_owned(), vec![Status::Fails])
+            );
+        }
     }
 
     #[test]
