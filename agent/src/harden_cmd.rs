@@ -233,8 +233,8 @@ fn apply(
     if root.is_live() && settings.measures.contains(&Measure::Telnet) {
         live::stop_shells(root, settings.close);
     }
-    // What was written is looked at again, as if by another run.
-    let second = plan(request, root, settings, checker)?;
+    // What was written is looked at again, as if by another run; which files matter is known.
+    let second = plan_surveyed(request, root, settings, survey, checker)?;
     if root.is_live() {
         engine::remember(root, settings, checker);
     }
@@ -247,13 +247,27 @@ fn apply(
 }
 
 fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: bool) -> Result<u8, Stop> {
+    let firewall = settings.measures.contains(&Measure::Firewall);
+    let files = settings
+        .measures
+        .iter()
+        .filter(|measure| **measure != Measure::Firewall)
+        .count();
+    if request.only.is_some() && files == 1 {
+        let why = "telnet and credentials are taken back together: `--only firewall`, or `--only telnet,credentials`";
+        return Err(Stop(why.into(), EXIT_USAGE));
+    }
+    let wanted = |path: &str| {
+        let own = firewall::is_own(path, &settings.state_dir);
+        request.only.is_none() || if own { firewall } else { files > 0 }
+    };
     let _lock = lock(root)?;
     recover(request, root, settings)?;
-    if root.is_live() && restore_insecure {
+    if root.is_live() && restore_insecure && (request.only.is_none() || files > 0) {
         local::undo(root, settings).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
     }
     let before = firewall::record(root, &settings.state_dir);
-    let undone = engine::undo(root, settings, restore_insecure).map_err(failed)?;
+    let undone = engine::undo_some(root, settings, restore_insecure, &wanted).map_err(failed)?;
     live::sync_firewall(root, settings, before.as_ref())?;
     let Undone {
         restored,

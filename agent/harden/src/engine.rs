@@ -342,13 +342,15 @@ fn applied_rest(root: &Root, settings: &Settings, rest: &Journal) -> Option<Writ
     }
     let any = |insecure: bool| {
         let entries = rest.entries.iter().filter(|entry| entry.original.is_some());
-        entries.into_iter().any(|entry| entry.insecure == insecure)
+        let mut entries = entries.filter(|entry| entry.path != settings.password_file);
+        entries.any(|entry| entry.insecure == insecure)
     };
+    let record = format!("{}/{}", settings.state_dir, crate::firewall::RECORD);
     let (telnet, credentials) = (any(false), any(true));
     left.measures.retain(|measure| match measure {
         Measure::Telnet => telnet,
         Measure::Credentials => credentials,
-        Measure::Firewall => !rest.entries.is_empty(),
+        Measure::Firewall => rest.entries.iter().any(|entry| entry.path == record),
     });
     if !credentials {
         left.fields.clear();
@@ -426,7 +428,11 @@ pub fn roll_back(root: &Root, settings: &Settings) -> Result<Undone, Failure> {
     let paths = waiting
         .map(|confirmation| confirmation.paths)
         .filter(|paths| !paths.is_empty());
-    undo_some(root, settings, true, paths.as_deref())
+    undo_some(root, settings, true, &|path| {
+        paths
+            .as_ref()
+            .is_none_or(|paths| paths.iter().any(|known| known == path))
+    })
 }
 
 /// Brings an interrupted run to its end.
@@ -453,14 +459,18 @@ pub struct Undone {
 /// # Errors
 /// See [`Failure`].
 pub fn undo(root: &Root, settings: &Settings, restore_insecure: bool) -> Result<Undone, Failure> {
-    undo_some(root, settings, restore_insecure, None)
+    undo_some(root, settings, restore_insecure, &|_| true)
 }
 
-fn undo_some(
+/// Takes back the files alone that `wanted` says.
+///
+/// # Errors
+/// See [`Failure`].
+pub fn undo_some(
     root: &Root,
     settings: &Settings,
     restore_insecure: bool,
-    only: Option<&[String]>,
+    wanted: &dyn Fn(&str) -> bool,
 ) -> Result<Undone, Failure> {
     let store = Store::new(root, &settings.state_dir);
     let journal = store.journal().map_err(Failure::Unchanged)?;
@@ -471,16 +481,15 @@ fn undo_some(
     };
     let mut rest = Journal::default();
     let mut writes = Vec::new();
-    // The media password's file goes only when the streamer's password does.
-    let keep_created = !restore_insecure && journal.entries.iter().any(|entry| entry.insecure);
+    let mut others = Vec::new();
     for entry in journal.entries {
-        if only.is_some_and(|only| !only.contains(&entry.path)) {
+        if !wanted(&entry.path) {
+            others.push(entry.path.clone());
             rest.entries.push(entry);
             continue;
         }
-        let created = entry.original.is_none();
-        let media_password = created && entry.path == settings.password_file;
-        if !restore_insecure && (entry.insecure || media_password && keep_created) {
+        // The media password's file goes only when the streamer's password does.
+        if !restore_insecure && (entry.insecure || entry.path == settings.password_file) {
             undone.kept.push(entry.path.clone());
             rest.entries.push(entry);
             continue;
@@ -497,9 +506,14 @@ fn undo_some(
         }
         undone.restored.push(entry.path);
     }
-    let unconfirmed = confirmation_path(settings);
-    if root.exists(&unconfirmed) {
-        writes.push(Write::Remove { path: unconfirmed });
+    let waiting = waiting(root, settings).map_err(Failure::Unchanged)?;
+    if let Some(Confirmation { paths, .. }) = waiting
+        && !others
+            .iter()
+            .any(|other| paths.is_empty() || paths.contains(other))
+    {
+        let path = confirmation_path(settings);
+        writes.push(Write::Remove { path });
     }
     if !undone.restored.is_empty() || !writes.is_empty() {
         writes.extend(applied_rest(root, settings, &rest));

@@ -237,16 +237,16 @@ fn socket(line: &str) -> Option<(u64, (u16, bool))> {
 fn add_process(root: &Root, pid: u32, listeners: &mut [(u64, Listener)], cameras: &mut Vec<String>) {
     let folder = format!("/proc/{pid}");
     // Processes end while they are looked at.
-    let Ok(descriptors) = root.list(&format!("{folder}/fd")) else {
+    let Ok(descriptors) = root.links(&format!("{folder}/fd")) else {
         return;
     };
     let mut unread = false;
     let mut links = Vec::new();
     let mut strange = false;
-    for entry in &descriptors {
-        match root.link(&format!("{folder}/fd/{}", entry.name)) {
+    for (number, link) in descriptors {
+        match link {
             Ok(link) => {
-                let standard = matches!(entry.name.as_str(), "0" | "1" | "2");
+                let standard = matches!(number.as_str(), "0" | "1" | "2");
                 strange |= is_device(&link) && !(standard && link.starts_with("/dev/tty"));
                 links.push(link);
             }

@@ -28,6 +28,10 @@ impl Survey {
             if path.starts_with(&own) || path == "/etc/config/lenscap" || is_media(path) {
                 return;
             }
+            // Most of a camera's files; each costs the flash a block.
+            if root.is_live() && is_library(path) {
+                return;
+            }
             match root.head(path, 4) {
                 Ok(head) => unread |= !survey.sort(root, path, &head),
                 Err(_) => unread = true,
@@ -85,6 +89,11 @@ fn is_media(path: &str) -> bool {
         ".log",
     ];
     ENDINGS.iter().any(|ending| path.ends_with(ending))
+}
+
+fn is_library(path: &str) -> bool {
+    let name = name_of(path);
+    name.ends_with(".so") || name.contains(".so.")
 }
 
 fn is_script(path: &str) -> bool {

@@ -22,7 +22,7 @@ use nix::sys::socket::SockProtocol;
 
 use crate::netlink;
 
-pub use plan::plan;
+pub use plan::{is_own, plan};
 pub use request::Request;
 
 /// Files of name servers: the configured one first, then those that a local resolver asks.

@@ -22,6 +22,7 @@ use crate::monitor;
 /// Where OpenWrt's firewall 4 takes rules of others from, each time that it loads its own.
 const FW4_FILE: &str = "/usr/share/nftables.d/ruleset-post/50-lenscap.nft";
 const FW4: &str = "/sbin/fw4";
+const FW4_CONFIG: &str = "/etc/config/firewall";
 /// What OpenWrt's firewall 3 runs after it has loaded its rules.
 const FW3_FILE: &str = "/etc/firewall.user";
 const FW3: &str = "/sbin/fw3";
@@ -256,6 +257,12 @@ fn put(edits: &mut Edits<'_>, path: &str, policy: &Policy, can: Abilities) -> io
     let text = policy.to_text().into_bytes();
     edits.put(path, text, Attributes::PRIVATE, "what the firewall lets pass")?;
     if root.exists(FW4) {
+        let settings = edits.read(FW4_CONFIG)?.unwrap_or_default();
+        if String::from_utf8_lossy(&settings).lines().any(takes_no_files) {
+            let text = "`option auto_includes '0'`: OpenWrt's firewall does not restore ours by itself after `fw4 flush`; the \
+                        service's next look does";
+            find(edits, Status::Notice, text);
+        }
         let text = to_nft_text(&policy.rules(can));
         if root.is_live() && nft_refuses(&text) {
             let text = "`nft` refuses our file: OpenWrt's firewall will not restore ours by itself";
@@ -283,6 +290,22 @@ fn put(edits: &mut Edits<'_>, path: &str, policy: &Policy, can: Abilities) -> io
         }
     }
     Ok(())
+}
+
+/// Whether a file is the firewall's alone.
+#[must_use]
+pub fn is_own(path: &str, state_dir: &str) -> bool {
+    path == record_path(state_dir) || [FW4_FILE, FW3_FILE].contains(&path)
+}
+
+/// Whether a line of firewall 4's settings says that it takes no files from that folder.
+fn takes_no_files(line: &str) -> bool {
+    let mut words = line.split_ascii_whitespace();
+    words.next() == Some("option")
+        && words.next() == Some("auto_includes")
+        && words
+            .next()
+            .is_some_and(|value| value.trim_matches(['\'', '"']) == "0")
 }
 
 /// Asks the program, where there is one.

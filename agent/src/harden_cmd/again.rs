@@ -187,7 +187,7 @@ impl Look<'_> {
             if changed {
                 // As if by another run.
                 let mut checker = engine::checker(self.root, &alone, BUDGET);
-                let plan = super::plan(self.request, self.root, &alone, &mut checker)?;
+                let plan = super::plan_surveyed(self.request, self.root, &alone, &survey, &mut checker)?;
                 engine::remember(self.root, &alone, &checker);
                 seen.extend_from_slice(plan.findings());
             } else {

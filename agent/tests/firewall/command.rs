@@ -354,6 +354,34 @@ fn without_an_owner_or_a_filter_nothing_is_pretended() {
 }
 
 #[test]
+fn the_firewall_alone_is_taken_back() {
+    if without_root() {
+        return;
+    }
+    with_lan(|lan| {
+        let camera = Camera::new();
+        let _video = TcpListener::bind("0.0.0.0:554").unwrap();
+        let script = "#!/bin/sh\ntelnetd &\n";
+        camera.write("etc/init.d/S45telnet", script);
+        let text = || fs::read_to_string(camera.path("etc/init.d/S45telnet")).unwrap();
+        assert_eq!(camera.harden(&["--only", "telnet,firewall", "--apply"]).0, 0);
+        assert!(text() != script && !open_to_strangers(lan) && camera.has(WAITING));
+        let (code, said) = camera.harden(&["--undo", "--only", "telnet"]);
+        assert!(code == 64 && said.contains("are taken back together"), "{said}");
+        let (code, said) = camera.harden(&["--undo", "--only", "firewall"]);
+        assert_eq!(code, 0, "{said}");
+        assert!(text() != script && open_to_strangers(lan) && !camera.has(RECORD));
+        // What was closed beside it still waits for its owner.
+        assert!(camera.has(WAITING));
+        assert_eq!(camera.harden(&["--only", "firewall", "--apply"]).0, 0);
+        assert_eq!(camera.harden(&["--undo", "--only", "telnet,credentials"]).0, 0);
+        assert!(text() == script && !open_to_strangers(lan) && camera.has(RECORD));
+        assert_eq!(camera.harden(&["--undo"]).0, 0);
+        assert!(open_to_strangers(lan));
+    });
+}
+
+#[test]
 fn openwrts_own_firewall_restores_ours() {
     if without_root() {
         return;
@@ -362,14 +390,67 @@ fn openwrts_own_firewall_restores_ours() {
         let camera = Camera::new();
         let _video = TcpListener::bind("0.0.0.0:554").unwrap();
         camera.write("sbin/fw4", "#!/bin/sh\n");
+        camera.write(
+            "etc/config/firewall",
+            "config defaults\n\toption input 'REJECT'\n",
+        );
         assert_eq!(camera.harden(APPLY).0, 0);
         let include = "usr/share/nftables.d/ruleset-post/50-lenscap.nft";
-        // What firewall 4 does in a restart: everything goes, then all files are loaded.
+        assert!(
+            fs::metadata(camera.path(include)).unwrap().permissions().mode() & 0o444 == 0o444,
+            "files that it cannot read it leaves out"
+        );
+        // What firewall 4 gives to nft: its own table, made anew, and behind it the files of this folder.
+        let ruleset = format!(
+            "table inet fw4\nflush table inet fw4\n\ntable inet fw4 {{\n\tchain input {{\n\t\ttype filter hook input priority filter; \
+             policy accept;\n\t\tiifname \"lo\" accept\n\t}}\n}}\ninclude \"{}\"\n",
+            camera.path(include)
+        );
+        let load = |options: &[&str]| {
+            let loaded = output("nft", &[options, &["-f", "-"]].concat(), &ruleset);
+            assert!(
+                loaded.status.success(),
+                "{}",
+                String::from_utf8_lossy(&loaded.stderr)
+            );
+        };
+        let ours = || {
+            assert!(!open_to_strangers(lan));
+            let (code, text) = camera.harden(FIREWALL);
+            assert_eq!(code, 0, "it is known as ours: {text}");
+        };
+        // `start`, and `reload` twice: nothing is there two times.
+        for _ in 0..3 {
+            load(&[]);
+            ours();
+            assert_eq!(
+                run("nft", &["list", "ruleset"])
+                    .matches("table inet lenscap")
+                    .count(),
+                1
+            );
+        }
+        // `stop` takes its own table alone, `restart` looks at the rules first.
+        run("nft", &["delete", "table", "inet", "fw4"]);
+        ours();
+        load(&["-c"]);
+        load(&[]);
+        ours();
+        // `flush` takes everything, also ours, until the next start.
         run("nft", &["flush", "ruleset"]);
-        run("nft", &["-f", &camera.path(include)]);
-        assert!(!open_to_strangers(lan));
+        assert!(open_to_strangers(lan));
+        load(&[]);
+        ours();
+        // Where it takes no files from this folder, that is said.
+        camera.write(
+            "etc/config/firewall",
+            "config defaults\n\toption auto_includes '0'\n",
+        );
         let (code, text) = camera.harden(FIREWALL);
-        assert_eq!(code, 0, "it is known as ours: {text}");
+        assert!(
+            code == 0 && text.contains("notice   `option auto_includes '0'`"),
+            "{text}"
+        );
         assert_eq!(camera.harden(&["--undo"]).0, 0);
         assert!(!camera.has(include) && open_to_strangers(lan));
     });

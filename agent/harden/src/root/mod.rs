@@ -283,6 +283,26 @@ impl Root {
         Ok(readlinkat(&folder, name_of(path))?)
     }
 
+    /// Where the symbolic links of a folder lead, by their names. Others are errors.
+    ///
+    /// # Errors
+    /// When it is no folder, or cannot be read.
+    pub fn links(&self, path: &str) -> io::Result<Vec<(String, io::Result<String>)>> {
+        let entries = self.list(path)?;
+        let place = self.resolve(path)?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let folder = openat(&place.parent, place.name.as_str(), flags, Mode::empty())?;
+        let lead = |name: &str| -> io::Result<String> {
+            let target = readlinkat(&folder, name)?;
+            target.into_string().map_err(|_| Errno::EILSEQ.into())
+        };
+        Ok(entries
+            .into_iter()
+            .map(|entry| (lead(&entry.name), entry.name))
+            .map(|(target, name)| (name, target))
+            .collect())
+    }
+
     /// The names in a folder, sorted. Names that are no UTF-8 or hold control characters are left out, since no firmware
     /// has them and no journal could hold them.
     ///

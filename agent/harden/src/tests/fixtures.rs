@@ -445,6 +445,31 @@ fn what_is_not_confirmed_comes_back_and_nothing_else() {
     );
 }
 
+/// The streamer keeps its new password when default ones do not come back: so does the agent.
+#[test]
+fn the_agents_password_stays_as_long_as_the_streamers() {
+    let place = Form::Json(&["rtsp", "password"]);
+    for before in [None, Some("thingino\n")] {
+        let mut camera = Camera::new("thingino");
+        let file = camera.dir.path().join("etc/lenscap/camera-password");
+        if let Some(before) = before {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, before).unwrap();
+        }
+        let media = camera.harden().secrets.media.unwrap().reveal().to_owned();
+        undo(&camera.root, &camera.settings, false).unwrap();
+        assert_eq!(value(&camera, "/etc/prudynt.json", place), media);
+        assert_eq!(
+            camera.text("/etc/lenscap/camera-password"),
+            format!("{media}\n"),
+            "{before:?}"
+        );
+        undo(&camera.root, &camera.settings, true).unwrap();
+        assert_eq!(value(&camera, "/etc/prudynt.json", place), "thingino");
+        assert_eq!(fs::read_to_string(&file).ok().as_deref(), before);
+    }
+}
+
 #[test]
 fn what_could_not_be_seen_is_unknown() {
     let mut camera = Camera::new("openmiko");
