@@ -4,6 +4,7 @@ Nothing here needs root: devices come from devtmpfs, ownership from mksquashfs.
 """
 
 import hashlib
+import json
 import os
 import shutil
 import struct
@@ -21,7 +22,7 @@ MIB = 1024 * 1024
 FIRST_PARTITION = 2048 * SECTOR
 # SD cards in QEMU are a power of two in size.
 DISK_BYTES = 64 * MIB
-CAMERA_PASSWORD = "admin123"
+MEDIA_USER = "admin"
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
 GROUP = "root:x:0:\nnogroup:x:65534:\n"
@@ -177,7 +178,12 @@ class Rootfs:
         shutil.copy2(simcam(self.variant), self.dir / "usr/bin/simcam")
         for name in ("main.h264", "sub.h264", "image.jpg"):
             shutil.copy2(media() / name, self.dir / "usr/share/camera" / name)
-        self.write("etc/camera/password", CAMERA_PASSWORD + "\n", 0o600)
+        password = self.variant.media_password
+        if self.variant.prudynt:
+            rtsp = {"auth_required": True, "password": password, "port": 554, "username": MEDIA_USER}
+            self.write("etc/prudynt.json", json.dumps({"rtsp": rtsp}, indent=2) + "\n", 0o600)
+        else:
+            self.write("etc/camera/password", password + "\n", 0o600)
         self.write("etc/camera/watchdog", self.variant.watchdog + "\n")
 
 

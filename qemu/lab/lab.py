@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import package, paths
 from .gateway import Gateway
-from .image import CAMERA_PASSWORD, Image, build
+from .image import MEDIA_USER, Image, build
 from .machine import UPLINK_PORT, GuestError, Machine, Network, copy_disk
 from .segment import Segment
 from .variants import Variant
@@ -119,18 +119,18 @@ class Lab:
         """The camera's configuration, as its owner would write it."""
         profile = (
             "config profile '{name}'\n\toption rtsp 'rtsp://127.0.0.1:554/stream={number}'\n"
-            "\toption snapshot 'http://127.0.0.1/image.jpg'\n\toption user 'admin'\n"
+            "\toption snapshot 'http://127.0.0.1/image.jpg'\n\toption user '{user}'\n"
             "\toption password_file '/etc/lenscap/camera-password'\n\n")
         return (
             "# Changed by the owner.\nconfig agent\n\toption log 'syslog'\n\toption log_level 'info'\n\n"
             f"config uplink 'main'\n\toption endpoint '{endpoint}'\n\toption ca_file '{STATE}/ca.pem'\n\n"
-            + profile.format(name="main", number=0) + profile.format(name="sub", number=1) + extra)
+            + profile.format(name="main", number=0, user=MEDIA_USER) + profile.format(name="sub", number=1, user=MEDIA_USER) + extra)
 
     def configure(self, machine: Machine, extra: str = "") -> None:
         """Writes configuration, authority and media password."""
         machine.check(f"mkdir -p {STATE}")
         machine.write_file(f"{STATE}/ca.pem", self.gateway.ca)
-        machine.write_file(f"{STATE}/camera-password", CAMERA_PASSWORD + "\n", "600")
+        machine.write_file(f"{STATE}/camera-password", self.variant.media_password + "\n", "600")
         machine.write_file(CONFIG, self.configuration(extra), "600")
 
     def identity(self, machine: Machine) -> str:

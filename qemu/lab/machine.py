@@ -237,6 +237,12 @@ class Machine:
             self.check(f"i=$(grep -l {SECOND_MAC} /sys/class/net/*/address | cut -d/ -f5); "
                        f"ip addr add {CAMERA}/{PREFIX} dev $i && ip link set $i up")
 
+    def emulator(self) -> int:
+        """QEMU's process."""
+        if self._process is None:
+            raise GuestError("the camera is off")
+        return self._process.pid
+
     def run(self, command: str, seconds: float = COMMAND_SECONDS) -> Result:
         """Runs a command line in the guest's shell and waits for its end."""
         self._command += 1

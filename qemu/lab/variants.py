@@ -45,6 +45,9 @@ class Variant:
     password: str | None = None
     password_hash: str = "*"
     telnet: bool = False
+    # The RTSP server's, and where it is kept: alone in a file, or as firmwares with prudynt have it.
+    media_password: str = "admin123"
+    prudynt: bool = False
     machine: tuple = ("-M", "virt", "-cpu", "cortex-a7", "-m", "64M")
     disk: str = "vda"
     watchdog: str = "/dev/watchdog"
@@ -56,7 +59,7 @@ class Variant:
 
 VENDOR = Variant(
     name="vendor",
-    what="Linux 6.1, BusyBox init, telnet, a password of Mirai's list, iptables' filter table alone, watchdog",
+    what="Linux 6.1, BusyBox init, telnet, passwords of Mirai's list, iptables' filter table alone, watchdog",
     kernel=KERNEL_6_1,
     modules=("softdog", "iptable_filter", "xt_tcpudp"),
     packages=LIBC + DROPBEAR + IPTABLES,
@@ -64,6 +67,9 @@ VENDOR = Variant(
     password="xc3511",
     password_hash="absxcfbgXtb3o",
     telnet=True,
+    # Mirai's list has it too.
+    media_password="admin",
+    prudynt=True,
 )
 MODERN = Variant(
     name="modern",
