@@ -30,6 +30,7 @@ const CHAIN_HOOK: u16 = 4;
 const CHAIN_POLICY: u16 = 5;
 const HOOK_NUMBER: u16 = 1;
 const RULE_TABLE: u16 = 1;
+const RULE_CHAIN: u16 = 2;
 const RULE_EXPRESSIONS: u16 = 4;
 /// `NFTA_EXPR_NAME`, `NFTA_EXPR_DATA`.
 const EXPRESSION_NAME: u16 = 1;
@@ -142,7 +143,7 @@ fn ipv6_off(root: &Root) -> Option<Fact<Filter>> {
     }
 }
 
-/// A chain at the input hook.
+/// A chain at a hook.
 #[derive(Debug, PartialEq, Eq)]
 struct Chain {
     family: u8,
@@ -154,7 +155,10 @@ struct Chain {
 /// What nf_tables has.
 #[derive(Debug, Default)]
 struct Found {
+    /// At the input hook.
     chains: Vec<Chain>,
+    /// At other hooks: nothing of the input chains leads there.
+    others: Vec<Chain>,
     /// Tables with a rule that takes whatever comes in by an interface, with their families.
     open: Vec<(u8, String)>,
 }
@@ -209,8 +213,12 @@ fn ask(kind: u16) -> io::Result<Vec<u8>> {
 fn take(answer: &[u8], found: &mut Found) {
     for (kind, body) in messages(answer) {
         match kind {
-            NEW_CHAIN => found.chains.extend(chain(body)),
-            NEW_RULE => found.open.extend(open_table(body)),
+            NEW_CHAIN => match chain(body) {
+                Some((LOCAL_IN, chain)) => found.chains.push(chain),
+                Some((_, chain)) => found.others.push(chain),
+                None => {}
+            },
+            NEW_RULE => found.open.extend(open_table(body, &found.others)),
             _ => {}
         }
     }
@@ -218,9 +226,14 @@ fn take(answer: &[u8], found: &mut Found) {
 
 /// The table of a rule that takes whatever comes in by an interface, or of a whole protocol.
 #[inline(never)]
-fn open_table(body: &[u8]) -> Option<(u8, String)> {
+fn open_table(body: &[u8], others: &[Chain]) -> Option<(u8, String)> {
     let family = *body.first()?;
     let rule = body.get(4..)?;
+    let (table, chain) = (name(rule, RULE_TABLE), name(rule, RULE_CHAIN));
+    let is_there = |other: &Chain| (other.family, &other.table, &other.name) == (family, &table, &chain);
+    if others.iter().any(is_there) {
+        return None;
+    }
     let (mut key, mut takes) = (0, false);
     for (_, expression) in attributes(attribute(rule, RULE_EXPRESSIONS)?) {
         let data = attribute(expression, EXPRESSION_DATA).unwrap_or_default();
@@ -249,7 +262,7 @@ fn open_table(body: &[u8]) -> Option<(u8, String)> {
             _ => return None,
         }
     }
-    takes.then(|| (family, name(rule, RULE_TABLE)))
+    takes.then_some((family, table))
 }
 
 fn number(bytes: &[u8]) -> Option<u32> {
@@ -261,20 +274,21 @@ fn name(all: &[u8], kind: u16) -> String {
     String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
 }
 
+/// A chain and the hook that it is at.
 #[inline(never)]
-fn chain(body: &[u8]) -> Option<Chain> {
+fn chain(body: &[u8]) -> Option<(u32, Chain)> {
     let family = *body.first()?;
     let chain = body.get(4..)?;
-    let hook = attribute(chain, CHAIN_HOOK)?;
-    if number(attribute(hook, HOOK_NUMBER)?)? != LOCAL_IN {
-        return None;
-    }
-    Some(Chain {
+    let hook = number(attribute(attribute(chain, CHAIN_HOOK)?, HOOK_NUMBER)?)?;
+    let drops = attribute(chain, CHAIN_POLICY) == Some(&[0, 0, 0, 0]);
+    let (table, name) = (name(chain, CHAIN_TABLE), name(chain, CHAIN_NAME));
+    let chain = Chain {
         family,
-        table: name(chain, CHAIN_TABLE),
-        name: name(chain, CHAIN_NAME),
-        drops: attribute(chain, CHAIN_POLICY) == Some(&[0, 0, 0, 0]),
-    })
+        table,
+        name,
+        drops,
+    };
+    Some((hook, chain))
 }
 
 fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {

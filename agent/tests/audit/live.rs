@@ -259,6 +259,14 @@ fn packet_filters_are_read_from_the_kernel() {
             "unknown",
             "unknown",
         ),
+        // What goes out lets nobody in.
+        (
+            &format!(
+                "{chain} drop; }}'; nft add chain inet t out '{{ type filter hook output priority 0; policy drop; }}'; nft add rule inet t out oif lo accept; nft add rule inet t out meta l4proto tcp accept"
+            ),
+            "pass",
+            "pass",
+        ),
         (
             "iptables-legacy -P INPUT DROP; iptables-legacy -A INPUT -i lo -j ACCEPT; iptables-legacy -A INPUT -p icmp -j ACCEPT; iptables-legacy -A INPUT -p tcp --dport 22 -j ACCEPT",
             "pass",
