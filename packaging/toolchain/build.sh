@@ -120,14 +120,14 @@ build() {
 	esac
 	target_facts "$target" || exit 2
 	export LENSCAP_ZIG_TARGET="$zig_target" LENSCAP_ZIG_CPU="$zig_cpu"
-	unset LENSCAP_NO_UNWIND
+	unset LENSCAP_LEAVE_OUT
 	# Test tools print where they panicked. Not a flag of rustc's, which would build everything anew for either.
 	case ${LENSCAP_BIN:+test}$target in
 	arm*)
-		no_unwind=$cross/no-unwind.o
+		leave_out=$cross/leave-out.o
 		mkdir -p "$cross"
-		"$here/zigcc" -c -Os -g0 -o "$no_unwind" "$here/no-unwind.c"
-		export LENSCAP_NO_UNWIND="$no_unwind"
+		"$here/zigcc" -c -Os -g0 -o "$leave_out" "$here/leave-out.c"
+		export LENSCAP_LEAVE_OUT="$leave_out"
 		;;
 	esac
 	if uses_rustup "$target"; then
@@ -154,7 +154,7 @@ build() {
 	small="-Cllvm-args=-inline-max-stacksize=128"
 	export "CARGO_TARGET_${upper}_LINKER=$here/zigcc" "CC_$lower=$here/zigcc" "AR_$lower=$here/zigar"
 	export "CARGO_TARGET_${upper}_RUSTFLAGS=-Clink-self-contained=no -Ctarget-feature=+crt-static$rust_features -Crelocation-model=static -Cforce-unwind-tables=no $small $panic_flags $remap"
-	export "CFLAGS_$lower=-ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$root=/lenscap -g0 -fno-unwind-tables -fno-asynchronous-unwind-tables"
+	export "CFLAGS_$lower=-ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$root=/lenscap -g0 -fno-unwind-tables -fno-asynchronous-unwind-tables $c_features"
 	# 64-bit time_t: else the clock panics from 2038-01-19 on 32-bit machines. std's timed waits then return too
 	# early; agent/clippy.toml bans them.
 	export RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1
@@ -175,14 +175,16 @@ build() {
 		return
 	fi
 	mkdir -p "$root/dist/$target"
-	symbols=$cross/$target/release/lenscap.symbols
+	list=$(echo "${LENSCAP_FEATURES-firewall}" | tr ' ' ,)
+	# Of each choice of features: cargo keeps their programs apart too.
+	symbols=$cross/$target/release/lenscap.symbols.$list
 	[ -f "$symbols" ] || rm -f "$cross/$target/release/deps/lenscap-"*
 	LENSCAP_DEPENDENCIES=$cross.crates
 	list_crates "$LENSCAP_DEPENDENCIES"
 	export LENSCAP_DEPENDENCIES
-	features="--no-default-features --features=$(echo "${LENSCAP_FEATURES-firewall}" | tr ' ' ,)"
+	features="--no-default-features --features=$list"
 	LENSCAP_SYMBOLS_TO=$symbols link "$1" "$2"
-	cp "$symbols" "$root/dist/$target/"
+	cp "$symbols" "$root/dist/$target/lenscap.symbols"
 	cp "$cross/$target/release/lenscap" "$root/dist/$target/lenscap"
 	# What is linked in beside crates, for the bill of materials.
 	printf 'std %s\nmusl zig-%s\n' "$("${RUSTC:-rustc}" --version | cut -d' ' -f2)" "$ZIG_VERSION" \

@@ -6,15 +6,16 @@
 LENSCAP_TARGETS="armv7-unknown-linux-musleabihf arm-unknown-linux-musleabi armv5te-unknown-linux-musleabi aarch64-unknown-linux-musl mipsel-unknown-linux-musl"
 
 # target_facts TARGET: sets zig_target, zig_cpu (C compiler and linker), rust_features (of the Rust code, from the first
-# comma on), openwrt_arch (package architecture), and emulator, emulator_cpu (qemu-user, for smoke tests on the oldest CPU that must run it).
+# comma on), c_features (of ring's C code), openwrt_arch (package architecture), and emulator, emulator_cpu (qemu-user, for smoke tests on the oldest CPU that must run it).
 target_facts() {
-	rust_features=
+	rust_features='' c_features=''
 	case $1 in
 	armv7-unknown-linux-musleabihf)
 		# zig's v7a has NEON in it, which not every ARMv7 camera has; ring asks the kernel before it uses NEON.
-		zig_target=arm-linux-musleabihf zig_cpu=generic+v7a+vfp3d16-neon
 		# Thumb-2 says the same in fewer bytes; the ciphers are assembly either way.
-		rust_features=,+thumb-mode
+		zig_target=thumb-linux-musleabihf zig_cpu=generic+v7a+vfp3d16-neon rust_features=,+thumb-mode
+		# zig takes -Oz for -Os.
+		c_features="-Xclang -Oz"
 		openwrt_arch=arm_cortex-a7_neon-vfpv4 emulator=qemu-arm emulator_cpu=cortex-a7
 		;;
 	arm-unknown-linux-musleabi)
