@@ -22,6 +22,7 @@ from pathlib import Path
 from lab import paths
 from lab.gateway import MORTAL, Gateway, GatewayError, private, program
 from lab.image import media
+from lab.package import guest_tool
 
 PASSWORD = "smoke-only"
 SINK_SECONDS = 3
@@ -129,6 +130,15 @@ def smoke(target: str, emulator: str, cpu: str, camera: Camera, base: Path) -> s
         shutil.copyfile(log, paths.OUT / f"user-{target}.log")
 
 
+def check_memcpy() -> None:
+    """The copying that the toolchain adds to 32-bit ARM programs, for all alignments."""
+    program = guest_tool("memcpy", paths.ROOT / "packaging/toolchain/memcpy.S")
+    done = subprocess.run(["qemu-arm-static", "-cpu", "arm1176", program], capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode != 0:
+        raise GatewayError(done.stdout.strip() or f"memcpy's check ended with {done.returncode}")
+    print(f"ok   {done.stdout.strip()}", flush=True)
+
+
 def main() -> int:
     """All targets, or those asked for."""
     table = facts()
@@ -138,6 +148,7 @@ def main() -> int:
     camera = Camera(base)
     bad = 0
     try:
+        check_memcpy()
         for target in wanted:
             emulator, cpu = table[target]
             try:

@@ -124,10 +124,10 @@ build() {
 	# Test tools print where they panicked. Not a flag of rustc's, which would build everything anew for either.
 	case ${LENSCAP_BIN:+test}$target in
 	arm*)
-		leave_out=$cross/leave-out.o
 		mkdir -p "$cross"
-		"$here/zigcc" -c -Os -g0 -o "$leave_out" "$here/leave-out.c"
-		export LENSCAP_LEAVE_OUT="$leave_out"
+		"$here/zigcc" -c -Os -g0 -o "$cross/leave-out.o" "$here/leave-out.c"
+		"$here/zigcc" -c -g0 -o "$cross/memcpy.o" "$here/memcpy.S"
+		export LENSCAP_LEAVE_OUT="$cross/leave-out.o $cross/memcpy.o"
 		;;
 	esac
 	if uses_rustup "$target"; then

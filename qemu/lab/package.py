@@ -69,11 +69,11 @@ def oldkernel() -> Path:
     return guest_tool("oldkernel")
 
 
-def guest_tool(name: str) -> Path:
-    """A small C program of qemu/guest, built for ARMv6, which all variants run."""
-    source = paths.GUEST / f"{name}.c"
+def guest_tool(name: str, *others: Path) -> Path:
+    """A small C program of qemu/guest, with `others` that belong to it, built for ARMv6, which all variants run."""
+    sources = (paths.GUEST / f"{name}.c", *others)
     program = paths.CACHE / name
-    if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
+    if program.exists() and program.stat().st_mtime >= max(source.stat().st_mtime for source in sources):
         return program
     toolchain = paths.ROOT / "packaging/toolchain"
     versions = (toolchain / "versions.sh").read_text(encoding="utf-8")
@@ -83,7 +83,7 @@ def guest_tool(name: str) -> Path:
     env = dict(os.environ, LENSCAP_ZIG=str(tools / f"zig-{version}/bin/python"), LENSCAP_ZIG_TARGET="arm-linux-musleabi",
                LENSCAP_ZIG_CPU="arm1176jzf_s", ZIG_GLOBAL_CACHE_DIR=str(tools / "zig-cache"))
     scratch = program.with_suffix(f".{os.getpid()}")
-    done = subprocess.run([toolchain / "zigcc", "-static", "-Os", "-s", "-Wall", "-Wextra", "-Werror", "-o", scratch, source],
+    done = subprocess.run([toolchain / "zigcc", "-static", "-Os", "-s", "-Wall", "-Wextra", "-Werror", "-o", scratch, *sources],
                           env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise PackageError(f"{name}.c: {done.stderr[-600:]}")
