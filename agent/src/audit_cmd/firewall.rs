@@ -125,22 +125,31 @@ fn unsupported(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
-/// Whether the kernel has no IPv6, or none that is on.
+/// Whether the kernel has no IPv6, or none that is on: everywhere, or on every interface but the loopback and on those to
+/// come, as Lenscap leaves it where nothing filters it.
 fn ipv6_off(root: &Root) -> Option<Fact<Filter>> {
-    let source = "/proc/sys/net/ipv6/conf/all/disable_ipv6";
-    let inbound = Inbound::Off;
-    match text(root, source, 16) {
-        Ok(value) if value.trim() == "1" => {
-            let how = "disable_ipv6".into();
-            Some(Fact::seen(source, Filter { how, inbound }))
+    let source = "/proc/sys/net/ipv6/conf";
+    let is_off = |name: &str| {
+        text(root, &format!("{source}/{name}/disable_ipv6"), 16).map(|value| value.trim() == "1")
+    };
+    let how = match is_off("all") {
+        Ok(true) => "disable_ipv6",
+        Ok(false) => {
+            let listing = root.listing(source).ok()?;
+            let mut names = listing.entries.iter().map(|entry| entry.name.as_str());
+            let open = |name: &str| name != "lo" && name != "all" && !is_off(name).unwrap_or(false);
+            if listing.cut || !listing.odd.is_empty() || listing.entries.is_empty() || names.any(open) {
+                return None;
+            }
+            "disable_ipv6 of every interface but lo"
         }
-        Ok(_) => None,
         Err(error) if super::is_absent(&error) && root.exists("/proc/sys/net/ipv4") => {
-            let how = "no IPv6 in the kernel".into();
-            Some(Fact::seen("/proc/sys/net", Filter { how, inbound }))
+            "no IPv6 in the kernel"
         }
-        Err(error) => Some(Fact::missing(source, missing(&error))),
-    }
+        Err(error) => return Some(Fact::missing(source, missing(&error))),
+    };
+    let (how, inbound) = (how.into(), Inbound::Off);
+    Some(Fact::seen(source, Filter { how, inbound }))
 }
 
 /// A chain at a hook.

@@ -163,11 +163,11 @@ fn collect(request: &Request, root: &Root, only: &[&str], facts: &mut Facts) {
     system::collect(root, facts);
     if root.is_live() {
         let agent = config::load_agent_leniently(&request.config);
-        // A second look where a listener has no process: its process may have ended in between.
+        // A second look where a socket has no process: it may have closed it, or ended, in between.
         for _ in 0..2 {
             facts.sockets = sockets::read(root);
             facts.processes = processes::read(root, &mut facts.sockets);
-            let nobodys = |socket: &&Socket| socket.waits() && socket.owner.is_none();
+            let nobodys = |socket: &&Socket| socket.inode != 0 && socket.owner.is_none();
             if !inventory::sockets(facts).iter().any(nobodys) {
                 break;
             }

@@ -312,6 +312,17 @@ fn packet_filters_are_read_from_the_kernel() {
         ("iptables-legacy -A INPUT -j REJECT", "pass", "fail"),
         ("iptables-legacy -L", "fail", "fail"),
         ("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6", "fail", "pass"),
+        // Of interfaces to come, and of those that are there, but for the loopback.
+        (
+            "ip link add d0 type veth peer name d1; cd /proc/sys/net/ipv6/conf; for n in *; do case $n in lo | all) ;; *) echo 1 >$n/disable_ipv6 ;; esac; done",
+            "fail",
+            "pass",
+        ),
+        (
+            "ip link add d0 type veth peer name d1; cd /proc/sys/net/ipv6/conf; for n in *; do case $n in lo | all | d1) ;; *) echo 1 >$n/disable_ipv6 ;; esac; done",
+            "fail",
+            "fail",
+        ),
     ] {
         let only = "network.firewall,network.firewall6";
         let script = format!("{{ {rules}; }} >/dev/null && exec {LENSCAP} audit --json --only {only}");
