@@ -2,7 +2,9 @@
 # Builds what the emulated cameras need: the gateway and the viewers for this machine, simcam and the packages for the
 # cameras' CPUs. With `all`, the agent for every target too, for the user-mode runs; with `demo`, the first CPU alone.
 #
-# usage: qemu/build.sh [all | demo]
+# With `audit`, nothing but the program for the scenario `audited`: the packages leave the audit out for want of flash.
+#
+# usage: qemu/build.sh [all | demo | audit]
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -16,6 +18,13 @@ if [ "${1:-}" = demo ]; then
 	camera=$targets
 fi
 
+if [ "${1:-}" = audit ]; then
+	audit=armv7-unknown-linux-musleabihf
+	LENSCAP_FEATURES="audit firewall flows" packaging/toolchain/build.sh $audit
+	mkdir -p target/qemu
+	mv "dist/$audit/lenscap" target/qemu/lenscap-audit
+	exit
+fi
 if [ "${1:-}" = all ]; then
 	# As the tests build it: what they have built is not built again.
 	"$cargo" build --locked --workspace --all-targets

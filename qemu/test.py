@@ -21,7 +21,7 @@ from lab.lab import Lab
 from lab.machine import GuestError, qemu_version
 from lab.segment import Segment, SegmentError
 from lab.variants import VARIANTS
-from scenarios import LIFE, NAMED, TROUBLE
+from scenarios import LIFE, TROUBLE
 
 # A camera that waits, for a lease or a scan, leaves its processor to another.
 CAMERAS_A_PROCESSOR = 2
@@ -139,7 +139,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
     if options.list:
-        for name, function, variants in LIFE + TROUBLE + NAMED:
+        for name, function, variants in LIFE + TROUBLE:
             print(f"{name:22} {', '.join(variants or VARIANTS):28} {function.__doc__.splitlines()[0]}")
         return 0
     try:

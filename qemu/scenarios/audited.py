@@ -1,23 +1,31 @@
 """The camera looks at itself: open as its vendor left it, with planted what a taken camera shows, and closed."""
 
 import base64
+import difflib
 import gzip
 import json
+import os
 import subprocess
+from pathlib import Path
 
-from lab.lab import PROGRAM, Failed, Lab
-from lab.machine import Machine
+from lab import paths
+from lab.lab import PROGRAM, SERVICE, Failed, Lab
+from lab.machine import PAYLOAD_ADDRESS, PAYLOAD_PORT, Machine
 from lab.owner import Owner
 from lab.segment import ADDRESS, Segment
 
 AUDIT_SECONDS = 300
 MEMORY_KIB = 3 * 1024
 REPORT = "/tmp/audit.json"
-# Runs the audit and keeps the most memory that it had; its exit status is left in a file.
-MEASURED = (f"rm -f {REPORT}.*; {{ {PROGRAM} audit --json >{REPORT} 2>{REPORT}.err; echo $? >{REPORT}.status; }} & "
+# Runs the audit and keeps the most memory that it had; its exit status is left in a file. In a shell of its own, whose jobs
+# the console's shell does not tell of.
+MEASURED = (f"rm -f {REPORT}.*; ( {{ {PROGRAM} audit --json >{REPORT} 2>{REPORT}.err; echo $? >{REPORT}.status; }} & "
             f"until [ -s {REPORT}.status ]; do for p in $(pidof lenscap); do "
             f"grep -q audit /proc/$p/cmdline 2>/dev/null && grep VmHWM /proc/$p/status >>{REPORT}.memory 2>/dev/null; done; "
-            "usleep 20000; done; wait")
+            "usleep 20000; done )")
+# The verdict of every rule on each camera, read by hand. A change must be read by somebody: LENSCAP_WRITE_SNAPSHOTS=1 writes
+# them anew.
+SNAPSHOTS = Path(__file__).parent / "snapshots"
 # What the owner's closing answers, on cameras whose kernel filters; that of the firewall elsewhere stays a fail.
 CLOSED = ("account.default", "account.service", "account.boot", "service.telnet", "start.telnet")
 FIREWALLS = ("network.firewall", "network.exposed")
@@ -29,11 +37,12 @@ PEER_PORT = 4444
 # Behind the host beside, which forwards nothing: whoever knocks there waits.
 NOWHERE = "198.51.100"
 KNOCKS = 24
-# Shell lines, each with the rules that must find it and a word of the evidence.
+# Shell lines, each with the rules that must find it and a word of the evidence. Their processes are no jobs of the console's
+# shell.
 EVILS = (
-    ("a program that deleted itself", "cp /bin/busybox /tmp/sleep; /tmp/sleep 9999 & usleep 300000; rm /tmp/sleep",
+    ("a program that deleted itself", "cp /bin/busybox /tmp/sleep; (/tmp/sleep 9999 &); usleep 300000; rm /tmp/sleep",
      {"trace.deleted": "/tmp/sleep is deleted"}),
-    ("a listener on 48101", "nc -l -p 48101 </dev/null >/dev/null 2>&1 &",
+    ("a listener on 48101", "(nc -l -p 48101 </dev/null >/dev/null 2>&1 &)",
      {"trace.port": "48101", "network.drift": "48101"}),
     ("a shell on 9527", "telnetd -p 9527 -l /bin/sh",
      {"service.telnet": "9527", "network.drift": "9527"}),
@@ -41,10 +50,10 @@ EVILS = (
      {"start.download": CRONTAB, "start.drift": CRONTAB}),
     ("a start script in the overlay", f"printf '#!/bin/sh\\n: nothing\\n' >{SCRIPT}; chmod 755 {SCRIPT}",
      {"start.added": SCRIPT, "start.drift": SCRIPT}),
-    ("a connection to a stranger", f"sleep 9999 | nc {ADDRESS} {PEER_PORT} >/dev/null 2>&1 &",
+    ("a connection to a stranger", f"(sleep 9999 | nc {ADDRESS} {PEER_PORT} >/dev/null 2>&1 &)",
      {"network.peer": ADDRESS, "network.peer-drift": ADDRESS}),
     ("a scanner of telnet", f"ip route add {NOWHERE}.0/24 via {ADDRESS}; n=0; while [ $n -lt {KNOCKS} ]; do n=$((n + 1)); "
-     f"nc {NOWHERE}.$n 23 </dev/null >/dev/null 2>&1 & done", {"trace.scan": "ports that are scanned"}),
+     f"(nc {NOWHERE}.$n 23 </dev/null >/dev/null 2>&1 &); done", {"trace.scan": "ports that are scanned"}),
 )
 # Python for the host beside: takes connections and holds them.
 HOLD = ("import socket, sys\none = socket.create_server(('', int(sys.argv[1])))\nprint('there', flush=True)\n"
@@ -111,13 +120,39 @@ def look(lab: Lab, machine: Machine, when: str) -> Report:
     return report
 
 
+def with_audit(lab: Lab, machine: Machine) -> None:
+    """The program with the audit in the place of the package's, which has no room for it."""
+    if machine.run(f"{PROGRAM} audit --help >/dev/null 2>&1").status == 0:
+        return
+    if not paths.WITH_AUDIT.exists():
+        raise Failed("neither has the package's program an audit nor is there another: qemu/build.sh builds it")
+    machine.run(f"{SERVICE} stop", 60)
+    # Beside the other: /tmp is in memory, and the audit tells of programs there.
+    machine.check(f"nc {PAYLOAD_ADDRESS} {PAYLOAD_PORT} </dev/null >{PROGRAM}.new && "
+                  f"chmod 755 {PROGRAM}.new && mv {PROGRAM}.new {PROGRAM} && sync", 120)
+    machine.check(f"{SERVICE} start", 60)
+    lab.say("the program with the audit is in the place of the package's")
+
+
+def compare(variant: str, looks: dict[str, Report]) -> str:
+    """What differs between the verdicts of these looks and those that were read by hand; empty if nothing does."""
+    rows = [("", *looks)]
+    rows += [(rule, *(report.verdict(rule) for report in looks.values())) for rule in next(iter(looks.values())).rules]
+    found = "".join(" ".join(f"{cell:20}" for cell in row).rstrip() + "\n" for row in rows)
+    file = SNAPSHOTS / f"{variant}.txt"
+    if os.environ.get("LENSCAP_WRITE_SNAPSHOTS"):
+        SNAPSHOTS.mkdir(exist_ok=True)
+        file.write_text(found, encoding="utf-8")
+    wanted = file.read_text(encoding="utf-8") if file.exists() else ""
+    return "\n".join(difflib.unified_diff(wanted.splitlines(), found.splitlines(), "read by hand", "found", lineterm="", n=0))
+
+
 def audited(lab: Lab) -> None:
     """`lenscap audit` tells an open camera from a closed one, and finds each evil that is planted on it."""
     variant = lab.variant
-    machine = lab.installed_machine(beside=True)
+    machine = lab.installed_machine(beside=True, payload=paths.WITH_AUDIT if paths.WITH_AUDIT.exists() else None)
     machine.boot()
-    if machine.run(f"{PROGRAM} audit --help >/dev/null 2>&1").status != 0:
-        raise Failed("the package's program has no audit: LENSCAP_FEATURES='audit firewall' make packages")
+    with_audit(lab, machine)
     lab.gateway.wait_online()
     owner = Owner(lab, machine)
     owner.wait_streaming()
@@ -163,4 +198,6 @@ def audited(lab: Lab) -> None:
     for what, _, found in EVILS:
         for rule, word in found.items():
             lab.check(word not in after.why(rule), f"{what} is gone, and {rule} still names it: {after.why(rule)}")
+    different = compare(variant.name, {"open": before, "taken": taken, "closed": after})
+    lab.check(not different, f"other verdicts than were read by hand:\n{different}")
     machine.cut_power()
