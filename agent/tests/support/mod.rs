@@ -119,6 +119,8 @@ pub(crate) fn listens(dir: &Path, pid: u32, port: u16, cmdline: &str, also: &str
     let folder = proc.join(pid.to_string());
     std::fs::create_dir_all(folder.join("fd")).unwrap();
     std::fs::write(folder.join("cmdline"), cmdline.replace(' ', "\0")).unwrap();
+    let program = "00010000-00020000 r-xp 00000000 1f:02 77         /bin/busybox\n";
+    std::fs::write(folder.join("maps"), program).unwrap();
     symlink("/bin/busybox", folder.join("exe")).unwrap();
     symlink(format!("socket:[{port}]"), folder.join("fd/3")).unwrap();
     symlink(also, folder.join("fd/4")).unwrap();
