@@ -8,20 +8,21 @@ from pathlib import Path
 
 from .machine import GuestError, Machine, Result
 
-_LINE = re.compile(r"^(real|user|sys)\s+(?:(\d+)m\s*)?(\d+(?:\.\d+)?)s?$", re.MULTILINE)
+_UPTIME = re.compile(r"^uptime (\d+\.\d+) (\d+\.\d+)$", re.MULTILINE)
+_SAY = "sed 's/^/uptime /' /proc/uptime"
 
 
 @dataclass(frozen=True)
 class Took:
-    """Seconds: by the camera's clock from start to end, of its processor, and of the host's in the same time."""
+    """Seconds: by the camera's clock from start to end, of these without anything to do, and of the host's processor."""
 
     real: float
-    processor: float
+    idle: float
     host: float
 
     def alone(self) -> float:
         """On a host with nothing else to do."""
-        return self.real - max(0.0, self.processor - self.host)
+        return self.idle + min(self.real - self.idle, self.host)
 
     def __str__(self) -> str:
         text = f"{self.alone():.1f} s"
@@ -29,14 +30,15 @@ class Took:
 
 
 def timed(machine: Machine, command: str, seconds: float) -> tuple[Result, Took]:
-    """Runs one program with its words, and says what it said and how long it took."""
+    """Runs a command, and says what it said and how long it took."""
     before = _host_seconds(machine)
-    done = machine.run(f"time {command}", seconds)
+    done = machine.run(f"{_SAY}; {command}; status=$?; {_SAY}; (exit $status)", seconds)
     host = _host_seconds(machine) - before
-    found = {name: float(minutes or 0) * 60 + float(rest) for name, minutes, rest in _LINE.findall(done.output)}
-    if set(found) != {"real", "user", "sys"}:
-        raise GuestError(f"`time` says nothing about `{command}`: {done.output[-400:]}")
-    return Result(done.status, _LINE.sub("", done.output).strip()), Took(found["real"], found["user"] + found["sys"], host)
+    said = [(float(real), float(idle)) for real, idle in _UPTIME.findall(done.output)]
+    if len(said) != 2:
+        raise GuestError(f"no time is said around `{command}`: {done.output[-400:]}")
+    (began, idle_before), (ended, idle_after) = said
+    return Result(done.status, _UPTIME.sub("", done.output).strip()), Took(ended - began, idle_after - idle_before, host)
 
 
 def _host_seconds(machine: Machine) -> float:
