@@ -21,7 +21,7 @@ from lab.lab import Lab
 from lab.machine import GuestError, qemu_version
 from lab.segment import Segment, SegmentError
 from lab.variants import VARIANTS
-from scenarios import LIFE, TROUBLE
+from scenarios import LIFE, NAMED, TROUBLE
 
 # A camera that waits, for a lease or a scan, leaves its processor to another.
 CAMERAS_A_PROCESSOR = 2
