@@ -127,6 +127,8 @@ def stop(*_) -> None:
     for lab in labs:
         if lab.machine is not None:
             lab.machine.kill()
+        if lab.segment is not None:
+            lab.segment.kill()
 
 
 def main() -> int:

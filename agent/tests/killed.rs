@@ -1,6 +1,6 @@
 //! The program itself, killed at each of its steps in the file system: strace(1) ends it as the kernel would.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 // Not on a camera.
 #![allow(clippy::disallowed_methods)]
 

@@ -6,6 +6,7 @@ It is a second network, as Wi-Fi is beside a cable: on the first one QEMU's own 
 import fcntl
 import itertools
 import os
+import signal
 import struct
 import subprocess
 
@@ -35,6 +36,7 @@ class Segment:
     """The host. Closed, nothing is left of it."""
 
     def __init__(self):
+        self._running: subprocess.Popen | None = None
         _sweep()
         number = next(_COUNT)
         self.name = f"{PREFIX_OF_NAMES}{os.getpid()}-{number}"
@@ -71,11 +73,23 @@ class Segment:
 
     def run(self, *command: str, seconds: float, text: str | None = None) -> str:
         """What a program says that runs on this host."""
+        self._running = subprocess.Popen(["ip", "netns", "exec", self.name, *command], stdin=subprocess.PIPE, text=True,
+                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
         try:
-            done = subprocess.run(["ip", "netns", "exec", self.name, *command], input=text, capture_output=True, text=True,
-                                  timeout=seconds, check=False)
+            said, complaint = self._running.communicate(text, seconds)
         except subprocess.TimeoutExpired as error:
+            self.kill()
+            self._running.communicate()
             raise SegmentError(f"{command[0]} took longer than {seconds:.0f} s") from error
-        if done.returncode != 0:
-            raise SegmentError(f"{command[0]} ended with {done.returncode}: {done.stderr.strip()[-400:]}")
-        return done.stdout
+        if self._running.returncode != 0:
+            raise SegmentError(f"{command[0]} ended with {self._running.returncode}: {complaint.strip()[-400:]}")
+        return said
+
+    def kill(self) -> None:
+        """Ends the program that runs on this host, from another thread too, with all that it has started."""
+        running = self._running
+        if running is not None and running.returncode is None:
+            try:
+                os.killpg(running.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                return
