@@ -49,7 +49,7 @@ openscap-common                  the schema of XCCDF
 perl                             the hook that refuses images anybody could log in to
 python3-venv                     .venv for the independent gateway, what judges audits, and schemathesis
 shellcheck                       lint of the shell scripts
-strace                           plays a kernel that lacks something, and ends a program at each of its steps
+strace                           plays a kernel that lacks something
 tcpdump                          counts what passes, beside our own count
 tshark                           reads the packet captures
 util-linux                       setpriv, so that no test program outlives its test
