@@ -22,7 +22,7 @@ from pathlib import Path
 from lab import paths
 from lab.gateway import MORTAL, Gateway, GatewayError, private, program
 from lab.image import media
-from lab.package import guest_tool
+from lab.package import ARMV7_C, guest_tool
 
 PASSWORD = "smoke-only"
 SINK_SECONDS = 3
@@ -132,11 +132,14 @@ def smoke(target: str, emulator: str, cpu: str, camera: Camera, base: Path) -> s
 
 def check_memcpy() -> None:
     """The copying that the toolchain adds to 32-bit ARM programs, for all alignments."""
-    program = guest_tool("memcpy", paths.ROOT / "packaging/toolchain/memcpy.S")
-    done = subprocess.run(["qemu-arm-static", "-cpu", "arm1176", program], capture_output=True, text=True, timeout=120, check=False)
-    if done.returncode != 0:
-        raise GatewayError(done.stdout.strip() or f"memcpy's check ended with {done.returncode}")
-    print(f"ok   {done.stdout.strip()}", flush=True)
+    toolchain = paths.ROOT / "packaging/toolchain"
+    plain = guest_tool("memcpy", toolchain / "memcpy.S")
+    neon = guest_tool("memcpy", toolchain / "memcpy.S", toolchain / "leave-out.c", machine=ARMV7_C)
+    for program, cpu in ((plain, "arm1176"), (neon, "cortex-a7")):
+        done = subprocess.run(["qemu-arm-static", "-cpu", cpu, program], capture_output=True, text=True, timeout=120, check=False)
+        if done.returncode != 0 or ("NEON" in done.stdout) != (program == neon):
+            raise GatewayError(f"memcpy's check on {cpu} ended with {done.returncode}: {done.stdout.strip()}")
+        print(f"ok   {cpu}: {done.stdout.strip()}", flush=True)
 
 
 def main() -> int:

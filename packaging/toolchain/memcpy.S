@@ -1,9 +1,12 @@
 /*
  * memcpy(3) for ARMv6 and later (AAPCS). zig's takes an instruction for each byte, and the bytes of a video are copied three
- * times on their way: that would be a sixth of all the camera does for it. Here it is 0.13 where both sides are aligned
- * alike, 0.38 where they are not. The other CPUs keep zig's.
+ * times on their way: that would be a sixth of all the camera does for it. Here it is 0.13 where the CPU has NEON or both
+ * sides are aligned alike, else 0.38. The other CPUs keep zig's.
  */
 #if __ARM_ARCH >= 6
+#if __ARM_ARCH >= 7
+	.fpu neon
+#endif
 	.syntax unified
 	.arm
 	.text
@@ -14,6 +17,12 @@ memcpy:
 	mov	ip, r0
 	cmp	r2, #32
 	blo	.Lwords
+#if __ARM_ARCH >= 7
+	ldr	r3, =lenscap_neon
+	ldr	r3, [r3]
+	cmp	r3, #0
+	bne	.Lneon
+#endif
 	push	{r4-r9, lr}
 	@ Stores are aligned; loads need not be, but for ldm.
 .Lalign:
@@ -59,6 +68,17 @@ memcpy:
 	subsne	r2, r2, #1
 	bne	.Lbytes
 	bx	lr
+#if __ARM_ARCH >= 7
+.Lneon:
+	sub	r2, r2, #32
+.Lneon_block:
+	vld1.8	{d0-d3}, [r1]!
+	subs	r2, r2, #32
+	vst1.8	{d0-d3}, [ip]!
+	bhs	.Lneon_block
+	add	r2, r2, #32
+	b	.Lwords
+#endif
 	.size memcpy, . - memcpy
 #endif
 	.section .note.GNU-stack, "", %progbits

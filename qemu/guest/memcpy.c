@@ -4,6 +4,12 @@
 
 enum { LENGTHS = 200, SHIFTS = 8, ROOM = LENGTHS + 2 * SHIFTS };
 
+#if __ARM_ARCH >= 7
+extern int lenscap_neon;
+#else
+static int lenscap_neon;
+#endif
+
 /* Not inlined, and not taken for something that the compiler knows. */
 static void *(*volatile copy)(void *, const void *, size_t) = memcpy;
 
@@ -26,6 +32,6 @@ int main(void)
 						return printf("memcpy of %d bytes from %d to %d: byte %d\n", n, a, b, i), 1;
 				}
 			}
-	puts("memcpy copies");
+	printf("memcpy copies%s\n", lenscap_neon ? ", with NEON" : "");
 	return 0;
 }

@@ -69,10 +69,15 @@ def oldkernel() -> Path:
     return guest_tool("oldkernel")
 
 
-def guest_tool(name: str, *others: Path) -> Path:
-    """A small C program of qemu/guest, with `others` that belong to it, built for ARMv6, which all variants run."""
+# zig's name of the machine, and of its CPU: what all variants run, and the agent's first target (packaging/toolchain/targets.sh).
+ARMV6_C = ("arm-linux-musleabi", "arm1176jzf_s")
+ARMV7_C = ("thumb-linux-musleabihf", "generic+v7a+vfp3d16-neon")
+
+
+def guest_tool(name: str, *others: Path, machine: tuple[str, str] = ARMV6_C) -> Path:
+    """A small C program of qemu/guest, with `others` that belong to it."""
     sources = (paths.GUEST / f"{name}.c", *others)
-    program = paths.CACHE / name
+    program = paths.CACHE / (name if machine == ARMV6_C else f"{name}-{machine[0]}")
     if program.exists() and program.stat().st_mtime >= max(source.stat().st_mtime for source in sources):
         return program
     toolchain = paths.ROOT / "packaging/toolchain"
@@ -80,8 +85,8 @@ def guest_tool(name: str, *others: Path) -> Path:
     version = re.search(r"^ZIG_VERSION=(\S+)", versions, re.MULTILINE).group(1)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     tools = Path(os.environ.get("LENSCAP_TOOLS", cache / "lenscap-toolchain"))
-    env = dict(os.environ, LENSCAP_ZIG=str(tools / f"zig-{version}/bin/python"), LENSCAP_ZIG_TARGET="arm-linux-musleabi",
-               LENSCAP_ZIG_CPU="arm1176jzf_s", ZIG_GLOBAL_CACHE_DIR=str(tools / "zig-cache"))
+    env = dict(os.environ, LENSCAP_ZIG=str(tools / f"zig-{version}/bin/python"), LENSCAP_ZIG_TARGET=machine[0],
+               LENSCAP_ZIG_CPU=machine[1], ZIG_GLOBAL_CACHE_DIR=str(tools / "zig-cache"))
     scratch = program.with_suffix(f".{os.getpid()}")
     done = subprocess.run([toolchain / "zigcc", "-static", "-Os", "-s", "-Wall", "-Wextra", "-Werror", "-o", scratch, *sources],
                           env=env, capture_output=True, text=True, check=False)
