@@ -213,3 +213,26 @@ fn a_cut_log_loses_no_acknowledged_claim_before_it() {
         cut += 1009;
     }
 }
+
+/// Every change reads all cameras, so none of this may look at all keys for each camera.
+#[test]
+fn a_cameras_key_is_found_by_an_index() {
+    let store = SqliteStore::in_memory().unwrap();
+    let connection = store.connection();
+    for sql in [
+        format!("SELECT {CAMERA_COLUMNS} FROM cameras ORDER BY name"),
+        "DELETE FROM fingerprints WHERE camera = 1".to_owned(),
+        "DELETE FROM cameras WHERE id = 1".to_owned(),
+    ] {
+        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let steps: Vec<String> = plan
+            .query_map([], |row| row.get(3))
+            .unwrap()
+            .collect::<rusqlite::Result<_>>()
+            .unwrap();
+        assert!(
+            steps.iter().all(|step| !step.starts_with("SCAN fingerprints")),
+            "{sql}: {steps:?}"
+        );
+    }
+}
