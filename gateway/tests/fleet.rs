@@ -703,6 +703,26 @@ async fn viewers_expire() {
 }
 
 #[tokio::test]
+async fn a_session_by_a_playback_address_ends_with_it() {
+    let gateway = TestGateway::start_kept().await;
+    let _agent = gateway.front(Play::Silent).await;
+    let body = json!({"profile": "main", "seconds": 2});
+    let (status, made) = gateway.api("POST", "/cameras/front/link", body).await;
+    assert_eq!(status, 201, "{made}");
+    let query = made["rtsp"]
+        .as_str()
+        .unwrap()
+        .strip_prefix("/front/main")
+        .unwrap();
+    let mut viewer = Viewer::connect(&gateway, "nobody", "", "front/main").await;
+    assert_eq!(viewer.request("DESCRIBE", query, "").await.status(), 200);
+    viewer.play().await;
+    tokio::time::timeout(Duration::from_secs(15), viewer.closed())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn an_activation_server_sends_cameras_to_their_operators() {
     let http = format!("{HTTP_TOKEN}[activation]\nforward = \"https://all.example/onvif/uplink\"\n");
     let gateway = TestGateway::start_with("data = \"data\"\n", RTSPS, &http).await;

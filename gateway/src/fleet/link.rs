@@ -21,7 +21,7 @@ pub struct Link {
     c: String,
     /// Profile.
     p: String,
-    /// Who made it: `admin` or a token's number. When the token goes, its addresses do.
+    /// Who made it: `admin` or a token's number. It holds for as long as that may see the camera.
     b: String,
     /// Good until then, seconds since 1970.
     e: u64,
@@ -52,6 +52,12 @@ impl Link {
     #[must_use]
     pub fn by(&self) -> &str {
         &self.b
+    }
+
+    /// Good until then, seconds since 1970.
+    #[must_use]
+    pub fn expires(&self) -> u64 {
+        self.e
     }
 
     /// The value of the query parameter.

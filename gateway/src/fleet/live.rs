@@ -92,30 +92,34 @@ impl Fleet {
                 .filter(shown)
                 .map(|camera| camera.name.clone()),
         );
+        let of_accounts = by_account(&live);
         let mut viewers = self.fixed.viewers.clone();
         for row in &live.viewers {
             if row.expires.is_none_or(|expires| now < expires) && !viewers.contains_key(&row.user) {
                 let viewer = Viewer {
                     ha1: row.ha1.clone(),
-                    cameras: visible(row, &live),
+                    cameras: visible(&row.account, row.cameras.as_deref(), &of_accounts),
                 };
                 viewers.insert(row.user.clone(), viewer);
             }
         }
         let good = |token: &&Arc<Token>| token.expires.is_none_or(|expires| now < expires);
-        let mut link_issuers: BTreeSet<String> = live
+        let mut link_issuers: BTreeMap<String, Option<BTreeSet<String>>> = live
             .tokens
             .values()
             .filter(good)
-            .map(|token| token.id.to_string())
+            .map(|token| {
+                let seen = visible(&token.account, token.cameras.as_deref(), &of_accounts);
+                (token.id.to_string(), seen)
+            })
             .collect();
-        link_issuers.insert(Access::operator().issuer());
+        link_issuers.insert(Access::operator().issuer(), None);
         let mut link_secret = self.link_secret.clone();
         let mut realm = self.fixed.realm.clone();
         if let Some(remote) = self.remote() {
             cameras.extend(remote.shown());
             viewers.extend(remote.viewers());
-            link_issuers = remote.rules.link_issuers.iter().cloned().collect();
+            link_issuers.clone_from(&remote.rules.link_issuers);
             realm.clone_from(&remote.rules.realm);
             if let Some(key) = parse_fingerprint(&format!("sha256:{}", remote.rules.link_key)) {
                 link_secret = Secret::new(key.to_vec());
@@ -143,27 +147,33 @@ impl Fleet {
     }
 }
 
-/// The cameras that a viewer of the store may see; `None` is all of them.
-fn visible(viewer: &ViewerRow, live: &Live) -> Option<BTreeSet<String>> {
-    if viewer.account.is_empty() {
-        return viewer
-            .cameras
-            .as_ref()
-            .map(|names| names.iter().cloned().collect());
+/// The cameras of each account.
+fn by_account(live: &Live) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut accounts: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for camera in live.cameras.values() {
+        accounts.entry(&camera.account).or_default().insert(&camera.name);
     }
-    let own = live
-        .cameras
-        .values()
-        .filter(|camera| camera.account == viewer.account);
-    let listed = |name: &str| {
-        viewer
-            .cameras
-            .as_ref()
-            .is_none_or(|names| names.iter().any(|known| known == name))
+    accounts
+}
+
+/// The cameras that a viewer or a token of the store may see; `None` is all of them.
+fn visible(
+    account: &str,
+    listed: Option<&[String]>,
+    accounts: &BTreeMap<&str, BTreeSet<&str>>,
+) -> Option<BTreeSet<String>> {
+    if account.is_empty() {
+        return listed.map(|names| names.iter().cloned().collect());
+    }
+    let Some(own) = accounts.get(account) else {
+        return Some(BTreeSet::new());
     };
-    Some(
-        own.map(|camera| camera.name.clone())
-            .filter(|name| listed(name))
-            .collect(),
-    )
+    let seen = match listed {
+        None => own.iter().map(|name| (*name).to_owned()).collect(),
+        Some(names) => {
+            let mine = names.iter().filter(|name| own.contains(name.as_str()));
+            mine.cloned().collect()
+        }
+    };
+    Some(seen)
 }

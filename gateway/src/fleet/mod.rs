@@ -249,7 +249,7 @@ impl Fleet {
             viewers: BTreeMap::new(),
             cameras: BTreeSet::new(),
             link_key: hmac::Key::new(hmac::HMAC_SHA256, link_secret.bytes()),
-            link_issuers: BTreeSet::new(),
+            link_issuers: BTreeMap::new(),
             unix_start: 0,
         };
         let fleet = Self {

@@ -290,7 +290,7 @@ impl Fleet {
     pub fn accept_link(&self, text: &str, camera: &str, profile: &str) -> Option<String> {
         let rules = self.policy.borrow();
         let link = Link::accept(text, &rules.link_key, camera, profile, unix_now())?;
-        let good = rules.link_issuers.contains(link.by());
+        let good = rules.counts_link(link.by(), camera);
         good.then(|| format!("link:{}", link.by()))
     }
 

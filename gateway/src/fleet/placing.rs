@@ -174,7 +174,7 @@ impl Fleet {
             operator: hex(self.operator.public()),
             resume_key: hex(self.resume_secret.bytes()),
             link_key: hex(self.link_secret.bytes()),
-            link_issuers: policy.link_issuers.iter().cloned().collect(),
+            link_issuers: policy.link_issuers.clone(),
             realm: self.fixed.realm.clone(),
             viewers: viewers.collect(),
             cameras: live

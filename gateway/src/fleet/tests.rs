@@ -114,10 +114,10 @@ fn rules_follow_the_clock() {
     let (id, secret) = fleet.add_token(token).unwrap();
     let rules = fleet.policy();
     let has = |user: &str| rules.borrow().viewers.contains_key(user);
-    assert!(has("short") && has("long") && rules.borrow().link_issuers.contains(&id.to_string()));
+    assert!(has("short") && has("long") && rules.borrow().link_issuers.contains_key(&id.to_string()));
     assert!(fleet.access(&secret, now + 40).is_some() && fleet.access(&secret, now + 60).is_none());
     fleet.handle_tick(now + 60);
-    assert!(!has("short") && has("long") && !rules.borrow().link_issuers.contains(&id.to_string()));
+    assert!(!has("short") && has("long") && !rules.borrow().link_issuers.contains_key(&id.to_string()));
     assert!(
         rules.borrow().unix_start.abs_diff(now + 60) < 5,
         "a clock that jumped is followed"
@@ -149,4 +149,55 @@ fn nothing_secret_is_shown_by_debug() {
     };
     let shown = format!("{claim:?} {viewer:?} {:?}", pin::Pin::parse(pin));
     assert!(!shown.contains("7K3M") && !shown.contains("hunter2"), "{shown}");
+}
+
+fn token(fleet: &Fleet, name: &str, account: Option<&str>, cameras: Option<&[&str]>) -> (i64, String) {
+    let token = NewToken {
+        name: name.into(),
+        scopes: vec![Scope::View, Scope::Claim],
+        account: account.map(str::to_owned),
+        cameras: cameras.map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
+        seconds: None,
+    };
+    fleet.add_token(token).unwrap()
+}
+
+fn access(fleet: &Fleet, secret: &str) -> Access {
+    fleet.access(secret, unix_now()).unwrap()
+}
+
+fn into(account: &str) -> Transfer {
+    Transfer {
+        account: Some(account.into()),
+        forward: None,
+    }
+}
+
+#[test]
+fn a_former_owners_playback_addresses_open_nothing() {
+    let fleet = fleet(Fixed::default());
+    put(&fleet, Camera::claimed("porch", "acme", [1; 32], Method::Pin, 1));
+    let (id, secret) = token(&fleet, "portal", Some("acme"), None);
+    let owner = access(&fleet, &secret);
+    let (link, _) = fleet.make_link(&owner, "porch", "main", 600).unwrap();
+    let opens = || fleet.accept_link(&link, "porch", "main").is_some();
+    // What streamers are told, over the wire and back.
+    let told = || {
+        let wire = serde_json::to_string(&fleet.rules()).unwrap();
+        let rules: crate::roles::message::Rules = serde_json::from_str(&wire).unwrap();
+        rules.link_issuers[&id.to_string()]
+            .clone()
+            .unwrap()
+            .contains("porch")
+    };
+    assert!(opens() && told());
+    let operator = Access::operator();
+    fleet.transfer(&operator, "porch", into("other")).unwrap();
+    assert!(!opens() && !told(), "transferred");
+    fleet.transfer(&operator, "porch", into("acme")).unwrap();
+    assert!(opens() && told());
+    fleet.release(&operator, "porch").unwrap();
+    assert!(!opens() && !told(), "released");
+    put(&fleet, Camera::claimed("porch", "other", [2; 32], Method::Pin, 1));
+    assert!(!opens() && !told(), "another camera of this name");
 }

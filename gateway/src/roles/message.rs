@@ -1,6 +1,6 @@
 //! What endpoint and streamer say to each other: one JSON object a line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// Version of this language.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Longest line, in bytes: the rules of a large fleet.
 pub const MAX_LINE_BYTES: u64 = 64 << 20;
 
@@ -70,8 +70,8 @@ pub struct Rules {
     pub resume_key: String,
     /// Proves playback addresses, in hex.
     pub link_key: String,
-    /// Whose playback addresses count.
-    pub link_issuers: Vec<String>,
+    /// Whose playback addresses count, and for which cameras; `None` for all.
+    pub link_issuers: BTreeMap<String, Option<BTreeSet<String>>>,
     /// Digest realm.
     pub realm: String,
     /// By user name.

@@ -239,7 +239,7 @@ mod tests {
 
     fn hello(name: &str, capacity: usize) -> Hello {
         Hello {
-            v: 1,
+            v: crate::roles::message::VERSION,
             name: name.into(),
             uplink_url: format!("https://{name}.example/"),
             rtsp_url: None,

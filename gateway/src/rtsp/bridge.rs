@@ -170,6 +170,8 @@ struct Bridge {
     answered: u64,
     /// Held until the viewer has logged in.
     stranger: Option<Stranger>,
+    /// A camera was reached just now.
+    bound: bool,
     opened: Instant,
     last_progress: Instant,
     last_activity: Instant,
@@ -227,6 +229,7 @@ impl Bridge {
             asked: 0,
             answered: 0,
             stranger: Some(stranger),
+            bound: false,
             opened: now,
             last_progress: now,
             last_activity: now,
@@ -266,6 +269,9 @@ impl Bridge {
                 }
             } else if let Err(end) = self.handle(event).await {
                 return end;
+            } else if std::mem::take(&mut self.bound) {
+                // A playback address may end before the time to log in does.
+                timer.as_mut().reset(self.deadline());
             }
         }
     }
@@ -301,7 +307,7 @@ impl Bridge {
     /// Who may watch what has changed.
     fn handle_rules(&mut self) -> Result<(), End> {
         let policy = Arc::clone(&self.rules.borrow_and_update());
-        if self.guard.handle_policy(policy) {
+        if self.guard.handle_policy(self.shared.elapsed(), policy) {
             Ok(())
         } else {
             Err(End::Revoked)
@@ -309,19 +315,30 @@ impl Bridge {
     }
 
     fn deadline(&self) -> Instant {
-        if self.link.is_none() {
+        let now = Instant::now();
+        let quiet = if self.link.is_none() {
             self.opened + LOGIN_DEADLINE
         } else if self.down.bytes > 0 {
             self.last_progress + STALL_DEADLINE
         } else {
             // Looked at again when the stall could have begun, for the timer is not moved while bytes flow.
-            (self.last_activity + IDLE_DEADLINE).min(Instant::now() + STALL_DEADLINE)
-        }
+            (self.last_activity + IDLE_DEADLINE).min(now + STALL_DEADLINE)
+        };
+        let left = self.guard.time_left(self.shared.elapsed());
+        // Far beyond what the clock can count there is nothing to wait for.
+        let end = left.and_then(|left| now.checked_add(left));
+        end.map_or(quiet, |end| quiet.min(end))
     }
 
     fn overdue(&self) -> Option<End> {
         let now = Instant::now();
-        if self.link.is_none() {
+        if self
+            .guard
+            .time_left(self.shared.elapsed())
+            .is_some_and(|left| left.is_zero())
+        {
+            Some(End::Revoked)
+        } else if self.link.is_none() {
             (now >= self.opened + LOGIN_DEADLINE).then_some(End::LoginDeadline)
         } else if self.down.bytes > 0 {
             (now >= self.last_progress + STALL_DEADLINE).then_some(End::Stalled)
@@ -407,6 +424,7 @@ impl Bridge {
                     self.shared.metrics.sessions_opened.inc();
                     self.shared.metrics.sessions.inc();
                     self.guard.handle_bound(camera);
+                    self.bound = true;
                     let user = self.guard.user().unwrap_or_default();
                     let (profile, address) = (self.guard.profile(), self.address.to_string());
                     self.view = self

@@ -45,10 +45,26 @@ pub struct Policy {
     pub cameras: BTreeSet<String>,
     /// Proves signed playback addresses.
     pub link_key: hmac::Key,
-    /// Whose playback addresses count.
-    pub link_issuers: BTreeSet<String>,
+    /// Whose playback addresses count, and the cameras that each of them may see now; `None` is all of them.
+    pub link_issuers: BTreeMap<String, Option<BTreeSet<String>>>,
     /// The time of day, in seconds since 1970, at the start of monotonic time.
     pub unix_start: u64,
+}
+
+impl Policy {
+    /// True if this issuer's playback addresses of this camera count now.
+    #[must_use]
+    pub fn counts_link(&self, by: &str, camera: &str) -> bool {
+        match self.link_issuers.get(by) {
+            None => false,
+            Some(None) => true,
+            Some(Some(cameras)) => cameras.contains(camera),
+        }
+    }
+
+    fn unix(&self, now: Duration) -> u64 {
+        self.unix_start + now.as_secs()
+    }
 }
 
 /// What to do with a request. `Reply` bytes go to the viewer when the stream is between messages.
@@ -98,6 +114,8 @@ struct Granted {
     profile: String,
     by: String,
     user: String,
+    /// Seconds since 1970.
+    expires: u64,
 }
 
 impl Guard {
@@ -130,11 +148,25 @@ impl Guard {
 
     /// The rules have changed; false if this connection must end by them.
     #[must_use]
-    pub fn handle_policy(&mut self, policy: Arc<Policy>) -> bool {
+    pub fn handle_policy(&mut self, now: Duration, policy: Arc<Policy>) -> bool {
         self.policy = policy;
+        self.holds(now)
+    }
+
+    /// How much longer this connection may last, if it came by a playback address.
+    #[must_use]
+    pub fn time_left(&self, now: Duration) -> Option<Duration> {
+        let link = self.link.as_ref()?;
+        // Good to the end of that second.
+        let left = (link.expires.saturating_add(1)).saturating_sub(self.policy.unix(now));
+        Some(Duration::from_secs(left))
+    }
+
+    /// False if this connection must end by the rules as they are.
+    fn holds(&self, now: Duration) -> bool {
         match (&self.camera, &self.link, &self.established) {
             (None, ..) => true,
-            (Some(camera), Some(link), _) => self.link_holds(link, camera),
+            (Some(camera), Some(link), _) => self.link_holds(now, link, camera),
             (Some(camera), None, Some((_, user))) => self.may_see(user, camera),
             (Some(_), None, None) => false,
         }
@@ -227,21 +259,22 @@ impl Guard {
         let Some((text, rest)) = link::take(uri.rest) else {
             let link = self.link.as_ref()?;
             let same = link.camera == uri.camera && link.profile == uri.profile;
-            return (same && self.link_holds(link, uri.camera)).then_some(true);
+            return (same && self.link_holds(now, link, uri.camera)).then_some(true);
         };
-        let unix = self.policy.unix_start + now.as_secs();
+        let unix = self.policy.unix(now);
         let link = Link::accept(text, &self.policy.link_key, uri.camera, uri.profile, unix);
         let granted = link.map(|link| Granted {
             camera: uri.camera.to_owned(),
             profile: uri.profile.to_owned(),
             by: link.by().to_owned(),
             user: format!("link:{}", link.by()),
+            expires: link.expires(),
         });
         let without = format!(
             "{}://{}/{}/{}{rest}",
             uri.scheme, uri.authority, uri.camera, uri.profile
         );
-        let good = granted.filter(|link| self.policy.link_issuers.contains(&link.by));
+        let good = granted.filter(|link| self.policy.counts_link(&link.by, &link.camera));
         request.uri = without;
         match good {
             Some(link) => {
@@ -252,9 +285,10 @@ impl Guard {
         }
     }
 
-    fn link_holds(&self, link: &Granted, camera: &str) -> bool {
+    fn link_holds(&self, now: Duration, link: &Granted, camera: &str) -> bool {
         link.camera == camera
-            && self.policy.link_issuers.contains(&link.by)
+            && self.policy.unix(now) <= link.expires
+            && self.policy.counts_link(&link.by, camera)
             && self.policy.cameras.contains(camera)
     }
 

@@ -19,7 +19,11 @@ fn policy() -> Arc<Policy> {
         viewers: [viewer("alice", None), viewer("bob", Some(&["back"]))].into(),
         cameras: ["front".to_owned(), "back".to_owned()].into(),
         link_key: hmac::Key::new(hmac::HMAC_SHA256, &[5; 32]),
-        link_issuers: ["admin".to_owned()].into(),
+        link_issuers: [
+            ("admin".to_owned(), None),
+            ("8".to_owned(), Some(["front".to_owned()].into())),
+        ]
+        .into(),
         unix_start: 1_000_000,
     })
 }
@@ -381,12 +385,45 @@ fn new_rules_end_what_they_forbid() {
     );
     by_link.handle_viewer(NOW, address.as_bytes(), None);
     by_link.handle_bound("front");
-    assert!(bob.handle_policy(policy()) && by_link.handle_policy(policy()));
+    assert!(bob.handle_policy(NOW, policy()) && by_link.handle_policy(NOW, policy()));
     let mut strict = Policy::clone(&policy());
     strict.viewers.remove("bob");
     strict.link_issuers.clear();
     let strict = Arc::new(strict);
-    assert!(!bob.handle_policy(Arc::clone(&strict)) && !by_link.handle_policy(strict));
+    assert!(!bob.handle_policy(NOW, Arc::clone(&strict)) && !by_link.handle_policy(NOW, strict));
     let mut nobody = Guard::new(policy(), 3);
-    assert!(nobody.handle_policy(policy()), "not bound to any camera yet");
+    assert!(nobody.handle_policy(NOW, policy()), "not bound to any camera yet");
+}
+
+#[test]
+fn a_playback_address_holds_while_it_lasts_and_its_issuer_sees_the_camera() {
+    let at = 1_000_000 + NOW.as_secs();
+    let by = |issuer: &str, guard: &mut Guard| {
+        let uri = format!("rtsp://gw/front/main?play={}", link(issuer, at + 600));
+        let verdict = guard.handle_viewer(NOW, format!("DESCRIBE {uri} RTSP/1.0\r\n\r\n").as_bytes(), None);
+        guard.handle_bound("front");
+        matches!(verdict, Verdict::Forward { .. })
+    };
+    let mut guard = Guard::new(policy(), 1);
+    assert!(by("8", &mut guard));
+    // The camera went to somebody else: its issuer sees others now.
+    let mut handed_on = Policy::clone(&policy());
+    handed_on
+        .link_issuers
+        .insert("8".to_owned(), Some(["back".to_owned()].into()));
+    let handed_on = Arc::new(handed_on);
+    assert!(!guard.handle_policy(NOW, Arc::clone(&handed_on)));
+    assert!(!by("8", &mut Guard::new(handed_on, 2)));
+
+    let mut guard = Guard::new(policy(), 3);
+    assert_eq!(guard.time_left(NOW), None);
+    assert!(by("8", &mut guard));
+    assert_eq!(guard.time_left(NOW), Some(Duration::from_secs(601)));
+    let late = NOW + Duration::from_secs(601);
+    assert_eq!(guard.time_left(late), Some(Duration::ZERO));
+    let play = b"PLAY rtsp://gw/front/main/ RTSP/1.0\r\n\r\n";
+    let verdict = guard.handle_viewer(late - Duration::from_secs(1), play, None);
+    assert!(matches!(verdict, Verdict::Forward { .. }), "{verdict:?}");
+    assert!(text(&guard.handle_viewer(late, play, None)).starts_with("RTSP/1.0 401"));
+    assert!(!guard.handle_policy(late, policy()));
 }
