@@ -201,3 +201,29 @@ fn a_former_owners_playback_addresses_open_nothing() {
     put(&fleet, Camera::claimed("porch", "other", [2; 32], Method::Pin, 1));
     assert!(!opens() && !told(), "another camera of this name");
 }
+
+#[test]
+fn a_list_of_cameras_does_not_outlive_them() {
+    let fleet = fleet(Fixed::default());
+    put(&fleet, Camera::claimed("porch", "acme", [1; 32], Method::Pin, 1));
+    let (_, secret) = token(&fleet, "t", None, Some(&["porch"]));
+    let viewer = NewViewer {
+        user: "carol".into(),
+        password: None,
+        account: None,
+        cameras: Some(vec!["porch".into()]),
+        seconds: None,
+    };
+    fleet.add_viewer(viewer).unwrap();
+    let sees = || {
+        let by_name = fleet.policy().borrow().viewers["carol"].cameras.clone().unwrap();
+        (
+            fleet.sees(&access(&fleet, &secret), "porch"),
+            by_name.contains("porch"),
+        )
+    };
+    assert_eq!(sees(), (true, true));
+    fleet.release(&Access::operator(), "porch").unwrap();
+    put(&fleet, Camera::claimed("porch", "other", [2; 32], Method::Pin, 1));
+    assert_eq!(sees(), (false, false));
+}

@@ -93,7 +93,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`StoreError::Missing`] if there is none of the id.
     fn put_cameras(&self, cameras: &[Camera]) -> Result<()>;
 
-    /// Forgets a camera; its claim goes into the history, its resume credentials issued until `now` are void.
+    /// Forgets a camera; its claim goes into the history, its resume credentials issued until `now` are void, and
+    /// viewers and tokens of no account do not name it any more.
     ///
     /// # Errors
     /// [`StoreError::Missing`].

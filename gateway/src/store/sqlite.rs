@@ -108,6 +108,7 @@ impl Store for SqliteStore {
                 "DELETE FROM placements WHERE camera = (SELECT name FROM cameras WHERE id = ?1)",
                 [id],
             )?;
+            strip_name(transaction, id)?;
             transaction.execute("DELETE FROM cameras WHERE id = ?1", [id])?;
             Ok(())
         })
@@ -296,6 +297,24 @@ impl Store for SqliteStore {
             Ok(Secret::new(made))
         })
     }
+}
+
+/// Takes a camera's name out of the lists that nothing else bounds: the next camera of that name may be somebody
+/// else's. A list that is empty then names none, and does not become everything.
+fn strip_name(transaction: &Transaction<'_>, id: i64) -> Result<()> {
+    for table in ["viewers", "tokens"] {
+        // Each name between spaces of its own, so that it is found beside itself too.
+        transaction.execute(
+            &format!(
+                "WITH gone AS (SELECT ' ' || name || ' ' AS name FROM cameras WHERE id = ?1)
+                 UPDATE {table} SET cameras = trim(replace(
+                     replace(' ' || replace(cameras, ' ', '  ') || ' ', (SELECT name FROM gone), ''), '  ', ' '))
+                 WHERE account = '' AND instr(' ' || cameras || ' ', (SELECT name FROM gone)) > 0"
+            ),
+            [id],
+        )?;
+    }
+    Ok(())
 }
 
 fn write_camera(transaction: &Transaction<'_>, id: i64, camera: &Camera) -> Result<()> {

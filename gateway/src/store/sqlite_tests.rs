@@ -236,3 +236,56 @@ fn a_cameras_key_is_found_by_an_index() {
         );
     }
 }
+
+#[test]
+fn a_released_cameras_name_means_nothing_to_those_who_had_it() {
+    let store = SqliteStore::in_memory().unwrap();
+    store.put_cameras(&[camera("a", 1), camera("b.a", 2)]).unwrap();
+    let list = |names: &str| Some(names.split(' ').map(str::to_owned).collect::<Vec<_>>());
+    let lists = [
+        ("", list("a")),
+        ("", list("a a b.a a")),
+        ("", list("b.a c")),
+        ("", None),
+        ("acme", list("a b.a")),
+    ];
+    for (index, (account, cameras)) in lists.iter().enumerate() {
+        let viewer = ViewerRow {
+            user: index.to_string(),
+            ha1: Ha1::from_password("x", "lenscap", "pw"),
+            account: (*account).into(),
+            cameras: cameras.clone(),
+            created: 1,
+            expires: None,
+        };
+        let token = Token {
+            id: 0,
+            name: index.to_string(),
+            hash: [u8::try_from(index).unwrap(); 32],
+            scopes: vec![Scope::View],
+            account: (*account).into(),
+            cameras: cameras.clone(),
+            created: 1,
+            expires: None,
+        };
+        store.add_viewer(&viewer).unwrap();
+        store.add_token(&token).unwrap();
+    }
+    let id = store.cameras().unwrap()[0].id;
+    store.remove_camera(id, 200, "released").unwrap();
+    // An account's cameras bound its lists: back with the same owner, it is seen again.
+    let left = [Some(Vec::new()), list("b.a"), list("b.a c"), None, list("a b.a")];
+    let viewers: Vec<_> = store
+        .viewers()
+        .unwrap()
+        .into_iter()
+        .map(|row| row.cameras)
+        .collect();
+    let tokens: Vec<_> = store
+        .tokens()
+        .unwrap()
+        .into_iter()
+        .map(|row| row.cameras)
+        .collect();
+    assert_eq!((&viewers[..], &tokens[..]), (&left[..], &left[..]));
+}
