@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -66,6 +66,13 @@ impl Data {
             .mode(0o600)
             .open(&path)
             .map_err(error(&path))?;
+        // What root's commands leave here, the service must be able to open. Nobody else can give files away.
+        let (owner, own) = (fs::metadata(folder), lock.metadata());
+        if let (Ok(owner), Ok(own)) = (owner, own)
+            && owner.uid() != own.uid()
+        {
+            let _ = fchown(&lock, Some(owner.uid()), Some(owner.gid()));
+        }
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 folder: folder.to_owned(),
@@ -165,6 +172,18 @@ mod tests {
         fs::write(parent.path().join("file"), "").unwrap();
         let error = Data::open(&parent.path().join("file/x")).unwrap_err();
         assert!(error.to_string().contains("names the folder"), "{error}");
+    }
+
+    /// Root's commands in the folder of a service. As somebody else, the folder is one's own.
+    #[test]
+    fn the_lock_belongs_to_the_folders_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        if fs::metadata("/proc/self").unwrap().uid() == 0 {
+            std::os::unix::fs::chown(folder.path(), Some(65_534), Some(65_534)).unwrap();
+        }
+        drop(Data::open(folder.path()).unwrap());
+        let owner = |path: &Path| fs::metadata(path).unwrap().uid();
+        assert_eq!(owner(&folder.path().join(LOCK)), owner(folder.path()));
     }
 
     #[test]

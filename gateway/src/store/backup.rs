@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, params};
@@ -68,7 +68,7 @@ fn write_backup(data: &Path, database: &Path, part: &Path) -> Result<()> {
 }
 
 /// Puts a backup into the data folder. What was there is renamed, never lost; gives the names it was moved to.
-/// The caller makes sure that no gateway runs there.
+/// What is written belongs to the folder's owner. The caller makes sure that no gateway runs there.
 ///
 /// # Errors
 /// A backup that is damaged, newer, or no backup; files that cannot be written. Then nothing was changed.
@@ -103,9 +103,10 @@ pub fn restore(source: &Path, data: &Path, now: u64) -> Result<Vec<PathBuf>> {
     for name in ["lenscap.db-wal", "lenscap.db-shm"] {
         put_aside(&data.join(name), now, &mut kept)?;
     }
+    let owner = fs::metadata(data).map_err(|error| io_error(data, error))?;
     for (part, target) in parts {
-        put_aside(&target, now, &mut kept)?;
-        rename(&part, &target)?;
+        chown(&part, Some(owner.uid()), Some(owner.gid())).map_err(|error| io_error(&part, error))?;
+        replace(&part, &target, now, &mut kept)?;
     }
     Ok(kept)
 }
@@ -127,6 +128,28 @@ fn put_aside(path: &Path, now: u64, kept: &mut Vec<PathBuf>) -> Result<()> {
         kept.push(aside);
     }
     Ok(())
+}
+
+/// Puts `part` in the place of `target`, which has another name too before it loses its own: whatever happens in
+/// between, one of the two is there.
+fn replace(part: &Path, target: &Path, now: u64, kept: &mut Vec<PathBuf>) -> Result<()> {
+    if target.exists() {
+        let aside = beside(target, &format!("before-{now}"));
+        match fs::hard_link(target, &aside) {
+            Ok(()) => kept.push(aside),
+            // This file system has no second names.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                put_aside(target, now, kept)?;
+            }
+            Err(error) => return Err(io_error(&aside, error)),
+        }
+    }
+    rename(part, target)
 }
 
 /// Takes everybody else's rights to a file.
@@ -226,6 +249,40 @@ mod tests {
         let empty = tempfile::tempdir().unwrap();
         assert!(restore(&file, &empty.path().join("fresh"), 1).unwrap().is_empty());
         assert_eq!(names(&empty.path().join("fresh")), ["old"]);
+    }
+
+    /// What a service runs as can read what root restored. As somebody else, the folder is one's own.
+    #[test]
+    fn what_is_restored_belongs_to_the_folders_owner() {
+        let (old, new) = (data("old"), data("new"));
+        let file = old.path().join("backup");
+        backup(old.path(), &file).unwrap();
+        let (root, nobody) = (fs::metadata("/proc/self").unwrap().uid() == 0, Some(65_534));
+        if root {
+            chown(new.path(), nobody, nobody).unwrap();
+        }
+        restore(&file, new.path(), 77).unwrap();
+        let owner = |path: &Path| {
+            let found = fs::metadata(path).unwrap();
+            (found.uid(), found.gid())
+        };
+        for name in [DATABASE, "ca.pem"] {
+            assert_eq!(owner(&new.path().join(name)), owner(new.path()), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_old_one_is_there_until_the_new_one_is() {
+        let folder = data("old");
+        let (target, mut kept) = (folder.path().join(DATABASE), Vec::new());
+        // As if the power had gone between the two steps.
+        replace(&folder.path().join("not there"), &target, 77, &mut kept).unwrap_err();
+        assert_eq!(names(folder.path()), ["old"]);
+        assert_eq!(kept, [folder.path().join("lenscap.db.before-77")]);
+        // And nothing that was kept is written over.
+        fs::write(folder.path().join("part"), "").unwrap();
+        replace(&folder.path().join("part"), &target, 77, &mut kept).unwrap_err();
+        assert_eq!(names(folder.path()), ["old"]);
     }
 
     #[test]
