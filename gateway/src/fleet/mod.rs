@@ -243,6 +243,7 @@ impl Fleet {
             by_camera: store.placements()?.into_iter().collect(),
             unwritten: BTreeSet::new(),
         };
+        let last_view = store.close_views()?;
         let start = Instant::now();
         let empty = Policy {
             digest: DigestServer::new(&[0; 32], "", &[]),
@@ -253,7 +254,7 @@ impl Fleet {
             unix_start: 0,
         };
         let fleet = Self {
-            views: ViewLog::start(Arc::clone(&store)),
+            views: ViewLog::start(Arc::clone(&store), last_view),
             store,
             kept,
             fixed,

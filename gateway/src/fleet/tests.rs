@@ -227,3 +227,43 @@ fn a_list_of_cameras_does_not_outlive_them() {
     put(&fleet, Camera::claimed("porch", "other", [2; 32], Method::Pin, 1));
     assert_eq!(sees(), (false, false));
 }
+
+#[test]
+fn a_clock_that_was_set_back_overwrites_no_view() {
+    let store = Arc::new(SqliteStore::in_memory().unwrap());
+    let open = || {
+        let store: Arc<dyn Store> = store.clone();
+        Fleet::open(
+            store,
+            true,
+            Fixed::default(),
+            None,
+            Arc::default(),
+            Arc::default(),
+        )
+        .unwrap()
+    };
+    // Of a process whose clock was a day ahead, and which was killed.
+    let ahead = i64::try_from((unix_now() + 86_400) * 1_000_000).unwrap();
+    let before = View {
+        id: ahead,
+        ..open()
+            .begin_view("porch", "main", "alice", "rtsp", "192.0.2.1")
+            .unwrap()
+    };
+    store.write_views(&[before]).unwrap();
+    let fleet = open();
+    let view = fleet
+        .begin_view("porch", "main", "bob", "rtsp", "192.0.2.1")
+        .unwrap();
+    assert_eq!(view.id, ahead + 1);
+    fleet.end_view(view, 5);
+    let all = ViewFilter {
+        limit: 9,
+        ..ViewFilter::default()
+    };
+    let views = fleet.views(&all).unwrap();
+    let users: Vec<&str> = views.iter().map(|view| view.user.as_str()).collect();
+    assert_eq!(users, ["bob", "alice", "alice"]);
+    assert!(views.iter().all(|view| view.ended.is_some()));
+}

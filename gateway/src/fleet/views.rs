@@ -37,9 +37,9 @@ impl fmt::Debug for ViewLog {
 }
 
 impl ViewLog {
-    /// Starts the thread that writes.
+    /// Starts the thread that writes. `last_id`: the highest number so far, for the clock may have been set back.
     #[must_use]
-    pub fn start(store: Arc<dyn Store>) -> Self {
+    pub fn start(store: Arc<dyn Store>, last_id: i64) -> Self {
         let (sender, receiver) = sync_channel(MAX_WAITING);
         let writer = std::thread::Builder::new()
             .name("views".to_owned())
@@ -47,7 +47,7 @@ impl ViewLog {
         Self {
             sender: Some(sender),
             writer: writer.ok(),
-            last_id: AtomicI64::new(0),
+            last_id: AtomicI64::new(last_id),
         }
     }
 
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn what_was_given_is_there_after_a_flush_and_at_the_end() {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().unwrap());
-        let log = ViewLog::start(Arc::clone(&store));
+        let log = ViewLog::start(Arc::clone(&store), 3);
         let view = |id| View {
             id,
             camera: "front".into(),
@@ -144,7 +144,8 @@ mod tests {
             };
             store.views(&filter).unwrap().len()
         };
-        assert_eq!((log.next_id(5), log.next_id(5), log.next_id(9)), (5, 6, 9));
+        assert_eq!((log.next_id(2), log.next_id(2)), (4, 5), "the clock was set back");
+        assert_eq!((log.next_id(6), log.next_id(6), log.next_id(9)), (6, 7, 9));
         assert!(log.write(view(1)) && log.write(view(2)));
         log.flush();
         assert_eq!(count(), 2);

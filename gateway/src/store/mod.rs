@@ -172,6 +172,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Only of the database itself.
     fn write_views(&self, views: &[View]) -> Result<()>;
 
+    /// Ends the views that a killed process left open, at the last time that any view knows of: until then it
+    /// lived. Gives the highest number of a view, 0 if there is none.
+    ///
+    /// # Errors
+    /// Only of the database itself.
+    fn close_views(&self) -> Result<i64>;
+
     /// Who watched, newest first.
     ///
     /// # Errors

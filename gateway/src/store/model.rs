@@ -208,7 +208,8 @@ pub struct View {
     pub address: String,
     /// Seconds since 1970.
     pub began: u64,
-    /// Seconds since 1970; absent while it goes on.
+    /// Seconds since 1970; absent while it goes on. Of a view that a killed process left, the last time it is known
+    /// to have lived.
     pub ended: Option<u64>,
     /// Bytes given to the viewer.
     pub bytes: u64,

@@ -268,6 +268,17 @@ impl Store for SqliteStore {
         })
     }
 
+    fn close_views(&self) -> Result<i64> {
+        self.write(|transaction| {
+            transaction.execute(
+                "UPDATE views SET ended = (SELECT max(max(began, ifnull(ended, 0))) FROM views) WHERE ended IS NULL",
+                [],
+            )?;
+            let last = transaction.query_row("SELECT ifnull(max(id), 0) FROM views", [], |row| row.get(0))?;
+            Ok(last)
+        })
+    }
+
     fn views(&self, filter: &ViewFilter) -> Result<Vec<View>> {
         let connection = self.connection();
         let mut statement = connection.prepare(

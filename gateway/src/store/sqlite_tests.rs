@@ -183,6 +183,38 @@ fn views_are_paged_and_end_where_they_began() {
     assert_eq!(ids, [3, 2]);
 }
 
+/// A view of `began` to `ended`.
+fn seen(id: i64, began: u64, ended: Option<u64>) -> View {
+    View {
+        id,
+        camera: "front".into(),
+        profile: "main".into(),
+        user: "alice".into(),
+        by: "rtsp".into(),
+        address: "192.0.2.1".into(),
+        began,
+        ended,
+        bytes: 7,
+    }
+}
+
+#[test]
+fn what_a_killed_process_left_open_is_closed() {
+    let store = SqliteStore::in_memory().unwrap();
+    assert_eq!(store.close_views().unwrap(), 0);
+    let (long, done, open) = (seen(1, 10, None), seen(2, 20, Some(50)), seen(3, 40, None));
+    store.write_views(&[long, done.clone(), open]).unwrap();
+    assert_eq!(store.close_views().unwrap(), 3);
+    let all = ViewFilter {
+        limit: 9,
+        ..ViewFilter::default()
+    };
+    assert_eq!(
+        store.views(&all).unwrap(),
+        [seen(3, 40, Some(50)), done, seen(1, 10, Some(50))]
+    );
+}
+
 /// A process that is killed in mid-transaction, or whose log is cut, comes back with whole claims only.
 #[test]
 fn a_cut_log_loses_no_acknowledged_claim_before_it() {
