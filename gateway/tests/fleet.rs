@@ -390,6 +390,24 @@ async fn tokens_open_what_they_are_for() {
     assert_eq!(gateway.api_with(&claim, "POST", "/claims", body).await.0, 403);
     let body = json!({"serial": "SN7", "pin": ours.pin, "wait": true});
     assert_eq!(gateway.api_with(&claim, "POST", "/claims", body).await.0, 403);
+    // A bounded token claims what waits, and nothing whose key is merely known.
+    let coming = Newcomer::new("SN8");
+    let body = json!({"fingerprint": coming.fingerprint(), "name": "coming"});
+    for wait in [false, true] {
+        let mut body = body.clone();
+        body["wait"] = json!(wait);
+        let (status, shown) = gateway.api_with(&claim, "POST", "/claims", body).await;
+        assert_eq!(status, 404, "{shown}");
+    }
+    coming.waits(&gateway).await;
+    let (list, _) = token(json!({"name": "l", "scopes": ["claim"], "cameras": ["front"]})).await;
+    for account in [Value::Null, json!("acme"), json!("")] {
+        let mut body = body.clone();
+        body["account"] = account;
+        let (status, shown) = gateway.api_with(&list, "POST", "/claims", body).await;
+        assert_eq!(status, 403, "{shown}");
+    }
+    assert_eq!(gateway.api_with(&claim, "POST", "/claims", body).await.0, 201);
     assert_eq!(
         gateway
             .api_with(&claim, "POST", "/cameras/SN1/release", Value::Null)

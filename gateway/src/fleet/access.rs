@@ -83,6 +83,16 @@ impl Access {
         }
     }
 
+    /// True if it is for some cameras by name, whoever's they are.
+    #[must_use]
+    pub fn is_list(&self) -> bool {
+        match &self.right {
+            Right::Token(token) => token.account.is_empty() && token.cameras.is_some(),
+            Right::Operator => false,
+            Right::Link(..) => true,
+        }
+    }
+
     /// True if it sees all cameras.
     #[must_use]
     pub fn is_unbounded(&self) -> bool {

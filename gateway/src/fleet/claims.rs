@@ -89,7 +89,12 @@ impl Fleet {
         check(&request)?;
         let now = unix_now();
         let mut camera = match target(&request)? {
-            Target::Key(key) => self.claim_of(&request, &account, key, Method::Fingerprint, now),
+            Target::Key(key) => {
+                if !access.is_unbounded() && self.pending().with_key(&key).is_none() {
+                    return Err(not_waiting());
+                }
+                self.claim_of(&request, &account, key, Method::Fingerprint, now)
+            }
             Target::Pin(pin) => match self.match_pin(access, &request, pin, now).await? {
                 Matched::Waiting(key, proof) => {
                     let mut camera = self.claim_of(&request, &account, key, Method::Pin, now);
@@ -360,8 +365,7 @@ impl Fleet {
         }
         if candidates.is_empty() {
             if !request.wait {
-                let why = "no such camera waits here; is it switched on, and does it dial this gateway?";
-                return Err(FleetError::Missing(why.to_owned()));
+                return Err(not_waiting());
             }
             if !access.is_unbounded() || !access.allows(Scope::Admin) {
                 let why = "only the operator may claim a camera that has not come yet";
@@ -439,6 +443,11 @@ fn target(request: &ClaimRequest) -> Result<Target, FleetError> {
     }
 }
 
+fn not_waiting() -> FleetError {
+    let why = "no such camera waits here; is it switched on, and does it dial this gateway?";
+    FleetError::Missing(why.to_owned())
+}
+
 fn bad_fingerprint() -> FleetError {
     FleetError::Bad("a fingerprint is `sha256:` and 64 hex digits".to_owned())
 }
@@ -457,6 +466,11 @@ fn check(request: &ClaimRequest) -> Result<(), FleetError> {
 
 /// The account that whoever asks may claim for.
 pub(super) fn account_for(access: &Access, asked: Option<&str>) -> Result<String, FleetError> {
+    if access.is_list() {
+        let why =
+            "this token is for cameras that are named, so it claims no others; make one with an account";
+        return Err(FleetError::Forbidden(why.to_owned()));
+    }
     match (access.account(), asked) {
         (Some(own), Some(asked)) if own != asked => Err(FleetError::Forbidden(
             "this token is for another account".to_owned(),
