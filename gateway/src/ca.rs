@@ -64,6 +64,18 @@ pub enum CaError {
         /// Why.
         why: String,
     },
+    /// The gateway's own key.
+    #[error(
+        "{}: no usable private key ({why}); restore a backup, or put the file aside: another key is made, and cameras \
+         that pin the old one need its pin",
+        path.display()
+    )]
+    Key {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// A name that cannot be in a certificate.
     #[error("{0}")]
     Make(#[from] rcgen::Error),
@@ -92,26 +104,38 @@ impl std::fmt::Debug for Issued {
     }
 }
 
-/// Makes a CA.
+/// Makes a CA. One that has lost its certificate, but not its key, gets another that those who have the old one
+/// believe as well.
 ///
 /// # Errors
 /// See [`CaError`]; an existing one is left alone.
 pub fn init(folder: &Path, now: SystemTime) -> Result<PathBuf, CaError> {
     let (cert, key) = (folder.join("ca.pem"), folder.join("ca.key"));
-    for path in [&cert, &key] {
-        if path.exists() {
-            return Err(CaError::Exists(path.clone()));
-        }
+    if cert.exists() {
+        return Err(CaError::Exists(cert));
     }
-    let pair = KeyPair::generate()?;
+    let kept = match fs::read_to_string(&key) {
+        Ok(pem) => Some(KeyPair::from_pem(&pem).map_err(|error| CaError::Damaged {
+            folder: folder.to_owned(),
+            why: format!("ca.key: {error}"),
+        })?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(source) => return Err(CaError::Io { path: key, source }),
+    };
+    let pair = match &kept {
+        Some(pair) => pair,
+        None => &KeyPair::generate()?,
+    };
     let mut params = CertificateParams::new(Vec::new())?;
     let id = &hex(&tls::sha256(pair.public_key_raw()))[..8];
     params.distinguished_name = common_name(&format!("Lenscap gateway CA {id}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     set_dates(&mut params, now, CA_DAYS);
-    let certificate = params.self_signed(&pair)?;
-    write(&key, &pair.serialize_pem(), 0o600)?;
+    let certificate = params.self_signed(pair)?;
+    if kept.is_none() {
+        write(&key, &pair.serialize_pem(), 0o600)?;
+    }
     write(&cert, &certificate.pem(), 0o644)?;
     Ok(cert)
 }
@@ -141,14 +165,17 @@ pub fn issue(
 pub fn ensure(folder: &Path, names: &[String], now: SystemTime) -> Result<bool, CaError> {
     let (cert, key) = (folder.join("gateway.pem"), folder.join("gateway.key"));
     let pair = match fs::read_to_string(&key) {
-        Ok(pem) => KeyPair::from_pem(&pem)?,
+        Ok(pem) => KeyPair::from_pem(&pem).map_err(|error| CaError::Key {
+            path: key.clone(),
+            why: error.to_string(),
+        })?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => KeyPair::generate()?,
         Err(source) => return Err(CaError::Io { path: key, source }),
     };
     if key.exists() && is_good(&cert, names, now) {
         return Ok(false);
     }
-    if !folder.join("ca.pem").exists() && !folder.join("ca.key").exists() {
+    if !folder.join("ca.pem").exists() {
         init(folder, now)?;
     }
     let chain = certify(folder, &pair, names, Use::Server, LEAF_DAYS, now)?;
@@ -220,8 +247,13 @@ fn certify(
         why,
     };
     let ca = read("ca.pem")?;
-    let key = KeyPair::from_pem(&read("ca.key")?).map_err(|error| damaged(error.to_string()))?;
-    let der = CertificateDer::from_pem_slice(ca.as_bytes()).map_err(|error| damaged(error.to_string()))?;
+    let key = match read("ca.key") {
+        Err(CaError::Missing(_)) => Err(damaged("ca.key is missing".to_owned())),
+        other => other,
+    }?;
+    let key = KeyPair::from_pem(&key).map_err(|error| damaged(format!("ca.key: {error}")))?;
+    let der =
+        CertificateDer::from_pem_slice(ca.as_bytes()).map_err(|error| damaged(format!("ca.pem: {error}")))?;
     let (_, parsed) =
         x509_parser::parse_x509_certificate(&der).map_err(|error| damaged(error.to_string()))?;
     if parsed.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
@@ -381,6 +413,56 @@ mod tests {
         judge("gw.example", 0).unwrap();
         judge("::1", 9).unwrap();
         assert!(judge("gw.example", 11).is_err() && judge("other.example", 0).is_err());
+    }
+
+    #[test]
+    fn a_lost_certificate_is_made_again_of_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let (now, path) = (SystemTime::now(), |name: &str| folder.path().join(name));
+        ensure(folder.path(), &names(&["gw.example"]), now).unwrap();
+        let (before, key) = (
+            CertificateDer::from_pem_file(path("ca.pem")).unwrap(),
+            fs::read(path("ca.key")).unwrap(),
+        );
+        for remake in [true, false] {
+            fs::remove_file(path("ca.pem")).unwrap();
+            if remake {
+                init(folder.path(), now).unwrap();
+            } else {
+                ensure(folder.path(), &names(&["new.example"]), now).unwrap();
+            }
+            assert_eq!(fs::read(path("ca.key")).unwrap(), key);
+            let after = CertificateDer::from_pem_file(path("ca.pem")).unwrap();
+            let same = |der: &CertificateDer<'_>| {
+                let (_, parsed) = x509_parser::parse_x509_certificate(der).unwrap();
+                (parsed.subject().to_string(), parsed.public_key().raw.to_vec())
+            };
+            assert_eq!(same(&after), same(&before));
+            issue(folder.path(), &names(&["a"]), Use::Client, 10, now).unwrap();
+        }
+        // Without its key there is nothing to make again.
+        fs::remove_file(path("ca.key")).unwrap();
+        let error = issue(folder.path(), &names(&["a"]), Use::Client, 10, now)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("ca.key is missing") && error.contains("restore a backup"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_damaged_key_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (now, key) = (SystemTime::now(), folder.path().join("gateway.key"));
+        ensure(folder.path(), &names(&["a"]), now).unwrap();
+        fs::write(&key, "-----BEGIN PRIVATE KEY-----\n").unwrap();
+        let error = ensure(folder.path(), &names(&["a"]), now)
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with(&key.display().to_string()), "{error}");
+        assert!(error.contains("restore a backup"), "{error}");
+        assert_eq!(fs::read_to_string(&key).unwrap(), "-----BEGIN PRIVATE KEY-----\n");
     }
 
     #[test]
