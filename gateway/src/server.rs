@@ -471,3 +471,18 @@ async fn listen(what: &'static str, address: SocketAddr) -> Result<(TcpListener,
     let bound = socket.local_addr().map_err(error)?;
     Ok((socket, bound))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_that_ships_waits_for_the_longest_stop() {
+        let unit = include_str!("../../packaging/gateway/lenscap-gateway.service");
+        let seconds = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec="));
+        let patience = Duration::from_secs(seconds.unwrap().parse().unwrap());
+        let longest = DRAIN_NOTICE + DRAIN_DEADLINE + STOP_DEADLINE * 2;
+        // What is written down behind the viewers' backs takes some time as well.
+        assert!(patience >= longest + Duration::from_secs(5), "{longest:?}");
+    }
+}
