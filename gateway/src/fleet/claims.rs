@@ -16,7 +16,7 @@ use super::{Fleet, FleetError, blocking};
 use crate::clock::unix_now;
 use crate::config::{Sha256Hash, is_name, parse_fingerprint};
 use crate::rtsp::digest::hex;
-use crate::store::{Camera, CameraState, Forward, Method, Scope};
+use crate::store::{Camera, CameraState, Forward, Method, Scope, Store};
 
 /// Longest address that a camera is sent to, in bytes.
 const MAX_URL_BYTES: usize = 2048;
@@ -116,8 +116,9 @@ impl Fleet {
     /// # Errors
     /// See [`FleetError`].
     pub fn release(&self, access: &Access, name: &str) -> Result<(), FleetError> {
-        let camera = self.own(access, name)?;
-        self.change(|store| Ok(store.remove_camera(camera.id, unix_now(), "released")?))?;
+        self.change_own(access, name, |store, camera| {
+            Ok(store.remove_camera(camera.id, unix_now(), "released")?)
+        })?;
         self.forget_answers(name);
         info!(camera = name, by = access.who(), "camera released");
         Ok(())
@@ -128,7 +129,7 @@ impl Fleet {
     /// # Errors
     /// See [`FleetError`].
     pub fn transfer(&self, access: &Access, name: &str, to: Transfer) -> Result<(), FleetError> {
-        let camera = self.own(access, name)?;
+        self.own(access, name)?;
         match to {
             Transfer {
                 account: Some(account),
@@ -137,19 +138,20 @@ impl Fleet {
                 if !account.is_empty() && !is_name(&account) {
                     return Err(FleetError::Bad("this cannot be an account's name".to_owned()));
                 }
-                let mut camera = Camera::clone(&camera);
-                camera.account = account;
-                self.change(|store| Ok(store.put_cameras(&[camera])?))?;
+                self.change_own(access, name, |store, camera| {
+                    let camera = Camera { account, ..camera };
+                    Ok(store.put_cameras(&[camera])?)
+                })?;
             }
             Transfer {
                 account: None,
                 forward: Some(forward),
             } => {
                 check_forward(&forward)?;
-                let key = camera.fingerprint.ok_or_else(|| {
-                    FleetError::Conflict(format!("{name:?} has not come yet, so its key is not known"))
-                })?;
-                self.change(|store| {
+                self.change_own(access, name, |store, camera| {
+                    let key = camera.fingerprint.ok_or_else(|| {
+                        FleetError::Conflict(format!("{name:?} has not come yet, so its key is not known"))
+                    })?;
                     store.set_forward(&key, Some(&forward))?;
                     Ok(store.remove_camera(camera.id, unix_now(), "transferred")?)
                 })?;
@@ -203,9 +205,10 @@ impl Fleet {
     /// # Errors
     /// See [`FleetError`].
     pub fn set_media(&self, access: &Access, name: &str, media: bool) -> Result<(), FleetError> {
-        let mut camera = Camera::clone(&*self.own(access, name)?);
-        camera.media = media;
-        self.change(|store| Ok(store.put_cameras(&[camera])?))
+        self.change_own(access, name, |store, camera| {
+            let camera = Camera { media, ..camera };
+            Ok(store.put_cameras(&[camera])?)
+        })
     }
 
     /// Takes a list of cameras, whole or not at all. Blocks, some 20 ms for each PIN.
@@ -299,6 +302,18 @@ impl Fleet {
         }
         self.must_keep()?;
         self.camera(name).ok_or_else(missing)
+    }
+
+    /// Changes a camera that whoever asks may change, as it is when the change's turn comes.
+    fn change_own<T>(
+        &self,
+        access: &Access,
+        name: &str,
+        act: impl FnOnce(&dyn Store, Camera) -> Result<T, FleetError>,
+    ) -> Result<T, FleetError> {
+        // What is refused does not wait for a turn.
+        self.own(access, name)?;
+        self.change(|store| act(store, Camera::clone(&*self.own(access, name)?)))
     }
 
     fn claim_of(

@@ -267,3 +267,25 @@ fn a_clock_that_was_set_back_overwrites_no_view() {
     assert_eq!(users, ["bob", "alice", "alice"]);
     assert!(views.iter().all(|view| view.ended.is_some()));
 }
+
+/// Two changes of one camera at a time both hold, whichever has its turn first.
+#[test]
+fn changes_at_the_same_time_do_not_undo_each_other() {
+    let fleet = fleet(Fixed::default());
+    put(&fleet, Camera::claimed("porch", "", [1; 32], Method::Pin, 1));
+    let operator = Access::operator();
+    for round in 0..200 {
+        let (account, media) = (format!("a{round}"), round % 2 == 0);
+        let start = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                start.wait();
+                fleet.transfer(&operator, "porch", into(&account)).unwrap();
+            });
+            start.wait();
+            fleet.set_media(&operator, "porch", media).unwrap();
+        });
+        let camera = fleet.camera("porch").unwrap();
+        assert_eq!((&camera.account, camera.media), (&account, media));
+    }
+}
