@@ -706,6 +706,29 @@ async fn failed_logins_of_programs_are_limited_but_good_tokens_pass() {
     assert_eq!(gateway.api("GET", "/cameras", Value::Null).await.0, 200);
 }
 
+/// With what a label without a serial says: `SHA256:` and capitals, and the PIN.
+#[tokio::test]
+async fn a_camera_is_expected_by_its_key_and_pin() {
+    let gateway = TestGateway::start_kept().await;
+    let camera = Newcomer::new("SN1");
+    let on_label = camera.fingerprint().to_ascii_uppercase();
+    assert!(on_label.starts_with("SHA256:"), "{on_label}");
+    let mut body = json!({"fingerprint": on_label, "serial": "SN1", "pin": camera.pin, "name": "porch"});
+    assert_eq!(gateway.api("POST", "/claims", body.clone()).await.0, 404);
+    body["wait"] = json!(true);
+    let (status, shown) = gateway.api("POST", "/claims", body).await;
+    assert_eq!(status, 201, "{shown}");
+    assert_eq!(shown["fingerprint"], camera.fingerprint());
+    assert_eq!(shown["method"], "fingerprint");
+    // Another key with this serial is not taken for it.
+    Newcomer::new("SN1").waits(&gateway).await;
+    let (reply, _agent) = camera.comes(&gateway, Play::Silent).await;
+    let (public, proof) = introduced(&reply);
+    let public: [u8; 65] = public.try_into().unwrap();
+    let expected = pin::operator_proof(&camera.pin_key(), &camera.key(), &public);
+    assert_eq!(proof, Some(expected.to_vec()), "shows that the PIN was known");
+}
+
 #[tokio::test]
 async fn viewers_expire() {
     let gateway = TestGateway::start_kept().await;

@@ -550,7 +550,10 @@ pub fn is_user(text: &str) -> bool {
 /// `sha256:` and 64 hex digits.
 #[must_use]
 pub fn parse_fingerprint(text: &str) -> Option<Sha256Hash> {
-    text.strip_prefix("sha256:").and_then(parse_hash)
+    let (prefix, digits) = text.split_at_checked("sha256:".len())?;
+    // A label without a serial has it in capitals, which QR codes have a short form for.
+    let named = prefix.eq_ignore_ascii_case("sha256:");
+    named.then_some(digits).and_then(parse_hash)
 }
 
 fn check_name(collect: &mut Collector, name: &Spanned<String>) {

@@ -101,6 +101,12 @@ impl Fleet {
                     camera.operator_proof = Some(proof);
                     camera
                 }
+                Matched::Named(key, proof) => {
+                    // Whether that is its PIN, nobody has shown: the claim is by the key.
+                    let mut camera = self.claim_of(&request, &account, key, Method::Fingerprint, now);
+                    camera.operator_proof = Some(proof);
+                    camera
+                }
                 Matched::Expected(key) => self.reservation(&request, &account, key, now)?,
             },
         };
@@ -397,14 +403,18 @@ impl Fleet {
             None => request.serial.clone().unwrap_or_default(),
         };
         let key = blocking(move || Ok(pin.key(&serial))).await?;
+        let public = self.operator.public();
         if candidates.is_empty() {
-            return Ok(Matched::Expected(key));
+            let named = request.fingerprint.as_deref().and_then(parse_fingerprint);
+            return Ok(match named {
+                Some(camera) => Matched::Named(camera, pin::operator_proof(&key, &camera, public)),
+                None => Matched::Expected(key),
+            });
         }
         for waiting in candidates {
             let applicant = &waiting.applicant;
             let expected = pin::proof(&key, &applicant.fingerprint);
             if applicant.proof.is_some_and(|proof| same(&proof, &expected)) {
-                let public = self.operator.public();
                 let shown = pin::operator_proof(&key, &applicant.fingerprint, public);
                 return Ok(Matched::Waiting(applicant.fingerprint, shown));
             }
@@ -424,7 +434,7 @@ impl Fleet {
             (Some(text), _) => {
                 let key = parse_fingerprint(text).ok_or_else(bad_fingerprint)?;
                 Ok((
-                    text.to_ascii_lowercase(),
+                    fingerprint_text(&key),
                     pending.with_key(&key).cloned().into_iter().collect(),
                 ))
             }
@@ -440,6 +450,8 @@ impl Fleet {
 enum Matched {
     /// The key, and what shows the camera that the PIN was known.
     Waiting(Sha256Hash, [u8; 32]),
+    /// Not here yet, but its key is known; what shows the camera that the PIN was known.
+    Named(Sha256Hash, [u8; 32]),
     /// Not here yet; K.
     Expected([u8; 32]),
 }
