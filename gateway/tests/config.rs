@@ -196,3 +196,34 @@ fn the_shipped_example_is_valid() {
     assert_eq!(loaded.warnings, []);
     assert_eq!(loaded.config.cameras, ["front", "yard"]);
 }
+
+#[test]
+fn the_guides_fragments_are_valid() {
+    let folder = folder();
+    for (name, from) in [
+        ("gw.pem", "gw.pem"),
+        ("gw.key", "gw.key"),
+        ("s1.pem", "gw.pem"),
+        ("s1.key", "gw.key"),
+        ("ca.pem", "gw.pem"),
+        ("join.token", "token"),
+        ("http.token", "token"),
+    ] {
+        if name != from {
+            std::fs::copy(folder.path().join(from), folder.path().join(name)).unwrap();
+        }
+    }
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/gateway.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let fragments: Vec<&str> = guide
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert_eq!(fragments.len(), 2);
+    for fragment in fragments {
+        let loaded = config::parse(&folder.path().join("gateway.toml"), fragment)
+            .unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(loaded.warnings, []);
+    }
+}
