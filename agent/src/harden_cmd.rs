@@ -263,9 +263,12 @@ fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: b
     };
     let _lock = lock(root)?;
     recover(request, root, settings)?;
+    let mut services = Ok(());
     if root.is_live() && restore_insecure && (request.only.is_none() || files > 0) {
-        local::undo(root, settings).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
+        services = local::undo(root, settings).map_err(|error| Stop(error.to_string(), EXIT_FAILURE));
     }
+    // A service that could not be reached has that password.
+    let wanted = |path: &str| wanted(path) && (services.is_ok() || path != settings.password_file);
     let before = firewall::record(root, &settings.state_dir);
     let undone = engine::undo_some(root, settings, restore_insecure, &wanted).map_err(failed)?;
     live::sync_firewall(root, settings, before.as_ref())?;
@@ -303,6 +306,7 @@ fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: b
             say(request, &format!("{path}  {what}"))?;
         }
     }
+    services?;
     let complete = kept.is_empty() && changed_since.is_empty();
     Ok(if complete { EXIT_OK } else { EXIT_FAILURE })
 }

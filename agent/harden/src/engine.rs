@@ -419,19 +419,20 @@ pub fn confirm(root: &Root, settings: &Settings) -> io::Result<bool> {
     Ok(waited)
 }
 
-/// Takes back what was not confirmed, default passwords too: every login is as it was.
+/// Takes back what was not confirmed, default passwords too: every login is as it was. What is `needed` still waits on.
 ///
 /// # Errors
 /// See [`Failure`].
-pub fn roll_back(root: &Root, settings: &Settings) -> Result<Undone, Failure> {
+pub fn roll_back(root: &Root, settings: &Settings, needed: Option<&str>) -> Result<Undone, Failure> {
     let waiting = waiting(root, settings).map_err(Failure::Unchanged)?;
     let paths = waiting
         .map(|confirmation| confirmation.paths)
         .filter(|paths| !paths.is_empty());
     undo_some(root, settings, true, &|path| {
-        paths
+        let waits = paths
             .as_ref()
-            .is_none_or(|paths| paths.iter().any(|known| known == path))
+            .is_none_or(|paths| paths.iter().any(|known| known == path));
+        waits && needed != Some(path)
     })
 }
 

@@ -174,7 +174,7 @@ pub(super) fn roll_back(root: &Root, settings: &Settings) -> Result<u8, Stop> {
             Due::Wait(left) => wait_for_change(&settings.state_dir, left),
             Due::RollBack => match take_back_overdue(root, settings, &boot_id) {
                 Ok(()) => return Ok(EXIT_OK),
-                // Another run, or a file system that comes back.
+                // Another run, or a file system or a service that comes back.
                 Err(_) => std::thread::sleep(LOOK_EVERY),
             },
         }
@@ -207,13 +207,18 @@ pub(super) fn take_back_overdue(root: &Root, settings: &Settings, boot_id: &str)
     };
     match waiting.due(boot_id, sys::monotonic()) {
         Due::RollBack => {
-            // Every login works as before, that of services too; what cannot be reached does not hold up the others.
-            if waiting.paths.contains(&settings.password_file) {
-                let _ = local::undo(root, settings);
-            }
+            // Every login works as before, that of services too; what cannot be reached does not hold up the others, and
+            // its password waits on.
+            let services = if waiting.paths.is_empty() || waiting.paths.contains(&settings.password_file) {
+                local::undo(root, settings)
+            } else {
+                Ok(())
+            };
+            let needed = services.is_err().then_some(settings.password_file.as_str());
             let before = firewall::record(root, &settings.state_dir);
-            engine::roll_back(root, settings).map_err(failed)?;
-            sync_firewall(root, settings, before.as_ref())
+            engine::roll_back(root, settings, needed).map_err(failed)?;
+            sync_firewall(root, settings, before.as_ref())?;
+            services.map_err(|error| Stop(error.to_string(), EXIT_FAILURE))
         }
         Due::Wait(_) => Ok(()),
     }

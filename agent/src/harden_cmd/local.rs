@@ -364,25 +364,38 @@ fn new_secret(root: &Root, settings: &Settings, services: &[Service]) -> io::Res
     Secret::given(short).map_err(io::Error::other)
 }
 
-/// Gives services their old passwords back.
+/// Gives services their old passwords back. One is forgotten only if it answered and neither password opens it: of one
+/// that is not up nobody would know the password, and so the record and the password stay for another try.
 pub(super) fn undo(root: &Root, settings: &Settings) -> io::Result<()> {
     let path = format!("{}/{RECORD}", settings.state_dir);
     let (mut services, unfinished) = record(root, &path);
     let stored = root.read(&settings.password_file).unwrap_or_default();
     let stored = String::from_utf8_lossy(&stored).trim_end().to_owned();
-    let current = unfinished.map_or(stored, |secret| secret.reveal().to_owned());
+    let secret = unfinished.as_ref();
+    let current = secret.map_or(stored.as_str(), Secret::reveal);
+    let all = services.len();
     let mut result = Ok(());
-    services.retain(|service| match service.change(&current, service.old_password()) {
-        Ok(()) => false,
-        Err(error) => {
-            let gone = service.opens(&current).ok().flatten().is_none();
-            if !gone {
-                result = Err(error);
-            }
-            !gone
+    services.retain(|service| {
+        let old = service.old_password();
+        let Err(error) = service.change(current, old) else {
+            return false;
+        };
+        let closed = |password: &str| service.opens(password).is_ok_and(|users| users.is_none());
+        if closed(current) && (current == old || closed(old)) {
+            return false;
         }
+        let why = format!(
+            "{}: {USER} has the media password still, which is kept in {}: {error}; try again when the service is up",
+            service.name(),
+            if secret.is_some() { &path } else { &settings.password_file }
+        );
+        result = Err(io::Error::new(error.kind(), why));
+        true
     });
-    write(root, &path, &services, None)?;
+    // It is tried again and again: flash is written only if there is something new.
+    if services.len() < all {
+        write(root, &path, &services, secret)?;
+    }
     result
 }
 

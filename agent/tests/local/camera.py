@@ -1,5 +1,5 @@
 """A camera's ONVIF service and Hikvision's ISAPI, with one user, admin. Every digest is computed here from the clear
-password, by Python's own hashlib. usage: camera.py PASSWORD [refuse | dahua | dvrip]; prints its port, and then each change.
+password, by Python's own hashlib. usage: camera.py PASSWORD [refuse | dahua | dvrip | plain [PORT]]; prints its port, and then each change.
 `dahua`: Dahua's interface instead. `dvrip`: DVRIP beside ONVIF, on its own port and with the same user."""
 
 import base64
@@ -15,9 +15,10 @@ import threading
 import urllib.parse
 
 PASSWORD = sys.argv[1]
-REFUSE = sys.argv[2:] == ["refuse"]
-DAHUA = sys.argv[2:] == ["dahua"]
-DVRIP = sys.argv[2:] == ["dvrip"]
+REFUSE = sys.argv[2:3] == ["refuse"]
+DAHUA = sys.argv[2:3] == ["dahua"]
+DVRIP = sys.argv[2:3] == ["dvrip"]
+PORT = int(sys.argv[3]) if sys.argv[3:] else 0
 REALM = "Login to 3K0522PAZ" if DAHUA else "camera"
 NONCE = "af3c1d"
 # Never the time of this machine: a camera that has lost its clock.
@@ -181,6 +182,6 @@ class Dvrip(socketserver.BaseRequestHandler):
 KNOWN = ["", "label-media-9ZKD"]
 if DVRIP:
     threading.Thread(target=socketserver.ThreadingTCPServer(("127.0.0.1", 34567), Dvrip).serve_forever, daemon=True).start()
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Camera)
+server = http.server.ThreadingHTTPServer(("127.0.0.1", PORT), Camera)
 print(server.server_address[1], flush=True)
 server.serve_forever()

@@ -13,7 +13,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 use support::{BOOT_ID, ON_FLASH, code, in_camera, running, text, without_root};
@@ -154,6 +154,88 @@ fn dahuas_user_gets_the_media_password() {
     let _other = Services::new(&["my-own-password"]);
     let dir = camera(_other.port);
     assert!(!text(&in_camera(dir.path(), &[])).contains("Dahua"));
+}
+
+/// On a network of its own, so that nobody takes the port meanwhile.
+#[test]
+fn the_password_of_a_service_that_is_down_is_not_lost() {
+    if without_root() {
+        return;
+    }
+    let test = || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+        assert!(up.unwrap().success(), "iproute2");
+        let services = Services::new(&["12345"]);
+        let port = services.port;
+        let dir = camera(port);
+        let record = dir.path().join("etc/lenscap/harden/services");
+        let unconfirmed = dir.path().join("etc/lenscap/harden/unconfirmed");
+        let again = |password: &str| Services::new(&[password, "plain", &port.to_string()]);
+        let old = ["onvif", "isapi"].map(|name| (name.to_owned(), "12345".to_owned()));
+
+        assert_eq!(code(&in_camera(dir.path(), APPLY)), 0);
+        let new = stored(dir.path());
+        // The camera's app is down.
+        drop(services);
+        for _ in 0..2 {
+            let output = in_camera(dir.path(), &["--undo", "--restore-insecure"]);
+            assert_eq!(code(&output), 1);
+            let said = String::from_utf8_lossy(&output.stderr);
+            let why = "admin has the media password still, which is kept in /etc/lenscap/camera-password";
+            assert!(said.contains(why), "{said}");
+            assert_eq!(stored(dir.path()), new, "nobody else knows it");
+            assert_eq!(fs::read_to_string(&record).unwrap().lines().count(), 2);
+            assert_eq!(
+                support::roots_hash(dir.path(), "etc/passwd"),
+                "",
+                "the files are as they were"
+            );
+        }
+        let mut services = again(new.trim_end());
+        assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
+        assert_eq!([services.changed(), services.changed()], old);
+        assert!(stored(dir.path()).is_empty() && !record.exists() && !unconfirmed.exists());
+
+        // The same when nobody confirmed it in time.
+        let uptime = fs::read_to_string("/proc/uptime").unwrap();
+        let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+        if uptime > 600.0 {
+            assert_eq!(code(&in_camera(dir.path(), APPLY)), 0);
+            let new = stored(dir.path());
+            drop(services);
+            let waiting = fs::read_to_string(&unconfirmed).unwrap();
+            let (_, paths) = waiting.split_once('\n').unwrap();
+            let whole = unconfirmed.with_extension("new");
+            fs::write(&whole, format!("{BOOT_ID} 0\n{paths}")).unwrap();
+            fs::rename(&whole, &unconfirmed).unwrap();
+            let mut waiter = Command::new("chroot")
+                .arg(dir.path())
+                .args(["/lenscap", "harden", "--roll-back"])
+                .spawn()
+                .unwrap();
+            let deadline = Instant::now() + PATIENCE;
+            while !support::roots_hash(dir.path(), "etc/passwd").is_empty() {
+                assert!(Instant::now() < deadline, "the files are not taken back");
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            assert_eq!(stored(dir.path()), new);
+            assert!(record.exists() && unconfirmed.exists());
+            let mut services = again(new.trim_end());
+            assert_eq!([services.changed(), services.changed()], old);
+            assert!(waiter.wait().unwrap().success());
+            assert!(stored(dir.path()).is_empty() && !record.exists() && !unconfirmed.exists());
+        }
+
+        // One that has a password of its owner's by now is done with.
+        let services = again("12345");
+        assert_eq!(code(&in_camera(dir.path(), APPLY)), 0);
+        drop(services);
+        let _services = again("my-own-password");
+        assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
+        assert!(stored(dir.path()).is_empty() && !record.exists());
+    };
+    std::thread::scope(|scope| scope.spawn(test).join().unwrap());
 }
 
 /// On a network of its own, for DVRIP has one port.

@@ -421,7 +421,7 @@ fn what_is_not_confirmed_comes_back_and_nothing_else() {
             .any(|path| path == "/home/yi-hack/etc/passwd")
     );
 
-    let undone = engine::roll_back(&camera.root, &camera.settings).unwrap();
+    let undone = engine::roll_back(&camera.root, &camera.settings, None).unwrap();
     assert!(undone.changed_since.is_empty() && undone.kept.is_empty());
     assert_eq!(engine::waiting(&camera.root, &camera.settings).unwrap(), None);
     let now = own(&camera.snapshot());
