@@ -332,6 +332,72 @@ fn three_bad_boots_and_it_stands_aside_until_somebody_asks() {
 }
 
 #[test]
+fn what_was_not_confirmed_is_waited_for_after_a_boot_even_if_hardening_is_off() {
+    if without_root() {
+        return;
+    }
+    let dir = open("busybox", ON_FLASH, "");
+    let output = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let config = dir.path().join("etc/config/lenscap");
+    let whole = fs::read_to_string(&config).unwrap();
+    let (without, _) = whole.split_once("config harden").unwrap();
+    let off = format!("{without}config harden\n\toption mode 'off'\n");
+    for (number, lines) in [(2, off.as_str()), (3, without)] {
+        end_waiters(dir.path());
+        fs::write(&config, lines).unwrap();
+        set_boot(dir.path(), number);
+        let output = just_started(dir.path(), &["--boot", "--json"]);
+        assert_eq!(code(&output), 2, "nothing is looked at: {}", text(&output));
+        assert_eq!(waiters(dir.path()).len(), 1, "boot {number}");
+    }
+    assert_eq!(code(&in_camera(dir.path(), &["--confirm"])), 0);
+    let deadline = Instant::now() + PATIENCE;
+    while !waiters(dir.path()).is_empty() {
+        assert!(Instant::now() < deadline, "it waits for nothing");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// On a camera that runs for 30 seconds, however long this machine does.
+fn just_started(dir: &Path, args: &[&str]) -> std::process::Output {
+    let uptime = fs::read_to_string("/proc/uptime").unwrap();
+    let uptime: i64 = uptime.split('.').next().unwrap().parse().unwrap();
+    let monotonic = (30 - uptime).to_string();
+    Command::new("unshare")
+        .args(["--time", "--fork", "--monotonic", &monotonic, "chroot"])
+        .arg(dir)
+        .args(["/lenscap", "harden"])
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+/// Processes of a camera that wait for a confirmation.
+fn waiters(dir: &Path) -> Vec<i32> {
+    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let pid: i32 = entry.unwrap().file_name().to_str()?.parse().ok()?;
+        let here = fs::read_link(format!("/proc/{pid}/root")).is_ok_and(|root| root == dir);
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let waits = words.split(|byte| *byte == 0).any(|word| word == b"--roll-back");
+        (here && waits).then_some(pid)
+    });
+    pids.collect()
+}
+
+/// As a boot does.
+fn end_waiters(dir: &Path) {
+    for pid in waiters(dir) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while !waiters(dir).is_empty() {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
 fn what_hangs_at_boot_does_not_hold_up_the_boot() {
     if without_root() {
         return;

@@ -98,6 +98,10 @@ fn look(
 ) -> Result<Outcome, Stop> {
     live::must_be_root()?;
     let boot_id = live::boot_id(root)?;
+    if request.boot && engine::waiting(root, settings).is_ok_and(|waiting| waiting.is_some()) {
+        // Whatever comes of this look, and whether or not others follow: nobody else takes it back.
+        live::wait_in_background(&request.config)?;
+    }
     live::take_back_overdue(root, settings, &boot_id)?;
     let _lock = lock(root)?;
     recover(request, root, settings)?;
@@ -132,9 +136,6 @@ fn look(
         .measures
         .retain(|measure| look.harden.wants(*measure));
     look.settings.login_password = look.login_password();
-    if request.boot && engine::waiting(root, settings).is_ok_and(|waiting| waiting.is_some()) {
-        live::wait_in_background(&request.config)?;
-    }
     look.all(memory)
 }
 
