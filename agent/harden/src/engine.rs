@@ -492,6 +492,7 @@ pub fn undo_some(
         // The media password's file goes only when the streamer's password does.
         if !restore_insecure && (entry.insecure || entry.path == settings.password_file) {
             undone.kept.push(entry.path.clone());
+            others.push(entry.path.clone());
             rest.entries.push(entry);
             continue;
         }

@@ -445,6 +445,21 @@ fn what_is_not_confirmed_comes_back_and_nothing_else() {
     );
 }
 
+#[test]
+fn taking_back_what_is_no_password_confirms_nothing() {
+    let mut camera = Camera::new("busybox");
+    let original = own(&camera.snapshot());
+    camera.applied_at = Some(("boot", Duration::from_secs(5)));
+    camera.harden().result.unwrap();
+    let undone = engine::undo(&camera.root, &camera.settings, false).unwrap();
+    assert!(!undone.restored.is_empty() && !undone.kept.is_empty());
+    let waiting = engine::waiting(&camera.root, &camera.settings).unwrap().unwrap();
+    assert!(undone.kept.iter().all(|path| waiting.paths.contains(path)));
+    engine::roll_back(&camera.root, &camera.settings, None).unwrap();
+    assert_eq!(engine::waiting(&camera.root, &camera.settings).unwrap(), None);
+    same(&own(&camera.snapshot()), &original, "busybox");
+}
+
 /// The streamer keeps its new password when default ones do not come back: so does the agent.
 #[test]
 fn the_agents_password_stays_as_long_as_the_streamers() {
