@@ -226,6 +226,12 @@ fn apply(
     let mut tell = |secrets: &Secrets| disclose(request, secrets, sealed.as_deref());
     let before = firewall::record(root, &settings.state_dir);
     engine::apply(&first, settings, applied_at, &mut tell).map_err(failed)?;
+    // Before anything is stopped: that may be what this run's own terminal hangs on.
+    let waiter = if root.is_live() {
+        live::wait_if_needed(request, root, settings)
+    } else {
+        Ok(())
+    };
     let mut held = Ok(());
     if settings.measures.contains(&Measure::Firewall) {
         held = live::sync_firewall(root, settings, before.as_ref());
@@ -243,6 +249,7 @@ fn apply(
         show(request, &second, "verified")?;
     }
     held?;
+    waiter?;
     Ok(exit_status(second.verdict()))
 }
 

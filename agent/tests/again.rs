@@ -479,6 +479,47 @@ fn a_shell_that_comes_back_and_a_vendors_program_are_told_apart() {
 }
 
 #[test]
+fn whoever_applies_over_telnet_is_waited_for() {
+    if without_root() {
+        return;
+    }
+    // Its telnetd takes the run's terminal with it; and a run that dies then has a waiter already.
+    for (signal, ends) in [("HUP", true), ("KILL", false)] {
+        let dir = open("busybox", ON_FLASH, "");
+        let pid = dir.path().join("run/pid");
+        let script = "trap 'until [ -s \"$1\" ]; do :; done; kill -$0 $(cat \"$1\"); exit' TERM; echo; while :; do sleep 0.05; done";
+        let mut shell = Command::new("sh")
+            .args(["-c", script, signal])
+            .arg(&pid)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It is set up.
+        std::io::Read::read_exact(shell.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        listens(dir.path(), shell.id(), 23, "telnetd -l /bin/sh", "/dev/null");
+        let run = Command::new("chroot")
+            .arg(dir.path())
+            .args(["/lenscap", "harden", "--apply", "--password-file", "/label"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        fs::write(&pid, run.id().to_string()).unwrap();
+        let output = run.wait_with_output().unwrap();
+        shell.wait().unwrap();
+        if ends {
+            // The process is gone, though not from this `/proc`.
+            assert!(output.status.code().is_some(), "{signal}: {}", output.status);
+            assert!(text(&output).contains("within 10 minutes"), "{}", text(&output));
+        } else {
+            assert_eq!(output.status.code(), None);
+        }
+        assert_eq!(waiters(dir.path()).len(), 1, "{signal}");
+        end_waiters(dir.path());
+    }
+}
+
+#[test]
 fn a_table_that_the_firmware_binds_over_is_reported_as_not_persistent() {
     if without_root() {
         return;

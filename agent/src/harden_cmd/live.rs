@@ -22,7 +22,7 @@ use lenscap_harden::secret::LoginPassword;
 use lenscap_harden::storage::{self, Storage};
 use lenscap_harden::survey::Survey;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Request, failed, local, lock, recover, say, unknown};
@@ -100,15 +100,23 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     engine::keep_boots(root, &settings, &boots).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
     let applied_at = confirm_needed.then(|| (boot_id.as_str(), sys::monotonic()));
     let mut failures = Vec::new();
+    // Whoever came by telnet is hung up on by what this stops, and it must be brought to its end.
+    let hangup = SigSet::from(Signal::SIGHUP);
+    hangup
+        .thread_block()
+        .map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
     let outcome = close_services(request, root, &settings, applied_at, &mut failures).and_then(|()| {
         let key = harden.owner_key.as_deref();
         super::apply(request, root, &settings, &survey, &mut checker, applied_at, key)
     });
+    if outcome.is_err() {
+        // It may have come to that before it failed. A second one does no harm.
+        wait_if_needed(request, root, &settings)?;
+    }
     if engine::waiting(root, &settings)
         .map_err(|error| unknown(&error))?
         .is_some()
     {
-        wait_in_background(&request.config)?;
         let minutes = CONFIRM_WITHIN.as_secs() / 60;
         say(
             request,
@@ -263,6 +271,15 @@ pub(super) fn sync_firewall(root: &Root, settings: &Settings, before: Option<&Po
     }
     let synced = firewall::sync(root, &settings.state_dir, before);
     synced.map(|_| ()).map_err(|why| Stop(why, EXIT_FAILURE))
+}
+
+/// Waits in the background if something waits for a confirmation.
+pub(super) fn wait_if_needed(request: &Request, root: &Root, settings: &Settings) -> Result<(), Stop> {
+    match engine::waiting(root, settings) {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) => wait_in_background(&request.config),
+        Err(error) => Err(unknown(&error)),
+    }
 }
 
 /// In its own process group, so that the end of the owner's session is not its end.
