@@ -110,6 +110,24 @@ fn what_is_put_back_is_closed_again_and_five_times_are_enough() {
 }
 
 #[test]
+fn a_script_that_was_none_of_ours_is_looked_at_when_it_changes() {
+    if without_root() {
+        return;
+    }
+    let dir = open("busybox", ON_FLASH, "");
+    let script = dir.path().join("etc/init.d/S80vendor");
+    fs::create_dir_all(script.parent().unwrap()).unwrap();
+    fs::write(&script, "#!/bin/sh\necho vendor\n").unwrap();
+    let output = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    in_camera(dir.path(), &["--confirm"]);
+    assert_eq!(recheck(dir.path()).0, 0);
+    fs::write(&script, "#!/bin/sh\necho vendor\ntelnetd\n").unwrap();
+    let (status, said) = recheck(dir.path());
+    assert_eq!((status, &said["verdict"]), (1, &"fails".into()), "{said}");
+}
+
+#[test]
 fn what_nobody_asked_for_is_only_told() {
     if without_root() {
         return;

@@ -55,16 +55,23 @@ pub fn strayed(root: &Root, journal: &Journal) -> io::Result<Vec<String>> {
 }
 
 /// What tells this state of a root from another, without reading much: the journal, and the stamps of its files and of
-/// [`STARTERS`].
+/// [`STARTERS`]. A folder's own stamp does not tell of a change in a file that it holds: each has its own.
 #[must_use]
 pub fn stamp(root: &Root, journal: &Journal) -> String {
     let mut text = journal.to_text();
     let starters = STARTERS.iter().copied();
     for path in starters.chain(journal.entries.iter().map(|entry| entry.path.as_str())) {
-        text.push_str(&root.stamp(path).unwrap_or_default());
-        text.push('\n');
+        add_stamp(root, path, &mut text);
+        for entry in root.list(path).unwrap_or_default() {
+            add_stamp(root, &format!("{path}/{}", entry.name), &mut text);
+        }
     }
     sha256(text.as_bytes())
+}
+
+fn add_stamp(root: &Root, path: &str, text: &mut String) {
+    text.push_str(&root.stamp(path).unwrap_or_default());
+    text.push('\n');
 }
 
 /// What looks know of each other, until the next boot.

@@ -236,8 +236,8 @@ impl Root {
         let place = self.resolve(path).ok()?;
         let data = nix::sys::stat::fstatat(&place.parent, place.name.as_str(), no_follow()).ok()?;
         Some(format!(
-            "{} {} {} {} {}",
-            data.st_ino, data.st_size, data.st_mode, data.st_mtime, data.st_ctime
+            "{} {} {} {} {} {}",
+            data.st_ino, data.st_size, data.st_mode, data.st_mtime, data.st_ctime, data.st_ctime_nsec
         ))
     }
 

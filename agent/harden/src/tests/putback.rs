@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::journal::Journal;
-use crate::look::strayed;
+use crate::look::{stamp, strayed};
 use crate::secret::LoginPassword;
 use crate::transaction::Store;
 
@@ -47,6 +47,27 @@ fn what_a_firmware_puts_back_is_closed_with_the_same_passwords() {
         engine::undo(&camera.root, &camera.settings, true).unwrap();
         same(&camera.snapshot(), &original, name);
     }
+}
+
+#[test]
+fn a_starter_that_the_journal_does_not_know_is_no_longer_trusted_once_it_changes() {
+    let mut camera = Camera::new("openwrt");
+    let script = camera.dir.path().join("etc/init.d/vendor");
+    fs::write(&script, "#!/bin/sh\nstart() { :; }\n").unwrap();
+    symlink("../init.d/vendor", camera.dir.path().join("etc/rc.d/S99vendor")).unwrap();
+    camera.harden().result.unwrap();
+    let journal = journal(&camera);
+    assert!(journal.entry("/etc/init.d/vendor").is_none());
+    let before = stamp(&camera.root, &journal);
+    assert_eq!(stamp(&camera.root, &journal), before);
+    let mut text = fs::read_to_string(&script).unwrap();
+    text.push_str("telnetd -l /bin/sh\n");
+    fs::write(&script, &text).unwrap();
+    let after = stamp(&camera.root, &journal);
+    assert_ne!(after, before);
+    // As long as before.
+    fs::write(&script, text.replace("telnetd -l /bin/sh", "telnetd -p9 -l /bi")).unwrap();
+    assert_ne!(stamp(&camera.root, &journal), after);
 }
 
 #[test]
