@@ -25,11 +25,12 @@ pub struct Flags {
 }
 
 impl Flags {
-    const SYN_OF_ALL: (u8, u8) = (0x17, 0x02);
-    /// A connection's first packet: SYN without ACK, RST and FIN.
-    pub const NEW: Self = Self::new(Self::SYN_OF_ALL.0, Self::SYN_OF_ALL.1, false);
+    /// SYN of SYN and ACK. Whatever else is set: kernels before 3.2.24 open a connection for SYN and FIN too (CVE-2012-6638).
+    const SYN_ALONE: (u8, u8) = (0x12, 0x02);
+    /// A connection's first packet: SYN without ACK.
+    pub const NEW: Self = Self::new(Self::SYN_ALONE.0, Self::SYN_ALONE.1, false);
     /// Any other.
-    pub const NOT_NEW: Self = Self::new(Self::SYN_OF_ALL.0, Self::SYN_OF_ALL.1, true);
+    pub const NOT_NEW: Self = Self::new(Self::SYN_ALONE.0, Self::SYN_ALONE.1, true);
     /// A connection's end: FIN or RST.
     pub const END: Self = Self::new(0x05, 0, true);
 

@@ -54,7 +54,9 @@ struct Packet {
     uid: Option<u32>,
 }
 
+const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
 fn tcp(remote: &str, remote_port: u16, local_port: u16, flags: u8) -> Packet {
@@ -162,7 +164,11 @@ fn strangers_stay_out_and_the_agent_gets_out() {
             ..packet
         };
         for port in [22, 23, 80, 554, 8554, 34567] {
-            assert!(!enters(tcp("203.0.113.9", 40_000, port, SYN)), "{port}");
+            for flags in [SYN, SYN | FIN, SYN | RST, SYN | FIN | RST] {
+                for from in [443, 40_000] {
+                    assert!(!enters(tcp("203.0.113.9", from, port, flags)), "{port} {flags}");
+                }
+            }
             let known = port < 1024 || can.established;
             assert!(!known || !enters(tcp("203.0.113.9", 443, port, ACK)), "{port}");
             assert!(!enters(udp("203.0.113.9", 53, port)), "{port}");
