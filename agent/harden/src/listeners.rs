@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::edits::Edits;
-use crate::firewall::Policy;
+use crate::firewall::{Policy, facts};
 use crate::report::{Measure, Status};
 use crate::root::{Root, name_of};
 
@@ -214,23 +214,8 @@ fn socket(line: &str) -> Option<(u64, (u16, bool))> {
     if *state != LISTEN {
         return None;
     }
-    let (address, port) = local.split_once(':')?;
-    // Numbers of 32 bits in the byte order of the machine; `::1`, `127/8` and `::ffff:127/8` in either.
-    let loopback = match address.len() {
-        8 => address.ends_with("7F") || address.starts_with("7F"),
-        32 => {
-            let (prefix, last) = address.split_at(24);
-            let zero = prefix.bytes().all(|byte| byte == b'0');
-            let mapped = prefix.starts_with("0000000000000000") && prefix.contains("FFFF");
-            zero && matches!(last, "01000000" | "00000001")
-                || mapped && (last.ends_with("7F") || last.starts_with("7F"))
-        }
-        _ => return None,
-    };
-    Some((
-        inode.parse().ok()?,
-        (u16::from_str_radix(port, 16).ok()?, loopback),
-    ))
+    let (address, port) = facts::socket(local)?;
+    Some((inode.parse().ok()?, (port, address.is_loopback())))
 }
 
 /// `cameras` gets the programs that hold what only the camera's own do.
@@ -439,8 +424,9 @@ mod tests {
                 Some((102, (554, true))),
             ),
             (
-                "   1: 7F000001:022A 00000000:0000 0A 0:0 0:0 0 0 0 102 1",
-                Some((102, (554, true))),
+                // 10.0.0.127: an address of its own.
+                "   1: 7F00000A:022A 00000000:0000 0A 0:0 0:0 0 0 0 102 1",
+                Some((102, (554, false))),
             ),
             ("   1: 0100007F:022A 00000000:0000 01 0:0 0:0 0 0 0 103 1", None),
             (

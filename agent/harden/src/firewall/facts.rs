@@ -56,7 +56,7 @@ pub fn peers(table: &str) -> Vec<Peer> {
 }
 
 /// Numbers of 32 bits in the byte order of the machine. IPv4 inside IPv6 is IPv4.
-fn socket(text: &str) -> Option<(IpAddr, u16)> {
+pub(crate) fn socket(text: &str) -> Option<(IpAddr, u16)> {
     let (addr, port) = text.split_once(':')?;
     let mut bytes = Vec::with_capacity(16);
     for word in addr.as_bytes().chunks(8) {

@@ -5,7 +5,7 @@
 //! talks to a kernel.
 
 mod apart;
-mod facts;
+pub(crate) mod facts;
 mod net;
 pub mod nft;
 mod nft_text;
