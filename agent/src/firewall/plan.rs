@@ -68,7 +68,7 @@ pub fn plan(request: Request<'_>, edits: &mut Edits<'_>) -> io::Result<()> {
         find(edits, Status::Notice, &text);
     }
     if policy.dns.is_empty() {
-        let text = "no name server is known yet: names are asked of any on the local network";
+        let text = "no name server is known yet: names are asked of any on the local network, or of none where the kernel does not track connections";
         find(edits, Status::Notice, text);
     }
     if !root.is_live() {

@@ -79,7 +79,7 @@ pub struct Policy {
     pub allow_in: Vec<Allowed>,
     /// What may be reached from here.
     pub allow_out: Vec<Allowed>,
-    /// Name servers; none: any on the local network.
+    /// Name servers; none: any on the local network, if the kernel tells answers from other packets.
     pub dns: Vec<IpAddr>,
     /// Time servers.
     pub ntp: Vec<IpAddr>,
@@ -263,7 +263,9 @@ impl Builder {
 
     fn servers(&mut self, policy: &Policy) {
         let known: Vec<Net> = policy.dns.iter().copied().map(Net::host).collect();
-        let dns = if known.is_empty() { LAN } else { &known };
+        // Where nothing tells an answer from another packet, a whole network is not let in for a source port's sake.
+        let any = known.is_empty() && self.can.established;
+        let dns = if any { LAN } else { &known };
         for net in dns {
             self.queries(*net, DNS, NAME_QUERIES);
             self.connections(Some(*net), DNS, None);
@@ -278,7 +280,12 @@ impl Builder {
         let mut query = rule(UDP, Some(net), port, 0);
         query.limit = Some(limit);
         query.established = true;
-        self.both(query);
+        self.output(query);
+        if port == DNS && !self.can.established {
+            // Nor is it to reach the services that have fixed ports. Time is asked for from such a port too.
+            query.local_port = CLIENT;
+        }
+        self.input(query);
     }
 
     /// TCP connections from here.

@@ -244,13 +244,38 @@ fn strangers_stay_out_and_the_agent_gets_out() {
 
 #[test]
 fn without_name_servers_only_neighbours_are_asked() {
-    let rules = Policy {
+    let policy = Policy {
         dns: Vec::new(),
         ..policy()
+    };
+    for can in Abilities::best_first() {
+        let rules = policy.rules(can);
+        let neighbour = udp("10.3.2.1", 53, 40_000);
+        assert_eq!(passes(&rules.output, &neighbour), can.established);
+        let answer = Packet {
+            established: true,
+            ..neighbour
+        };
+        assert_eq!(passes(&rules.input, &answer), can.established);
+        assert!(!passes(&rules.input, &neighbour), "a service of this camera");
+        assert!(!passes(&rules.output, &udp("9.9.9.9", 53, 40_000)));
     }
-    .rules(NONE);
-    assert!(passes(&rules.output, &udp("10.3.2.1", 53, 40_000)));
-    assert!(!passes(&rules.output, &udp("9.9.9.9", 53, 40_000)));
+}
+
+#[test]
+fn a_name_server_reaches_no_service_with_a_fixed_port() {
+    for can in Abilities::best_first() {
+        let rules = policy().rules(can);
+        let enters = |packet| passes(&rules.input, &packet);
+        let answer = Packet {
+            established: true,
+            ..udp("192.168.1.1", 53, 40_000)
+        };
+        assert!(enters(answer) && passes(&rules.output, &answer));
+        for port in [69, 161, 514, 1023] {
+            assert!(!enters(udp("192.168.1.1", 53, port)), "{port}");
+        }
+    }
 }
 
 #[test]
