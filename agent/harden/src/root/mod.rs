@@ -391,18 +391,29 @@ impl Root {
 
     fn open_file(&self, path: &str) -> io::Result<File> {
         let place = self.resolve(path)?;
-        // Without O_NONBLOCK a pipe would hold the program for ever.
+        let strange = || {
+            let text = format!("{path} is no regular file");
+            io::Error::new(io::ErrorKind::InvalidInput, text)
+        };
+        // Opening a device does something.
+        let stat = nix::sys::stat::fstatat(&place.parent, place.name.as_str(), no_follow())?;
+        if !is_regular(&stat) {
+            return Err(strange());
+        }
+        // It may be another by now. Without O_NONBLOCK a pipe would hold the program for ever.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = File::from(openat(&place.parent, place.name.as_str(), flags, Mode::empty())?);
         if file.metadata()?.is_file() {
             Ok(file)
         } else {
-            Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("{path} is no regular file"),
-            ))
+            Err(strange())
         }
     }
+}
+
+fn is_regular(stat: &nix::sys::stat::FileStat) -> bool {
+    use nix::sys::stat::SFlag;
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG
 }
 
 fn no_follow() -> nix::fcntl::AtFlags {
@@ -482,6 +493,24 @@ mod tests {
     }
 
     #[test]
+    fn links_that_no_journal_could_hold_lead_nowhere() {
+        let (outer, root) = tree();
+        let etc = outer.path().join("root/etc");
+        for (link, target) in [("a", "x\ny"), ("b", "x\ty"), ("c", "\u{1b}x/../passwd")] {
+            std::fs::create_dir_all(etc.join("\u{1b}x")).unwrap();
+            std::fs::write(etc.join(target), "text").unwrap();
+            symlink(target, etc.join(link)).unwrap();
+            let path = format!("/etc/{link}");
+            assert_eq!(
+                root.read(&path).unwrap_err().raw_os_error(),
+                Some(Errno::EILSEQ as i32)
+            );
+            assert!(root.canonical(&path).is_err() && !root.exists(&path));
+        }
+        assert_eq!(root.read("/etc/passwd").unwrap(), b"text");
+    }
+
+    #[test]
     fn only_regular_files_of_bounded_size_are_read() {
         let (outer, root) = tree();
         let inner = outer.path().join("root");
@@ -492,6 +521,12 @@ mod tests {
             io::ErrorKind::InvalidInput
         );
         assert_eq!(root.read("/etc").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        // The error is that of who looked first: a socket cannot be opened.
+        let _socket = std::os::unix::net::UnixListener::bind(inner.join("socket")).unwrap();
+        assert_eq!(
+            root.read("/socket").unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
         assert_eq!(
             root.read("/large").unwrap_err().kind(),
             io::ErrorKind::FileTooLarge

@@ -45,6 +45,10 @@ impl Root {
                         return Err(Errno::ELOOP.into());
                     }
                     let target = target.into_string().map_err(|_| Errno::EILSEQ)?;
+                    if target.contains(|c: char| c.is_control()) {
+                        // No journal could hold it.
+                        return Err(Errno::EILSEQ.into());
+                    }
                     if target.starts_with('/') {
                         folders.clear();
                     }
