@@ -6,6 +6,7 @@ use crate::edits::Edits;
 use crate::firewall::{Policy, facts};
 use crate::report::{Measure, Status};
 use crate::root::{Root, name_of};
+use crate::telnet::relays_shell;
 
 /// `TCP_LISTEN` in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
@@ -128,7 +129,13 @@ impl Process {
             self.words.first().map(|word| name_of(word)),
             Some("nc" | "ncat" | "netcat" | "busybox")
         ) && self.words.iter().any(|word| word == "-e");
-        nc || self.is_named(SHELL_SERVERS)
+        let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
+        let words = match words.as_slice() {
+            [first, rest @ ..] if name_of(first) == "busybox" => rest,
+            words => words,
+        };
+        let relays = matches!(words, [first, rest @ ..] if relays_shell(name_of(first), rest));
+        nc || relays || self.is_named(SHELL_SERVERS)
     }
 
     /// Why it may not be stopped for a service on a port of its, if so. A program that does more than that service is
@@ -492,12 +499,33 @@ mod tests {
                     &["socket:[2]", "socket:[3]", "/dev/watchdog"],
                 ),
                 (12, "/usr/sbin/dropbear", "dropbear -R", &["socket:[4]"]),
+                (
+                    15,
+                    "/usr/bin/socat",
+                    "socat TCP-LISTEN:99,fork EXEC:/bin/sh,pty",
+                    &["socket:[7]"],
+                ),
+                (
+                    16,
+                    "/usr/bin/socat",
+                    "socat TCP-LISTEN:98,fork TCP:127.0.0.1:80",
+                    &["socket:[8]"],
+                ),
                 (13, "/tmp/x (deleted)", "kjhgf", &["socket:[5]"]),
                 (14, "/bin/busybox", "sh", &["/dev/console"]),
             ],
-            &[(23, 1), (9527, 2), (34567, 3), (22, 4), (2323, 5), (4321, 6)],
+            &[
+                (23, 1),
+                (9527, 2),
+                (34567, 3),
+                (22, 4),
+                (2323, 5),
+                (4321, 6),
+                (99, 7),
+                (98, 8),
+            ],
         );
-        assert_eq!(stoppable(&read(&root).unwrap(), Close::default()), [10]);
+        assert_eq!(stoppable(&read(&root).unwrap(), Close::default()), [10, 15]);
         let mut edits = Edits::new(&root);
         report(&root, Close::default(), None, &mut edits);
         let found: Vec<(Status, &str)> = edits
@@ -511,6 +539,10 @@ mod tests {
                 (
                     Status::Fails,
                     "port 23 gives a shell: process 10 of /bin/busybox, started as `telnetd -l /bin/sh`"
+                ),
+                (
+                    Status::Fails,
+                    "port 99 gives a shell: process 15 of /usr/bin/socat, started as `socat TCP-LISTEN:99,fork EXEC:/bin/sh,pty`"
                 ),
                 (
                     Status::Unknown,

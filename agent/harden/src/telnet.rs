@@ -28,7 +28,7 @@ struct Target {
 
 const SHELLS: Target = Target {
     servers: SHELL_SERVERS,
-    hints: &[b"telnetd", b"nc"],
+    hints: &[b"telnetd", b"nc", b"netcat", b"socat", b"tcpsvd"],
     what: "a shell on a port",
     close: true,
 };
@@ -266,7 +266,7 @@ fn effect(target: &Target, command: &Command) -> Effect {
                     waits: !command.background,
                 };
             }
-            "nc" | "ncat" | "netcat" if target.is_shell() && listens_with_shell(after) => {
+            _ if target.is_shell() && relays_shell(name, after) => {
                 return Effect::Starts {
                     waits: !command.background,
                 };
@@ -306,14 +306,47 @@ fn runs_server(target: &Target, text: &str) -> bool {
             .any(|command| effect(target, command) != Effect::Nothing)
 }
 
-fn listens_with_shell(words: &[&str]) -> bool {
-    let listens = words
-        .iter()
-        .any(|word| short_flag(word, 'l') || *word == "--listen");
-    let shell = words
-        .iter()
-        .any(|word| matches!(name_of(word), "sh" | "ash" | "bash" | "login"));
-    listens && shell
+/// Whether a program that connects what it is told to the network gives a shell to whoever comes.
+pub(crate) fn relays_shell(name: &str, words: &[&str]) -> bool {
+    let mut all = words.iter();
+    match name {
+        "nc" | "ncat" | "netcat" => {
+            let listens = |word: &&str| short_flag(word, 'l') || *word == "--listen";
+            words.iter().any(listens) && all.any(|word| runs_shell(word.split(' ')))
+        }
+        // Two addresses, such as `TCP-LISTEN:23,fork` and `EXEC:/bin/sh -i,pty`.
+        "socat" => {
+            let listens = |word: &&str| {
+                let word = word.to_ascii_lowercase();
+                !word.starts_with("unix") && (word.contains("-listen:") || word.contains("-l:"))
+            };
+            let program = |word: &str| {
+                let (_, program) = word.split_once(':')?;
+                program.split(',').next().map(str::to_owned)
+            };
+            let shell = |word: &&str| program(word).is_some_and(|program| runs_shell(program.split(' ')));
+            words.iter().any(listens) && all.any(shell)
+        }
+        "tcpsvd" => runs_shell(all.copied()),
+        _ => false,
+    }
+}
+
+/// Whether there is a shell that is given no script: with one it serves what that does.
+fn runs_shell<'a>(mut words: impl Iterator<Item = &'a str>) -> bool {
+    let quotes = ['"', '\''];
+    while let Some(word) = words.next() {
+        match name_of(word.trim_matches(quotes)) {
+            "login" => return true,
+            "sh" | "ash" | "bash" => {
+                return words
+                    .next()
+                    .is_none_or(|next| next.starts_with('-') && !short_flag(next, 'c'));
+            }
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Whether these words tell `start-stop-daemon` to stop something.
@@ -339,8 +372,8 @@ fn table(target: &Target, path: &str, when: &str, edits: &mut Edits<'_>) -> io::
             .split(|c: char| c.is_whitespace() || c == ':' || c == ';')
             .collect();
         let comment = readable.trim_start().starts_with('#');
-        let nc = target.is_shell() && words.contains(&"nc") && listens_with_shell(&words);
-        if !comment && (nc || names_server(target, &words)) {
+        let relays = target.is_shell() && line_relays_shell(&readable);
+        if !comment && (relays || names_server(target, &words)) {
             if target.close {
                 out.extend_from_slice(COMMENT.as_bytes());
             }
@@ -354,6 +387,16 @@ fn table(target: &Target, path: &str, when: &str, edits: &mut Edits<'_>) -> io::
         edits.change(path, out, false, &why)?;
     }
     Ok(())
+}
+
+/// The same for a line of a table, where the program may follow a colon.
+fn line_relays_shell(line: &str) -> bool {
+    let words: Vec<&str> = line.split(|c: char| c.is_whitespace() || c == ';').collect();
+    let relays = |(at, word): (usize, &&str)| {
+        let name = name_of(word.rsplit(':').next().unwrap_or_default());
+        relays_shell(name, words.get(at + 1..).unwrap_or_default())
+    };
+    words.iter().enumerate().any(relays)
 }
 
 /// Settings such as `TELNETD=yes`.
@@ -533,6 +576,22 @@ mod tests {
                 "if [ -x /usr/sbin/telnetd ]; then : telnetd; fi",
             ),
             ("sh -c 'sleep 5; telnetd' &", ": sh -c 'sleep 5; telnetd' &"),
+            (
+                "socat TCP-LISTEN:4444,reuseaddr,fork EXEC:'/bin/sh -i',pty &",
+                ": socat TCP-LISTEN:4444,reuseaddr,fork EXEC:'/bin/sh -i',pty &",
+            ),
+            (
+                "/usr/bin/socat SYSTEM:/bin/login tcp4-l:23 &",
+                ": /usr/bin/socat SYSTEM:/bin/login tcp4-l:23 &",
+            ),
+            (
+                "busybox tcpsvd -E 0 2323 /bin/sh",
+                "sleep 86400; : busybox tcpsvd -E 0 2323 /bin/sh",
+            ),
+            (
+                "ncat --listen 23 --sh-exec \"sh -i\" &",
+                ": ncat --listen 23 --sh-exec \"sh -i\" &",
+            ),
             ("nc -ll -p 9527 -e /bin/sh &", ": nc -ll -p 9527 -e /bin/sh &"),
             ("TELNETD=yes\n", "TELNETD=no\n"),
             (
@@ -572,6 +631,16 @@ mod tests {
             ),
             ("etc/inittab", "::once:telnetd", "#lenscap: ::once:telnetd"),
             (
+                "etc/inittab",
+                "::respawn:socat TCP-LISTEN:23,fork EXEC:/bin/login\n::respawn:/bin/getty\n",
+                "#lenscap: ::respawn:socat TCP-LISTEN:23,fork EXEC:/bin/login\n::respawn:/bin/getty\n",
+            ),
+            (
+                "etc/crontabs/root",
+                "@reboot /usr/bin/tcpsvd 0 23 /bin/sh -i\n",
+                "#lenscap: @reboot /usr/bin/tcpsvd 0 23 /bin/sh -i\n",
+            ),
+            (
                 "etc/inetd.conf",
                 "telnet stream tcp nowait root /usr/sbin/telnetd telnetd -i\n",
                 "#lenscap: telnet stream tcp nowait root /usr/sbin/telnetd telnetd -i\n",
@@ -601,6 +670,24 @@ mod tests {
             assert_eq!(
                 (text.as_str(), statuses.as_slice()),
                 (after, &[Status::Holds][..])
+            );
+        }
+    }
+
+    #[test]
+    fn what_serves_no_shell_stays() {
+        for script in [
+            "tcpsvd 0 8080 sh /usr/share/page.sh &",
+            "socat TCP-LISTEN:8554,fork TCP:127.0.0.1:554 &",
+            "socat TCP-LISTEN:80,fork EXEC:'sh /usr/share/page.sh' &",
+            "socat EXEC:/bin/sh UNIX-CONNECT:/run/x &",
+            "nc 10.0.0.1 99 -e /bin/echo",
+        ] {
+            let script = format!("#!/bin/sh\n{script}\n");
+            let (text, statuses) = hardened("etc/init.d/S50x", &script);
+            assert_eq!(
+                (text, statuses.as_slice()),
+                (script.clone(), &[Status::Holds][..])
             );
         }
     }
