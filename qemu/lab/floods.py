@@ -69,6 +69,11 @@ class Row:
     sender: str
     packets: int
     may_pass: bool
+    # Why it was not tried.
+    off: str = ""
+
+
+IPV6_OFF = "IPv6 is switched off"
 
 
 class Floods:
@@ -78,10 +83,13 @@ class Floods:
         self.machine = machine
         self.capture = capture
 
-    def has_ipv6(self) -> bool:
-        """Whether the kernel has it; then it gets an address and a way out."""
+    def has_ipv6(self) -> bool | None:
+        """Whether the kernel has it; then it gets an address and a way out. `None`: it is switched off."""
         if self.machine.run("[ -e /proc/net/if_inet6 ]").status != 0:
             return False
+        # Hardening does that where it cannot be filtered; no address can be given then.
+        if self.machine.run("grep -qx 1 /proc/sys/net/ipv6/conf/eth0/disable_ipv6").status == 0:
+            return None
         # An address that may be used at once, as nobody else has it.
         self.machine.check("echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad; "
                            "ip -6 addr show dev eth0 | grep -q fec0::15/ || ip -6 addr add fec0::15/64 dev eth0; "
@@ -99,6 +107,8 @@ class Floods:
             sent = self._sent(f"( for i in {' '.join('x' * PROGRAMS)}; do {programs.replace('&;', '&')} done; wait )")
             rows += [Row(flood.what, sender, sum(flood_counts(flood, sender, frame) for frame in sent), flood.may_pass)
                      for flood in started]
+            if ipv6 is None:
+                rows += [Row(flood.what, sender, 0, flood.may_pass, IPV6_OFF) for flood in FLOODS if flood.ipv6]
         return rows
 
     def raw(self) -> int:

@@ -39,12 +39,16 @@ def _packets(count: int, wanted: bool) -> str:
     return f'<span class="{"good" if wanted else "bad"}">{count}</span>'
 
 
+def _left(row: Row, wanted: bool) -> str:
+    return _packets(row.packets, wanted) + (f" ({html.escape(row.off)})" if row.off else "")
+
+
 def floods(found: dict[str, list[Row]], unstopped: list[tuple[str, int, int]]) -> str:
     """Packets that left the camera, by flood and sender, before and after."""
     before, after = list(found.values())[:2]
     rows = "".join(
-        f"<tr><th>{html.escape(old.what)}</th><td>{html.escape(old.sender)}</td><td>{_packets(old.packets, False)}</td>"
-        f"<td>{_packets(new.packets, not new.packets)}</td></tr>"
+        f"<tr><th>{html.escape(old.what)}</th><td>{html.escape(old.sender)}</td><td>{_left(old, False)}</td>"
+        f"<td>{_left(new, not new.packets)}</td></tr>"
         for old in before for new in after if (new.what, new.sender) == (old.what, old.sender))
     rows += "".join(f"<tr><th>{html.escape(what)}</th><td>root</td><td>{_packets(old, False)}</td><td>{_packets(new, False)}</td></tr>"
                     for what, old, new in unstopped)
