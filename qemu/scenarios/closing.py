@@ -15,6 +15,8 @@ def closed(lab: Lab) -> None:
     variant = lab.variant
     filtered = variant.name != "bare"
     machine = lab.installed_machine(beside=True)
+    # `claimed` has had one of its own meanwhile.
+    lab.gateway.start(lab.fingerprint)
     machine.boot()
     lab.gateway.wait_online()
     owner = Owner(lab, machine)
