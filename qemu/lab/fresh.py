@@ -3,10 +3,9 @@
 import json
 import select
 import subprocess
-import time
 from pathlib import Path
 
-from .gateway import MORTAL, NAME, POLL_SECONDS, PROBE_SECONDS, START_SECONDS, GatewayError, program
+from .gateway import MORTAL, NAME, START_SECONDS, GatewayError, end, first_answer, probe, program
 
 COMMAND_SECONDS = 30
 
@@ -40,13 +39,7 @@ class FreshGateway:
 
     def stop(self) -> None:
         """Ends it."""
-        self._process.terminate()
-        try:
-            self._process.wait(START_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
+        end(self._process)
 
     def log_text(self) -> str:
         """What it said."""
@@ -72,22 +65,11 @@ class FreshGateway:
 
     def wait_for(self, ask, complaint: str, seconds: float = 120):
         """The first answer that is not empty."""
-        deadline = time.monotonic() + seconds
-        while True:
-            answer = ask()
-            if answer:
-                return answer
-            if time.monotonic() > deadline:
-                raise GatewayError(f"{complaint}; {self.log_text()[-600:]}")
-            select.select([], [], [], POLL_SECONDS)
+        answer = first_answer(ask, seconds)
+        if not answer:
+            raise GatewayError(f"{complaint}; {self.log_text()[-600:]}")
+        return answer
 
     def probe(self, user: str, password: str, camera: str, profile: str) -> str:
         """Codec and size, as ffprobe reads them."""
-        url = f"rtsp://{user}:{password}@{self.listening['rtsp']}/{camera}/{profile}"
-        done = subprocess.run(
-            ["ffprobe", "-v", "error", "-rtsp_transport", "tcp", "-select_streams", "v", "-show_entries",
-             "stream=codec_name,width,height", "-of", "csv=p=0", url],
-            capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
-        if done.returncode != 0 or not done.stdout.strip():
-            raise GatewayError(f"ffprobe: {done.stderr.replace(password, '***').strip()[-400:]}")
-        return done.stdout.strip()
+        return probe(f"rtsp://{user}:{password}@{self.listening['rtsp']}/{camera}/{profile}", password)

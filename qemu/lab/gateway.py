@@ -58,6 +58,36 @@ def private(path: Path, text: str) -> Path:
     return path
 
 
+def end(process: subprocess.Popen) -> None:
+    """Ends a gateway orderly, or else at once."""
+    process.terminate()
+    try:
+        process.wait(START_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdout.close()
+
+
+def first_answer(ask, seconds: float):
+    """The first answer that is not empty; what is asked last when the time is over."""
+    deadline = time.monotonic() + seconds
+    while not (answer := ask()) and time.monotonic() <= deadline:
+        select.select([], [], [], POLL_SECONDS)
+    return answer
+
+
+def probe(url: str, password: str) -> str:
+    """Codec and size, as ffprobe reads them; the password in the URL is in no error."""
+    done = subprocess.run(
+        ["ffprobe", "-v", "error", "-rtsp_transport", "tcp", "-select_streams", "v", "-show_entries",
+         "stream=codec_name,width,height", "-of", "csv=p=0", url],
+        capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+    if done.returncode != 0 or not done.stdout.strip():
+        raise GatewayError(f"ffprobe: {done.stderr.replace(password, '***').strip()[-400:]}")
+    return done.stdout.strip()
+
+
 class Gateway:
     """Certificates once, then the program as often as a scenario wants, on one uplink port."""
 
@@ -115,13 +145,7 @@ class Gateway:
     def stop(self) -> None:
         """Ends the gateway."""
         if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(START_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process.stdout.close()
+            end(self._process)
         self._process = None
 
     def get(self, path: str, timeout: float = 20) -> bytes:
@@ -159,14 +183,10 @@ class Gateway:
 
     def _wait_for(self, ask, complaint: str):
         """The first answer that is not empty."""
-        deadline = time.monotonic() + ONLINE_SECONDS * PATIENCE
-        while True:
-            answer = ask()
-            if answer:
-                return answer
-            if time.monotonic() > deadline:
-                raise GatewayError(f"{complaint}; {self.log_tail()}")
-            select.select([], [], [], POLL_SECONDS)
+        answer = first_answer(ask, ONLINE_SECONDS * PATIENCE)
+        if not answer:
+            raise GatewayError(f"{complaint}; {self.log_tail()}")
+        return answer
 
     def url(self, profile: str = "main") -> str:
         """What a viewer plays. The password is made for one run and knows one test picture."""
@@ -174,13 +194,7 @@ class Gateway:
 
     def probe(self, profile: str = "main") -> str:
         """Codec and size, as ffprobe reads them."""
-        done = subprocess.run(
-            ["ffprobe", "-v", "error", "-rtsp_transport", "tcp", "-select_streams", "v", "-show_entries",
-             "stream=codec_name,width,height", "-of", "csv=p=0", self.url(profile)],
-            capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
-        if done.returncode != 0 or not done.stdout.strip():
-            raise GatewayError(f"ffprobe: {done.stderr.replace(self.password, '***').strip()[-400:]}")
-        return done.stdout.strip()
+        return probe(self.url(profile), self.password)
 
     def frame(self, path: Path, profile: str = "main", seconds: int = 2) -> None:
         """The last picture of some seconds of video, as PNG."""

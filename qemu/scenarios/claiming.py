@@ -18,7 +18,7 @@ PIN_SECONDS = 120
 def _configuration(line: str) -> str:
     """What the guide says: the gateway's line, and a profile for each stream."""
     profiles = "".join(
-        f"config profile '{name}'\n\toption rtsp 'rtsp://127.0.0.1:554/stream={number}'\n\toption user 'admin'\n"
+        f"config profile '{name}'\n\toption rtsp 'rtsp://127.0.0.1:554/stream={number}'\n\toption user '{MEDIA_USER}'\n"
         f"\toption password_file '{STATE}/camera-password'\n\n" for number, name in enumerate(("main", "sub")))
     return (f"config agent\n\toption log 'syslog'\n\toption serial '{SERIAL}'\n\toption model '{MODEL}'\n\n{line}\n\n{profiles}")
 
