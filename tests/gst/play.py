@@ -3,6 +3,8 @@
 
 usage: play.py URL SECONDS
 
+SECONDS are of pictures and of sound, by their own time stamps: a busy machine takes longer and sees the same.
+
 Prints one JSON object: decoded pictures and blocks of sound, what the jitter buffers of all tracks missed, saw twice
 or took as late, and the errors and warnings of the pipeline. Exits with 0 when there were none of those.
 """
@@ -16,6 +18,8 @@ gi.require_version("Gst", "1.0")
 from gi.repository import GLib, Gst  # noqa: E402 (gi wants the version first)
 
 FIRST_PICTURE_SECONDS = 20
+# What playing may take longer than what is played.
+SLACK_SECONDS = 25
 TROUBLE = ("num-lost", "num-late", "num-duplicates")
 PIPELINE = (
     "rtspsrc protocols=tcp latency=200 name=src "
@@ -30,6 +34,8 @@ class Player:
     def __init__(self, url, seconds):
         self.seconds = seconds
         self.counts = {"video": 0, "audio": 0}
+        self.first = {}
+        self.played = {"video": 0.0, "audio": 0.0}
         self.complaints = []
         self.buffers = []
         self.loop = GLib.MainLoop()
@@ -47,10 +53,18 @@ class Player:
     def _manager(self, _source, manager):
         manager.connect("new-jitterbuffer", lambda _manager, buffer, *_: self.buffers.append(buffer))
 
-    def _buffer(self, _pad, _info, name):
+    def _buffer(self, _pad, info, name):
+        if self.played[name] >= self.seconds:
+            return Gst.PadProbeReturn.OK
         self.counts[name] += 1
         if name == "video" and self.counts[name] == 1:
-            GLib.timeout_add(self.seconds * 1000, self.loop.quit)
+            GLib.timeout_add_seconds(self.seconds + SLACK_SECONDS, self._too_slow)
+        time = info.get_buffer().pts
+        if time != Gst.CLOCK_TIME_NONE:
+            first = self.first.setdefault(name, time)
+            self.played[name] = (time - first) / Gst.SECOND
+        if min(self.played.values()) >= self.seconds:
+            self.loop.quit()
         return Gst.PadProbeReturn.OK
 
     def _message(self, _bus, message):
@@ -68,6 +82,10 @@ class Player:
         if not self.counts["video"]:
             self.complaints.append(f"no picture in {FIRST_PICTURE_SECONDS} s")
             self.loop.quit()
+
+    def _too_slow(self):
+        self.complaints.append(f"no {self.seconds} s were played within {SLACK_SECONDS} s more: {self.played}")
+        self.loop.quit()
 
     def run(self):
         """Plays, and ends the session in order."""

@@ -10,7 +10,7 @@ use super::process::Process;
 use super::tools;
 
 /// How long a viewer may take on top of the time it plays.
-const MARGIN: Duration = Duration::from_secs(30);
+const MARGIN: Duration = Duration::from_secs(60);
 
 /// What a viewer saw.
 #[derive(Debug, Clone, Default)]
