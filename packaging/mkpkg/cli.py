@@ -102,8 +102,10 @@ def _feed(out, packed, folder):
 def _budget(target):
     """Prints what the program costs; false if it is over its limit."""
     lines, good = sizes.verdict(contents.binary(target))
-    counted = target == sizes.BUDGET_TARGET
-    print(f"{target}{'' if counted else ' (the budget counts for ' + sizes.BUDGET_TARGET + ')'}")
+    chosen = os.environ.get("LENSCAP_FEATURES")
+    counted = target == sizes.BUDGET_TARGET and not chosen
+    why = f"the budget does not count for what LENSCAP_FEATURES chose: {chosen}" if chosen else f"the budget counts for {sizes.BUDGET_TARGET}"
+    print(f"{target}{'' if counted else f' ({why})'}")
     print("\n".join(lines))
     symbols = contents.ROOT / "dist" / target / "lenscap.symbols"
     if symbols.is_file():
