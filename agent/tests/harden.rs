@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use support::{
     BOOT_ID, ON_FLASH, code, fits, fixture, in_camera, listens, roots_hash, running, text, without_root,
+    without_ssh,
 };
 
 fn harden(dir: &Path, args: &[&str]) -> Output {
@@ -133,10 +134,50 @@ fn what_cannot_be_told_is_no_success() {
 }
 
 #[test]
+fn the_image_hook_refuses_what_would_be_changed() {
+    let hook =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../buildroot-ext/board/common/refuse-open-image.pl");
+    let run = |dir: &Path| {
+        let program = env!("CARGO_BIN_EXE_lenscap");
+        let output = Command::new(&hook).arg(dir).env("LENSCAP_HOST", program).output();
+        output.unwrap_or_else(|error| panic!("{}: {error}; Debian's package perl", hook.display()))
+    };
+    let dir = fixture("busybox");
+    let before = archive(dir.path());
+    let refused = run(dir.path());
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(code(&refused), 1, "{said}");
+    // The hook itself does not look into this one.
+    assert!(said.contains("lenscap harden: telnet"), "{said}");
+    assert_eq!(archive(dir.path()), before);
+
+    let dir = tempfile::tempdir().unwrap();
+    for (path, contents) in [
+        ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
+        ("etc/shadow", "root:*:::::::\n"),
+        ("etc/inittab", "::sysinit:/etc/init.d/rcS\n"),
+    ] {
+        std::fs::create_dir_all(dir.path().join("etc")).unwrap();
+        std::fs::write(dir.path().join(path), contents).unwrap();
+    }
+    let passed = run(dir.path());
+    assert_eq!(code(&passed), 0, "{}", String::from_utf8_lossy(&passed.stderr));
+}
+
+#[test]
 fn a_running_camera_waits_for_its_owner() {
     if without_root() {
         return;
     }
+    // Where telnet is the only login, it is one that is closed.
+    let last = running("busybox", ON_FLASH);
+    without_ssh(last.path());
+    let before = std::fs::read(last.path().join("etc/inittab")).unwrap();
+    let closed = in_camera(last.path(), &["--apply"]);
+    assert_eq!(code(&closed), 1);
+    assert!(text(&closed).contains("telnet is not changed: waiting for an owner"));
+    assert_eq!(std::fs::read(last.path().join("etc/inittab")).unwrap(), before);
+
     let dir = running("busybox", ON_FLASH);
     let shadow = |dir: &tempfile::TempDir| roots_hash(dir.path(), "etc/passwd");
     assert_eq!(code(&in_camera(dir.path(), &[])), 1);

@@ -40,7 +40,7 @@ class Makefile(unittest.TestCase):
 
     def test_variables_begin_with_the_packages_name(self):
         for name in re.findall(r"(?m)^(?:define )?([A-Z][A-Z0-9_]+)(?: [:+?]?=|$)", self.text):
-            self.assertTrue(name.startswith("LENSCAP_"), name)
+            self.assertTrue(name.startswith(("LENSCAP_", "HOST_LENSCAP_")), name)
 
     def test_assignments_have_spaces_and_continuations_tabs(self):
         self.assertNotRegex(self.text, r"(?m)^[A-Z_]+[:+?]?=|^[A-Z_]+ [:+?]?=\S")
@@ -54,7 +54,7 @@ class Makefile(unittest.TestCase):
         wanted = ["VERSION", "SOURCE", "SITE", "SITE_METHOD", "LICENSE", "LICENSE_FILES"]
         found = [name for name in re.findall(r"(?m)^LENSCAP_(\w+) = ", self.text) if name in wanted]
         self.assertEqual(found, wanted)
-        self.assertTrue(self.text.endswith("\n$(eval $(cargo-package))\n"))
+        self.assertTrue(self.text.endswith("\n$(eval $(cargo-package))\n$(eval $(host-cargo-package))\n"))
 
     def test_line_length_of_comments(self):
         for line in self.lines:
@@ -70,7 +70,7 @@ class ConfigIn(unittest.TestCase):
                 self.assertLessEqual(len(line.expandtabs(8)), 72, line)
         order = {"bool": 1, "prompt": 1, "default": 2, "depends": 3, "select": 4, "help": 5}
         blocks = re.findall(r"(?m)^(?:config \w+|choice)\n((?:(?:\t.*)?\n)+)", text)
-        self.assertEqual(len(blocks), 5)
+        self.assertEqual(len(blocks), 6)
         for block in blocks:
             keys = re.findall(r"(?m)^\t(bool|prompt|default|depends|select|help)\b", block)
             self.assertEqual(keys, sorted(keys, key=order.get), block)

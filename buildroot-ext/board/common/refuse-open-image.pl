@@ -3,10 +3,14 @@
 # Refuses an image that a botnet could log in to: a telnet server, a root
 # account without a password, or an account with a well-known one.
 #
-# BR2_ROOTFS_POST_FAKEROOT_SCRIPT runs it on the finished tree:
+# BR2_ROOTFS_POST_FAKEROOT_SCRIPT runs it on the finished tree, as does
+# OpenWrt's package lenscap-closed-image:
 #	refuse-open-image.pl TARGET_DIR [ignored...]
 #
-# Written for perl, which every Buildroot host has, and whose crypt() knows the
+# Where lenscap is built for this machine too (BR2_PACKAGE_LENSCAP_CHECK_IMAGE),
+# or LENSCAP_HOST names one, `lenscap harden --root` is asked as well.
+#
+# Written for perl, which every host of both has, and whose crypt() knows the
 # schemes that the host's libcrypt knows. What it cannot judge it refuses.
 
 use strict;
@@ -28,7 +32,7 @@ die "usage: $0 TARGET_DIR\n" unless defined $target && -d $target;
 # File::Find would not go into a link.
 $target = abs_path($target);
 
-my @problems = (telnet_servers(), telnet_starters(), accounts());
+my @problems = (telnet_servers(), telnet_starters(), accounts(), what_hardening_would_do());
 exit 0 unless @problems;
 
 print STDERR "lenscap: this image must not be shipped:\n";
@@ -50,6 +54,22 @@ sub telnet_servers {
 		}
 	} }, $target);
 	return sort @found;
+}
+
+# Changes nothing. What it would change, or cannot tell, is a reason.
+sub what_hardening_would_do {
+	my ($program) = grep { defined && -x } $ENV{LENSCAP_HOST}, ($ENV{HOST_DIR} // '') . '/bin/lenscap';
+	return () unless defined $program;
+	my @found;
+	for my $measure (qw(telnet credentials)) {
+		open my $said, '-|', $program, 'harden', '--root', $target, '--dry-run', '--only', $measure
+			or die "lenscap: $program: $!\n";
+		my @open = grep { /^$measure\s+(?:planned|fails|unknown)\s/ } <$said>;
+		chomp @open;
+		next if close $said;
+		push @found, @open ? map({ "lenscap harden: $_" } @open) : "lenscap harden gives no answer ($?)";
+	}
+	return @found;
 }
 
 # BusyBox goes by any name; what it can do is in its list of applets.
@@ -109,8 +129,9 @@ sub judge {
 	my ($user, $hash, @known) = @_;
 	return "$user has an empty password: set one of its own for each device, or lock the account"
 		if $hash eq '';
-	# Locked, for good or by `passwd -l`: `!` before a hash makes it match nothing.
-	return () if $hash =~ /^[*!]/;
+	# Locked, for good or by `passwd -l`: `!` before a hash makes it match nothing. OpenWrt writes `x` for a service's
+	# account, which no crypt() returns either.
+	return () if $hash =~ /^[*!]/ || $hash eq 'x';
 	return "the password of $user has a hash of an unknown kind"
 		unless $hash =~ m{^\$[0-9a-zA-Z]+\$} || $hash =~ m{^[./0-9A-Za-z]{13}$};
 	for my $password (@known, $user, '') {

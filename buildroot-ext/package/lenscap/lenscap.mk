@@ -12,6 +12,11 @@ LENSCAP_SITE_METHOD = file
 LENSCAP_LICENSE = MIT or Apache-2.0
 LENSCAP_LICENSE_FILES = LICENSE-MIT LICENSE-APACHE
 LENSCAP_SUBDIR = agent
+HOST_LENSCAP_SUBDIR = agent
+
+ifeq ($(BR2_PACKAGE_LENSCAP_CHECK_IMAGE),y)
+LENSCAP_DEPENDENCIES += host-lenscap
+endif
 
 ifeq ($(BR2_PACKAGE_LENSCAP_ROOTS_ALL),y)
 LENSCAP_ROOTS = all
@@ -87,3 +92,4 @@ define LENSCAP_LINUX_CONFIG_FIXUPS
 endef
 
 $(eval $(cargo-package))
+$(eval $(host-cargo-package))
