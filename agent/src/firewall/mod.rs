@@ -217,7 +217,7 @@ pub fn sync(root: &Root, state_dir: &str, before: Option<&Policy>) -> Result<boo
     Ok(acted)
 }
 
-/// Takes away what is ours, from every rung, and nothing else. Where `before` had IPv6 off, it is on again.
+/// Takes away what is ours, from every rung, and nothing else. Where `before` switched IPv6 off, it is on again.
 ///
 /// # Errors
 /// What the kernel says.
@@ -231,7 +231,7 @@ pub fn remove(before: &Policy) -> io::Result<()> {
             xt::replace(family, None)?;
         }
     }
-    if before.no_ipv6 {
+    if before.no_ipv6 && !before.ipv6_was_off {
         switch_ipv6(&Root::live()?, true)?;
     }
     if before.blackhole {

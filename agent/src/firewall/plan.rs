@@ -96,6 +96,11 @@ pub fn plan(request: Request<'_>, edits: &mut Edits<'_>) -> io::Result<()> {
         }
     };
     policy.no_ipv6 = rung == (Rung::Iptables { v6: false }) && has_ipv6();
+    policy.ipv6_was_off = policy.no_ipv6
+        && kept
+            .as_ref()
+            .filter(|kept| kept.no_ipv6)
+            .map_or_else(|| ipv6_is_off(root), |kept| kept.ipv6_was_off);
     if !watchers_agree(root, edits, &policy, request.cut) {
         return Ok(());
     }

@@ -87,6 +87,8 @@ pub struct Policy {
     pub discovery: bool,
     /// IPv6 is switched off, since this kernel cannot filter it.
     pub no_ipv6: bool,
+    /// It was off before, and stays so.
+    pub ipv6_was_off: bool,
     /// Routes that lead nowhere stand in for a filter.
     pub blackhole: bool,
 }
@@ -131,6 +133,7 @@ impl Policy {
         for (name, on) in [
             ("discovery", self.discovery),
             ("no_ipv6", self.no_ipv6),
+            ("ipv6_was_off", self.ipv6_was_off),
             ("blackhole", self.blackhole),
         ] {
             if on {
@@ -159,6 +162,7 @@ impl Policy {
                 "ntp" => policy.ntp.push(value.parse().ok()?),
                 "discovery" => policy.discovery = true,
                 "no_ipv6" => policy.no_ipv6 = true,
+                "ipv6_was_off" => policy.ipv6_was_off = true,
                 "blackhole" => policy.blackhole = true,
                 _ => return None,
             }

@@ -302,6 +302,7 @@ fn a_policy_is_kept_as_text() {
     let policy = Policy {
         discovery: true,
         no_ipv6: true,
+        ipv6_was_off: true,
         blackhole: true,
         ..policy()
     };
