@@ -219,8 +219,8 @@ class Demo:
         for when in ("after", "after a reboot"):
             found = self.look(when)
             lab.check(not found.tcp and not found.udp_answered, f"{when}: {found.says()}")
+            self.try_known_passwords(when)
             if when == "after":
-                self.try_known_passwords(when)
                 self.watch()
                 self.flood(when)
                 self.reboot()

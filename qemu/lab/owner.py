@@ -108,9 +108,16 @@ class Owner:
         machine.check(f"{SERVICE} stop", 60)
         done = machine.run(f"{PROGRAM} harden --undo --only firewall", HARDEN_SECONDS)
         self.lab.check(done.status in UNDONE, f"the firewall is not taken down: {done.output[-800:]}")
+        if factory[1] is not None:
+            # That the owner comes in is what makes the refusals mean something.
+            mine = [("root", self.password)]
+            opened, why = knock.logins(self.lab.beside(), "ssh", mine)
+            self.lab.check(opened == mine, f"the owner's password does not open SSH: {why}")
         tried = {service: knock.logins(self.lab.beside(), service, pairs) for service in ("ssh", "telnet")}
         if self.lab.variant.prudynt:
             self.lab.check(not self.try_media_password(self.lab.variant.media_password), "RTSP opens to the factory's password")
+        # It lies in memory, and may be gone.
+        machine.write_file(SECRET, self.password + "\n", "600")
         machine.run(f"{PROGRAM} harden --apply --cut --only firewall --password-file {SECRET}", HARDEN_SECONDS)
         machine.check(f"{SERVICE} start", 60)
         self.lab.gateway.wait_online(after=since)

@@ -41,16 +41,14 @@ def closed(lab: Lab) -> None:
     lab.say(f"`lenscap harden`, timed: {owner.times()}")
     look_closed(lab, owner, filtered, "closed")
 
-    tried = owner.try_known_passwords()
-    for service, (opened, why) in tried.items():
-        lab.check(not opened, f"{service} still opens to {opened}")
-        lab.say(f"without the firewall, {service} opens to none of Mirai's pairs: {why}")
+    look_refused(lab, owner, "closed")
 
     since = lab.gateway.camera().get("since")
     machine.reboot()
     lab.gateway.wait_online(after=since)
     owner.wait_streaming()
     look_closed(lab, owner, filtered, "after a reboot", every_port=False)
+    look_refused(lab, owner, "after a reboot")
     hardening = lab.gateway.wait_hardening()
     lab.check(not hardening["gave_up"] and hardening["verdict"] == word, f"/status says {hardening}")
     opens = "the owner's password opens the console; " if variant.password is not None else ""
@@ -78,3 +76,10 @@ def look_closed(lab: Lab, owner: Owner, filtered: bool, when: str, every_port: b
     lab.check(found.udp_answered == 0 or not filtered, f"{when}: {found.says()}")
     lab.gateway.wait_online()
     lab.say(f"{when}: {found.says()}; {lab.watch_ok()}")
+
+
+def look_refused(lab: Lab, owner: Owner, when: str) -> None:
+    """No password that strangers know opens anything, even without the firewall."""
+    for service, (opened, why) in owner.try_known_passwords().items():
+        lab.check(not opened, f"{when}: {service} still opens to {opened}")
+        lab.say(f"{when}, without the firewall, {service} opens to none of Mirai's pairs: {why}")
