@@ -37,7 +37,7 @@ FILES = {
     "etc/passwd": "root:x:0:0::/root:/bin/sh\nnobody:x:99:99::/:/bin/sh\nlenscap:x:312:312::/:/bin/sh\n",
     "etc/resolv.conf": "nameserver 10.0.2.3\n",
     "etc/config/lenscap": CONFIG,
-    "root/.ssh/authorized_keys": "ssh-ed25519 AAAA owner\n",
+    "root/.ssh/authorized_keys": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoZSBvd25lcidzIGtleSBpbiB0aGVzZSB0ZXN0cy4u owner\n",
 }
 VENDORS_RULE = "-A INPUT -p tcp -m tcp --dport 9999 -j DROP"
 

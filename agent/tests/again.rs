@@ -8,7 +8,7 @@ mod changes;
 mod support;
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -28,6 +28,10 @@ fn closed(name: &str, harden: &str) -> tempfile::TempDir {
     in_camera(dir.path(), &["--confirm"]);
     dir
 }
+
+/// A line of `authorized_keys`.
+const OWNERS_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoZSBvd25lcidzIGtleSBpbiB0aGVzZSB0ZXN0cy4u owner\n";
 
 fn open(name: &str, mounts: &str, harden: &str) -> tempfile::TempDir {
     let dir = running(name, mounts);
@@ -156,16 +160,28 @@ fn what_nobody_asked_for_is_only_told() {
             .unwrap()
             .contains("#lenscap")
     );
-    // With a way in, and nobody who could be told a password: keys alone.
-    fs::create_dir_all(dir.path().join("etc/dropbear")).unwrap();
-    fs::write(
-        dir.path().join("etc/dropbear/authorized_keys"),
-        "ssh-ed25519 AAAA owner\n",
-    )
-    .unwrap();
+    // What is no key, or what others may write, lets nobody in.
     let config = dir.path().join("etc/config/lenscap");
     let allowed = fs::read_to_string(&config).unwrap() + "\tlist allow_lan '192.168.1.2:22'\n";
     fs::write(&config, allowed).unwrap();
+    fs::create_dir_all(dir.path().join("etc/dropbear")).unwrap();
+    let keys = dir.path().join("etc/dropbear/authorized_keys");
+    for (line, mode) in [
+        ("ssh-ed25519 AAAA owner\n", 0o600),
+        ("owner's key\n", 0o600),
+        (OWNERS_KEY, 0o666),
+    ] {
+        fs::write(&keys, line).unwrap();
+        fs::set_permissions(&keys, fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(
+            recheck(dir.path()).1["waiting_for_owner"],
+            true,
+            "{line} {mode:o}"
+        );
+    }
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o600)).unwrap();
+    // With a way in, and nobody who could be told a password: keys alone.
+    fs::write(&keys, OWNERS_KEY).unwrap();
     let (status, said) = recheck(dir.path());
     assert_eq!(status, 0, "{said}");
     assert_eq!(roots_hash(dir.path(), "etc/passwd"), "!");
@@ -214,11 +230,7 @@ fn a_new_password_is_for_the_owners_key_alone() {
         };
         let dir = open("busybox", ON_FLASH, &format!("{option}{mode}"));
         fs::create_dir_all(dir.path().join("root/.ssh")).unwrap();
-        fs::write(
-            dir.path().join("root/.ssh/authorized_keys"),
-            "ssh-ed25519 AAAA owner\n",
-        )
-        .unwrap();
+        fs::write(dir.path().join("root/.ssh/authorized_keys"), OWNERS_KEY).unwrap();
         let output = in_camera(dir.path(), args);
         assert_eq!(code(&output), 0, "{}", text(&output));
         let sealed = dir.path().join("etc/lenscap/login.age");

@@ -79,6 +79,8 @@ pub struct Situation {
     pub tried: Tried,
     /// The owner's way in.
     pub owner: Option<OwnerPath>,
+    /// Whether a login is there that no measure but the firewall closes: SSH. Without it telnet is the last one.
+    pub other_login: bool,
     /// Where journal and files lie.
     pub storage: Storage,
     /// Boots so far that did not become healthy.
@@ -141,12 +143,13 @@ pub fn decide(measure: Measure, situation: &Situation) -> Decision {
         asked,
         tried,
         owner,
+        other_login,
         storage,
         bad_boots,
     } = situation;
     let closes_logins = match measure {
         Measure::Credentials | Measure::Firewall => true,
-        Measure::Telnet => false,
+        Measure::Telnet => !other_login,
     };
     if *mode == Mode::Off && !asked {
         Decision::PlanOnly(Why::Off)
@@ -335,6 +338,7 @@ mod tests {
             asked: true,
             tried: Tried::Fixture,
             owner: Some(OwnerPath::Uplink),
+            other_login: true,
             storage: Storage::Persistent,
             bad_boots: 0,
         }
@@ -399,12 +403,30 @@ mod tests {
                 decide(Measure::Telnet, &nobody),
                 Decision::Apply { confirm: false }
             );
+            let last = Situation {
+                other_login: false,
+                ..nobody
+            };
+            assert_eq!(
+                decide(Measure::Telnet, &last),
+                Decision::PlanOnly(Why::NoOwner),
+                "the only login of the camera"
+            );
         }
     }
 
     #[test]
     fn each_reason_against_it_counts() {
         let good = situation();
+        let last = Situation {
+            other_login: false,
+            ..good.clone()
+        };
+        assert_eq!(
+            decide(Measure::Telnet, &last),
+            Decision::Apply { confirm: true },
+            "the only login of the camera"
+        );
         assert_eq!(
             decide(Measure::Credentials, &good),
             Decision::Apply { confirm: true }

@@ -18,6 +18,11 @@ const SHELL_PORTS: &[u16] = &[23, 2323, 4321, 9527, 9530];
 const NOTED_PORTS: &[(u16, &str, &str)] = &[(21, "FTP", "ftp"), (34567, "DVRIP", "dvrip")];
 /// Programs that give a shell.
 pub(crate) const SHELL_SERVERS: &[&str] = &["telnetd", "utelnetd", "in.telnetd"];
+/// SSH servers; of these Dropbear alone takes root's password unless it is told not to.
+const SSH_SERVERS: &[&str] = &[DROPBEAR, "sshd", "tinysshd"];
+const DROPBEAR: &str = "dropbear";
+/// Dropbear's options against passwords, against those of root, and against root.
+const NO_PASSWORDS: &[&str] = &["-s", "-g", "-w"];
 /// Programs that give files.
 pub(crate) const FTP_SERVERS: &[&str] = &[
     "ftpd",
@@ -187,6 +192,21 @@ pub fn read(root: &Root) -> io::Result<Vec<Listener>> {
         }
     }
     Ok(listeners.into_iter().map(|(_, listener)| listener).collect())
+}
+
+/// Whether SSH lets somebody in from outside: with an authorised key, or with a password.
+#[must_use]
+pub fn ssh_lets_in(listeners: &[Listener], key: bool) -> bool {
+    let outside = listeners.iter().filter(|listener| !listener.loopback);
+    let mut servers = outside.flat_map(|listener| &listener.processes);
+    servers.any(|process| {
+        let passwords = process.is_named(&[DROPBEAR])
+            && !process
+                .words
+                .iter()
+                .any(|word| NO_PASSWORDS.contains(&word.as_str()));
+        process.is_named(SSH_SERVERS) && (key || passwords)
+    })
 }
 
 /// Sorted by port.

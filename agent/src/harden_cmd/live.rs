@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use base64ct::{Base64, Encoding as _};
 use lenscap_harden::defaults::Checker;
 use lenscap_harden::engine::{self, Plan, Settings};
 use lenscap_harden::firewall::{Allowed, Policy};
@@ -315,6 +316,7 @@ fn situation(
     let harden = harden_config(&request.config);
     let secret_given = request.password_file.is_some();
     let mut facts = owner_facts(root, &request.config, &harden, secret_given);
+    let other_login = other_login(root, facts.authorised_key);
     // Behind the firewall a password is of no use but from an allowed address.
     facts.secret_given &= measure != Measure::Firewall || facts.allowed_lan;
     let mut alone = settings.clone();
@@ -326,6 +328,7 @@ fn situation(
         asked: true,
         tried: tried.unwrap_or(Tried::Fixture),
         owner: owner_path(&facts),
+        other_login,
         storage: storage(root, settings, &plan)?,
         bad_boots: 0,
     })
@@ -366,11 +369,36 @@ pub(super) fn owner_facts(root: &Root, config: &Path, harden: &Harden, secret_gi
     }
 }
 
+/// Whether SSH lets somebody in. What cannot be told is no.
+pub(super) fn other_login(root: &Root, authorised_key: bool) -> bool {
+    listeners::read(root).is_ok_and(|listeners| listeners::ssh_lets_in(&listeners, authorised_key))
+}
+
+/// Whether a file authorises a key. Servers pass by one that others may write.
 fn has_key(root: &Root, path: &str) -> bool {
+    let others_write = root
+        .attributes(path)
+        .is_ok_and(|attributes| attributes.mode & 0o022 != 0);
     let text = root.read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    text.lines()
-        .any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
+    !others_write && String::from_utf8_lossy(&text).lines().any(is_key)
+}
+
+/// Whether a line of `authorized_keys` holds a key (sshd(8)): its kind, and then its bytes, which begin with the length
+/// of the kind and the kind (RFC 4253, section 6.6).
+fn is_key(line: &str) -> bool {
+    let words = line.split_whitespace();
+    let begins = |(kind, key): (&str, &str)| {
+        let mut bytes = [0; 512];
+        // The beginning is enough, and a whole number of groups.
+        let key = key.get(..key.len().min(512) / 4 * 4).unwrap_or_default();
+        let decoded = Base64::decode(key.as_bytes(), &mut bytes).unwrap_or_default();
+        decoded.split_at_checked(4).is_some_and(|(length, rest)| {
+            length == (kind.len() as u32).to_be_bytes()
+                && rest.len() > kind.len()
+                && rest.starts_with(kind.as_bytes())
+        })
+    };
+    !line.trim_start().starts_with('#') && words.clone().zip(words.skip(1)).any(begins)
 }
 
 /// Judges where the journal and each file that the plan changes lie. The first that a reboot may lose counts.

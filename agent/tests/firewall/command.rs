@@ -37,7 +37,10 @@ impl Camera {
                 "etc/passwd",
                 "root:x:0:0::/root:/bin/sh\nlenscap:x:31200:31200::/:/bin/false\n",
             ),
-            ("root/.ssh/authorized_keys", "ssh-ed25519 AAAA owner\n"),
+            (
+                "root/.ssh/authorized_keys",
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoZSBvd25lcidzIGtleSBpbiB0aGVzZSB0ZXN0cy4u owner\n",
+            ),
             ("proc/mounts", "/dev/mtdblock3 / jffs2 rw 0 0\n"),
             ("dev/null", ""),
         ] {
@@ -328,7 +331,10 @@ fn without_an_owner_or_a_filter_nothing_is_pretended() {
             "{text}"
         );
         camera.write("etc/config/lenscap", CONFIG);
-        camera.write("root/.ssh/authorized_keys", "ssh-ed25519 AAAA owner\n");
+        camera.write(
+            "root/.ssh/authorized_keys",
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoZSBvd25lcidzIGtleSBpbiB0aGVzZSB0ZXN0cy4u owner\n",
+        );
 
         // A kernel that refuses every rung.
         let powerless = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"];

@@ -86,7 +86,16 @@ pub(crate) fn running(name: &str, mounts: &str) -> tempfile::TempDir {
     }
     std::fs::create_dir_all(dir.path().join("dev")).unwrap();
     std::fs::write(dir.path().join("dev/null"), "").unwrap();
+    listens(dir.path(), SSH_SERVER, 22, "dropbear -B", "/dev/null");
     dir
+}
+
+/// The process of a running camera that lets its owner in.
+const SSH_SERVER: u32 = 1;
+
+/// Leaves a running camera without SSH.
+pub(crate) fn without_ssh(dir: &Path) {
+    std::fs::remove_dir_all(dir.join("proc").join(SSH_SERVER.to_string())).unwrap();
 }
 
 pub(crate) fn in_camera(dir: &Path, args: &[&str]) -> Output {
