@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds what the emulated cameras need: the gateway and the viewers for this machine, simcam and the packages for the
-# cameras' CPUs. With `all`, the agent for every target too, for the user-mode runs; with `demo`, the first CPU alone.
+# cameras' CPUs. With `all`, the packages for every target too, for the user-mode runs; with `demo`, the first CPU alone.
 #
 # With `audit`, nothing but the program for the scenario `audited`: the packages leave the audit out for want of flash.
 #
@@ -25,17 +25,19 @@ if [ "${1:-}" = audit ]; then
 	mv "dist/$audit/lenscap" target/qemu/lenscap-audit
 	exit
 fi
-if [ "${1:-}" = all ]; then
-	# As the tests build it: what they have built is not built again.
-	"$cargo" build --locked --workspace --all-targets
-else
+if [ "${1:-}" = demo ]; then
 	"$cargo" build --locked -p lenscap-gateway --bin lenscap-gateway
 	"$cargo" build --locked -p lenscap-tests --bin simcam --bin rtp-sink
-fi
-LENSCAP_BIN="lenscap-tests simcam --no-default-features" packaging/toolchain/build.sh $camera
-if [ "${1:-}" = all ]; then
-	packaging/packages.sh all
 else
-	# shellcheck disable=SC2086 # one word a target
-	packaging/packages.sh $targets
+	# As the tests build it: what they have built is not built again.
+	"$cargo" build --locked --workspace --all-targets
 fi
+# Beside the packages of the other CPU.
+LENSCAP_BIN="lenscap-tests simcam --no-default-features" packaging/toolchain/build.sh $camera &
+simcam=$!
+[ "${1:-}" != all ] || targets=all
+status=0
+# shellcheck disable=SC2086 # one word a target
+packaging/packages.sh $targets || status=$?
+wait "$simcam" || status=$?
+exit "$status"

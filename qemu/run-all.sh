@@ -1,6 +1,6 @@
 #!/bin/sh
-# `make qemu-test`: builds, then the agent of every target in user-mode emulation, the firewall on four
-# kernels, then the emulated cameras.
+# `make qemu-test`: builds, then the emulated cameras, and beside them the agent of every target in user-mode emulation and
+# the firewall on four kernels.
 #
 # usage: qemu/run-all.sh [IMAGE] [VARIANT ...]   IMAGE: an image of your own instead, or '' for the project's
 set -eu
@@ -13,13 +13,26 @@ image=${1:-}
 if [ -n "$image" ]; then
 	exec /usr/bin/python3 qemu/own_image.py "$image"
 fi
-qemu/build.sh all
-status=0
-/usr/bin/python3 qemu/user_smoke.py || status=1
-/usr/bin/python3 qemu/firewall.py || status=1
+qemu/build.sh
 for variant; do
 	set -- "$@" --variant "$variant"
 	shift
 done
-/usr/bin/python3 qemu/test.py "$@" || status=1
+# The other targets are built while the cameras wait, and have the processors that the cameras leave.
+log=out/qemu/targets.log
+mkdir -p out/qemu
+echo "qemu-test: beside the cameras, every target in user-mode emulation and the firewall on four kernels ($log)"
+# A group of its own, so that all of it can be ended.
+setsid qemu/targets.sh >"$log" 2>&1 &
+targets=$!
+trap 'kill -- "-$targets" 2>/dev/null' INT TERM
+status=0
+/usr/bin/python3 qemu/test.py "$@" || status=$?
+wait "$targets" || status=1
+cat "$log"
+# That all of them can be packed.
+LENSCAP_BUILT=1 packaging/packages.sh all >out/qemu/packages.log 2>&1 || {
+	cat out/qemu/packages.log
+	status=1
+}
 exit "$status"

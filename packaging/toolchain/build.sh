@@ -47,6 +47,15 @@ version_of() {
 	dpkg-query -W -f='${Version}' "$1" 2>/dev/null || true
 }
 
+# alone FILE: waits until no other of these scripts is at the same; together: lets the others.
+alone() {
+	exec 9>"$1"
+	flock 9 || fail "flock is needed: apt-get install util-linux"
+}
+together() {
+	exec 9>&-
+}
+
 install_zig() {
 	export LENSCAP_ZIG="$LENSCAP_TOOLS/zig-$ZIG_VERSION/bin/python"
 	if [ ! -x "$LENSCAP_ZIG" ] || ! "$LENSCAP_ZIG" -c 'import ziglang' 2>/dev/null; then
@@ -103,11 +112,14 @@ link() {
 forget_other_toolchain() {
 	stamp=$cross.toolchain
 	now=$(cat "$here"/* | cksum)
+	mkdir -p "${cross%/*}"
+	alone "$cross.lock"
 	if [ "$(cat "$stamp" 2>/dev/null)" != "$now" ]; then
 		rm -rf "${root:?}/target/cross/$target"
 		mkdir -p "$cross"
 		printf '%s\n' "$now" >"$stamp"
 	fi
+	together
 }
 
 build() {
@@ -201,10 +213,13 @@ esac
 for wanted; do
 	target_facts "$wanted"
 done
+mkdir -p "$LENSCAP_TOOLS"
+alone "$LENSCAP_TOOLS/lock"
 install_zig
 for wanted; do
 	uses_rustup "$wanted" || install_rust_sources "$wanted"
 done
+together
 # Two targets at a time: the last crate of each is the work of one thread.
 lane() {
 	for wanted; do

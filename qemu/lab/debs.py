@@ -4,11 +4,14 @@ The system's own dpkg gets no foreign architecture: apt is told of a world of it
 status file, and is asked for names. Nothing is installed on this machine by this module.
 """
 
+import fcntl
 import functools
 import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +98,14 @@ class Archive:
         self._run("apt-get", "-q", "update")
         self._updated = True
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Programs that run at the same time share the folder."""
+        self.dir.mkdir(parents=True, exist_ok=True)
+        with (self.dir / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def _cached(self, wanted: Wanted) -> Path | None:
         """The newest downloaded package that fits."""
         found = []
@@ -116,6 +127,10 @@ class Archive:
 
     def fetch(self, wanted: Wanted) -> Path:
         """The .deb, downloaded unless it is here already."""
+        with self._alone():
+            return self._fetch(wanted)
+
+    def _fetch(self, wanted: Wanted) -> Path:
         deb = self._cached(wanted)
         if deb:
             return deb
@@ -131,11 +146,12 @@ class Archive:
 
     def unpack(self, wanted: Wanted) -> Path:
         """The folder with the package's files."""
-        deb = self.fetch(wanted)
-        folder = self.dir / "unpacked" / deb.stem
-        if not folder.exists():
-            scratch = folder.with_suffix(f".{os.getpid()}")
-            shutil.rmtree(scratch, ignore_errors=True)
-            subprocess.run(["dpkg-deb", "-x", str(deb), str(scratch)], check=True)
-            scratch.rename(folder)
-        return folder
+        with self._alone():
+            deb = self._fetch(wanted)
+            folder = self.dir / "unpacked" / deb.stem
+            if not folder.exists():
+                scratch = folder.with_suffix(".new")
+                shutil.rmtree(scratch, ignore_errors=True)
+                subprocess.run(["dpkg-deb", "-x", str(deb), str(scratch)], check=True)
+                scratch.rename(folder)
+            return folder
