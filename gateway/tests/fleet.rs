@@ -643,7 +643,7 @@ async fn the_operators_system_decides_and_new_claims_fail_without_it() {
 #[tokio::test]
 async fn a_no_suspends_a_claimed_camera() {
     let (url, mut questions) = hook(&[r#"{"allow":true}"#, r#"{"allow":false}"#]).await;
-    let gateway = with_hook(&url).await;
+    let mut gateway = with_hook(&url).await;
     let camera = Newcomer::new("SN1");
     let body = json!({"fingerprint": camera.fingerprint(), "name": "porch"});
     assert_eq!(gateway.api("POST", "/claims", body).await.0, 201);
@@ -654,7 +654,82 @@ async fn a_no_suspends_a_claimed_camera() {
     })
     .await;
     within("the uplink to end", agent.task).await.unwrap();
-    let (reply, _) = camera.dial(&gateway).await;
+    // The system is down now, and the gateway is started again: the no holds.
+    for _ in 0..2 {
+        let (reply, _) = camera.dial(&gateway).await;
+        assert!(reply.starts_with("HTTP/1.1 403 "), "{reply}");
+        let (_, shown) = gateway.api("GET", "/cameras/porch", Value::Null).await;
+        assert_eq!(
+            (&shown["suspended"], &shown["online"]),
+            (&json!(true), &json!(false))
+        );
+        gateway.restart().await;
+    }
+    // Its next owner starts anew.
+    let body = json!({"account": "next"});
+    let (status, shown) = gateway.api("POST", "/cameras/porch/transfer", body).await;
+    assert_eq!(status, 204, "{shown}");
+    camera.comes(&gateway, Play::Silent).await;
+}
+
+/// The endpoint asks when it sends a camera to a streamer; its no reaches the camera there, and holds there too.
+#[tokio::test]
+async fn a_no_reaches_a_camera_at_a_streamer() {
+    let (url, mut questions) = hook(&[r#"{"allow":true}"#, r#"{"allow":false}"#]).await;
+    let http = format!(
+        "{HTTP_TOKEN}[claims]\ncallback = \"{url}\"\ncallback_secret_file = \"hook.secret\"\n\
+         [endpoint]\nuplink_url = \"https://localhost:0/onvif/uplink\"\njoin_token_file = \"join.token\"\n\
+         capacity = 0\n"
+    );
+    let endpoint = TestGateway::start_with("data = \"data\"\n", RTSPS, &http).await;
+    let http = format!(
+        "{HTTP_TOKEN}[streamer]\nname = \"s1\"\nendpoint = \"localhost:{}\"\nendpoint_ca = {:?}\n\
+         join_token_file = \"join.token\"\nuplink_url = \"https://localhost:0/onvif/uplink\"\n",
+        endpoint.addresses.uplink.port(),
+        endpoint.folder.path().join("gw.pem"),
+    );
+    let streamer = TestGateway::start_with("data = \"data\"\n", RTSPS, &http).await;
+    within("the streamer to join", async {
+        while endpoint.api("GET", "/streamers", Value::Null).await.1 == json!([]) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let camera = Newcomer::new("SN1");
+    let body = json!({"fingerprint": camera.fingerprint(), "name": "porch"});
+    assert_eq!(endpoint.api("POST", "/claims", body).await.0, 201);
+    let (reply, _) = camera.dial(&endpoint).await;
+    assert!(reply.starts_with("HTTP/1.1 307 "), "{reply}");
+    let path = field(&reply, "Location").unwrap();
+    let path = path[path.find("/onvif").unwrap()..].to_owned();
+    // It may be there before the no, or after it.
+    let (first, stream) = camera.dial_at(&streamer, &path, "").await;
+    for event in ["claim", "connect"] {
+        let asked = within("a question", questions.recv()).await.unwrap();
+        assert_eq!(asked["event"], event);
+    }
+    if first.starts_with("HTTP/1.1 101 ") {
+        let agent = Agent::start(
+            lenscap_gateway::uplink::carrier::CarrierStream::Direct(stream),
+            Play::Silent,
+        );
+        within("the uplink to end", agent.task).await.unwrap();
+        let resume = format!("Lenscap-Resume: {}\r\n", field(&first, "Lenscap-Resume").unwrap());
+        let (reply, _) = camera.dial_at(&streamer, "/onvif/uplink", &resume).await;
+        assert!(reply.starts_with("HTTP/1.1 307 "), "{reply}");
+    }
+    within("the streamer to know, although the ticket is still good", async {
+        while !camera
+            .dial_at(&streamer, &path, "")
+            .await
+            .0
+            .starts_with("HTTP/1.1 307 ")
+        {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let (reply, _) = camera.dial(&endpoint).await;
     assert!(reply.starts_with("HTTP/1.1 403 "), "{reply}");
 }
 

@@ -198,10 +198,13 @@ fn list(listed: &Listed) -> Result<(), Failure> {
         return print(&format!("{}\n", json!({"cameras": cameras, "pending": waiting})));
     }
     let row = |camera: &Value| {
-        let state = match camera["cloned"].is_null() {
-            true => cell(&camera["state"]),
-            false => format!("{}, CLONED", cell(&camera["state"])),
-        };
+        let mut state = cell(&camera["state"]);
+        if !camera["cloned"].is_null() {
+            state += ", CLONED";
+        }
+        if camera["suspended"] == true {
+            state += ", SUSPENDED";
+        }
         let fields = ["account", "serial", "model", "profiles"];
         let mut row = vec![cell(&camera["name"]), state, cell(&camera["online"])];
         row.extend(fields.iter().map(|field| cell(&camera[*field])));
@@ -248,6 +251,7 @@ fn show(name: &str, listed: &Listed) -> Result<(), Failure> {
         "model",
         "fingerprint",
         "media",
+        "suspended",
         "online",
     ] {
         line(key, cell(&camera[key]));

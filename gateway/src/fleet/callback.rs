@@ -1,15 +1,19 @@
 //! The operator's own system decides, where there is one: signed questions to one address ([`super::outbound`]).
 //!
-//! New claims wait for its answer and fail without one. A claimed camera is let in at once and asked about
-//! behind that; without an answer, the last one holds, so that a billing system that is down darkens no camera.
+//! New claims wait for its answer and fail without one. A claimed camera is let in, or placed, at once and asked about
+//! behind that, and again for as long as it is there; without an answer, the last one holds, over a restart too, so
+//! that a billing system that is down darkens no camera.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use tracing::{info, warn};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::{debug, error, info, warn};
 
 use super::admit::fingerprint_text;
-use super::outbound::{Answer, Question};
+use super::live::Live;
+use super::outbound::{Answer, DEADLINE, Question};
 use super::pending::Applicant;
 use super::{Fleet, FleetError};
 use crate::clock::unix_now;
@@ -18,53 +22,158 @@ use crate::store::{Camera, Method};
 
 /// How long an answer about a claimed camera holds before it is asked again.
 const HOLDS_SECONDS: u64 = 3600;
-/// How long a no holds: a bill that was paid should show soon.
+/// How long a no, or no answer, holds: a bill that was paid should show soon.
 const NO_HOLDS_SECONDS: u64 = 240;
 /// An unknown camera is asked about no more often than this.
 const PENDING_SECONDS: u64 = 60;
 /// Most unknown cameras that are remembered as asked about.
 const MAX_ASKED: usize = 8192;
+/// Most questions about claimed cameras at a time; the others wait for their turn.
+const MAX_CONNECTS: usize = 8;
+/// Most questions about unknown cameras at a time; the others are asked about when they come again.
+const MAX_OFFERS: usize = 4;
+/// Most questions about claims at a time; the others wait for as long as an answer may take.
+const MAX_CLAIMS: usize = 4;
 
-/// What was asked and answered lately.
+/// What was asked and answered lately. Times are of a clock that is never set.
 #[derive(Debug, Default)]
 pub(super) struct Consulted {
-    /// Camera to when it was last asked about.
-    cameras: BTreeMap<String, u64>,
-    suspended: BTreeSet<String>,
+    /// Claimed camera to when it is asked about again; `u64::MAX` while it waits for its turn or an answer.
+    again: BTreeMap<String, u64>,
+    /// Whose turn comes: each camera of the database once at most.
+    due: VecDeque<String>,
+    workers: usize,
+    /// Nothing was answered last.
+    silent: bool,
     unknown: BTreeMap<Sha256Hash, u64>,
+}
+
+impl Consulted {
+    /// A camera is to be asked about, unless an answer holds. True if somebody has to begin with [`Self::next_due`].
+    fn handle_wish(&mut self, now: u64, camera: &str) -> bool {
+        if self.again.get(camera).is_some_and(|again| now < *again) {
+            return false;
+        }
+        self.again.insert(camera.to_owned(), u64::MAX);
+        self.due.push_back(camera.to_owned());
+        let begins = self.workers < MAX_CONNECTS;
+        self.workers += usize::from(begins);
+        begins
+    }
+
+    /// The next camera to ask about; whoever is given none ends.
+    fn next_due(&mut self) -> Option<String> {
+        let next = self.due.pop_front();
+        if next.is_none() {
+            self.workers -= 1;
+        }
+        next
+    }
+
+    /// What was said holds for so long.
+    fn handle_answer(&mut self, now: u64, camera: &str, holds: u64) {
+        // One that was released in the meantime is not remembered.
+        if let Some(again) = self.again.get_mut(camera) {
+            *again = now + holds;
+        }
+    }
+
+    fn forget(&mut self, camera: &str) {
+        self.again.remove(camera);
+        self.due.retain(|due| due != camera);
+    }
+
+    /// True if this unknown camera is to be asked about, which is remembered.
+    fn handle_unknown(&mut self, now: u64, key: &Sha256Hash) -> bool {
+        let lately = |asked: &u64| now.saturating_sub(*asked) < PENDING_SECONDS;
+        if self.unknown.get(key).is_some_and(lately) {
+            return false;
+        }
+        if self.unknown.len() >= MAX_ASKED {
+            self.unknown.retain(|_, asked| lately(asked));
+        }
+        let room = self.unknown.len() < MAX_ASKED;
+        if room {
+            self.unknown.insert(*key, now);
+        }
+        room
+    }
+}
+
+/// Bounds on questions other than those about claimed cameras.
+#[derive(Debug)]
+pub(super) struct Turns {
+    offers: Arc<Semaphore>,
+    claims: Semaphore,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            offers: Arc::new(Semaphore::new(MAX_OFFERS)),
+            claims: Semaphore::new(MAX_CLAIMS),
+        }
+    }
 }
 
 impl Fleet {
     /// True if the operator's system has said no to this camera.
     #[must_use]
     pub fn is_suspended(&self, camera: &str) -> bool {
-        self.callback.is_some() && self.consulted().suspended.contains(camera)
-    }
-
-    /// Asks about a claimed camera that has come or was refused, unless an answer still holds.
-    pub fn consult(self: &Arc<Self>, name: &str) {
-        let Some(camera) = self.camera(name).filter(|_| self.callback.is_some()) else {
-            return;
-        };
-        let now = unix_now();
-        {
-            let mut consulted = self.consulted();
-            let holds = if consulted.suspended.contains(name) {
-                NO_HOLDS_SECONDS
-            } else {
-                HOLDS_SECONDS
-            };
-            let asked = consulted.cameras.get(name);
-            if asked.is_some_and(|asked| now.saturating_sub(*asked) < holds) {
-                return;
-            }
-            consulted.cameras.insert(name.to_owned(), now);
+        match self.remote() {
+            Some(remote) => remote.rules.suspended.contains(camera),
+            None => self.callback.is_some() && self.camera(camera).is_some_and(|camera| camera.suspended),
         }
-        let fleet = Arc::clone(self);
-        tokio::spawn(async move { fleet.ask_about_claimed(&camera).await });
     }
 
-    async fn ask_about_claimed(&self, camera: &Camera) {
+    /// The cameras that it has said no to.
+    pub(super) fn suspended(&self, live: &Live) -> BTreeSet<String> {
+        if self.callback.is_none() {
+            return BTreeSet::new();
+        }
+        let suspended = live.cameras.values().filter(|camera| camera.suspended);
+        suspended.map(|camera| camera.name.clone()).collect()
+    }
+
+    /// Asks about a claimed camera that has come, was placed or was refused, unless an answer still holds.
+    pub fn consult(self: &Arc<Self>, name: &str) {
+        self.consult_at(self.start.elapsed().as_secs(), name);
+    }
+
+    /// Asks about the cameras that are here or at a streamer, whose answers do not hold any more.
+    pub(super) fn consult_live(self: &Arc<Self>, now: u64) {
+        if self.callback.is_none() {
+            return;
+        }
+        let mut names = self.streamers.online();
+        names.extend(self.registry.online());
+        for name in names {
+            self.consult_at(now, &name);
+        }
+    }
+
+    fn consult_at(self: &Arc<Self>, now: u64, name: &str) {
+        if self.callback.is_none() || self.camera(name).is_none() {
+            return;
+        }
+        if self.consulted().handle_wish(now, name) {
+            let fleet = Arc::clone(self);
+            tokio::spawn(async move {
+                while let Some(name) = fleet.next_due() {
+                    fleet.ask_about_claimed(&name).await;
+                }
+            });
+        }
+    }
+
+    fn next_due(&self) -> Option<String> {
+        self.consulted().next_due()
+    }
+
+    async fn ask_about_claimed(self: &Arc<Self>, name: &str) {
+        let Some(camera) = self.camera(name) else {
+            return self.consulted().forget(name);
+        };
         let question = Question {
             event: "connect",
             fingerprint: camera.fingerprint.as_ref().map(fingerprint_text),
@@ -73,20 +182,56 @@ impl Fleet {
             camera: Some(&camera.name),
             account: Some(&camera.account),
         };
-        match self.ask(&question).await {
-            Ok(Answer { allow: true, .. }) => {
-                if self.consulted().suspended.remove(&camera.name) {
-                    info!(camera = camera.name, "allowed again by the operator's system");
+        let answer = self.ask(&question).await;
+        let was_silent = std::mem::replace(&mut self.consulted().silent, answer.is_err());
+        let holds = match answer {
+            Ok(answer) => {
+                let (fleet, asked) = (Arc::clone(self), Arc::clone(&camera));
+                let noted = super::blocking(move || fleet.set_suspended(&asked, !answer.allow));
+                if let Err(error) = noted.await {
+                    error!(camera = name, %error, "what the operator's system says is not written down");
+                }
+                if !answer.allow {
+                    self.registry.end(name);
+                }
+                if answer.allow {
+                    HOLDS_SECONDS
+                } else {
+                    NO_HOLDS_SECONDS
                 }
             }
-            Ok(Answer { allow: false, .. }) => {
-                if self.consulted().suspended.insert(camera.name.clone()) {
-                    info!(camera = camera.name, "suspended by the operator's system");
-                }
-                self.registry.end(&camera.name);
+            Err(error) if was_silent => {
+                debug!(camera = name, %error, "the last answer holds");
+                NO_HOLDS_SECONDS
             }
-            Err(error) => warn!(camera = camera.name, %error, "the last answer holds"),
+            Err(error) => {
+                warn!(camera = name, %error, "the last answer holds, for this camera and others");
+                NO_HOLDS_SECONDS
+            }
+        };
+        let now = self.start.elapsed().as_secs();
+        self.consulted().handle_answer(now, name, holds);
+    }
+
+    /// Writes an answer down, unless the camera has changed hands since it was asked about. Blocks.
+    fn set_suspended(&self, asked: &Camera, suspended: bool) -> Result<(), FleetError> {
+        let same = |now: &Camera| now.id == asked.id && now.account == asked.account;
+        if asked.suspended == suspended {
+            return Ok(());
         }
+        self.change(|store| match self.camera(&asked.name).filter(|now| same(now)) {
+            Some(now) => {
+                let camera = Camera {
+                    suspended,
+                    ..Camera::clone(&now)
+                };
+                Ok(store.put_cameras(&[camera])?)
+            }
+            None => Ok(()),
+        })?;
+        let said = if suspended { "suspended" } else { "allowed again" };
+        info!(camera = asked.name, "{said} by the operator's system");
+        Ok(())
     }
 
     /// Asks about an unknown camera; a yes claims it.
@@ -94,28 +239,21 @@ impl Fleet {
         if self.callback.is_none() {
             return;
         }
-        let now = unix_now();
-        {
-            let unknown = &mut self.consulted().unknown;
-            if unknown
-                .get(&applicant.fingerprint)
-                .is_some_and(|asked| now.saturating_sub(*asked) < PENDING_SECONDS)
-            {
-                return;
-            }
-            if unknown.len() >= MAX_ASKED {
-                unknown.retain(|_, asked| now.saturating_sub(*asked) < PENDING_SECONDS);
-            }
-            if unknown.len() >= MAX_ASKED {
-                return;
-            }
-            unknown.insert(applicant.fingerprint, now);
+        let Ok(turn) = Arc::clone(&self.turns.offers).try_acquire_owned() else {
+            return debug!(
+                "too many questions about unknown cameras; this one is asked about when it comes again"
+            );
+        };
+        let elapsed = self.start.elapsed().as_secs();
+        if !self.consulted().handle_unknown(elapsed, &applicant.fingerprint) {
+            return;
         }
         let (fleet, applicant) = (Arc::clone(self), applicant.clone());
         tokio::spawn(async move {
-            if let Err(error) = fleet.ask_about_unknown(applicant, now).await {
+            if let Err(error) = fleet.ask_about_unknown(applicant, unix_now()).await {
                 warn!(%error, "the operator's system was asked about an unknown camera, which stays unclaimed");
             }
+            drop(turn);
         });
     }
 
@@ -157,6 +295,12 @@ impl Fleet {
             camera: Some(&camera.name),
             account: Some(&camera.account),
         };
+        let busy = || {
+            let why = "too many claims wait for the operator's system; nothing was claimed, try again";
+            FleetError::Unavailable(why.to_owned())
+        };
+        let turn = timeout(DEADLINE, self.turns.claims.acquire()).await;
+        let _turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;
         let answer = self.ask(&question).await?;
         if !answer.allow {
             let why = "the operator's system does not allow this claim".to_owned();
@@ -193,12 +337,170 @@ impl Fleet {
 
     /// Forgets what was answered about a camera that is gone or changed hands.
     pub(super) fn forget_answers(&self, name: &str) {
-        let mut consulted = self.consulted();
-        consulted.cameras.remove(name);
-        consulted.suspended.remove(name);
+        self.consulted().forget(name);
     }
 
     fn consulted(&self) -> MutexGuard<'_, Consulted> {
         self.consulted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::fleet::Fixed;
+    use crate::fleet::outbound::Callback;
+    use crate::roles::message::{Hello, VERSION};
+    use crate::store::Store;
+    use crate::store::sqlite::SqliteStore;
+
+    #[test]
+    fn each_camera_is_asked_about_once_at_a_time_and_few_at_once() {
+        let mut consulted = Consulted::default();
+        let names: Vec<String> = (0..20).map(|n| format!("c{n:02}")).collect();
+        let begun = names.iter().filter(|name| consulted.handle_wish(0, name));
+        assert_eq!(begun.count(), MAX_CONNECTS);
+        assert!(names.iter().all(|name| !consulted.handle_wish(5, name)));
+        let taken: Vec<String> = std::iter::from_fn(|| consulted.due.pop_front()).collect();
+        assert_eq!(taken, names);
+        consulted.handle_answer(10, "c00", HOLDS_SECONDS);
+        consulted.handle_answer(10, "c01", NO_HOLDS_SECONDS);
+        consulted.forget("c02");
+        consulted.handle_answer(10, "c02", HOLDS_SECONDS);
+        for _ in 0..MAX_CONNECTS {
+            assert_eq!(consulted.next_due(), None);
+        }
+        let mut wants = |now, name: &str| {
+            if !consulted.handle_wish(now, name) {
+                return false;
+            }
+            assert_eq!(consulted.next_due().as_deref(), Some(name));
+            consulted.handle_answer(now, name, HOLDS_SECONDS);
+            consulted.next_due().is_none()
+        };
+        assert!(wants(11, "c02"), "forgotten, so asked about");
+        assert!(!wants(9 + NO_HOLDS_SECONDS, "c01") && wants(10 + NO_HOLDS_SECONDS, "c01"));
+        assert!(!wants(9 + HOLDS_SECONDS, "c00") && wants(10 + HOLDS_SECONDS, "c00"));
+    }
+
+    #[test]
+    fn unknown_cameras_are_asked_about_each_minute_and_remembered_in_bounds() {
+        let mut consulted = Consulted::default();
+        assert!(consulted.handle_unknown(100, &[1; 32]));
+        assert!(!consulted.handle_unknown(159, &[1; 32]) && consulted.handle_unknown(160, &[1; 32]));
+        for n in 0..2 * MAX_ASKED as u32 {
+            let mut key = [0; 32];
+            key[..4].copy_from_slice(&n.to_be_bytes());
+            consulted.handle_unknown(161, &key);
+        }
+        assert_eq!(consulted.unknown.len(), MAX_ASKED);
+    }
+
+    /// Answers each question with the next of `answers`, and hangs up on all others; tells of each.
+    async fn system(answers: &'static [&'static str]) -> (Callback, mpsc::UnboundedReceiver<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let (asked, questions) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let mut answers = answers.iter();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut seen = Vec::new();
+                while !seen.ends_with(b"}") && stream.read_buf(&mut seen).await.unwrap() > 0 {}
+                if let Some(answer) = answers.next() {
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", answer.len());
+                    stream
+                        .write_all(format!("{head}{answer}").as_bytes())
+                        .await
+                        .unwrap();
+                }
+                let _ = asked.send(());
+            }
+        });
+        (Callback::new(&url, b"secret", None).unwrap(), questions)
+    }
+
+    async fn soon(what: &str, mut is: impl FnMut() -> bool) {
+        let wait = async {
+            while !is() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), wait)
+            .await
+            .unwrap_or_else(|_| panic!("timed out: {what}"));
+    }
+
+    fn open(store: &Arc<SqliteStore>, callback: Callback) -> Arc<Fleet> {
+        let store: Arc<dyn Store> = Arc::clone(store) as _;
+        Fleet::open(
+            store,
+            true,
+            Fixed::default(),
+            Some(callback),
+            Arc::default(),
+            Arc::default(),
+        )
+        .unwrap()
+    }
+
+    /// A camera that stays connected at a streamer, whose owner stops paying and pays again.
+    #[tokio::test]
+    async fn a_live_camera_is_asked_about_again_and_a_no_outlives_the_process() {
+        let store = Arc::new(SqliteStore::in_memory().unwrap());
+        store
+            .put_cameras(&[Camera::claimed("porch", "acme", [1; 32], Method::Pin, 1)])
+            .unwrap();
+        let (callback, mut questions) = system(&[r#"{"allow":true}"#, r#"{"allow":false}"#]).await;
+        let fleet = open(&store, callback);
+        let hello = Hello {
+            v: VERSION,
+            name: "s1".into(),
+            uplink_url: "https://s1/".into(),
+            rtsp_url: None,
+            http_url: None,
+            capacity: 1,
+        };
+        let (id, _orders) = fleet.streamers().join(hello).unwrap();
+        let cameras = vec!["porch".to_owned(), "nobody".to_owned()];
+        fleet.streamers().handle_online("s1", id, cameras);
+        let answered = |fleet: &Arc<Fleet>| {
+            let fleet = Arc::clone(fleet);
+            move || {
+                fleet
+                    .consulted()
+                    .again
+                    .get("porch")
+                    .is_some_and(|again| *again < u64::MAX)
+            }
+        };
+        fleet.consult_live(0);
+        questions.recv().await.unwrap();
+        soon("the first answer", answered(&fleet)).await;
+        fleet.consult_live(HOLDS_SECONDS / 2);
+        assert!(questions.try_recv().is_err(), "the answer still holds");
+        assert!(!fleet.is_suspended("porch") && fleet.rules().suspended.is_empty());
+        fleet.consult_live(2 * HOLDS_SECONDS);
+        soon("the no", || fleet.is_suspended("porch")).await;
+        assert!(fleet.rules().suspended.contains("porch"), "its streamer is told");
+        // A new process, and a system that does not answer: what was said last holds.
+        let (callback, mut questions) = system(&[]).await;
+        let fleet = open(&store, callback);
+        assert!(fleet.is_suspended("porch"));
+        fleet.consult("porch");
+        questions.recv().await.unwrap();
+        soon("the failure", answered(&fleet)).await;
+        assert!(fleet.is_suspended("porch"));
+        let (callback, _questions) = system(&[r#"{"allow":true}"#]).await;
+        let fleet = open(&store, callback);
+        fleet.consult("porch");
+        soon("the yes", || !fleet.is_suspended("porch")).await;
+        assert!(!store.cameras().unwrap()[0].suspended);
     }
 }

@@ -145,7 +145,12 @@ impl Fleet {
                     return Err(FleetError::Bad("this cannot be an account's name".to_owned()));
                 }
                 self.change_own(access, name, |store, camera| {
-                    let camera = Camera { account, ..camera };
+                    // What was answered was about the owner before.
+                    let camera = Camera {
+                        account,
+                        suspended: false,
+                        ..camera
+                    };
                     Ok(store.put_cameras(&[camera])?)
                 })?;
             }

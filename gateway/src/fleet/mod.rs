@@ -209,6 +209,7 @@ pub struct Fleet {
     /// Held while a PIN is looked at: a wrong one counts before the next is tried.
     pin_turn: tokio::sync::Mutex<()>,
     consulted: Mutex<callback::Consulted>,
+    turns: callback::Turns,
     views: ViewLog,
     /// Held while something is changed.
     change: Mutex<()>,
@@ -277,6 +278,7 @@ impl Fleet {
             wrong_pins: Mutex::default(),
             pin_turn: tokio::sync::Mutex::default(),
             consulted: Mutex::default(),
+            turns: callback::Turns::default(),
             change: Mutex::default(),
         };
         fleet.reload()?;
@@ -407,6 +409,7 @@ impl Fleet {
             if done.await.is_err() {
                 return;
             }
+            self.consult_live(self.start.elapsed().as_secs());
         }
     }
 

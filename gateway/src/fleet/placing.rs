@@ -80,9 +80,12 @@ impl Fleet {
     /// A streamer was told something new.
     pub fn set_remote(&self, remote: Arc<Remote>) {
         let _turn = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        *self.remote.write().unwrap_or_else(PoisonError::into_inner) = Some(remote);
+        *self.remote.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&remote));
         if let Err(error) = self.reload() {
             warn!(%error, "the database cannot be read");
+        }
+        for camera in &remote.rules.suspended {
+            self.registry.end(camera);
         }
     }
 
@@ -182,6 +185,7 @@ impl Fleet {
                 .values()
                 .map(|name| (name.clone(), policy.cameras.contains(name)))
                 .collect(),
+            suspended: self.suspended(&live),
             revoked: live
                 .revoked
                 .iter()

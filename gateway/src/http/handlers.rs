@@ -49,6 +49,8 @@ struct CameraView {
     /// Seconds since 1970.
     claimed: Option<u64>,
     media: bool,
+    /// The operator's own system says no to it.
+    suspended: bool,
     /// Since when two devices use its key, in seconds since 1970.
     cloned: Option<u64>,
     /// The streamer that has it, if it is not here.
@@ -92,6 +94,7 @@ fn view(shared: &Shared, name: &str) -> CameraView {
         method: kept.map(|camera| camera.method),
         claimed: kept.and_then(|camera| camera.claimed),
         media: kept.is_none_or(|camera| camera.media),
+        suspended: shared.fleet.is_suspended(name),
         cloned: index.and_then(|index| registry.cloned(index)),
         streamer,
         details: kept.map(|camera| camera.details.clone()),

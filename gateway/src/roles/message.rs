@@ -78,6 +78,9 @@ pub struct Rules {
     pub viewers: BTreeMap<String, RuleViewer>,
     /// Claimed cameras, and whether they may be watched.
     pub cameras: BTreeMap<String, bool>,
+    /// Claimed cameras that the operator's own system says no to.
+    #[serde(default)]
+    pub suspended: BTreeSet<String>,
     /// Keys (in hex) whose resume credentials issued until then are void.
     pub revoked: BTreeMap<String, u64>,
     /// Where cameras go that a streamer does not take.

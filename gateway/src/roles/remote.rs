@@ -41,6 +41,8 @@ pub enum NotTaken {
     Resume(ResumeError),
     /// It is not claimed any more.
     Released,
+    /// The operator's own system says no to it; the endpoint asks again.
+    Suspended,
 }
 
 impl Remote {
@@ -111,6 +113,9 @@ impl Remote {
             }
             (None, None) => return Err(NotTaken::Nothing),
         };
+        if self.rules.suspended.contains(&camera) {
+            return Err(NotTaken::Suspended);
+        }
         let resume = Resume::new(key, &camera, proof.as_ref(), now).seal(&self.resume);
         // Those that were lost come last: this camera may hear of nobody else until it needs them.
         let others = self
@@ -257,6 +262,11 @@ mod tests {
             judge(&other, 2, &resume, later),
             Err(NotTaken::Resume(ResumeError::Key))
         );
+        let mut suspended = remote(&operator, &[]);
+        suspended.rules.suspended.insert("front".to_owned());
+        for said in [&ticket("front", "s1"), &resume] {
+            assert_eq!(judge(&suspended, 1, said, NOW), Err(NotTaken::Suspended));
+        }
         let released = remote(&operator, &[([1; 32], NOW)]);
         assert_eq!(
             judge(&released, 1, &resume, later),

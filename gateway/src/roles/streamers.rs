@@ -182,6 +182,18 @@ impl Streamers {
         )
     }
 
+    /// All cameras that streamers have.
+    #[must_use]
+    pub fn online(&self) -> BTreeSet<String> {
+        let table = self.table();
+        table
+            .joined
+            .values()
+            .flat_map(|joined| &joined.online)
+            .cloned()
+            .collect()
+    }
+
     /// The streamer that has a camera.
     #[must_use]
     pub fn locate(&self, camera: &str) -> Option<Hello> {

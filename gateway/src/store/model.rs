@@ -88,6 +88,8 @@ pub struct Camera {
     pub confirmed: bool,
     /// Whether anybody may watch; off keeps the uplink and refuses media.
     pub media: bool,
+    /// The operator's own system has said no to it.
+    pub suspended: bool,
     /// Seconds since 1970.
     pub created: u64,
     /// Seconds since 1970.
@@ -113,6 +115,7 @@ impl Camera {
             operator_proof: None,
             confirmed: false,
             media: true,
+            suspended: false,
             created: now,
             claimed: Some(now),
             details: Details::default(),

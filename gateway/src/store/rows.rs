@@ -9,7 +9,7 @@ use crate::rtsp::digest::Ha1;
 
 pub(super) const CAMERA_COLUMNS: &str = "cameras.id, name, account, serial, model, state, method, pin_key, operator_proof, \
      confirmed, media, created, claimed, agent_id, stream, substream, snapshot, onvif_url, ptz, \
-     (SELECT fingerprint FROM fingerprints WHERE camera = cameras.id)";
+     suspended, (SELECT fingerprint FROM fingerprints WHERE camera = cameras.id)";
 
 pub(super) fn state_name(state: CameraState) -> &'static str {
     match state {
@@ -60,7 +60,8 @@ pub(super) fn camera(row: &Row<'_>) -> rusqlite::Result<Camera> {
             onvif_url: row.get(17)?,
             ptz: row.get(18)?,
         },
-        fingerprint: hash(row, 19)?,
+        suspended: row.get(19)?,
+        fingerprint: hash(row, 20)?,
     })
 }
 

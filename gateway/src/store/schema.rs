@@ -9,7 +9,7 @@ use super::{Result, StoreError};
 /// `PRAGMA application_id`: "Lcap".
 pub const APPLICATION_ID: i64 = 0x4C63_6170;
 /// Each step brings the database from the version of its index to the next. Steps that were released never change.
-pub const MIGRATIONS: [&str; 4] = [
+pub const MIGRATIONS: [&str; 5] = [
     "CREATE TABLE cameras (
         id INTEGER PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
@@ -83,6 +83,7 @@ pub const MIGRATIONS: [&str; 4] = [
     "DELETE FROM secrets WHERE name = 'operator';
     UPDATE cameras SET operator_proof = NULL, confirmed = 0;",
     "CREATE INDEX fingerprints_camera ON fingerprints (camera);",
+    "ALTER TABLE cameras ADD COLUMN suspended INTEGER NOT NULL DEFAULT 0;",
 ];
 /// The newest version.
 pub const VERSION: i64 = MIGRATIONS.len() as i64;

@@ -310,16 +310,13 @@ impl Listener {
                 fleet.offer(&applicant);
             }
             Admission::Refuse => self.name_stranger(&applicant),
-            Admission::Suspended => {
+            // One that is placed elsewhere is asked about here: streamers ask nobody.
+            Admission::Suspended | Admission::Redirect { .. } | Admission::Full => {
                 if let Some(name) = fleet.name_of(&fingerprint) {
                     fleet.consult(&name);
                 }
             }
-            Admission::Admit { .. }
-            | Admission::Redirect { .. }
-            | Admission::Full
-            | Admission::Forward { .. }
-            | Admission::Settle(_) => {}
+            Admission::Admit { .. } | Admission::Forward { .. } | Admission::Settle(_) => {}
         }
         admission
     }
