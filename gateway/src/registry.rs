@@ -103,6 +103,22 @@ impl Registry {
             .unwrap_or_default()
     }
 
+    /// All uplinks with their cameras' names.
+    #[must_use]
+    pub fn all_uplinks(&self) -> Vec<(String, Arc<Uplink>)> {
+        let entries: Vec<Arc<Entry>> = self.inner().entries.values().cloned().collect();
+        let mut all = Vec::new();
+        for entry in &entries {
+            let uplinks = entry.uplinks.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend(
+                uplinks
+                    .iter()
+                    .map(|uplink| (entry.name.clone(), Arc::clone(uplink))),
+            );
+        }
+        all
+    }
+
     /// The cameras that have an uplink.
     #[must_use]
     pub fn online(&self) -> Vec<String> {

@@ -26,6 +26,7 @@ use crate::roles::join::{self, Join};
 use crate::roles::remote::Remote;
 use crate::rtsp::throttle::Throttle;
 use crate::uplink::listener::Listener;
+use crate::uplink::renew;
 use crate::{http, rtsp, tls};
 
 /// How often the certificate's files are looked at.
@@ -384,6 +385,7 @@ impl Gateway {
         let mut chores = vec![
             tokio::spawn(Arc::clone(&self.shared.fleet).run()),
             tokio::spawn(self.reloader.watch()),
+            tokio::spawn(renew::run(Arc::clone(&self.shared))),
         ];
         let (drain, draining) = watch::channel(false);
         if let Some(join) = self.join {

@@ -449,7 +449,9 @@ impl Agent {
                     .nth(index)
                     .map(|asked| status::json(now, about, shared, clock, uplinks, asked, link, hardening))
             }
-            Ask::Audit { .. } | Ask::Flows { .. } | Ask::Move { .. } | Ask::GoAway => None,
+            Ask::Audit { .. } | Ask::Flows { .. } | Ask::Move { .. } | Ask::Resume { .. } | Ask::GoAway => {
+                None
+            }
         };
         let uplink = if index < split {
             uplinks.get_mut(index)
@@ -498,6 +500,13 @@ impl Agent {
                 answer_report(now, shared, uplink, (link, stream), "application/jsonl", read);
             }
             Ask::GoAway => uplink.handle_go_away(now, shared, link),
+            Ask::Resume { stream, welcome } => {
+                let (status, line) = match uplink.renew(now, shared, link, &welcome) {
+                    true => (200, "taken"),
+                    false => (409, "nothing to take, or this uplink ends"),
+                };
+                uplink.answer_text(link, stream, status, line);
+            }
             Ask::Move { stream, .. } if index >= split => {
                 uplink.answer_text(link, stream, 409, "this uplink ends");
             }

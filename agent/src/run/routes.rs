@@ -28,6 +28,8 @@ pub(super) enum Route<'a> {
     },
     /// A move of the uplink.
     Move,
+    /// A fresh credential to come back with.
+    Resume,
     /// A known path with another method; the value is for `allow`.
     MethodNotAllowed(&'static str),
     /// An extended CONNECT that is not RTSP over WebSocket.
@@ -60,7 +62,8 @@ pub(super) fn route(request: &Request) -> Route<'_> {
         },
         ("/status" | "/audit" | "/flows", _) => Route::MethodNotAllowed("GET"),
         ("/uplink/move", "POST") => Route::Move,
-        ("/uplink/move", _) => Route::MethodNotAllowed("POST"),
+        ("/uplink/resume", "POST") => Route::Resume,
+        ("/uplink/move" | "/uplink/resume", _) => Route::MethodNotAllowed("POST"),
         _ => Route::NotFound,
     }
 }
@@ -154,10 +157,10 @@ mod tests {
             Route::MethodNotAllowed("GET")
         );
         assert_eq!(route(&request("POST", "/uplink/move", &[])), Route::Move);
-        assert_eq!(
-            route(&request("GET", "/uplink/move", &[])),
-            Route::MethodNotAllowed("POST")
-        );
+        assert_eq!(route(&request("POST", "/uplink/resume", &[])), Route::Resume);
+        for path in ["/uplink/move", "/uplink/resume"] {
+            assert_eq!(route(&request("GET", path, &[])), Route::MethodNotAllowed("POST"));
+        }
         for path in [
             "/",
             "",

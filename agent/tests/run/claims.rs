@@ -126,7 +126,12 @@ async fn a_camera_finds_its_operator_and_comes_back_without_it() {
         )
     };
     let more = operator.introduction() + &way_back(1, &second);
-    let live = asked.accept_with(&more).await;
+    let mut live = asked.accept_with(&more).await;
+    // A day later, over the live uplink.
+    let (fresh, other) = (resume(90_000), format!("<{}>; rel=alternate", https(&second)));
+    let fields = [("lenscap-resume", fresh.as_str()), ("link", other.as_str())];
+    assert_eq!(live.request("POST", "/uplink/resume", &fields).await.0, 200);
+    assert_eq!(live.request("POST", "/uplink/resume", &[]).await.0, 409);
 
     // The streamer dies; nobody asks the endpoint.
     tokio::time::sleep(lenscap_uplink::dial::LIVED).await;
@@ -139,16 +144,16 @@ async fn a_camera_finds_its_operator_and_comes_back_without_it() {
         "{:?}",
         start.elapsed()
     );
-    says(&asked, "Lenscap-Resume", &resume(1));
+    says(&asked, "Lenscap-Resume", &fresh);
     says(&asked, "Lenscap-Operator", &operator.id());
     assert_eq!(asked.header("Lenscap-Pin-Proof"), None, "claimed");
-    let _live = asked.accept_with(&way_back(2, &first)).await;
+    let _live = asked.accept_with(&way_back(90_001, &first)).await;
     agent.end().await;
 
     // After a restart the kept streamer is asked first, and then the endpoint, never the activation address.
     let agent = setup.start();
     let asked = first.next().await;
-    says(&asked, "Lenscap-Resume", &resume(1));
+    says(&asked, "Lenscap-Resume", &fresh);
     asked.reply("HTTP/1.1 503 x\r\n\r\n").await;
     second.next().await.reply("HTTP/1.1 503 x\r\n\r\n").await;
     // An unsigned move is not followed, a signed one is.

@@ -13,7 +13,7 @@ use crate::clock::unix_now;
 use crate::config::Sha256Hash;
 use crate::roles::message::{Hello, RuleViewer, Rules, ToStreamer};
 use crate::roles::remote::{Remote, reply_fields};
-use crate::roles::streamers::{Placed, StreamerView, Streamers};
+use crate::roles::streamers::{MAX_ALTERNATES, Placed, StreamerView, Streamers};
 use crate::rtsp::digest::hex;
 use crate::uplink::upgrade::Introduction;
 
@@ -286,6 +286,24 @@ impl Fleet {
                 other
             }
         }
+    }
+
+    /// A fresh credential for a camera whose uplink is up here, and where else it may be shown; `old` is what it was
+    /// given last. `None` where nobody else could take it.
+    #[must_use]
+    pub fn renewal(&self, now: u64, name: &str, old: Option<&str>) -> Option<(String, Vec<String>)> {
+        if let Some(remote) = self.remote() {
+            return remote.renew(now, name, old?);
+        }
+        let camera = self.camera(name).filter(|_| !self.is_suspended(name))?;
+        let others = self.streamers.addresses();
+        if others.is_empty() {
+            return None;
+        }
+        let proof = camera.operator_proof.as_ref();
+        let resume = Resume::new(camera.fingerprint.as_ref()?, name, proof, now);
+        let others = others.into_values().take(MAX_ALTERNATES).collect();
+        Some((resume.seal(&self.resume_key), others))
     }
 
     fn ticket_fields(

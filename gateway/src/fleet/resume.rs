@@ -13,6 +13,8 @@ use crate::rtsp::digest::hex;
 
 /// How long a credential is good: 7 days.
 pub const RESUME_SECONDS: u64 = 7 * 86_400;
+/// A credential of this age is renewed over the live uplink, so that a loss at any time leaves six days at least.
+pub const RENEW_SECONDS: u64 = 86_400;
 const RESUME: &str = "lenscap-resume-1";
 
 /// What a credential says.
@@ -63,6 +65,26 @@ impl Resume {
             i: now,
             e: now + RESUME_SECONDS,
         }
+    }
+
+    /// What this fleet gave to a camera whose uplink has been up since, for another week; `None` if it was released.
+    /// Whether it has expired does not matter: the uplink has outlived it.
+    #[must_use]
+    pub fn renewed(
+        text: &str,
+        fleet: &hmac::Key,
+        revoked: &BTreeMap<Sha256Hash, u64>,
+        now: u64,
+    ) -> Option<Self> {
+        let old: Self = sealed::open_with(fleet, RESUME, text)?;
+        let void = revoked
+            .iter()
+            .any(|(key, until)| old.i <= *until && old.k == hex(key));
+        (old.v == 1 && !void).then(|| Self {
+            i: now,
+            e: now + RESUME_SECONDS,
+            ..old
+        })
     }
 
     /// The camera's name.

@@ -117,20 +117,33 @@ impl Remote {
             return Err(NotTaken::Suspended);
         }
         let resume = Resume::new(key, &camera, proof.as_ref(), now).seal(&self.resume);
-        // Those that were lost come last: this camera may hear of nobody else until it needs them.
-        let others = self
-            .rules
-            .streamers
-            .iter()
-            .chain(&self.rules.lost)
-            .filter(|(name, _)| **name != self.name);
-        let mut fields = reply_fields(&resume, others.map(|(_, url)| url.as_str()));
+        let mut fields = reply_fields(&resume, self.others());
         let ours = said.operator == HeldKey::Id(key_id(&self.operator));
         if !ours && said.operator != HeldKey::Unsaid {
             let shown = introduction(&self.operator, proof.as_ref());
             fields.push_str(&format!("Lenscap-Operator: {shown}\r\n"));
         }
         Ok((camera, fields))
+    }
+
+    /// A fresh credential for a camera whose uplink is up, and where else it may be shown; `old` is what it has.
+    #[must_use]
+    pub fn renew(&self, now: u64, camera: &str, old: &str) -> Option<(String, Vec<String>)> {
+        let resume = Resume::renewed(old, &self.resume, &self.revoked, now)?;
+        let rules = &self.rules;
+        let ours = rules.cameras.contains_key(camera) && !rules.suspended.contains(camera);
+        (resume.camera() == camera && ours).then(|| {
+            let others = self.others().map(str::to_owned).collect();
+            (resume.seal(&self.resume), others)
+        })
+    }
+
+    /// Addresses of the other streamers. Those that were lost come last: a camera may hear of nobody else until it
+    /// needs them.
+    fn others(&self) -> impl Iterator<Item = &str> {
+        let all = self.rules.streamers.iter().chain(&self.rules.lost);
+        let others = all.filter(|(name, _)| **name != self.name);
+        others.map(|(_, url)| url.as_str()).take(MAX_ALTERNATES)
     }
 
     /// Viewers in the form of the guard.

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::meter::{Liveness, Metered};
+use super::renew::WayBack;
 use crate::clock::unix_now;
 use crate::metrics::Refused;
 use crate::server::Shared;
@@ -61,6 +62,7 @@ pub struct Uplink {
     sender: SendRequest<Bytes>,
     info: Mutex<AgentInfo>,
     boot: Option<String>,
+    way_back: Mutex<WayBack>,
     streams: AtomicUsize,
     streams_changed: Notify,
     ended: Notify,
@@ -112,6 +114,11 @@ impl Uplink {
         self.boot.as_deref()
     }
 
+    /// What it was given to come back with.
+    pub fn way_back(&self) -> MutexGuard<'_, WayBack> {
+        self.way_back.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Ends it: the camera is not this gateway's any more.
     pub fn end(&self) {
         self.ended.notify_one();
@@ -159,6 +166,8 @@ pub struct Peer {
     pub version: Option<String>,
     /// The boot of the device, as it says.
     pub boot: Option<String>,
+    /// The credential that it was given.
+    pub resume: Option<String>,
 }
 
 #[derive(Debug)]
@@ -224,6 +233,7 @@ pub async fn run<S>(
             profiles: Vec::new(),
         }),
         boot: peer.boot,
+        way_back: Mutex::new(WayBack::new(peer.resume, unix_now())),
         streams: AtomicUsize::new(0),
         streams_changed: Notify::new(),
         ended: Notify::new(),
@@ -402,6 +412,7 @@ mod tests {
             address: ([127, 0, 0, 1], 1).into(),
             version: None,
             boot: boot.map(str::to_owned),
+            resume: None,
         };
         let link = tokio::spawn(run(ours, peer, Arc::clone(&shared), stopped, mpsc::channel(1).0));
         (theirs, shared, link, stop)

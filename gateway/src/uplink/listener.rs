@@ -178,6 +178,9 @@ impl Listener {
             address,
             version: upgrade.agent_version,
             boot: upgrade.introduction.boot,
+            resume: fields
+                .lines()
+                .find_map(|line| Some(line.strip_prefix("Lenscap-Resume: ")?.to_owned())),
         };
         if let Some(stream) = switch(stream, &upgrade.carrier, &fields).await {
             let run = link::run(

@@ -4,5 +4,6 @@ pub mod carrier;
 pub mod link;
 pub mod listener;
 pub mod meter;
+pub mod renew;
 pub mod requests;
 pub mod upgrade;

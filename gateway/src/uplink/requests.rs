@@ -124,7 +124,37 @@ pub async fn ask(
         value.set_sensitive(true);
         request = request.header("location", value);
     }
-    let request = request.body(())?;
+    ask_with(uplink, request.body(())?, limit, deadline).await
+}
+
+/// Gives a camera a fresh credential to come back with, and the addresses of those that take it.
+///
+/// # Errors
+/// See [`AskError`].
+pub async fn give_resume(
+    uplink: &Uplink,
+    credential: &str,
+    others: &[String],
+) -> Result<StatusCode, AskError> {
+    let mut value = HeaderValue::from_str(credential).map_err(http::Error::from)?;
+    value.set_sensitive(true);
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(format!("https://{AUTHORITY}/uplink/resume"))
+        .header("lenscap-resume", value);
+    for url in others {
+        request = request.header("link", format!("<{url}>; rel=alternate"));
+    }
+    let answer = ask_with(uplink, request.body(())?, MAX_TEXT_BYTES, TEXT_DEADLINE);
+    Ok(answer.await?.status())
+}
+
+async fn ask_with(
+    uplink: &Uplink,
+    request: Request<()>,
+    limit: usize,
+    deadline: Duration,
+) -> Result<Response<Bytes>, AskError> {
     let answer = timeout(deadline, async {
         let mut sender = uplink.sender().ready().await?;
         let (response, _) = sender.send_request(request, true)?;

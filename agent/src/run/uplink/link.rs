@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lenscap_rtsp::Session;
 use lenscap_uplink::h2::{self, Body, Connection, Request, StreamId};
+use lenscap_uplink::upgrade::Welcome;
 use lenscap_uplink::ws::{self, close_code};
 use mio::net::TcpStream;
 
@@ -43,6 +44,8 @@ pub(crate) enum Ask {
         stream: StreamId,
         target: Option<String>,
     },
+    /// `POST /uplink/resume`.
+    Resume { stream: StreamId, welcome: Welcome },
     /// The gateway sent GOAWAY.
     GoAway,
 }
@@ -242,6 +245,10 @@ impl Link {
                         },
                     );
                 }
+            }
+            Route::Resume => {
+                let welcome = Welcome::of_request(&request.headers);
+                self.asks.push_back(Ask::Resume { stream, welcome });
             }
             Route::MethodNotAllowed(allow) => {
                 self.answer(stream, 405, &[("allow", allow)], Vec::new());

@@ -275,6 +275,14 @@ impl Uplink {
         Ok(())
     }
 
+    /// The gateway gives a fresh credential over the live connection. False if it does not count.
+    pub(super) fn renew(&mut self, now: Duration, shared: &Shared, link: u32, welcome: &Welcome) -> bool {
+        let live = self.live.as_ref().is_some_and(|live| live.id == link);
+        let taken = live && self.dialer.handle_renewal(welcome);
+        self.take_events(now, shared);
+        taken
+    }
+
     /// The gateway announced that a connection ends: the same as a move, if it is the live one.
     pub(super) fn handle_go_away(&mut self, now: Duration, shared: &Shared, link: u32) {
         let live = self.live.as_mut().filter(|live| live.id == link);
@@ -516,6 +524,10 @@ impl Uplink {
     fn report(&mut self, now: Duration, shared: &Shared, outcome: Outcome) {
         self.wait_until = Some(now);
         self.dialer.handle_outcome(now, outcome);
+        self.take_events(now, shared);
+    }
+
+    fn take_events(&mut self, now: Duration, shared: &Shared) {
         while let Some(event) = self.dialer.poll_event() {
             let name = &self.config.name;
             match event {

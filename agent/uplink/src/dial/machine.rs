@@ -36,6 +36,8 @@ pub struct Dialer {
     pub(super) moved: Option<(Url, Option<String>)>,
     /// Whom the camera obeys. `None` where it shows no key and so cannot be claimed.
     claim: Option<Claim>,
+    /// Where the connection that is up was made to.
+    at: Option<Url>,
     /// How to come back to a streamer, and what of that was to be kept last.
     resume: Option<Resume>,
     resume_kept: Option<Resume>,
@@ -101,6 +103,7 @@ impl Dialer {
             next: 0,
             moved: None,
             claim: None,
+            at: None,
             resume: None,
             resume_kept: None,
             streamer_lost: false,
@@ -367,7 +370,23 @@ impl Dialer {
                 Err(error) => self.push_event(Event::ClaimRefused(error)),
             }
         }
+        self.take_resume(welcome, at);
+    }
+
+    /// Takes a fresh credential that came over the uplink that is up. False if there is none in it, or the camera shows
+    /// no key, or is about to move.
+    pub fn handle_renewal(&mut self, welcome: &Welcome) -> bool {
+        let connected = matches!(self.phase, Phase::Connected) && self.claim.is_some();
+        let Some(at) = self.at.take_if(|_| connected && welcome.resume.is_some()) else {
+            return false;
+        };
+        self.take_resume(welcome, at);
+        true
+    }
+
+    fn take_resume(&mut self, welcome: &Welcome, at: Url) {
         self.resume = Resume::of(welcome, &at, |url| self.allows(url));
+        self.at = Some(at);
         let news = match (&self.resume, &self.resume_kept) {
             (Some(new), Some(kept)) => new.is_news_to(kept),
             (new, kept) => new.is_some() != kept.is_some(),

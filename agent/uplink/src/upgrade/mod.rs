@@ -177,6 +177,16 @@ impl fmt::Debug for Welcome {
     }
 }
 
+impl Welcome {
+    /// The same fields in a request over an uplink that is up (docs/protocol.md, section 4).
+    pub fn of_request(headers: &[(String, Vec<u8>)]) -> Self {
+        let given = headers
+            .iter()
+            .map(|(name, value)| httparse::Header { name, value });
+        fields::Fields(&given.collect::<Vec<_>>()).welcome()
+    }
+}
+
 /// Where a 307 or 308 points. Addresses may hold tickets, so `Debug` only counts them.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Redirect {

@@ -102,6 +102,53 @@ fn a_lost_streamer_is_replaced_by_another_and_the_endpoint_is_not_needed() {
     wait(&mut dialer, now);
 }
 
+/// The uplink lives for weeks, and is cut while the endpoint is down.
+#[test]
+fn a_credential_is_renewed_over_the_live_uplink_and_written_once_a_day() {
+    const DAY: u64 = 86_400;
+    let renewal = |issued| Welcome {
+        operator: Some(Signer::new().introduction(None)),
+        resume: Some(credential(issued)),
+        alternates: vec![S2.to_string(), "https://evil.net/".to_string()],
+    };
+    let owner = Signer::new();
+    let mut dialer = claimable(&[A]);
+    assert!(!dialer.handle_renewal(&renewal(5)), "not up yet");
+    streaming(&mut dialer, ZERO, &owner);
+    events(&mut dialer);
+    let mut writes = 0;
+    // Each hour for ten days; a gateway does it once a day.
+    for hour in 1..=240 {
+        assert!(dialer.handle_renewal(&renewal(1000 + hour * 3600)));
+        for event in events(&mut dialer) {
+            let Event::ResumeChanged(Some(resume)) = event else {
+                panic!("{event:?}");
+            };
+            assert_eq!(resume.addresses, [S1, S2].map(|text| Url::parse(text).unwrap()));
+            writes += 1;
+        }
+    }
+    assert_eq!(writes, 10);
+    assert_eq!(
+        dialer.claim().unwrap().held(),
+        owner.id(),
+        "no operator comes this way"
+    );
+    assert!(!dialer.handle_renewal(&Welcome::default()), "nothing in it");
+    let now = Duration::from_secs(10 * DAY);
+    dialer.handle_outcome(now, Outcome::Lost);
+    assert!(!dialer.handle_renewal(&renewal(u64::MAX)), "down");
+    let soon = now + wait(&mut dialer, now).0;
+    let target = dial(&mut dialer, soon);
+    assert_eq!((target.url.as_str(), target.resumes), (S2, true));
+    assert_eq!(dialer.credential(), Some(credential(1000 + 10 * DAY).as_str()));
+    // A camera without a key takes none.
+    let mut keyless = super::dialer(&[A]);
+    dial(&mut keyless, ZERO);
+    keyless.handle_outcome(ZERO, Outcome::Established);
+    assert!(!keyless.handle_renewal(&renewal(5)));
+}
+
 #[test]
 fn a_server_that_accepts_and_drops_is_not_hurried_to() {
     for (lives, most) in [(1, 270), (3, 600)] {
