@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use crate::uplink::link::Uplink;
 
@@ -20,6 +21,18 @@ struct Entry {
     uplinks: Mutex<Vec<Arc<Uplink>>>,
     /// When two devices with its key were seen; 0 for never.
     cloned: AtomicU64,
+}
+
+impl Entry {
+    fn boots(&self, within: Duration) -> Vec<String> {
+        let uplinks = self.uplinks.lock().unwrap_or_else(PoisonError::into_inner);
+        let boots: BTreeSet<&str> = uplinks
+            .iter()
+            .filter(|uplink| uplink.last_received().elapsed() < within)
+            .filter_map(|uplink| uplink.boot())
+            .collect();
+        boots.into_iter().map(str::to_owned).collect()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -162,14 +175,32 @@ impl Registry {
         }
     }
 
-    /// True if uplinks of this camera come from devices that were booted apart.
+    /// The boots of a camera's devices that have answered within this time.
     #[must_use]
-    pub fn has_two_boots(&self, camera: usize) -> bool {
-        self.with(camera, |uplinks| {
-            let boots: BTreeSet<&str> = uplinks.iter().filter_map(|uplink| uplink.boot()).collect();
-            boots.len() > 1
-        })
-        .unwrap_or(false)
+    pub fn boots(&self, name: &str, within: Duration) -> Vec<String> {
+        let entry = self.index(name).and_then(|index| self.entry(index));
+        entry.map(|entry| entry.boots(within)).unwrap_or_default()
+    }
+
+    /// The cameras of which more than one boot has answered within this time.
+    #[must_use]
+    pub fn of_two_boots(&self, within: Duration) -> Vec<(String, Vec<String>)> {
+        let entries: Vec<Arc<Entry>> = self.inner().entries.values().cloned().collect();
+        let boots = entries
+            .iter()
+            .map(|entry| (entry.name.clone(), entry.boots(within)));
+        boots.filter(|(_, boots)| boots.len() > 1).collect()
+    }
+
+    /// The cameras that are known to be there twice.
+    #[must_use]
+    pub fn clones(&self) -> Vec<String> {
+        let inner = self.inner();
+        let cloned = inner
+            .entries
+            .values()
+            .filter(|entry| entry.cloned.load(Ordering::Relaxed) > 0);
+        cloned.map(|entry| entry.name.clone()).collect()
     }
 
     /// Remembers that a camera is there twice; false if that is known already.

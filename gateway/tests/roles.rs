@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use lenscap_gateway::fleet::operator::{OperatorKey, Ticket};
 use lenscap_gateway::uplink::carrier::CarrierStream;
 use serde_json::{Value, json};
@@ -313,6 +315,36 @@ async fn an_operator_moves_a_camera() {
     assert_eq!(agent.next().await, Seen::Moved(None));
     let (reply, _) = camera.dial(&endpoint).await;
     assert!(leads(&reply, other).is_some(), "{reply}");
+}
+
+/// Two devices with one key, at two streamers: the endpoint looks closely, and neither loses anything by it.
+#[tokio::test]
+async fn a_cloned_camera_stays_at_both_streamers() {
+    let (endpoint, one, two) = fleet().await;
+    let camera = claimed(&endpoint, "SN1").await;
+    let (first, other, path) = sent(&camera, &endpoint, &one, &two).await;
+    let (reply, agent) = arrives(&camera, first, &path, "").await;
+    let resume = format!("Lenscap-Resume: {}\r\n", field(&reply, "Lenscap-Resume").unwrap());
+    let twin = Newcomer {
+        boot: "cd".repeat(16),
+        ..camera
+    };
+    let (_, twins) = arrives(&twin, other, "/onvif/uplink", &resume).await;
+    // The endpoint looks every ten seconds, and asks both streamers.
+    let ended = async {
+        tokio::select! {
+            _ = agent.task => "the first",
+            _ = twins.task => "its twin",
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(13), ended).await;
+    assert!(ended.is_err(), "{ended:?}");
+    joined(&endpoint, 2).await;
+    for streamer in [first, other] {
+        streamer
+            .wait_for(|list| list.contains("\"name\":\"SN1\",\"online\":true"))
+            .await;
+    }
 }
 
 #[tokio::test]

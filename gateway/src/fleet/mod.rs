@@ -8,6 +8,7 @@ pub mod access;
 mod admit;
 mod callback;
 mod claims;
+pub mod clones;
 pub mod csv;
 pub mod import;
 pub mod link;
@@ -210,6 +211,7 @@ pub struct Fleet {
     pin_turn: tokio::sync::Mutex<()>,
     consulted: Mutex<callback::Consulted>,
     turns: callback::Turns,
+    clones: Mutex<clones::Clones>,
     views: ViewLog,
     /// Held while something is changed.
     change: Mutex<()>,
@@ -279,6 +281,7 @@ impl Fleet {
             pin_turn: tokio::sync::Mutex::default(),
             consulted: Mutex::default(),
             turns: callback::Turns::default(),
+            clones: Mutex::default(),
             change: Mutex::default(),
         };
         fleet.reload()?;
@@ -409,7 +412,9 @@ impl Fleet {
             if done.await.is_err() {
                 return;
             }
-            self.consult_live(self.start.elapsed().as_secs());
+            let elapsed = self.start.elapsed().as_secs();
+            self.look_for_clones(elapsed);
+            self.consult_live(elapsed);
         }
     }
 

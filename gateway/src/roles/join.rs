@@ -15,10 +15,11 @@ use tokio_rustls::TlsConnector;
 use tracing::{info, warn};
 
 use super::control::{ALIVE_EVERY, SILENCE, spawn_reader};
-use super::message::{Hello, ToEndpoint, ToStreamer, write};
+use super::message::{Hello, Rules, ToEndpoint, ToStreamer, write};
 use super::remote::Remote;
 use super::{CONTROL_PATH, CONTROL_PROTOCOL};
 use crate::clock::unix_now;
+use crate::fleet::clones::ANSWERED;
 use crate::fleet::{WayOut, outbound};
 use crate::server::Shared;
 use crate::uplink::requests::{MAX_TEXT_BYTES, TEXT_DEADLINE, ask};
@@ -133,6 +134,7 @@ impl Join {
         let (reader, mut writer) = tokio::io::split(stream);
         let mut told = spawn_reader::<_, ToStreamer>(reader);
         let mut online: Option<Vec<String>> = None;
+        let mut cloned: Vec<String> = Vec::new();
         let (mut look, mut alive) = (interval(LOOK), interval(ALIVE_EVERY));
         let mut heard = Instant::now();
         let mut next = Some(ToEndpoint::Hello(self.hello.clone()));
@@ -150,14 +152,18 @@ impl Join {
                         Some(message) => self.handle(message, shared).await,
                         None => return "its connection has ended",
                     }
-                    None
                 }
                 _ = look.tick() => {
-                    let now = shared.registry.online();
-                    (online.as_ref() != Some(&now)).then(|| {
+                    let (now, twice) = (shared.registry.online(), shared.registry.clones());
+                    if online.as_ref() != Some(&now) {
                         online = Some(now.clone());
-                        ToEndpoint::Online(now)
-                    })
+                        Some(ToEndpoint::Online(now))
+                    } else if cloned != twice {
+                        cloned.clone_from(&twice);
+                        Some(ToEndpoint::Cloned(twice))
+                    } else {
+                        None
+                    }
                 }
                 _ = alive.tick() => Some(ToEndpoint::Alive),
                 Ok(()) = draining.changed() => Some(ToEndpoint::Draining),
@@ -166,25 +172,36 @@ impl Join {
         }
     }
 
-    async fn handle(&self, message: ToStreamer, shared: &Arc<Shared>) {
+    /// Does what it was told; gives what there is to answer.
+    async fn handle(&self, message: ToStreamer, shared: &Arc<Shared>) -> Option<ToEndpoint> {
         match message {
-            ToStreamer::Rules(rules) => {
-                let Some(remote) = Remote::new(&self.hello.name, *rules) else {
-                    return warn!("the endpoint's rules make no sense; those before hold");
-                };
-                let remote = Arc::new(remote);
-                let (kept, data) = (Arc::clone(&remote), self.data.clone());
-                let saved = tokio::task::spawn_blocking(move || kept.save(&data)).await;
-                if !matches!(saved, Ok(Ok(()))) {
-                    warn!(
-                        "the endpoint's rules could not be kept; a restart without the endpoint would not know them"
-                    );
-                }
-                shared.fleet.set_remote(remote);
-            }
+            ToStreamer::Rules(rules) => self.take_rules(*rules, shared).await,
             ToStreamer::Move { camera, target } => move_camera(shared, &camera, target).await,
+            ToStreamer::Boots(cameras) => {
+                let boots = |camera: String| {
+                    let answer = shared.registry.boots(&camera, ANSWERED);
+                    (camera, answer)
+                };
+                return Some(ToEndpoint::Boots(cameras.into_iter().map(boots).collect()));
+            }
             ToStreamer::Alive => {}
         }
+        None
+    }
+
+    async fn take_rules(&self, rules: Rules, shared: &Arc<Shared>) {
+        let Some(remote) = Remote::new(&self.hello.name, rules) else {
+            return warn!("the endpoint's rules make no sense; those before hold");
+        };
+        let remote = Arc::new(remote);
+        let (kept, data) = (Arc::clone(&remote), self.data.clone());
+        let saved = tokio::task::spawn_blocking(move || kept.save(&data)).await;
+        if !matches!(saved, Ok(Ok(()))) {
+            warn!(
+                "the endpoint's rules could not be kept; a restart without the endpoint would not know them"
+            );
+        }
+        shared.fleet.set_remote(remote);
     }
 }
 

@@ -9,9 +9,12 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// Version of this language.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Longest line, in bytes: the rules of a large fleet.
 pub const MAX_LINE_BYTES: u64 = 64 << 20;
+
+/// Cameras, and the boots of their devices that answer.
+pub type Boots = Vec<(String, Vec<String>)>;
 
 /// Who a streamer is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +43,10 @@ pub enum ToEndpoint {
     Online(Vec<String>),
     /// It takes no more cameras.
     Draining,
+    /// The answer to [`ToStreamer::Boots`].
+    Boots(Boots),
+    /// Cameras that it has seen to be two devices with one key.
+    Cloned(Vec<String>),
     /// Nothing new.
     Alive,
 }
@@ -57,6 +64,8 @@ pub enum ToStreamer {
         /// Where to; its endpoint if there is none.
         target: Option<String>,
     },
+    /// Say which boots of these cameras answer: they are at two places.
+    Boots(Vec<String>),
     /// Nothing new.
     Alive,
 }

@@ -182,6 +182,24 @@ impl Streamers {
         )
     }
 
+    /// The cameras that more than one streamer says it has, or one of them and this process, which has those of `here`;
+    /// and those streamers. `limit` of them at most.
+    #[must_use]
+    pub fn at_two_places(&self, here: &BTreeSet<String>, limit: usize) -> Vec<(String, Vec<String>)> {
+        let table = self.table();
+        let mut places: BTreeMap<&String, Vec<&String>> = BTreeMap::new();
+        for (name, joined) in &table.joined {
+            for camera in &joined.online {
+                places.entry(camera).or_default().push(name);
+            }
+        }
+        let twice =
+            |(camera, at): &(&String, Vec<&String>)| at.len() + usize::from(here.contains(*camera)) > 1;
+        let owned =
+            |(camera, at): (&String, Vec<&String>)| (camera.clone(), at.into_iter().cloned().collect());
+        places.into_iter().filter(twice).map(owned).take(limit).collect()
+    }
+
     /// All cameras that streamers have.
     #[must_use]
     pub fn online(&self) -> BTreeSet<String> {

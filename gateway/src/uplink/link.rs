@@ -37,8 +37,6 @@ const START_DEADLINE: Duration = Duration::from_secs(10);
 const END_DEADLINE: Duration = Duration::from_secs(1);
 /// Largest header list that an agent may answer with.
 const MAX_HEADER_LIST_BYTES: u32 = 16 * 1024;
-/// How long two boots of one camera must both answer before they count as two devices: longer than a dead one lasts.
-pub const CLONE_AFTER: Duration = Duration::from_secs(60);
 /// Streams assumed before the agent's SETTINGS tell its limit.
 const INITIAL_STREAMS: usize = 8;
 
@@ -63,6 +61,7 @@ pub struct Uplink {
     info: Mutex<AgentInfo>,
     boot: Option<String>,
     way_back: Mutex<WayBack>,
+    liveness: Arc<Liveness>,
     streams: AtomicUsize,
     streams_changed: Notify,
     ended: Notify,
@@ -112,6 +111,12 @@ impl Uplink {
     #[must_use]
     pub fn boot(&self) -> Option<&str> {
         self.boot.as_deref()
+    }
+
+    /// When anything was received last.
+    #[must_use]
+    pub fn last_received(&self) -> Instant {
+        self.liveness.last_received()
     }
 
     /// What it was given to come back with.
@@ -233,6 +238,7 @@ pub async fn run<S>(
             profiles: Vec::new(),
         }),
         boot: peer.boot,
+        liveness: Arc::clone(&liveness),
         way_back: Mutex::new(WayBack::new(peer.resume, unix_now())),
         streams: AtomicUsize::new(0),
         streams_changed: Notify::new(),
@@ -252,9 +258,6 @@ pub async fn run<S>(
     tokio::spawn(super::requests::learn(Arc::clone(&uplink)));
     let reports = shared.reports.clone();
     let following = tokio::spawn(reports.follow(camera.clone(), Arc::downgrade(&uplink)));
-    if shared.registry.has_two_boots(peer.camera) {
-        tokio::spawn(watch_for_clones(Arc::clone(&shared), peer.camera));
-    }
     let end = drive(&mut connection, pings, &uplink, &liveness, stop).await;
     following.abort();
     if matches!(end, End::Released) && shared.registry.index(&camera).is_none() {
@@ -268,19 +271,6 @@ pub async fn run<S>(
     drop(uplink);
     if matches!(end, End::Stopped | End::Released) {
         let _ = timeout(END_DEADLINE, connection).await;
-    }
-}
-
-/// Two devices with one key: a cloned image. It is told, and both are served.
-async fn watch_for_clones(shared: Arc<Shared>, camera: usize) {
-    tokio::time::sleep(CLONE_AFTER).await;
-    if shared.registry.has_two_boots(camera) && shared.registry.set_cloned(camera, unix_now()) {
-        shared.metrics.clones.inc();
-        let camera = shared.registry.name(camera);
-        warn!(
-            camera,
-            "two devices use this camera's key: a cloned image; give one of them a key of its own"
-        );
     }
 }
 
@@ -382,6 +372,7 @@ fn window_for(streams: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::clones::CLONE_AFTER_SECONDS;
     use tokio::io::DuplexStream;
 
     #[test]
@@ -453,34 +444,53 @@ mod tests {
         while agent.accept().await.is_some() {}
     }
 
+    /// Looks as the gateway does, for so many seconds.
+    async fn look(shared: &Shared, clock: Instant, seconds: u64) {
+        let until = Instant::now() + Duration::from_secs(seconds);
+        while Instant::now() < until {
+            shared.fleet.look_for_clones(clock.elapsed().as_secs());
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn two_boots_that_answer_for_a_minute_are_two_devices_and_both_stay() {
-        let shared = Shared::for_tests(&["front"]);
+        let (shared, clock) = (Shared::for_tests(&["front"]), Instant::now());
         let (one, shared, link_one, _stop_one) = start_link_of(shared, Some("aa"));
         tokio::spawn(agent(one));
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        look(&shared, clock, 100).await;
         let (two, shared, link_two, _stop_two) = start_link_of(shared, Some("bb"));
         tokio::spawn(agent(two));
-        tokio::time::sleep(CLONE_AFTER - Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        look(&shared, clock, CLONE_AFTER_SECONDS).await;
         assert_eq!(shared.registry.cloned(0), None);
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        look(&shared, clock, 10).await;
         assert!(shared.registry.cloned(0).is_some());
+        look(&shared, clock, 600).await;
         assert!(!link_one.is_finished() && !link_two.is_finished());
+        assert_eq!(shared.registry.uplinks(0).len(), 2);
         assert!(shared.metrics.encode().contains("clones_total 1"));
     }
 
-    /// A camera that lost its power: the old uplink is silent and gone before the minute is over.
+    /// A camera that loses its power: the old uplink is silent, however soon the next one comes.
     #[tokio::test(start_paused = true)]
-    async fn a_reboot_is_no_clone() {
-        let shared = Shared::for_tests(&["front"]);
-        let (one, shared, link_one, _stop_one) = start_link_of(shared, Some("aa"));
-        let mut silent = connected(one).await;
-        let _ = timeout(Duration::from_secs(1), silent.accept()).await;
-        let (two, shared, _link_two, _stop_two) = start_link_of(shared, Some("bb"));
-        tokio::spawn(agent(two));
-        tokio::time::sleep(CLONE_AFTER + Duration::from_secs(2)).await;
-        assert!(link_one.is_finished());
-        assert_eq!(shared.registry.cloned(0), None);
+    async fn a_reboot_is_no_clone_nor_are_many() {
+        for every in [10, 20, 50, 70] {
+            let (mut shared, clock) = (Shared::for_tests(&["front"]), Instant::now());
+            let mut dead = Vec::new();
+            for boot in 0..30 {
+                let (pipe, again, _link, stop) = start_link_of(shared, Some(&boot.to_string()));
+                shared = again;
+                let mut living = connected(pipe).await;
+                let answers = async { while living.accept().await.is_some() {} };
+                let lives = timeout(Duration::from_secs(every), answers);
+                let _ = tokio::join!(lives, look(&shared, clock, every));
+                assert!(shared.registry.uplinks(0).len() < 5);
+                // The power is off: nothing is said, not even that.
+                dead.push((living, stop));
+            }
+            assert_eq!(shared.registry.cloned(0), None, "every {every} s");
+        }
     }
 
     #[tokio::test(start_paused = true)]
