@@ -19,11 +19,12 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use thiserror::Error;
 
+use crate::clock;
 use crate::rtsp::digest::hex;
 use crate::tls;
 
 /// How long a CA lives.
-const CA_DAYS: u64 = 20 * 365;
+pub const CA_DAYS: u64 = 20 * 365;
 /// How long a certificate lives unless it is said otherwise; clients refuse longer ones.
 pub const LEAF_DAYS: u64 = 820;
 /// A certificate is renewed when it has less left than this.
@@ -76,6 +77,9 @@ pub enum CaError {
         /// Why.
         why: String,
     },
+    /// The dates would make no sense.
+    #[error(transparent)]
+    Clock(#[from] clock::WrongClock),
     /// A name that cannot be in a certificate.
     #[error("{0}")]
     Make(#[from] rcgen::Error),
@@ -114,6 +118,7 @@ pub fn init(folder: &Path, now: SystemTime) -> Result<PathBuf, CaError> {
     if cert.exists() {
         return Err(CaError::Exists(cert));
     }
+    clock::check(clock::unix(now))?;
     let kept = match fs::read_to_string(&key) {
         Ok(pem) => Some(KeyPair::from_pem(&pem).map_err(|error| CaError::Damaged {
             folder: folder.to_owned(),
@@ -260,6 +265,7 @@ fn certify(
         return Err(damaged("ca.key is not the private key of ca.pem".to_owned()));
     }
     let left = time_left(&der, now).ok_or_else(|| CaError::Expired(folder.to_owned()))?;
+    clock::check(clock::unix(now))?;
     let issuer = Issuer::from_ca_cert_pem(&ca, key).map_err(|error| damaged(error.to_string()))?;
     let mut params = CertificateParams::new(names.to_vec())?;
     params.distinguished_name = common_name(names.first().map_or("lenscap", String::as_str));
@@ -307,10 +313,15 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 /// How long a certificate is still good; `None` if it is not any more.
 #[must_use]
 pub fn time_left(certificate: &CertificateDer<'_>, now: SystemTime) -> Option<Duration> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let end = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
-    let end = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end))?;
+    let end = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end_of(certificate)?))?;
     end.duration_since(now).ok()
+}
+
+/// When a certificate ends, in seconds since 1970.
+#[must_use]
+pub fn end_of(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    u64::try_from(parsed.validity().not_after.timestamp()).ok()
 }
 
 fn set_dates(params: &mut CertificateParams, now: SystemTime, days: u64) {
@@ -463,6 +474,27 @@ mod tests {
         assert!(error.starts_with(&key.display().to_string()), "{error}");
         assert!(error.contains("restore a backup"), "{error}");
         assert_eq!(fs::read_to_string(&key).unwrap(), "-----BEGIN PRIVATE KEY-----\n");
+    }
+
+    #[test]
+    fn nothing_is_issued_at_a_time_that_cannot_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |unix: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(unix);
+        let hosts = names(&["gw.example"]);
+        for wrong in [at(60), at(2_208_988_800)] {
+            assert!(matches!(
+                ensure(folder.path(), &hosts, wrong),
+                Err(CaError::Clock(_))
+            ));
+            assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
+        }
+        ensure(folder.path(), &hosts, SystemTime::now()).unwrap();
+        // What is good stays in use; nothing is made by the wrong clock.
+        assert!(!ensure(folder.path(), &hosts, at(60)).unwrap());
+        for wrong in [at(60), at(2_208_988_800)] {
+            let error = issue(folder.path(), &hosts, Use::Client, 10, wrong).unwrap_err();
+            assert!(error.to_string().contains("timedatectl"), "{error}");
+        }
     }
 
     #[test]

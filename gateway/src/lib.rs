@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod data;
+pub mod expiry;
 pub mod fleet;
 pub mod http;
 pub mod ipfix;

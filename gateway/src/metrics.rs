@@ -91,6 +91,12 @@ pub struct Metrics {
     pub wrong_pins: Counter,
     /// Cameras whose key two devices use.
     pub clones: Counter,
+    /// The clock of this machine cannot be right: 1.
+    pub clock_wrong: Gauge,
+    /// When the certificate that is shown ends, in seconds since 1970.
+    pub certificate_end: Gauge,
+    /// When the own CA ends, in seconds since 1970; 0 without one.
+    pub ca_end: Gauge,
     /// Views that could not be written down.
     pub views_lost: Counter,
     /// RTSP connections of viewers.
@@ -121,6 +127,17 @@ impl Metrics {
             claims: register(all, "claims", "Cameras claimed"),
             wrong_pins: register(all, "wrong_pins", "Wrong PINs"),
             clones: register(all, "clones", "Cameras whose key two devices use"),
+            clock_wrong: register(all, "clock_wrong", "The clock cannot be right"),
+            certificate_end: register(
+                all,
+                "certificate_end_seconds",
+                "When the certificate that is shown ends, in seconds since 1970",
+            ),
+            ca_end: register(
+                all,
+                "ca_end_seconds",
+                "When the own CA ends, in seconds since 1970; 0 without one",
+            ),
             views_lost: register(all, "views_lost", "Views not written down"),
             viewers: register(all, "viewers", "RTSP connections of viewers"),
             sessions: register(all, "sessions", "RTSP sessions through uplinks"),

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use crate::config::{Config, Sha256Hash};
 use crate::data::{Data, DataError, LocalSocket};
+use crate::expiry::{Certificates, What};
 use crate::fleet::outbound::{AddressError, Callback};
 use crate::fleet::{Fixed, Fleet, OpenError, Part};
 use crate::metrics::Metrics;
@@ -240,6 +241,7 @@ pub struct Gateway {
     http: Option<(TcpListener, http::Gate, bool)>,
     local: Option<LocalSocket>,
     join: Option<Join>,
+    certificates: Certificates,
     addresses: Addresses,
     /// Held for as long as the gateway lives.
     _data: Option<Data>,
@@ -320,7 +322,10 @@ impl Gateway {
             key: config.uplink.key.clone(),
             identity,
         };
+        let mut certificates = vec![(What::Shown, config.uplink.cert.clone())];
+        certificates.extend(data.as_ref().map(|data| (What::Ca, data.folder().join("ca.pem"))));
         Ok(Self {
+            certificates: Certificates(certificates),
             shared,
             tls,
             viewer_tls,
@@ -385,6 +390,7 @@ impl Gateway {
         let mut chores = vec![
             tokio::spawn(Arc::clone(&self.shared.fleet).run()),
             tokio::spawn(self.reloader.watch()),
+            tokio::spawn(self.certificates.watch(Arc::clone(&self.shared.metrics))),
             tokio::spawn(renew::run(Arc::clone(&self.shared))),
         ];
         let (drain, draining) = watch::channel(false);

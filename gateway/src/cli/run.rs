@@ -12,8 +12,10 @@ use tracing::{error, info, warn};
 use super::RunArgs;
 use super::place::{DEFAULT_CONFIG, Failure, Place};
 use crate::ca;
+use crate::clock::unix_now;
 use crate::config::{self, DEFAULT_PATH, Loaded};
 use crate::data::Data;
+use crate::expiry::{Certificates, What};
 use crate::logging::{self, LogFormat};
 use crate::net;
 use crate::server::{Addresses, Gateway, Reloader};
@@ -33,6 +35,16 @@ pub(super) fn check(place: &Place) -> ExitCode {
     let path = place.config_file().unwrap_or_else(|| DEFAULT_CONFIG.into());
     match config::load(&path) {
         Ok(Loaded { config, warnings }) => {
+            let own = Certificates(
+                config
+                    .data
+                    .iter()
+                    .map(|data| (What::Ca, data.join("ca.pem")))
+                    .collect(),
+            );
+            for notice in own.notices(unix_now()) {
+                eprintln!("warning: {}", notice.text());
+            }
             for warning in warnings {
                 eprintln!("warning: {warning}");
             }
@@ -100,7 +112,12 @@ fn prepare(args: &RunArgs) -> Result<(Loaded, Option<Own>), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
     // For as long as certificates are made; the gateway takes it again.
     let data = Data::open(&folder).map_err(|error| failed(&error))?;
-    ca::ensure(&folder, &names, SystemTime::now()).map_err(|error| failed(&error))?;
+    match ca::ensure(&folder, &names, SystemTime::now()) {
+        Ok(_) => {}
+        // What is there is used on: a machine that starts without the time is told it later.
+        Err(error @ ca::CaError::Clock(_)) if folder.join("gateway.pem").exists() => warn!("{error}"),
+        Err(error) => return Err(failed(&error)),
+    }
     drop(data);
     let text = format!(
         "data = \".\"\n[uplink]\nlisten = {:?}\ncert = \"gateway.pem\"\nkey = \"gateway.key\"\n\

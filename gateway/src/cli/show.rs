@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 
 use super::place::Failure;
+use crate::clock;
 
 /// Prints rows under their heads, in columns.
 pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
@@ -63,45 +64,12 @@ pub(super) fn cell(value: &serde_json::Value) -> String {
 
 /// A time, in UTC, `-` where there is none.
 pub(super) fn time(value: &serde_json::Value) -> String {
-    value.as_u64().map_or_else(|| "-".to_owned(), date)
-}
-
-fn date(unix: u64) -> String {
-    let (days, seconds) = (unix / 86_400, unix % 86_400);
-    // Civil from days: years that begin in March, in eras of 400.
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, year) = if month < 10 {
-        (month + 3, year + era * 400)
-    } else {
-        (month - 9, year + era * 400 + 1)
-    };
-    format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02}Z",
-        seconds / 3600,
-        seconds % 3600 / 60
-    )
+    value.as_u64().map_or_else(|| "-".to_owned(), clock::date)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dates() {
-        for (unix, text) in [
-            (0, "1970-01-01 00:00Z"),
-            (951_782_400, "2000-02-29 00:00Z"),
-            (1_798_761_599, "2026-12-31 23:59Z"),
-            (4_102_444_800, "2100-01-01 00:00Z"),
-        ] {
-            assert_eq!(date(unix), text);
-        }
-    }
 
     #[test]
     fn terminals_are_not_commanded() {

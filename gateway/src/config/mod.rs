@@ -12,7 +12,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use rustls::sign::CertifiedKey;
 use toml::Spanned;
@@ -22,6 +21,8 @@ pub use diagnostics::{Diagnostic, Errors};
 pub use roles::JoinConfig;
 
 use crate::ca;
+use crate::clock;
+use crate::expiry::{self, What};
 use crate::fleet::outbound::Callback;
 use crate::fleet::{Fixed, Part};
 use crate::ipfix::IpfixConfig;
@@ -37,8 +38,6 @@ pub const MAX_NAME_BYTES: usize = 64;
 pub const DEFAULT_PATH: &str = "/onvif/uplink";
 /// Digest realm unless the configuration says otherwise.
 pub const DEFAULT_REALM: &str = "lenscap";
-/// From when on the end of a certificate is told.
-const EXPIRY_NOTICE: Duration = Duration::from_secs(14 * 86_400);
 const DEFAULT_MAX_UPLINKS: usize = 20_000;
 const DEFAULT_MAX_VIEWERS: usize = 2_000;
 
@@ -278,6 +277,9 @@ fn check_uplink(collect: &mut Collector, folder: &Path, raw: &raw::Uplink) -> Op
     match tls::load_identity(&cert, &key) {
         Ok(identity) => {
             warn_of_expiry(collect, &cert, &identity);
+            if let Err(wrong) = clock::check(clock::unix_now()) {
+                collect.warn_file(&wrong.to_string());
+            }
             let max_uplinks = raw.max_uplinks.unwrap_or(DEFAULT_MAX_UPLINKS);
             Some(UplinkConfig {
                 listen,
@@ -302,20 +304,10 @@ fn check_uplink(collect: &mut Collector, folder: &Path, raw: &raw::Uplink) -> Op
 
 /// Cameras that pin the key do not look at dates; everybody else does.
 fn warn_of_expiry(collect: &mut Collector, path: &Path, identity: &CertifiedKey) {
-    let left = identity
-        .cert
-        .first()
-        .map(|cert| ca::time_left(cert, SystemTime::now()));
-    match left {
-        Some(None) => {
-            let why = "has expired; cameras that do not pin its key refuse it";
-            collect.warn_file(&format!("{} {why}", path.display()));
-        }
-        Some(Some(left)) if left < EXPIRY_NOTICE => {
-            let days = left.as_secs() / 86_400;
-            collect.warn_file(&format!("{} expires in {days} days", path.display()));
-        }
-        Some(Some(_)) | None => {}
+    let end = identity.cert.first().and_then(ca::end_of);
+    let notice = end.and_then(|end| expiry::judge(What::Shown, path, end, clock::unix_now()));
+    if let Some(notice) = notice {
+        collect.warn_file(notice.text());
     }
 }
 

@@ -219,7 +219,7 @@ impl Fleet {
         if asked.suspended == suspended {
             return Ok(());
         }
-        self.change(|store| match self.camera(&asked.name).filter(|now| same(now)) {
+        self.change_at_any_time(|store| match self.camera(&asked.name).filter(|now| same(now)) {
             Some(now) => {
                 let camera = Camera {
                     suspended,

@@ -87,7 +87,7 @@ impl Fleet {
         self.must_keep()?;
         let account = account_for(access, request.account.as_deref())?;
         check(&request)?;
-        let now = unix_now();
+        let now = self.now()?;
         let mut camera = match target(&request)? {
             Target::Key(key) => {
                 if !access.is_unbounded() && self.pending().with_key(&key).is_none() {

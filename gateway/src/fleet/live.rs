@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::Fleet;
 use super::access::Access;
-use crate::clock::unix_now;
+use crate::clock;
 use crate::config::{Sha256Hash, common_algorithms, parse_fingerprint};
 use crate::rtsp::digest::DigestServer;
 use crate::rtsp::guard::{Policy, Viewer};
@@ -48,7 +48,8 @@ impl Fleet {
             .collect();
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
         // Rules first: a camera that is not there any more is offered to nobody.
-        self.policy.send_replace(Arc::new(self.make_policy(unix_now())));
+        self.policy
+            .send_replace(Arc::new(self.make_policy((self.clock)())));
         self.registry.sync(&names);
         Ok(())
     }
@@ -94,8 +95,11 @@ impl Fleet {
         );
         let of_accounts = by_account(&live);
         let mut viewers = self.fixed.viewers.clone();
+        // With a wrong clock, nothing counts that ends some time.
+        let plausible = clock::is_plausible(now);
+        let lasts = |expires: Option<u64>| expires.is_none_or(|expires| plausible && now < expires);
         for row in &live.viewers {
-            if row.expires.is_none_or(|expires| now < expires) && !viewers.contains_key(&row.user) {
+            if lasts(row.expires) && !viewers.contains_key(&row.user) {
                 let viewer = Viewer {
                     ha1: row.ha1.clone(),
                     cameras: visible(&row.account, row.cameras.as_deref(), &of_accounts),
@@ -103,7 +107,7 @@ impl Fleet {
                 viewers.insert(row.user.clone(), viewer);
             }
         }
-        let good = |token: &&Arc<Token>| token.expires.is_none_or(|expires| now < expires);
+        let good = |token: &&Arc<Token>| lasts(token.expires);
         let mut link_issuers: BTreeMap<String, Option<BTreeSet<String>>> = live
             .tokens
             .values()
@@ -124,6 +128,9 @@ impl Fleet {
             if let Some(key) = parse_fingerprint(&format!("sha256:{}", remote.rules.link_key)) {
                 link_secret = Secret::new(key.to_vec());
             }
+        }
+        if !plausible {
+            link_issuers.clear();
         }
         Policy {
             digest: DigestServer::new(&self.nonce_key, &realm, &common_algorithms(&viewers)),

@@ -32,14 +32,14 @@ use std::time::{Duration, Instant};
 use ring::hmac;
 use thiserror::Error;
 use tokio::sync::watch;
-use tracing::error;
+use tracing::{error, info};
 
 pub use admit::{Admission, Settle};
 pub use claims::{ClaimRequest, ImportReport, Transfer, check_forward};
 pub use people::{NewToken, NewViewer, TokenView, ViewerView};
 pub use placing::WayOut;
 
-use crate::clock::unix_now;
+use crate::clock::{self, WrongClock, unix_now};
 use crate::config::Sha256Hash;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
@@ -84,6 +84,9 @@ pub enum FleetError {
     /// Not allowed.
     #[error("{0}")]
     Forbidden(String),
+    /// What is issued would make no sense.
+    #[error(transparent)]
+    Clock(#[from] WrongClock),
     /// Too many wrong PINs; seconds to wait.
     #[error("too many wrong PINs; try again in {0} s")]
     TooMany(u64),
@@ -203,6 +206,8 @@ pub struct Fleet {
     remote: RwLock<Option<Arc<Remote>>>,
     callback: Option<Callback>,
     start: Instant,
+    /// The time of day.
+    clock: fn() -> u64,
     live: RwLock<Arc<Live>>,
     policy: watch::Sender<Arc<Policy>>,
     pending: Mutex<Pending>,
@@ -274,6 +279,7 @@ impl Fleet {
             remote: RwLock::default(),
             callback,
             start,
+            clock: unix_now,
             live: RwLock::default(),
             policy: watch::Sender::new(Arc::new(empty)),
             pending: Mutex::default(),
@@ -395,7 +401,10 @@ impl Fleet {
             .tokens
             .get(&crate::tls::sha256(token.as_bytes()))
             .cloned()?;
-        let good = token.expires.is_none_or(|expires| now < expires);
+        // What has ended does not come back with a clock that has gone back.
+        let good = token
+            .expires
+            .is_none_or(|expires| clock::is_plausible(now) && now < expires);
         good.then(|| Access::token(token))
     }
 
@@ -420,6 +429,7 @@ impl Fleet {
 
     /// Viewers and tokens that have expired drop out of the rules; the clock is looked at.
     pub fn handle_tick(&self, now: u64) {
+        self.look_at_clock(now);
         self.write_placements();
         self.settle_expected();
         self.metrics
@@ -514,8 +524,33 @@ impl Fleet {
         }
     }
 
-    /// Changes the store and lets everybody see it.
+    /// The time, if something may be issued.
+    fn now(&self) -> Result<u64, FleetError> {
+        Ok(clock::check((self.clock)())?)
+    }
+
+    fn look_at_clock(&self, now: u64) {
+        let wrong = i64::from(!clock::is_plausible(now));
+        if self.metrics.clock_wrong.set(wrong) == wrong {
+            return;
+        }
+        match clock::check(now) {
+            Err(wrong) => error!("{wrong}"),
+            Ok(_) => info!("the clock of this machine is right again"),
+        }
+    }
+
+    /// Changes the store and lets everybody see it. What is written may have a time in it, so the clock must be right.
     fn change<T>(&self, act: impl FnOnce(&dyn Store) -> Result<T, FleetError>) -> Result<T, FleetError> {
+        self.now()?;
+        self.change_at_any_time(act)
+    }
+
+    /// The same for what has no time in it, and must be possible with a clock that is wrong: to take rights away.
+    fn change_at_any_time<T>(
+        &self,
+        act: impl FnOnce(&dyn Store) -> Result<T, FleetError>,
+    ) -> Result<T, FleetError> {
         self.must_keep()?;
         let _turn = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let value = act(&*self.store)?;

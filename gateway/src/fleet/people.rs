@@ -152,7 +152,7 @@ impl Fleet {
             let why = format!("{user:?} is in the configuration file; take it out there");
             return Err(FleetError::Conflict(why));
         }
-        self.change(|store| Ok(store.remove_viewer(user)?))?;
+        self.change_at_any_time(|store| Ok(store.remove_viewer(user)?))?;
         info!(user, "viewer revoked");
         Ok(())
     }
@@ -233,7 +233,7 @@ impl Fleet {
     /// # Errors
     /// See [`FleetError`].
     pub fn remove_token(&self, id: i64) -> Result<(), FleetError> {
-        self.change(|store| Ok(store.remove_token(id)?))?;
+        self.change_at_any_time(|store| Ok(store.remove_token(id)?))?;
         info!(token = id, "token revoked");
         Ok(())
     }
@@ -279,7 +279,7 @@ impl Fleet {
         if seconds == 0 || seconds > link::MAX_SECONDS {
             return Err(FleetError::Bad(format!("seconds: 1 to {}", link::MAX_SECONDS)));
         }
-        let asked = unix_now() + seconds;
+        let asked = self.now()? + seconds;
         let expires = access.expires().map_or(asked, |end| end.min(asked));
         let text = Link::new(camera, profile, &access.issuer(), expires).seal(&self.policy.borrow().link_key);
         Ok((text, expires))

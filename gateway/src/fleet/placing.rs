@@ -9,7 +9,7 @@ use super::operator::Ticket;
 use super::pending::Applicant;
 use super::resume::Resume;
 use super::{EndpointAddresses, Fleet, FleetError, Part, Placements};
-use crate::clock::unix_now;
+use crate::clock::{self, unix_now};
 use crate::config::Sha256Hash;
 use crate::roles::message::{Hello, RuleViewer, Rules, ToStreamer};
 use crate::roles::remote::{Remote, reply_fields};
@@ -59,7 +59,7 @@ impl Fleet {
         let Some(camera) = self.camera(name) else {
             return WayOut::None;
         };
-        let Some(key) = camera.fingerprint else {
+        let Some(key) = camera.fingerprint.filter(|_| clock::is_plausible(now)) else {
             return WayOut::None;
         };
         match self.streamers.place(now, name, None, None) {
@@ -205,6 +205,10 @@ impl Fleet {
             debug!("no rules from the endpoint yet");
             return Admission::Full;
         };
+        // Neither tickets nor credentials can be judged; another streamer may.
+        if !clock::is_plausible(now) {
+            return Admission::Full;
+        }
         match remote.judge(now, &applicant.fingerprint, said) {
             Ok((name, fields)) => {
                 if self.registry.index(&name).is_none() {
@@ -238,6 +242,10 @@ impl Fleet {
         };
         if addresses.is_none() {
             return here;
+        }
+        // A ticket or credential of a time that cannot be would be good for years, or for nobody.
+        if !clock::is_plausible(now) {
+            return if *capacity > 0 { here } else { Admission::Full };
         }
         let uplinks = usize::try_from(self.metrics.uplinks.get()).unwrap_or_default();
         let load = (*capacity > 0)
@@ -292,6 +300,9 @@ impl Fleet {
     /// given last. `None` where nobody else could take it.
     #[must_use]
     pub fn renewal(&self, now: u64, name: &str, old: Option<&str>) -> Option<(String, Vec<String>)> {
+        if !clock::is_plausible(now) {
+            return None;
+        }
         if let Some(remote) = self.remote() {
             return remote.renew(now, name, old?);
         }

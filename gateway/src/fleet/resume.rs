@@ -15,6 +15,8 @@ use crate::rtsp::digest::hex;
 pub const RESUME_SECONDS: u64 = 7 * 86_400;
 /// A credential of this age is renewed over the live uplink, so that a loss at any time leaves six days at least.
 pub const RENEW_SECONDS: u64 = 86_400;
+/// How far a streamer's clock may be ahead of another's.
+const MAX_AHEAD_SECONDS: u64 = 86_400;
 const RESUME: &str = "lenscap-resume-1";
 
 /// What a credential says.
@@ -42,6 +44,9 @@ pub enum ResumeError {
     /// Not made by this fleet.
     #[error("the resume credential is forged or damaged")]
     Forged,
+    /// Made by a clock that was ahead.
+    #[error("the resume credential was made in the future")]
+    Future,
     /// Too old.
     #[error("the resume credential has expired")]
     Expired,
@@ -123,6 +128,9 @@ impl Resume {
         if resume.k != hex(key) {
             return Err(ResumeError::Key);
         }
+        if resume.i > now + MAX_AHEAD_SECONDS {
+            return Err(ResumeError::Future);
+        }
         if resume.e < now {
             return Err(ResumeError::Expired);
         }
@@ -154,6 +162,11 @@ mod tests {
             Ok("front".to_owned())
         );
         assert_eq!(accept(1, &[([1; 32], 1000)], 1000), Err(ResumeError::Revoked));
+        // Of a streamer whose clock was at 2040: it is not good until then.
+        assert_eq!(accept(1, &[], 999), Ok("front".to_owned()));
+        let ahead = Resume::new(&[1; 32], "front", None, 1001 + MAX_AHEAD_SECONDS).seal(&fleet);
+        let judged = Resume::accept(&ahead, &fleet, &[1; 32], &BTreeMap::new(), 1000);
+        assert_eq!(judged, Err(ResumeError::Future));
         let other = hmac::Key::new(hmac::HMAC_SHA256, &[2; 32]);
         let foreign = Resume::accept(&text, &other, &[1; 32], &BTreeMap::new(), 1000);
         assert_eq!(foreign, Err(ResumeError::Forged));

@@ -268,6 +268,90 @@ fn a_clock_that_was_set_back_overwrites_no_view() {
     assert!(views.iter().all(|view| view.ended.is_some()));
 }
 
+/// A machine that starts in 1970, or whose clock was set to 2040.
+#[test]
+fn a_wrong_clock_issues_nothing_and_loses_nothing() {
+    let addresses = EndpointAddresses {
+        uplink_url: "https://gw/".into(),
+        rtsp_url: None,
+        http_url: None,
+    };
+    let part = Part::Endpoint {
+        addresses: Some(addresses),
+        capacity: 9,
+    };
+    let mut fleet = fleet(Fixed {
+        part,
+        ..Fixed::default()
+    });
+    put(&fleet, Camera::claimed("porch", "acme", [1; 32], Method::Pin, 1));
+    let hello = crate::roles::message::Hello {
+        v: crate::roles::message::VERSION,
+        name: "s1".into(),
+        uplink_url: "https://s1/".into(),
+        rtsp_url: None,
+        http_url: None,
+        capacity: 1,
+    };
+    let _joined = fleet.streamers().join(hello).unwrap();
+    let (_, lasting) = token(&fleet, "lasting", Some("acme"), None);
+    let ending = NewToken {
+        name: "ending".into(),
+        scopes: vec![Scope::View],
+        account: None,
+        cameras: None,
+        seconds: Some(3600),
+    };
+    let (_, ending) = fleet.add_token(ending).unwrap();
+    let viewer = |user: &str| NewViewer {
+        user: user.into(),
+        password: None,
+        account: None,
+        cameras: None,
+        seconds: None,
+    };
+    fleet.add_viewer(viewer("carol")).unwrap();
+    let (access, operator) = (access(&fleet, &lasting), Access::operator());
+    let (link, _) = fleet.make_link(&access, "porch", "main", 600).unwrap();
+    let clocks: [(u64, fn() -> u64); 2] = [(60, || 60), (2_208_988_800, || 2_208_988_800)];
+    for (now, clock) in clocks {
+        Arc::get_mut(&mut fleet).unwrap().clock = clock;
+        let list = || import::parse("serial\nSN9\n").unwrap();
+        let refused = [
+            fleet.add_viewer(viewer("dave")).map(drop),
+            fleet.make_link(&operator, "porch", "main", 60).map(drop),
+            fleet.release(&operator, "porch"),
+            fleet.transfer(&operator, "porch", into("other")),
+            fleet.import(list(), "").map(drop),
+            fleet.settle(now, &Settle::Reset("porch".into())),
+        ];
+        for refused in refused {
+            assert!(matches!(refused, Err(FleetError::Clock(_))), "{refused:?}");
+        }
+        fleet.handle_tick(now);
+        assert!(fleet.metrics.encode().contains("clock_wrong 1"));
+        assert!(fleet.accept_link(&link, "porch", "main").is_none());
+        assert!(fleet.access(&ending, now).is_none() && fleet.access(&lasting, now).is_some());
+        // Carried here, with nothing that has a time in it; not sent to the streamer.
+        let judged = fleet.judge(now, applicant(1), &Introduction::default());
+        assert!(
+            matches!(&judged, Admission::Admit { fields, .. } if fields.is_empty()),
+            "{judged:?}"
+        );
+        assert_eq!(fleet.renewal(now, "porch", None), None);
+        assert_eq!(fleet.way_out(now, "porch"), WayOut::None);
+        // Rights can be taken away at any time.
+        fleet.add_viewer(viewer("x")).unwrap_err();
+    }
+    fleet.remove_viewer("carol").unwrap();
+    Arc::get_mut(&mut fleet).unwrap().clock = unix_now;
+    fleet.handle_tick(unix_now());
+    assert!(fleet.metrics.encode().contains("clock_wrong 0"));
+    assert!(fleet.accept_link(&link, "porch", "main").is_some());
+    assert!(fleet.access(&ending, unix_now()).is_some());
+    fleet.release(&operator, "porch").unwrap();
+}
+
 /// Two changes of one camera at a time both hold, whichever has its turn first.
 #[test]
 fn changes_at_the_same_time_do_not_undo_each_other() {

@@ -46,7 +46,7 @@ pub(super) fn failure(failure: &FleetError) -> Response {
         FleetError::Missing(_) => StatusCode::NOT_FOUND,
         FleetError::NotKept | FleetError::Elsewhere | FleetError::Conflict(_) => StatusCode::CONFLICT,
         FleetError::Forbidden(_) => StatusCode::FORBIDDEN,
-        FleetError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        FleetError::Unavailable(_) | FleetError::Clock(_) => StatusCode::SERVICE_UNAVAILABLE,
         FleetError::TooMany(seconds) => {
             let retry = [(header::RETRY_AFTER, seconds.to_string())];
             return (retry, problem(StatusCode::TOO_MANY_REQUESTS, &why)).into_response();
