@@ -302,7 +302,7 @@ impl Gateway {
         reports.state_dir = reports.state_dir.or(folder);
         shared
             .reports
-            .start(reports, config.ipfix)
+            .start(reports, config.ipfix, shared.fleet.store())
             .map_err(StartError::Reports)?;
         let join = config.join.take().zip(data.as_ref()).map(|(join, data)| Join {
             hello: join.hello,

@@ -326,6 +326,12 @@ impl Fleet {
         self.kept
     }
 
+    /// Where it is kept, if it outlives the process.
+    #[must_use]
+    pub fn store(&self) -> Option<Arc<dyn Store>> {
+        self.kept.then(|| Arc::clone(&self.store))
+    }
+
     /// The operator's key.
     #[must_use]
     pub fn operator(&self) -> &OperatorKey {

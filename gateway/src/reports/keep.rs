@@ -6,12 +6,13 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use super::audit::MAX_AUDIT_BYTES;
 use super::flows::MAX_FLOWS_BYTES;
+use crate::store::Store;
 
 /// Largest report that is kept, in bytes.
 const MAX_BYTES: u64 = {
@@ -172,17 +173,65 @@ impl Keep for Folder {
     }
 }
 
+/// Keeps audits in the database, so that a backup has them, and flows in files: those change every few minutes.
+#[derive(Debug)]
+pub struct WithStore {
+    store: Arc<dyn Store>,
+    folder: Folder,
+}
+
+impl WithStore {
+    /// Over both. Audits that an older program left in the folder are read there.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, folder: Folder) -> Self {
+        Self { store, folder }
+    }
+}
+
+impl Keep for WithStore {
+    fn load(&self, camera: &str, kind: Kind) -> io::Result<Option<Kept>> {
+        if kind == Kind::Audit
+            && let Some(kept) = self.store.audit(camera).map_err(io::Error::other)?
+        {
+            return Ok(Some(kept));
+        }
+        self.folder.load(camera, kind)
+    }
+
+    fn save(&self, camera: &str, kind: Kind, received_s: u64, report: &[u8]) -> io::Result<()> {
+        match kind {
+            Kind::Flows => self.folder.save(camera, kind, received_s, report),
+            Kind::Audit => {
+                let saved = self.store.put_audit(camera, received_s, report);
+                saved.map_err(io::Error::other)?;
+                self.folder.remove(camera, kind)
+            }
+        }
+    }
+
+    fn remove(&self, camera: &str, kind: Kind) -> io::Result<()> {
+        if kind == Kind::Audit {
+            self.store.remove_audit(camera).map_err(io::Error::other)?;
+        }
+        self.folder.remove(camera, kind)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::sqlite::SqliteStore;
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn reports_are_kept_apart_and_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("a/b");
-        let keeps: [Box<dyn Keep>; 2] = [
+        let store = Arc::new(SqliteStore::in_memory().unwrap());
+        let beside = Folder::new(dir.path().join("beside")).unwrap();
+        let keeps: [Box<dyn Keep>; 3] = [
             Box::new(Memory::default()),
+            Box::new(WithStore::new(store, beside)),
             Box::new(Folder::new(folder.clone()).unwrap()),
         ];
         for keep in keeps {
@@ -221,5 +270,26 @@ mod tests {
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
         fs::write(folder.join("front.audit"), vec![0; MAX_BYTES as usize + 1]).unwrap();
         assert!(keep.load("front", Kind::Audit).is_err());
+    }
+    #[test]
+    fn audits_of_an_older_program_are_found_and_move_into_the_database() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(SqliteStore::in_memory().unwrap());
+        let folder = || Folder::new(dir.path().to_owned()).unwrap();
+        folder().save("front", Kind::Audit, 1, b"old").unwrap();
+        let keep = WithStore::new(Arc::clone(&store) as _, folder());
+        assert_eq!(
+            keep.load("front", Kind::Audit).unwrap(),
+            Some((1, b"old".to_vec()))
+        );
+        keep.save("front", Kind::Audit, 2, b"new").unwrap();
+        assert_eq!(
+            keep.load("front", Kind::Audit).unwrap(),
+            Some((2, b"new".to_vec()))
+        );
+        assert_eq!(store.audit("front").unwrap(), Some((2, b"new".to_vec())));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        keep.remove("front", Kind::Audit).unwrap();
+        assert_eq!(store.audit("front").unwrap(), None);
     }
 }

@@ -24,12 +24,13 @@ use tracing::{debug, info, warn};
 
 use crate::config::Sha256Hash;
 use crate::ipfix::{Counters, Exporter, IpfixConfig};
+use crate::store::Store;
 use crate::tls;
 use crate::uplink::link::Uplink;
 use crate::uplink::requests::{AskError, ask};
 use audit::{MAX_AUDIT_BYTES, Summary, Verdict};
 use flows::{MAX_FLOWS_BYTES, Report, Table};
-use keep::{Folder, Keep, Kept, Kind, Memory};
+use keep::{Folder, Keep, Kept, Kind, Memory, WithStore};
 use metrics::Pulls;
 
 /// Time for a report to arrive, over a slow uplink that carries video as well.
@@ -105,14 +106,22 @@ impl fmt::Debug for Reports {
 }
 
 impl Reports {
-    /// Says where reports go; without this they stay in memory. The export starts in the background.
+    /// Says where reports go; without this they stay in memory. Audits go to `store`, where there is one. The export
+    /// starts in the background.
     ///
     /// # Errors
     /// When the folder cannot be made.
-    pub fn start(&self, config: ReportsConfig, ipfix: Option<IpfixConfig>) -> io::Result<()> {
-        let keep: Box<dyn Keep> = match &config.state_dir {
-            Some(path) => Box::new(Folder::new(path.clone())?),
-            None => Box::new(Memory::default()),
+    pub fn start(
+        &self,
+        config: ReportsConfig,
+        ipfix: Option<IpfixConfig>,
+        store: Option<Arc<dyn Store>>,
+    ) -> io::Result<()> {
+        let folder = config.state_dir.clone().map(Folder::new).transpose()?;
+        let keep: Box<dyn Keep> = match (folder, store) {
+            (Some(folder), Some(store)) => Box::new(WithStore::new(store, folder)),
+            (Some(folder), None) => Box::new(folder),
+            (None, _) => Box::new(Memory::default()),
         };
         let exporter = ipfix.map(|ipfix| Exporter::start(ipfix, self.inner.ipfix.clone()));
         // Only the first call counts.

@@ -207,6 +207,7 @@ mod tests {
         store
             .put_cameras(&[Camera::claimed(name, "", [1; 32], Method::Pin, 1)])
             .unwrap();
+        store.put_audit(name, 5, b"{}").unwrap();
         fs::write(folder.path().join("ca.pem"), name).unwrap();
         folder
     }
@@ -238,6 +239,9 @@ mod tests {
         );
         let kept = restore(&file, new.path(), 77).unwrap();
         assert_eq!(names(new.path()), ["old"]);
+        let restored = SqliteStore::open(&new.path().join(DATABASE)).unwrap();
+        assert_eq!(restored.audit("old").unwrap(), Some((5, b"{}".to_vec())));
+        drop(restored);
         assert_eq!(fs::read_to_string(new.path().join("ca.pem")).unwrap(), "old");
         let aside = new.path().join("lenscap.db.before-77");
         assert!(kept.contains(&aside));

@@ -1,4 +1,4 @@
-//! What the gateway remembers: cameras and their claims, viewers, tokens, placements, who watched.
+//! What the gateway remembers: cameras and their claims, viewers, tokens, placements, audits, who watched.
 //!
 //! [`Store`] is the seam: one machine uses SQLite ([`sqlite`]); several gateways that share one fleet would put
 //! another implementation here. Calls block for as long as a disk takes, so they belong on blocking threads.
@@ -93,7 +93,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`StoreError::Missing`] if there is none of the id.
     fn put_cameras(&self, cameras: &[Camera]) -> Result<()>;
 
-    /// Forgets a camera; its claim goes into the history, its resume credentials issued until `now` are void, and
+    /// Forgets a camera and its audit; its claim goes into the history, its resume credentials issued until `now` are void, and
     /// viewers and tokens of no account do not name it any more.
     ///
     /// # Errors
@@ -165,6 +165,25 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// Only of the database itself.
     fn revocations(&self) -> Result<Vec<(Sha256Hash, u64)>>;
+
+    /// A camera's latest audit, and when it came, in seconds since 1970.
+    ///
+    /// # Errors
+    /// Only of the database itself.
+    fn audit(&self, camera: &str) -> Result<Option<(u64, Vec<u8>)>>;
+
+    /// Puts a camera's audit, of [`MAX_AUDIT_BYTES`](crate::reports::audit::MAX_AUDIT_BYTES) at most, in the place of
+    /// the one before.
+    ///
+    /// # Errors
+    /// Only of the database itself.
+    fn put_audit(&self, camera: &str, received: u64, report: &[u8]) -> Result<()>;
+
+    /// Forgets a camera's audit, if there is one.
+    ///
+    /// # Errors
+    /// Only of the database itself.
+    fn remove_audit(&self, camera: &str) -> Result<()>;
 
     /// Writes views that began or ended; the oldest beyond [`model::MAX_VIEWS`] go.
     ///

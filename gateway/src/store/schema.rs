@@ -9,7 +9,7 @@ use super::{Result, StoreError};
 /// `PRAGMA application_id`: "Lcap".
 pub const APPLICATION_ID: i64 = 0x4C63_6170;
 /// Each step brings the database from the version of its index to the next. Steps that were released never change.
-pub const MIGRATIONS: [&str; 5] = [
+pub const MIGRATIONS: [&str; 6] = [
     "CREATE TABLE cameras (
         id INTEGER PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
@@ -84,6 +84,12 @@ pub const MIGRATIONS: [&str; 5] = [
     UPDATE cameras SET operator_proof = NULL, confirmed = 0;",
     "CREATE INDEX fingerprints_camera ON fingerprints (camera);",
     "ALTER TABLE cameras ADD COLUMN suspended INTEGER NOT NULL DEFAULT 0;",
+    // By name, like placements: cameras of the configuration file have audits too.
+    "CREATE TABLE audits (
+        camera TEXT PRIMARY KEY,
+        received INTEGER NOT NULL,
+        report BLOB NOT NULL CHECK (length(report) <= 524288)
+    ) STRICT;",
 ];
 /// The newest version.
 pub const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -228,7 +234,8 @@ mod tests {
         let old = Connection::open(&path).unwrap();
         old.execute_batch(&format!(
             "{} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;
-             INSERT INTO placements VALUES ('front', 's1');",
+             INSERT INTO placements VALUES ('front', 's1');
+             INSERT INTO cameras (name, account, state, method, created) VALUES ('front', '', 'claimed', 'pin', 1);",
             MIGRATIONS[0]
         ))
         .unwrap();
@@ -238,6 +245,10 @@ mod tests {
             .query_row("SELECT streamer FROM placements", [], |row| row.get(0))
             .unwrap();
         assert_eq!(kept, "s1");
+        let suspended: bool = connection
+            .query_row("SELECT suspended FROM cameras", [], |row| row.get(0))
+            .unwrap();
+        assert!(!suspended);
         assert_eq!(check(&path, &connection).unwrap(), VERSION);
         let copy = open_for_reading(&folder.path().join("old.db.v1")).unwrap();
         assert_eq!(check(&path, &copy).unwrap(), 1);

@@ -108,6 +108,10 @@ impl Store for SqliteStore {
                 "DELETE FROM placements WHERE camera = (SELECT name FROM cameras WHERE id = ?1)",
                 [id],
             )?;
+            transaction.execute(
+                "DELETE FROM audits WHERE camera = (SELECT name FROM cameras WHERE id = ?1)",
+                [id],
+            )?;
             strip_name(transaction, id)?;
             transaction.execute("DELETE FROM cameras WHERE id = ?1", [id])?;
             Ok(())
@@ -238,6 +242,32 @@ impl Store for SqliteStore {
                 rows::hash(row, 0)?.unwrap_or_default(),
                 rows::seconds(row, 1)?.unwrap_or_default(),
             ))
+        })
+    }
+
+    fn audit(&self, camera: &str) -> Result<Option<(u64, Vec<u8>)>> {
+        let sql = "SELECT received, report FROM audits WHERE camera = ?1";
+        let kept = self.connection().query_row(sql, [camera], |row| {
+            Ok((rows::seconds(row, 0)?.unwrap_or_default(), row.get(1)?))
+        });
+        Ok(kept.optional()?)
+    }
+
+    fn put_audit(&self, camera: &str, received: u64, report: &[u8]) -> Result<()> {
+        self.write(|transaction| {
+            transaction.execute(
+                "INSERT INTO audits VALUES (?1, ?2, ?3)
+                 ON CONFLICT (camera) DO UPDATE SET received = excluded.received, report = excluded.report",
+                params![camera, int(received), report],
+            )?;
+            Ok(())
+        })
+    }
+
+    fn remove_audit(&self, camera: &str) -> Result<()> {
+        self.write(|transaction| {
+            transaction.execute("DELETE FROM audits WHERE camera = ?1", [camera])?;
+            Ok(())
         })
     }
 

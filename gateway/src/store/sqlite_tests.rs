@@ -56,6 +56,42 @@ fn cameras_come_back_as_they_were() {
 }
 
 #[test]
+fn the_latest_audit_is_kept_and_goes_with_its_camera() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.db");
+    let store = SqliteStore::open(&path).unwrap();
+    store
+        .put_cameras(&[camera("front", 1), camera("back", 2)])
+        .unwrap();
+    assert_eq!(store.audit("front").unwrap(), None);
+    store.put_audit("front", 5, b"one").unwrap();
+    store.put_audit("front", 6, b"two").unwrap();
+    // Of the configuration file.
+    store.put_audit("fixed", 7, b"three").unwrap();
+    drop(store);
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.audit("front").unwrap(), Some((6, b"two".to_vec())));
+    let largest = vec![b' '; crate::reports::audit::MAX_AUDIT_BYTES];
+    store.put_audit("back", 8, &largest).unwrap();
+    assert!(
+        store
+            .put_audit("back", 9, &[&largest[..], b" "].concat())
+            .is_err()
+    );
+    assert_eq!(store.audit("back").unwrap(), Some((8, largest)));
+    let front = store
+        .cameras()
+        .unwrap()
+        .into_iter()
+        .find(|camera| camera.name == "front");
+    store.remove_camera(front.unwrap().id, 10, "released").unwrap();
+    assert_eq!(store.audit("front").unwrap(), None);
+    store.remove_audit("fixed").unwrap();
+    store.remove_audit("fixed").unwrap();
+    assert_eq!(store.audit("fixed").unwrap(), None);
+}
+
+#[test]
 fn all_of_a_list_or_nothing() {
     let store = SqliteStore::in_memory().unwrap();
     store.put_cameras(&[camera("front", 1)]).unwrap();
