@@ -17,12 +17,13 @@ pub const MAX_LABEL_BYTES: usize = 64;
 
 /// The columns, in the order that they are written in. Reading, any order does, and case, spaces, `-` and `_` in the
 /// names do not matter.
-pub const COLUMNS: [&str; 12] = [
+pub const COLUMNS: [&str; 13] = [
     "name",
     "agent_id",
     "serial",
     "model",
     "pin",
+    "pin_key",
     "fingerprint",
     "account",
     "stream",
@@ -47,10 +48,22 @@ pub struct Row {
     pub model: Option<String>,
     /// As on the label.
     pub pin: Option<Pin>,
+    /// What an export has in place of the PIN of a camera that is still expected: K (docs/protocol.md, section 4).
+    pub pin_key: Option<PinKey>,
     /// The key.
     pub fingerprint: Option<Sha256Hash>,
     /// The rest.
     pub details: Details,
+}
+
+/// K, kept out of logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PinKey(pub [u8; 32]);
+
+impl std::fmt::Debug for PinKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PinKey(redacted)")
+    }
 }
 
 /// Reads a list.
@@ -122,7 +135,8 @@ pub fn parse(text: &str) -> Result<Vec<Row>, Vec<Mistake>> {
     }
 }
 
-/// Writes a list. PINs are not kept, so that column is empty.
+/// Writes a list. PINs are not kept, so that column is empty; cameras that are still expected by their PIN have what
+/// it is compared with, or whoever knows the serial could be taken for them after an import. It is a secret.
 #[must_use]
 pub fn export<'a>(cameras: impl IntoIterator<Item = &'a Camera>) -> String {
     let mut out = String::new();
@@ -142,6 +156,7 @@ pub fn export<'a>(cameras: impl IntoIterator<Item = &'a Camera>) -> String {
             text(&camera.serial),
             text(&camera.model),
             String::new(),
+            camera.pin_key.map(|key| hex(&key)).unwrap_or_default(),
             text(&fingerprint),
             camera.account.clone(),
             text(&details.stream),
@@ -232,6 +247,19 @@ impl Cells<'_> {
         let pin = self.parsed("pin", mistakes, |text| {
             Pin::parse(text).map_err(|error| error.to_string())
         });
+        let pin_key = self.parsed("pin_key", mistakes, |text| {
+            let key = parse_fingerprint(&format!("sha256:{text}"));
+            key.map(PinKey)
+                .ok_or("must be the 64 hex digits of an export".to_owned())
+        });
+        if let (Some((place, _)), Some(_)) = (self.get("pin_key"), self.get("pin")) {
+            mistakes.push(mistake(place, "pin_key: the row has a PIN already".to_owned()));
+        } else if let (Some((place, _)), None) = (self.get("pin_key"), self.get("serial")) {
+            mistakes.push(mistake(
+                place,
+                "pin_key: it is worth nothing without its serial".to_owned(),
+            ));
+        }
         let name = self.parsed("name", mistakes, |text| {
             if is_name(text) {
                 Ok(text.to_owned())
@@ -269,6 +297,7 @@ impl Cells<'_> {
             },
             serial,
             pin,
+            pin_key,
             fingerprint,
         };
         if self.get("serial").is_none() && self.get("fingerprint").is_none() {
@@ -388,6 +417,21 @@ mod tests {
             (
                 format!("{head}a,SN1,1234\n"),
                 "line 2, column 7: pin: this PIN is worth 13 bits",
+            ),
+            (
+                "serial,pin_key\nSN1,1234\n".into(),
+                "line 2, column 5: pin_key: must be the 64 hex digits",
+            ),
+            (
+                format!(
+                    "serial,pin,pin_key\nSN1,7K3M-9QX0-1BCD-EF2G,{}\n",
+                    "12".repeat(32)
+                ),
+                "line 2, column 25: pin_key: the row has a PIN already",
+            ),
+            (
+                format!("fingerprint,pin_key\nsha256:{0},{0}\n", "12".repeat(32)),
+                "line 2, column 73: pin_key: it is worth nothing",
             ),
             (
                 format!("{head}a,SN1,,abc\n"),

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::num::NonZero;
 
-use super::import::Row;
+use super::import::{PinKey, Row};
 use crate::config::Sha256Hash;
 use crate::store::{Camera, CameraState, Details, Method};
 
 /// K for each row with a PIN, on all processors.
 pub(super) fn pin_keys(rows: &[Row]) -> Vec<Option<[u8; 32]>> {
     let key = |row: &Row| {
+        if let Some(PinKey(key)) = &row.pin_key {
+            return Some(*key);
+        }
         let pin = row.pin.as_ref()?;
         Some(pin.key(row.serial.as_deref().unwrap_or_default()))
     };

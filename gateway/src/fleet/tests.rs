@@ -1,5 +1,6 @@
 use super::pending::Applicant;
 use super::*;
+use crate::rtsp::digest::hex;
 use crate::store::{Method, Scope};
 use crate::uplink::upgrade::{HeldKey, Introduction};
 
@@ -350,6 +351,62 @@ fn a_wrong_clock_issues_nothing_and_loses_nothing() {
     assert!(fleet.accept_link(&link, "porch", "main").is_some());
     assert!(fleet.access(&ending, unix_now()).is_some());
     fleet.release(&operator, "porch").unwrap();
+}
+
+/// A list that is exported and imported elsewhere takes nobody for a camera that has not shown the PIN.
+#[test]
+fn what_is_expected_by_its_pin_still_is_after_an_export_and_an_import() {
+    let from = fleet(Fixed::default());
+    let list = "serial,pin,account\nSN1,7K3M-9QX0-1BCD-EF2G,acme\nSN2,,acme\n";
+    from.import(import::parse(list).unwrap(), "").unwrap();
+    put(&from, Camera::claimed("porch", "acme", [9; 32], Method::Pin, 1));
+    let exported = import::export(from.cameras().iter().map(|camera| &**camera));
+    assert!(!exported.contains("7K3M"), "{exported}");
+    let rows = import::parse(&exported).unwrap();
+    assert!(!format!("{rows:?}").contains(&hex(&from.camera("SN1").unwrap().pin_key.unwrap())));
+    let to = fleet(Fixed::default());
+    to.import(rows.clone(), "").unwrap();
+    for name in ["SN1", "SN2", "porch"] {
+        let (one, two) = (from.camera(name).unwrap(), to.camera(name).unwrap());
+        assert_eq!(
+            (
+                one.state,
+                &one.pin_key,
+                &one.account,
+                &one.serial,
+                one.fingerprint
+            ),
+            (
+                two.state,
+                &two.pin_key,
+                &two.account,
+                &two.serial,
+                two.fingerprint
+            )
+        );
+        let expected = if name == "porch" {
+            Method::Fingerprint
+        } else {
+            one.method
+        };
+        assert_eq!(two.method, expected, "{name}");
+    }
+    let again = to.import(rows, "").unwrap();
+    assert_eq!((again.added, again.updated, again.unchanged), (0, 0, 3));
+    // Without the PIN it waits, with it it is bound.
+    let said = Introduction::default();
+    let without = to.judge(unix_now(), applicant(1), &said);
+    assert!(matches!(without, Admission::Wait { .. }), "{without:?}");
+    let key = pin::Pin::parse("7K3M-9QX0-1BCD-EF2G").unwrap().key("SN1");
+    let with = Applicant {
+        proof: Some(pin::proof(&key, &[1; 32])),
+        ..applicant(1)
+    };
+    let bound = to.judge(unix_now(), with, &said);
+    assert!(
+        matches!(bound, Admission::Settle(Settle::Bind { .. })),
+        "{bound:?}"
+    );
 }
 
 /// Two changes of one camera at a time both hold, whichever has its turn first.
