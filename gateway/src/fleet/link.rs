@@ -6,6 +6,8 @@ use ring::hmac;
 use serde::{Deserialize, Serialize};
 
 use super::sealed;
+use crate::rtsp::digest::hex;
+use crate::tls::sha256;
 
 /// The query parameter that carries it.
 pub const PARAMETER: &str = "play=";
@@ -23,6 +25,9 @@ pub struct Link {
     p: String,
     /// Who made it: `admin` or a token's number. It holds for as long as that may see the camera.
     b: String,
+    /// Stands for the camera's owner: the address ends with the ownership, whoever made it.
+    #[serde(default)]
+    o: String,
     /// Good until then, seconds since 1970.
     e: u64,
 }
@@ -36,14 +41,15 @@ impl fmt::Debug for Link {
 }
 
 impl Link {
-    /// An address of `by`'s for one profile.
+    /// An address of `by`'s for one profile of a camera that is `account`'s.
     #[must_use]
-    pub fn new(camera: &str, profile: &str, by: &str, expires: u64) -> Self {
+    pub fn new(camera: &str, profile: &str, by: &str, account: &str, expires: u64) -> Self {
         Self {
             v: 1,
             c: camera.to_owned(),
             p: profile.to_owned(),
             b: by.to_owned(),
+            o: owner_tag(account),
             e: expires,
         }
     }
@@ -52,6 +58,12 @@ impl Link {
     #[must_use]
     pub fn by(&self) -> &str {
         &self.b
+    }
+
+    /// What [`owner_tag`] was when it was made.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        &self.o
     }
 
     /// Good until then, seconds since 1970.
@@ -73,6 +85,15 @@ impl Link {
         let fits = link.v == 1 && link.c == camera && link.p == profile && now <= link.e;
         fits.then_some(link)
     }
+}
+
+/// What stands for an account in addresses, which strangers read: the start of a hash, nothing for no account.
+#[must_use]
+pub fn owner_tag(account: &str) -> String {
+    if account.is_empty() {
+        return String::new();
+    }
+    hex(&sha256(format!("lenscap-owner-1\n{account}").as_bytes())[..8])
 }
 
 /// Takes the parameter out of what follows a profile in a URI: its value, and the rest without it.
@@ -104,7 +125,7 @@ mod tests {
     #[test]
     fn good_for_one_profile_and_a_while() {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &[1; 32]);
-        let text = Link::new("front", "main", "admin", 1000).seal(&key);
+        let text = Link::new("front", "main", "admin", "acme", 1000).seal(&key);
         let accept = |camera, profile, now| Link::accept(&text, &key, camera, profile, now).is_some();
         assert!(accept("front", "main", 1000));
         assert!(!accept("front", "main", 1001) && !accept("front", "sub", 1) && !accept("back", "main", 1));

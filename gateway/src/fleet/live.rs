@@ -118,12 +118,20 @@ impl Fleet {
             })
             .collect();
         link_issuers.insert(Access::operator().issuer(), None);
+        let owned = |camera: &&Arc<Camera>| !camera.account.is_empty();
+        let mut owners: BTreeMap<String, String> = live
+            .cameras
+            .values()
+            .filter(owned)
+            .map(|camera| (camera.name.clone(), camera.account.clone()))
+            .collect();
         let mut link_secret = self.link_secret.clone();
         let mut realm = self.fixed.realm.clone();
         if let Some(remote) = self.remote() {
             cameras.extend(remote.shown());
             viewers.extend(remote.viewers());
             link_issuers.clone_from(&remote.rules.link_issuers);
+            owners.clone_from(&remote.rules.owners);
             realm.clone_from(&remote.rules.realm);
             if let Some(key) = parse_fingerprint(&format!("sha256:{}", remote.rules.link_key)) {
                 link_secret = Secret::new(key.to_vec());
@@ -138,6 +146,7 @@ impl Fleet {
             cameras,
             link_key: hmac::Key::new(hmac::HMAC_SHA256, link_secret.bytes()),
             link_issuers,
+            owners,
             unix_start: now.saturating_sub(self.start.elapsed().as_secs()),
         }
     }

@@ -259,6 +259,7 @@ impl Fleet {
             cameras: BTreeSet::new(),
             link_key: hmac::Key::new(hmac::HMAC_SHA256, link_secret.bytes()),
             link_issuers: BTreeMap::new(),
+            owners: BTreeMap::new(),
             unix_start: 0,
         };
         let fleet = Self {

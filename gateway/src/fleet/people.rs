@@ -281,7 +281,9 @@ impl Fleet {
         }
         let asked = self.now()? + seconds;
         let expires = access.expires().map_or(asked, |end| end.min(asked));
-        let text = Link::new(camera, profile, &access.issuer(), expires).seal(&self.policy.borrow().link_key);
+        let rules = self.policy.borrow();
+        let owner = rules.owner(camera);
+        let text = Link::new(camera, profile, &access.issuer(), owner, expires).seal(&rules.link_key);
         Ok((text, expires))
     }
 
@@ -290,7 +292,7 @@ impl Fleet {
     pub fn accept_link(&self, text: &str, camera: &str, profile: &str) -> Option<String> {
         let rules = self.policy.borrow();
         let link = Link::accept(text, &rules.link_key, camera, profile, unix_now())?;
-        let good = rules.counts_link(link.by(), camera);
+        let good = rules.counts_link(link.by(), link.owner(), camera);
         good.then(|| format!("link:{}", link.by()))
     }
 

@@ -178,6 +178,7 @@ impl Fleet {
             resume_key: hex(self.resume_secret.bytes()),
             link_key: hex(self.link_secret.bytes()),
             link_issuers: policy.link_issuers.clone(),
+            owners: policy.owners.clone(),
             realm: self.fixed.realm.clone(),
             viewers: viewers.collect(),
             cameras: live

@@ -203,6 +203,50 @@ fn a_former_owners_playback_addresses_open_nothing() {
     assert!(!opens() && !told(), "another camera of this name");
 }
 
+/// The operator's own portal makes addresses for every customer by one token that sees all.
+#[test]
+fn an_address_ends_with_the_ownership_whoever_made_it() {
+    let fleet = fleet(Fixed::default());
+    put(&fleet, Camera::claimed("porch", "acme", [1; 32], Method::Pin, 1));
+    let (_, secret) = token(&fleet, "portal", None, None);
+    let portal = access(&fleet, &secret);
+    let links = [&portal, &Access::operator()].map(|by| fleet.make_link(by, "porch", "main", 600).unwrap().0);
+    let open = || {
+        links
+            .iter()
+            .filter(|link| fleet.accept_link(link, "porch", "main").is_some())
+            .count()
+    };
+    assert_eq!(open(), 2);
+    fleet
+        .transfer(&Access::operator(), "porch", into("other"))
+        .unwrap();
+    assert_eq!(open(), 0);
+    let wire = serde_json::to_string(&fleet.rules()).unwrap();
+    let told: crate::roles::message::Rules = serde_json::from_str(&wire).unwrap();
+    assert_eq!(told.owners, [("porch".to_owned(), "other".to_owned())].into());
+    fleet.release(&Access::operator(), "porch").unwrap();
+    put(&fleet, Camera::claimed("porch", "", [1; 32], Method::Pin, 1));
+    assert_eq!(open(), 0);
+}
+
+/// What a list of the operator's names was given for the owner before.
+#[test]
+fn a_list_of_cameras_does_not_outlive_a_transfer() {
+    let fleet = fleet(Fixed::default());
+    put(&fleet, Camera::claimed("porch", "acme", [1; 32], Method::Pin, 1));
+    let (_, secret) = token(&fleet, "t", None, Some(&["porch"]));
+    assert!(fleet.sees(&access(&fleet, &secret), "porch"));
+    fleet
+        .transfer(&Access::operator(), "porch", into("acme"))
+        .unwrap();
+    assert!(fleet.sees(&access(&fleet, &secret), "porch"), "the same owner");
+    fleet
+        .transfer(&Access::operator(), "porch", into("other"))
+        .unwrap();
+    assert!(!fleet.sees(&access(&fleet, &secret), "porch"));
+}
+
 #[test]
 fn a_list_of_cameras_does_not_outlive_them() {
     let fleet = fleet(Fixed::default());

@@ -81,6 +81,9 @@ pub struct Rules {
     pub link_key: String,
     /// Whose playback addresses count, and for which cameras; `None` for all.
     pub link_issuers: BTreeMap<String, Option<BTreeSet<String>>>,
+    /// Whose the cameras are that an account has.
+    #[serde(default)]
+    pub owners: BTreeMap<String, String>,
     /// Digest realm.
     pub realm: String,
     /// By user name.

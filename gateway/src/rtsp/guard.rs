@@ -47,14 +47,25 @@ pub struct Policy {
     pub link_key: hmac::Key,
     /// Whose playback addresses count, and the cameras that each of them may see now; `None` is all of them.
     pub link_issuers: BTreeMap<String, Option<BTreeSet<String>>>,
+    /// Whose the cameras are that an account has.
+    pub owners: BTreeMap<String, String>,
     /// The time of day, in seconds since 1970, at the start of monotonic time.
     pub unix_start: u64,
 }
 
 impl Policy {
-    /// True if this issuer's playback addresses of this camera count now.
+    /// The account that has a camera; empty for the operator's own.
     #[must_use]
-    pub fn counts_link(&self, by: &str, camera: &str) -> bool {
+    pub fn owner(&self, camera: &str) -> &str {
+        self.owners.get(camera).map_or("", String::as_str)
+    }
+
+    /// True if this issuer's playback addresses of this camera, made when it was `owner`'s, count now.
+    #[must_use]
+    pub fn counts_link(&self, by: &str, owner: &str, camera: &str) -> bool {
+        if owner != link::owner_tag(self.owner(camera)) {
+            return false;
+        }
         match self.link_issuers.get(by) {
             None => false,
             Some(None) => true,
@@ -113,6 +124,7 @@ struct Granted {
     camera: String,
     profile: String,
     by: String,
+    owner: String,
     user: String,
     /// Seconds since 1970.
     expires: u64,
@@ -267,6 +279,7 @@ impl Guard {
             camera: uri.camera.to_owned(),
             profile: uri.profile.to_owned(),
             by: link.by().to_owned(),
+            owner: link.owner().to_owned(),
             user: format!("link:{}", link.by()),
             expires: link.expires(),
         });
@@ -274,7 +287,7 @@ impl Guard {
             "{}://{}/{}/{}{rest}",
             uri.scheme, uri.authority, uri.camera, uri.profile
         );
-        let good = granted.filter(|link| self.policy.counts_link(&link.by, &link.camera));
+        let good = granted.filter(|link| self.policy.counts_link(&link.by, &link.owner, &link.camera));
         request.uri = without;
         match good {
             Some(link) => {
@@ -288,7 +301,7 @@ impl Guard {
     fn link_holds(&self, now: Duration, link: &Granted, camera: &str) -> bool {
         link.camera == camera
             && self.policy.unix(now) <= link.expires
-            && self.policy.counts_link(&link.by, camera)
+            && self.policy.counts_link(&link.by, &link.owner, camera)
             && self.policy.cameras.contains(camera)
     }
 

@@ -24,6 +24,7 @@ fn policy() -> Arc<Policy> {
             ("8".to_owned(), Some(["front".to_owned()].into())),
         ]
         .into(),
+        owners: BTreeMap::new(),
         unix_start: 1_000_000,
     })
 }
@@ -309,7 +310,7 @@ fn a_reply_of_the_viewer_is_ignored() {
 
 fn link(by: &str, expires: u64) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &[5; 32]);
-    Link::new("front", "main", by, expires).seal(&key)
+    Link::new("front", "main", by, "", expires).seal(&key)
 }
 
 #[test]
@@ -389,6 +390,13 @@ fn new_rules_end_what_they_forbid() {
     let mut strict = Policy::clone(&policy());
     strict.viewers.remove("bob");
     strict.link_issuers.clear();
+    let mut handed_on = Policy::clone(&policy());
+    handed_on.owners.insert("front".to_owned(), "acme".to_owned());
+    assert!(
+        !by_link.handle_policy(NOW, Arc::new(handed_on)),
+        "it has another owner"
+    );
+    assert!(by_link.handle_policy(NOW, policy()));
     let strict = Arc::new(strict);
     assert!(!bob.handle_policy(NOW, Arc::clone(&strict)) && !by_link.handle_policy(NOW, strict));
     let mut nobody = Guard::new(policy(), 3);

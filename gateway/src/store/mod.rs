@@ -86,7 +86,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Only of the database itself.
     fn cameras(&self) -> Result<Vec<Camera>>;
 
-    /// Writes cameras, all or none: new ones with the id 0, others over the one of the same id.
+    /// Writes cameras, all or none: new ones with the id 0, others over the one of the same id. Viewers and tokens of
+    /// no account do not name a camera any more whose account is another than before.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if a name, key, serial of a reservation or agent id is taken;

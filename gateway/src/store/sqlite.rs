@@ -360,6 +360,11 @@ fn strip_name(transaction: &Transaction<'_>, id: i64) -> Result<()> {
 
 fn write_camera(transaction: &Transaction<'_>, id: i64, camera: &Camera) -> Result<()> {
     let details = &camera.details;
+    let sql = "SELECT account <> ?2 FROM cameras WHERE id = ?1";
+    let owner = transaction.query_row(sql, params![id, camera.account], |row| row.get(0));
+    if owner.optional()? == Some(true) {
+        strip_name(transaction, id)?;
+    }
     let count = transaction
         .execute(
             "UPDATE cameras SET name = ?2, account = ?3, serial = ?4, model = ?5, state = ?6, method = ?7,
