@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::{debug, info, warn};
 
 use super::operator::introduction;
-use super::pending::Applicant;
+use super::pending::{Applicant, NO_ROOM_SECONDS};
 use super::{Fleet, FleetError, Part, pin};
 use crate::clock;
 use crate::config::Sha256Hash;
@@ -48,7 +48,7 @@ pub enum Admission {
     Settle(Settle),
     /// The operator's system said no.
     Suspended,
-    /// Nothing is known of it, and there is no list to wait in, or no room there.
+    /// Nothing is known of it, and there is no list to wait in.
     Refuse,
 }
 
@@ -129,12 +129,10 @@ impl Fleet {
         if !self.kept {
             return Admission::Refuse;
         }
-        match self.pending().handle_seen(now, applicant) {
-            Some(seconds) => Admission::Wait {
-                seconds,
-                fields: release,
-            },
-            None => Admission::Refuse,
+        let seconds = self.pending().handle_seen(now, applicant);
+        Admission::Wait {
+            seconds: seconds.unwrap_or(NO_ROOM_SECONDS),
+            fields: release,
         }
     }
 

@@ -1,15 +1,17 @@
 //! Cameras that wait for an owner, and how often a PIN may be wrong. Tables of bounded size, no clock of their own.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::config::Sha256Hash;
-use crate::net::network;
 
 /// Most cameras that wait at a time.
 pub const MAX_PENDING: usize = 4096;
-/// Most of one address, or of one /64 of IPv6: a site behind one router, but not a flood.
-pub const MAX_PER_NETWORK: usize = 512;
+/// Most of one address, or of one /48 of IPv6, which is what a site is given: a provider behind one NAT, but half of the
+/// list at most. When it is full, those who have more than others make room for them.
+pub const MAX_PER_SITE: usize = MAX_PENDING / 2;
+/// One that finds no room may ask again after so many seconds.
+pub const NO_ROOM_SECONDS: u64 = 300;
 /// Cameras ask again within minutes; one that has not for so long is forgotten.
 pub const FORGET_SECONDS: u64 = 1800;
 /// Wrong PINs for one camera within [`WRONG_PIN_SECONDS`].
@@ -53,7 +55,7 @@ pub struct Waiting {
 #[derive(Debug, Default)]
 pub struct Pending {
     waiting: BTreeMap<Sha256Hash, Waiting>,
-    per_network: BTreeMap<IpAddr, usize>,
+    per_site: BTreeMap<IpAddr, usize>,
 }
 
 impl Pending {
@@ -66,12 +68,12 @@ impl Pending {
         if self.waiting.len() >= MAX_PENDING {
             self.forget(now);
         }
-        let network = network(applicant.address.ip());
-        let here = self.per_network.get(&network).copied().unwrap_or_default();
-        if self.waiting.len() >= MAX_PENDING || here >= MAX_PER_NETWORK {
+        let site = site(applicant.address.ip());
+        let here = self.per_site.get(&site).copied().unwrap_or_default();
+        if here >= MAX_PER_SITE || (self.waiting.len() >= MAX_PENDING && !self.make_room(here)) {
             return None;
         }
-        *self.per_network.entry(network).or_default() += 1;
+        *self.per_site.entry(site).or_default() += 1;
         let waiting = Waiting {
             first_seen,
             last_seen: now,
@@ -84,11 +86,11 @@ impl Pending {
     /// Takes a camera out: claimed, or gone.
     pub fn remove(&mut self, fingerprint: &Sha256Hash) -> Option<Waiting> {
         let waiting = self.waiting.remove(fingerprint)?;
-        let network = network(waiting.applicant.address.ip());
-        if let Some(count) = self.per_network.get_mut(&network) {
+        let site = site(waiting.applicant.address.ip());
+        if let Some(count) = self.per_site.get_mut(&site) {
             *count -= 1;
             if *count == 0 {
-                self.per_network.remove(&network);
+                self.per_site.remove(&site);
             }
         }
         Some(waiting)
@@ -128,6 +130,21 @@ impl Pending {
         self.waiting.is_empty()
     }
 
+    /// Takes the newest of the site that has most out, for one of a site that has `here`; false if none has more.
+    fn make_room(&mut self, here: usize) -> bool {
+        let most = self.per_site.iter().max_by_key(|(_, count)| **count);
+        let Some((most, _)) = most.filter(|(_, count)| **count > here + 1) else {
+            return false;
+        };
+        let of_it = |waiting: &&Waiting| site(waiting.applicant.address.ip()) == *most;
+        let newest = self.waiting.values().filter(of_it);
+        let newest = newest.max_by_key(|waiting| (waiting.first_seen, waiting.applicant.fingerprint));
+        let Some(fingerprint) = newest.map(|waiting| waiting.applicant.fingerprint) else {
+            return false;
+        };
+        self.remove(&fingerprint).is_some()
+    }
+
     fn forget(&mut self, now: u64) {
         let gone: Vec<Sha256Hash> = self
             .waiting
@@ -138,6 +155,14 @@ impl Pending {
         for fingerprint in gone {
             self.remove(&fingerprint);
         }
+    }
+}
+
+/// What stands for one site: an address, or its whole /48 for IPv6.
+fn site(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 80 << 80)),
+        v4 => v4,
     }
 }
 
@@ -220,26 +245,97 @@ mod tests {
         }
     }
 
-    #[test]
-    fn bounded_as_a_whole_and_by_address() {
-        let mut pending = Pending::default();
-        for n in 0..MAX_PER_NETWORK as u32 {
-            assert!(pending.handle_seen(1, applicant(n, 1)).is_some());
+    fn at(n: u32, address: impl Into<IpAddr>) -> Applicant {
+        Applicant {
+            address: SocketAddr::new(address.into(), 1),
+            ..applicant(n, 0)
         }
-        assert_eq!(pending.handle_seen(1, applicant(9999, 1)), None);
-        assert!(
-            pending.handle_seen(1, applicant(0, 1)).is_some(),
-            "who is in stays in"
-        );
-        for n in 1000..1000 + MAX_PENDING as u32 {
-            pending.handle_seen(1, applicant(n, n));
+    }
+
+    fn v6(site: u16, network: u16, host: u16) -> IpAddr {
+        Ipv6Addr::new(0x2001, 0xdb8, site, network, 0, 0, 0, host).into()
+    }
+
+    #[test]
+    fn one_site_fills_half_at_most_and_others_come_in() {
+        // An address; one written as IPv6; and a /48, each time from another /64 of it.
+        let floods: [fn(u32) -> IpAddr; 3] = [
+            |_| IpAddr::from([192, 0, 2, 1]),
+            |_| "::ffff:192.0.2.1".parse().unwrap(),
+            |n| v6(7, (n >> 4) as u16, n as u16),
+        ];
+        for flood in floods {
+            let mut pending = Pending::default();
+            for n in 0..10_000 {
+                pending.handle_seen(1, at(n, flood(n)));
+            }
+            assert_eq!(pending.len(), MAX_PER_SITE);
+            assert!(
+                pending.handle_seen(1, at(3, flood(3))).is_some(),
+                "who is in stays in"
+            );
+            assert!(pending.handle_seen(2, at(20_000, [198, 51, 100, 1])).is_some());
+            assert!(pending.handle_seen(2, at(20_001, v6(8, 0, 1))).is_some());
+        }
+    }
+
+    #[test]
+    fn a_provider_behind_one_address_is_not_shut_out() {
+        let mut pending = Pending::default();
+        for n in 0..1500 {
+            assert!(pending.handle_seen(1, at(n, [192, 0, 2, 1])).is_some(), "{n}");
+        }
+    }
+
+    #[test]
+    fn those_who_have_most_make_room_for_others() {
+        let mut pending = Pending::default();
+        // An honest camera behind a busy address, then two sites that take all they can.
+        pending.handle_seen(1, at(99_999, [192, 0, 2, 1]));
+        for n in 0..10_000 {
+            pending.handle_seen(2, at(n, [192, 0, 2, 1]));
+            pending.handle_seen(2, at(10_000 + n, v6(7, n as u16, 1)));
         }
         assert_eq!(pending.len(), MAX_PENDING);
-        assert_eq!(pending.handle_seen(2, applicant(50_000, 7)), None);
+        for n in 0..1000 {
+            assert!(
+                pending
+                    .handle_seen(3, at(20_000 + n, 0x0a00_0000_u32.to_be_bytes()))
+                    .is_some()
+            );
+            assert!(pending.handle_seen(3, at(30_000 + n, v6(8, 0, 0))).is_some());
+            assert_eq!(pending.len(), MAX_PENDING);
+        }
+        assert!(
+            pending.with_key(&applicant(99_999, 1).fingerprint).is_some(),
+            "the first stays"
+        );
+        let counts: Vec<usize> = pending.per_site.values().copied().collect();
+        assert_eq!(counts.iter().sum::<usize>(), MAX_PENDING);
+        assert!(counts.iter().all(|count| *count >= 1000), "{counts:?}");
+        // Nobody is put out by one of a site that has as many.
+        for n in 40_000..60_000 {
+            pending.handle_seen(4, at(n, [192, 0, 2, 1]));
+        }
+        let counts: Vec<usize> = pending.per_site.values().copied().collect();
+        assert!(
+            counts.iter().all(|count| (1000..1050).contains(count)),
+            "{counts:?}"
+        );
+    }
+
+    #[test]
+    fn those_that_do_not_come_again_are_forgotten() {
+        let mut pending = Pending::default();
+        for n in 0..2 * MAX_PENDING as u32 {
+            pending.handle_seen(1, applicant(n, n));
+        }
+        assert_eq!(pending.len(), MAX_PENDING, "each has one, so none makes room");
+        assert_eq!(pending.handle_seen(2, applicant(50_000, u32::MAX)), None);
         let later = 2 + FORGET_SECONDS;
         assert!(pending.handle_seen(later, applicant(50_000, 7)).is_some());
         assert_eq!(pending.list(later).len(), 1);
-        assert_eq!(pending.per_network.len(), 1);
+        assert_eq!(pending.per_site.len(), 1);
     }
 
     #[test]
