@@ -21,10 +21,11 @@ pub struct Clock {
 }
 
 /// Where the time of day comes from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Source {
     System,
-    Fixed { realtime: i64, synchronised: bool },
+    /// The time, and whether something keeps it right.
+    Fixed(Mutex<(i64, bool)>),
 }
 
 impl Clock {
@@ -42,30 +43,34 @@ impl Clock {
     #[must_use]
     pub fn fixed(realtime: i64, build_time: i64, synchronised: bool) -> Self {
         Self {
-            source: Source::Fixed {
-                realtime,
-                synchronised,
-            },
+            source: Source::Fixed(Mutex::new((realtime, synchronised))),
             build_time,
             leaf_not_before: Mutex::new(i64::MIN),
+        }
+    }
+
+    /// Sets a clock that stands still; the kernel's is never set.
+    pub fn set(&self, realtime: i64, synchronised: bool) {
+        if let Source::Fixed(set) = &self.source {
+            *set.lock().unwrap_or_else(PoisonError::into_inner) = (realtime, synchronised);
         }
     }
 
     /// The system clock as it stands, in seconds since 1970, whatever it says.
     #[must_use]
     pub fn realtime(&self) -> i64 {
-        match self.source {
+        match &self.source {
             Source::System => sys::realtime(),
-            Source::Fixed { realtime, .. } => realtime,
+            Source::Fixed(set) => set.lock().unwrap_or_else(PoisonError::into_inner).0,
         }
     }
 
     /// Whether the kernel says that something (NTP, usually) keeps its clock right.
     #[must_use]
     pub fn synchronised(&self) -> bool {
-        match self.source {
+        match &self.source {
             Source::System => sys::clock_synchronised(),
-            Source::Fixed { synchronised, .. } => synchronised,
+            Source::Fixed(set) => set.lock().unwrap_or_else(PoisonError::into_inner).1,
         }
     }
 

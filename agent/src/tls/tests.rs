@@ -1,5 +1,7 @@
 //! Real handshakes in memory against rustls' server.
 
+mod life;
+
 use std::io::Write as _;
 use std::path::PathBuf;
 
