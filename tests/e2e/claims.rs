@@ -8,7 +8,8 @@ use lenscap_tests::harness::fleet::{
     CLAIMED_LIMIT, Fleet, Member, VIEWER, add_viewer, ask, camera, camera_config, camera_program,
     claim_by_pin, on_camera,
 };
-use lenscap_tests::harness::gateway::BACK_LIMIT;
+use lenscap_tests::harness::gateway::{BACK_LIMIT, port_of};
+use lenscap_tests::harness::netns::Cable;
 use lenscap_tests::harness::process::{Process, START_LIMIT};
 use lenscap_tests::harness::{Codec, Simcam, TestDir, discreet, players, tools, wait};
 use nix::sys::signal::Signal;
@@ -16,6 +17,8 @@ use serde_json::Value;
 
 /// From the death of a streamer's process to media from another, endpoint up or down.
 const TAKEN_OVER_LIMIT: Duration = Duration::from_secs(5);
+/// From its silence.
+const SILENT_LIMIT: Duration = Duration::from_secs(35);
 
 #[test]
 fn from_nothing_to_video() {
@@ -110,6 +113,57 @@ fn from_nothing_to_video() {
     }
     discreet::assert_discreet("gateway", &gateway.stderr_text());
     drop(agent);
+}
+
+/// A streamer's host whose packets are dropped, both ways and without a word: nobody closes anything. In a network of its
+/// own, where a rule of the packet filter harms nobody else.
+#[test]
+fn a_silent_streamers_camera_is_back_within_35_seconds() {
+    let dir = TestDir::new("claims::a_silent_streamer");
+    let cable = Cable::new();
+    cable.at_camera(|| {
+        let fleet = Fleet::start(&dir, &["s1", "s2"]);
+        fleet.import("SN-0042,porch\n");
+        let simcam = Simcam::playing(Codec::H264).auth("none").start(&dir);
+        let uplink = fleet.uplink_section();
+        let config = camera_config(&dir, "SN-0042", &uplink, &simcam.profile("main").rtsp);
+        let _agent = camera_program(&dir, &config);
+        let first = wait::until("the camera at a streamer", CLAIMED_LIMIT, || {
+            fleet.streamer_of("porch", "")
+        });
+        let password = fleet.add_viewer();
+        let by_name = |is: bool| fleet.streamers.iter().find(|known| (known.name() == first) == is);
+        let (silent, other) = (by_name(true).unwrap(), by_name(false).unwrap());
+        // So that the camera has heard of it just now.
+        let url = |at: &Member| format!("rtsp://{VIEWER}:{password}@{}/porch/main", at.rtsp);
+        assert!(players::ffprobe(&dir, &url(silent), 1).video > 0);
+        drop_packets(port_of(&silent.uplink));
+        let since = Instant::now();
+        let place = ["--config", &other.config()];
+        wait::until("the camera at the other streamer", SILENT_LIMIT, || {
+            (camera(&place, "porch")["online"] == true).then_some(())
+        });
+        println!(
+            "{first} silent; the camera is at {} after {:?}",
+            other.name(),
+            since.elapsed()
+        );
+        assert!(players::ffprobe(&dir, &url(other), 1).video > 0);
+    });
+}
+
+/// Drops what goes to this port and what comes from it, in the network that this thread is in.
+fn drop_packets(port: u16) {
+    let rules = format!(
+        "add table inet silent; add chain inet silent into {{ type filter hook input priority 0; }}; \
+         add rule inet silent into tcp dport {port} drop; add rule inet silent into tcp sport {port} drop"
+    );
+    let output = Command::new(tools::outside("nft")).arg(rules).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
