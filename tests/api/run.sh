@@ -63,11 +63,24 @@ IFS= read -r listening <"$dir/out" || {
 }
 http=$(printf '%s' "$listening" | sed 's/.*"http":"\([^"]*\)".*/\1/')
 
-# Something to find: a camera that is claimed and one that is expected.
-"$gateway" camera claim --name porch --config "$dir/gateway.toml" \
-	--fingerprint sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef >/dev/null
-printf 'serial\nSN1\n' | "$gateway" camera import - --config "$dir/gateway.toml" >/dev/null
-
+# Something to find: cameras that are claimed and expected, viewers, tokens, and keys that are sent elsewhere; enough of
+# each that some are left when others have been released and taken away. Their names are in schemathesis.toml.
+on() {
+	"$gateway" "$@" --config "$dir/gateway.toml" >/dev/null
+}
+{
+	echo name,serial,fingerprint,account
+	for n in $(seq 20); do
+		printf 'claimed-%d,,sha256:%064d,home\n' "$n" "$n"
+		printf 'expected-%d,SN%d,,\n' "$n" "$n"
+	done
+} >"$dir/list.csv"
+on camera import "$dir/list.csv"
+for n in $(seq 10); do
+	on viewer add "viewer-$n" --camera "claimed-$n"
+	on token create "token-$n" --scope view --account home
+	on camera forward "$(printf 'sha256:f%063d' "$n")" https://gw.example/onvif/uplink
+done
 cd "$dir"
 cp "$here/schemathesis.toml" .
 status=0
@@ -78,6 +91,17 @@ kill -0 "$pid" || {
 	tail -n 20 "$dir/log" >&2
 	exit 1
 }
+# The paths with names were reached: of what was there, some was taken away.
+for kind in camera:claimed viewer:viewer token:token; do
+	count=$("$gateway" "${kind%:*}" list --json --config "$dir/gateway.toml" | grep -o "\"${kind#*:}-[0-9]*\"" | sort -u | wc -l)
+	initial=10
+	[ "${kind%:*}" != camera ] || initial=20
+	echo "tests/api: of $initial ${kind%:*}s, $count are left"
+	[ "$count" -lt "$initial" ] || {
+		echo "tests/api: no ${kind%:*} was reached by its name" >&2
+		status=1
+	}
+done
 if grep -q 'panicked' "$dir/log"; then
 	grep -A3 'panicked' "$dir/log" >&2
 	exit 1
