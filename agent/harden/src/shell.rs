@@ -1,7 +1,7 @@
 //! Finds the simple commands of a shell script: enough to tell which of them starts a program, and where.
 //!
 //! It is no shell: it expands only variables that the script sets to a fixed text. What it cannot follow it reports as
-//! seen rather than as understood.
+//! seen rather than as understood: what `$(…)` and backticks run, and what here-documents hold, stands apart.
 
 /// The most commands of one script.
 const MAX_COMMANDS: usize = 20_000;
@@ -10,8 +10,16 @@ const RESERVED: &[&str] = &[
     "if", "then", "else", "elif", "do", "while", "until", "!", "{", "time",
 ];
 
+/// The most values that a word may have, and the longest.
+const MAX_VALUES: usize = 8;
+const MAX_VALUE_BYTES: usize = 4096;
+/// How deep `$(…)` and the like are looked into.
+const MAX_DEPTH: usize = 3;
+/// Commands that set variables.
+const SETTERS: &[&str] = &["export", "local", "readonly", "declare", "typeset"];
+
 /// A simple command.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Command {
     /// Where its first word starts, in bytes.
     pub start: usize,
@@ -19,17 +27,70 @@ pub struct Command {
     pub line: u32,
     /// Its words without quotes, variables expanded where they are known; assignments before the first are left out.
     pub words: Vec<String>,
+    /// The same with variables expanded anywhere that have one value in the script.
+    pub plain: Vec<String>,
+    /// The same with all variables expanded, to all of their values.
+    pub meant: Vec<String>,
     /// Whether `&` ends it.
     pub background: bool,
+    /// Whether `|` does.
+    pub piped: bool,
+}
+
+/// The commands of a script.
+#[derive(Debug, Default)]
+pub struct Script {
+    /// Its own.
+    pub commands: Vec<Command>,
+    /// Those within `$(…)`, backticks and here-documents. Where they start is not told.
+    pub inner: Vec<Command>,
 }
 
 /// The simple commands of a script.
 #[must_use]
 pub fn commands(text: &[u8]) -> Vec<Command> {
-    let mut scanner = Scanner::new(text);
+    let mut scanner = Scanner::new(text, Vec::new());
     scanner.run();
     scanner.commands
 }
+
+/// The same, with what may run within them.
+#[must_use]
+pub fn scan(text: &[u8]) -> Script {
+    scan_below(text, Vec::new(), 0).0
+}
+
+/// Gives the variables back that it is given.
+fn scan_below(text: &[u8], variables: Vec<Variable>, depth: usize) -> (Script, Vec<Variable>) {
+    let mut scanner = Scanner::new(text, variables);
+    scanner.run();
+    let mut script = Script {
+        commands: scanner.commands,
+        inner: Vec::new(),
+    };
+    let mut variables = scanner.variables;
+    let inner = if depth < MAX_DEPTH {
+        scanner.inner
+    } else {
+        Vec::new()
+    };
+    for (line, text) in inner {
+        let known = variables.len();
+        let (found, back) = scan_below(&text, variables, depth + 1);
+        variables = back;
+        variables.truncate(known);
+        for mut command in found.commands.into_iter().chain(found.inner) {
+            command.line += line - 1;
+            if script.inner.len() < MAX_COMMANDS {
+                script.inner.push(command);
+            }
+        }
+    }
+    (script, variables)
+}
+
+/// A name and a value.
+type Variable = (String, String);
 
 struct Scanner<'a> {
     text: &'a [u8],
@@ -38,9 +99,11 @@ struct Scanner<'a> {
     parentheses: u32,
     words: Vec<Word>,
     heredocs: Vec<Vec<u8>>,
-    /// The last value of a name counts.
-    variables: Vec<(String, String)>,
+    /// In the order in which they are set.
+    variables: Vec<Variable>,
     commands: Vec<Command>,
+    /// Texts that are scripts of their own, and their lines.
+    inner: Vec<(u32, Vec<u8>)>,
 }
 
 struct Word {
@@ -51,7 +114,7 @@ struct Word {
 }
 
 impl<'a> Scanner<'a> {
-    fn new(text: &'a [u8]) -> Self {
+    fn new(text: &'a [u8], variables: Vec<Variable>) -> Self {
         Self {
             text,
             at: 0,
@@ -59,8 +122,9 @@ impl<'a> Scanner<'a> {
             parentheses: 0,
             words: Vec::new(),
             heredocs: Vec::new(),
-            variables: Vec::new(),
+            variables,
             commands: Vec::new(),
+            inner: Vec::new(),
         }
     }
 
@@ -89,7 +153,15 @@ impl<'a> Scanner<'a> {
                     self.end(background);
                     self.at += if background { 1 } else { 2 };
                 }
-                b';' | b'|' => {
+                b'|' => {
+                    let piped = self.peek(1) != b'|' && !self.words.is_empty();
+                    self.end(false);
+                    if let Some(command) = self.commands.last_mut().filter(|_| piped) {
+                        command.piped = true;
+                    }
+                    self.at += 1;
+                }
+                b';' => {
                     self.end(false);
                     self.at += 1;
                 }
@@ -161,6 +233,8 @@ impl<'a> Scanner<'a> {
 
     fn skip_heredocs(&mut self) {
         for delimiter in std::mem::take(&mut self.heredocs) {
+            let (body, first) = (self.at, self.line);
+            let mut end = body;
             while self.at < self.text.len() {
                 let start = self.at;
                 self.skip_line();
@@ -170,7 +244,10 @@ impl<'a> Scanner<'a> {
                 if line.trim_ascii() == delimiter {
                     break;
                 }
+                end = self.at.min(self.text.len());
             }
+            let body = self.text.get(body..end).unwrap_or_default();
+            self.inner.push((first, body.to_vec()));
         }
     }
 
@@ -204,7 +281,7 @@ impl<'a> Scanner<'a> {
                     quoted = true;
                     self.quote(b'"', &mut value);
                 }
-                b'`' => self.quote(b'`', &mut value),
+                b'`' => self.backticks(&mut value),
                 b'\\' => self.escape(&mut value),
                 b'$' if self.peek(1) == b'(' => self.substitution(&mut value),
                 byte => {
@@ -238,6 +315,7 @@ impl<'a> Scanner<'a> {
                     return;
                 }
                 b'\\' if mark != b'\'' => self.escape(value),
+                b'`' if mark == b'"' => self.backticks(value),
                 b'$' if mark == b'"' && self.peek(1) == b'(' => self.substitution(value),
                 byte => {
                     self.line += u32::from(byte == b'\n');
@@ -248,9 +326,21 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// `$(…)` is kept as it is: what runs inside gives text and serves nobody.
+    /// They are kept as they are, what runs inside too.
+    fn backticks(&mut self, value: &mut Vec<u8>) {
+        let line = self.line;
+        value.push(b'`');
+        let start = value.len();
+        self.quote(b'`', value);
+        let inside = value.get(start..).unwrap_or_default().to_vec();
+        self.inner.push((line, inside));
+        value.push(b'`');
+    }
+
+    /// `$(…)` is kept as it is.
     fn substitution(&mut self, value: &mut Vec<u8>) {
-        let mut depth = 0u32;
+        let (mut depth, line) = (0u32, self.line);
+        let start = value.len() + 2;
         while self.at < self.text.len() {
             let byte = self.peek(0);
             value.push(byte);
@@ -260,6 +350,8 @@ impl<'a> Scanner<'a> {
                 b')' => {
                     depth -= 1;
                     if depth == 0 {
+                        let inside = value.get(start..value.len() - 1).unwrap_or_default();
+                        self.inner.push((line, inside.to_vec()));
                         return;
                     }
                 }
@@ -277,24 +369,45 @@ impl<'a> Scanner<'a> {
             .count();
         if assignments == words.len() {
             for word in &words {
-                if let Some((name, value)) = assignment(&word.value) {
-                    self.variables.push((name.to_owned(), value.to_owned()));
-                }
+                self.set(&word.value);
             }
             return;
         }
         let Some(first) = words.first() else { return };
+        let (start, line) = (first.start, first.line);
+        let rest: Vec<&str> = words
+            .iter()
+            .skip(assignments)
+            .map(|word| word.value.as_str())
+            .collect();
         let command = Command {
-            start: first.start,
-            line: first.line,
-            words: words
-                .iter()
-                .skip(assignments)
-                .flat_map(|word| self.expand(&word.value))
-                .collect(),
+            start,
+            line,
+            words: rest.iter().flat_map(|word| self.expand(word)).collect(),
+            plain: rest.iter().flat_map(|word| self.all(word, false)).collect(),
+            meant: rest.iter().flat_map(|word| self.all(word, true)).collect(),
             background,
+            piped: false,
         };
         self.commands.push(command);
+        match rest.as_slice() {
+            [setter, set @ ..] if SETTERS.contains(setter) => set.iter().for_each(|word| self.set(word)),
+            ["for", name, "in", values @ ..] => {
+                let values = values.iter().take(MAX_VALUES);
+                values.for_each(|value| self.set(&format!("{name}={value}")));
+            }
+            _ => {}
+        }
+    }
+
+    /// An assignment gives a variable a value, or several.
+    fn set(&mut self, word: &str) {
+        if let Some((name, value)) = assignment(word) {
+            let (values, _) = self.values(value, true);
+            // The first is the newest.
+            let set = values.into_iter().rev().map(|value| (name.to_owned(), value));
+            self.variables.extend(set);
+        }
     }
 
     /// A word that is one known variable becomes the words of its value.
@@ -309,6 +422,69 @@ impl<'a> Scanner<'a> {
             None => vec![word.to_owned()],
         }
     }
+
+    /// All that a word may be. One that is a variable alone becomes the words of its values.
+    fn all(&self, word: &str, several: bool) -> Vec<String> {
+        let (values, alone) = self.values(word, several);
+        let split = |value: String| -> Vec<String> {
+            if alone && !value.contains(['(', '`']) {
+                value.split_ascii_whitespace().map(str::to_owned).collect()
+            } else {
+                vec![value]
+            }
+        };
+        values.into_iter().flat_map(split).collect()
+    }
+
+    /// What a word may be, and whether it is a variable alone. `several`: variables that have more than one value have each.
+    fn values(&self, word: &str, several: bool) -> (Vec<String>, bool) {
+        let mut all = vec![String::new()];
+        let mut alone = false;
+        let mut rest = word;
+        while let Some((text, behind)) = rest.split_once('$') {
+            let (name, default, after) = variable(behind);
+            let set = self.variables.iter().rev().filter(|(known, _)| known == name);
+            let mut values: Vec<&str> = Vec::new();
+            for value in set.map(|(_, value)| value.as_str()).chain(default) {
+                if !values.contains(&value) && values.len() < MAX_VALUES {
+                    values.push(value);
+                }
+            }
+            // Whoever runs the script may have set it.
+            let sure = values.len() == 1 && self.variables.iter().any(|(known, _)| known == name);
+            if sure || several && !values.is_empty() {
+                alone = rest.len() == word.len() && text.is_empty() && after.is_empty();
+            } else {
+                let seen = rest.len() - text.len() - after.len();
+                values = rest.get(text.len()..text.len() + seen).into_iter().collect();
+            }
+            let each = |value: &String| {
+                values
+                    .iter()
+                    .map(|new| format!("{value}{text}{new}"))
+                    .collect::<Vec<_>>()
+            };
+            all = all.iter().flat_map(each).take(MAX_VALUES).collect();
+            all.retain(|value| value.len() <= MAX_VALUE_BYTES);
+            rest = after;
+        }
+        all.iter_mut().for_each(|value| value.push_str(rest));
+        (all, alone)
+    }
+}
+
+/// The name of a variable at the start of a text, what it is if it is not set, and what follows.
+fn variable(text: &str) -> (&str, Option<&str>, &str) {
+    let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let Some((inside, after)) = text.strip_prefix('{').and_then(|text| text.split_once('}')) else {
+        let end = text.find(|c| !letter(c)).unwrap_or(text.len());
+        let (name, after) = text.split_at(end);
+        return (name, None, after);
+    };
+    let end = inside.find(|c| !letter(c)).unwrap_or(inside.len());
+    let (name, operator) = inside.split_at(end);
+    let operator = operator.strip_prefix(':').unwrap_or(operator);
+    (name, operator.strip_prefix(['-', '=']), after)
 }
 
 fn assignment(word: &str) -> Option<(&str, &str)> {
@@ -357,7 +533,10 @@ mod tests {
             ("telnetd() {\n x \\\n  y\n}\n", vec!["2:x y", "4:}"]),
             ("cat <<EOF >f\ntelnetd\nEOF\nx", vec!["1:cat", "4:x"]),
             ("a=$(pidof telnetd) b", vec!["1:b"]),
-            ("echo 'it''s' \"a;b\" a\\;b `x y`", vec!["1:echo its a;b a;b x y"]),
+            (
+                "echo 'it''s' \"a;b\" a\\;b `x y`",
+                vec!["1:echo its a;b a;b `x y`"],
+            ),
             ("x &>/dev/null &", vec!["1:x &"]),
         ] {
             assert_eq!(words(text), expected, "{text}");
@@ -366,11 +545,68 @@ mod tests {
         assert_eq!(commands(text)[0].start, 5);
     }
 
+    fn meant(text: &str) -> Vec<String> {
+        let script = scan(text.as_bytes());
+        let inner = script.inner.iter().map(|command| ("<", command));
+        let own = script.commands.iter().map(|command| ("", command));
+        own.chain(inner)
+            .map(|(mark, command)| {
+                let pipe = if command.piped { " |" } else { "" };
+                let (plain, meant) = (command.plain.join(" "), command.meant.join(" "));
+                let other = if plain == meant {
+                    String::new()
+                } else {
+                    format!(" = {plain}")
+                };
+                format!("{mark}{}:{meant}{other}{pipe}", command.line)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_words_may_mean_is_told() {
+        for (text, expected) in [
+            ("T=tel; ${T}netd -x $T", vec!["1:telnetd -x tel"]),
+            ("A=1; A=2; A=2\nx $A$A", vec!["2:x 22 21 12 11 = x $A$A"]),
+            (
+                "export D=/usr/sbin T='a b'; $D/x $T",
+                vec!["1:export D=/usr/sbin T=a b", "1:/usr/sbin/x a b"],
+            ),
+            (
+                "for i in a b; do $i; done",
+                vec!["1:for i in a b", "1:b a = $i", "1:done"],
+            ),
+            (
+                "${X:-telnetd} ${Y} $Z",
+                vec!["1:telnetd ${Y} $Z = ${X:-telnetd} ${Y} $Z"],
+            ),
+            ("T=`which x`\n$T a", vec!["2:`which x` a", "<1:which x"]),
+            (
+                "a \"$(b c; d `e`)\" | f || g",
+                vec!["1:a $(b c; d `e`) |", "1:f", "1:g", "<1:b c", "<1:d `e`", "<1:e"],
+            ),
+            (
+                "x=$(a)\ncat <<E\nb &\nc\nE\nd",
+                vec!["2:cat", "6:d", "<1:a", "<3:b", "<4:c"],
+            ),
+            ("cat <<E\nb", vec!["1:cat", "<2:b"]),
+            (
+                "A=x; B=$A/y; B=\"$B\"; ${B} ${A:-z}",
+                vec!["1:x/y x z = x/y ${A:-z}"],
+            ),
+        ] {
+            assert_eq!(meant(text), expected, "{text}");
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn no_script_makes_it_panic(text in proptest::collection::vec(0..=255u8, 0..200), shell in "[a\\n;&|(){}<>'\"`$\\\\# =-]{0,80}") {
-            let _ = commands(&text);
-            let _ = commands(shell.as_bytes());
+            let _ = scan(&text);
+            let script = scan(shell.as_bytes());
+            for command in script.commands {
+                proptest::prop_assert!(command.start < shell.len());
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::edits::Edits;
+use crate::edits::{Edit, Edits};
 use crate::listeners::{Close, FTP_SERVERS, SHELL_SERVERS};
 use crate::locate::{Form, locate};
 use crate::report::{Measure, Status};
@@ -28,7 +28,7 @@ struct Target {
 
 const SHELLS: Target = Target {
     servers: SHELL_SERVERS,
-    hints: &[b"telnetd", b"nc", b"netcat", b"socat", b"tcpsvd"],
+    hints: &[b"telnet", b"nc", b"netcat", b"socat", b"tcpsvd"],
     what: "a shell on a port",
     close: true,
 };
@@ -179,7 +179,10 @@ fn starters(target: &Target, survey: &Survey, edits: &mut Edits<'_>) -> io::Resu
             "inetd.conf" => table(target, path, "for whoever connects", edits)?,
             "crontab" => table(target, path, "at times", edits)?,
             _ if path.contains("/crontabs/") => table(target, path, "at times", edits)?,
-            _ => switches(target, path, edits)?,
+            _ => {
+                switches(target, path, edits)?;
+                names(target, path, edits)?;
+            }
         }
     }
     Ok(())
@@ -204,10 +207,17 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
         return Ok(());
     }
     let mut changed = false;
+    let shell::Script { commands, inner } = shell::scan(&text);
     // From the end, so that earlier places stay where they are.
-    for command in shell::commands(&text).iter().rev() {
+    for (at, command) in commands.iter().enumerate().rev() {
         let words = command.words.join(" ");
-        match effect(target, command) {
+        let mut effect = effect(target, &command.plain, command.background);
+        if effect == Effect::Nothing
+            && (may_start(target, command) || feeds_shell(target, command, commands.get(at + 1)))
+        {
+            effect = Effect::Mentions;
+        }
+        match effect {
             Effect::Nothing => {}
             Effect::Starts { waits } => {
                 if target.close {
@@ -219,13 +229,12 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
                 let what = format!("starts {}: `{words}`", target.what);
                 found(target, path, command.line, &what, edits);
             }
-            // Where it may stay open, it may be started in any way.
-            Effect::Mentions if !target.close => {}
-            Effect::Mentions => {
-                let server = target.servers.first().copied().unwrap_or_default();
-                let what = format!("names {server} in a way that is not understood: `{words}`");
-                edits.find(Measure::Telnet, Status::Unknown, Some((path, command.line)), what);
-            }
+            Effect::Mentions => mentioned(target, path, command, edits),
+        }
+    }
+    for command in inner {
+        if may_start(target, &command) {
+            mentioned(target, path, &command, edits);
         }
     }
     if changed {
@@ -235,12 +244,67 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
     Ok(())
 }
 
-fn effect(target: &Target, command: &Command) -> Effect {
-    let words: Vec<&str> = command.words.iter().map(String::as_str).collect();
+/// A server is named in a way that is not understood. Where it may stay open, it may be started in any way.
+fn mentioned(target: &Target, path: &str, command: &Command, edits: &mut Edits<'_>) {
+    if !target.close {
+        return;
+    }
+    let server = target.servers.first().copied().unwrap_or_default();
+    let words = command.words.join(" ");
+    let what = format!("names {server} in a way that is not understood: `{words}`");
+    edits.find(Measure::Telnet, Status::Unknown, Some((path, command.line)), what);
+}
+
+/// Whether it may start a server, by any value of its variables.
+fn may_start(target: &Target, command: &Command) -> bool {
+    let words: Vec<&str> = command.meant.iter().map(String::as_str).collect();
+    // Nothing of what a variable may be is passed over for being harmless.
+    let any = command.plain.first().is_some_and(|first| first.contains('$'));
+    effect(target, &command.meant, command.background) != Effect::Nothing
+        || any && names_server(target, &words)
+}
+
+/// Whether a command's words go to a shell that starts a server.
+fn feeds_shell(target: &Target, command: &Command, next: Option<&Command>) -> bool {
+    let shell = |next: &Command| {
+        let mut words = next.words.iter();
+        let named = words
+            .next()
+            .is_some_and(|first| matches!(name_of(first), "sh" | "ash" | "bash"));
+        named && words.all(|word| word.starts_with('-'))
+    };
+    let said = command.meant.get(1..).unwrap_or_default().join(" ");
+    command.piped && next.is_some_and(shell) && runs_server(target, &said)
+}
+
+/// What a word is that asks for a program's place, such as `$(which telnetd)`.
+fn resolved(word: &str) -> &str {
+    let inside = word
+        .strip_prefix("$(")
+        .and_then(|word| word.strip_suffix(')'))
+        .or_else(|| word.strip_prefix('`')?.strip_suffix('`'));
+    let mut words = inside.unwrap_or_default().split_ascii_whitespace();
+    let asks = match words.next() {
+        Some("which") => true,
+        Some("command") => words.next() == Some("-v"),
+        Some(_) | None => false,
+    };
+    match (words.next(), words.next()) {
+        (Some(program), None) if asks && !program.contains([';', '|', '&', '$']) => program,
+        _ => word,
+    }
+}
+
+fn effect(target: &Target, words: &[String], background: bool) -> Effect {
+    let words: Vec<&str> = words.iter().map(|word| resolved(word)).collect();
     let mut rest = words.as_slice();
-    let waits = |words: &[&str]| !command.background && words.contains(&"-F");
+    let waits = |words: &[&str]| !background && words.contains(&"-F");
     while let [first, after @ ..] = rest {
         let name = name_of(first);
+        // What runs within it says what it is.
+        if first.contains(['(', '`']) && target.servers.iter().any(|server| first.contains(server)) {
+            return Effect::Mentions;
+        }
         if target.servers.contains(&name) {
             return Effect::Starts { waits: waits(after) };
         }
@@ -262,18 +326,16 @@ fn effect(target: &Target, command: &Command) -> Effect {
                 };
             }
             "tcpsvd" | "inetd" | "socat" | "stunnel" if names_server(target, after) => {
-                return Effect::Starts {
-                    waits: !command.background,
-                };
+                return Effect::Starts { waits: !background };
             }
             _ if target.is_shell() && relays_shell(name, after) => {
-                return Effect::Starts {
-                    waits: !command.background,
-                };
+                return Effect::Starts { waits: !background };
             }
             "sh" | "ash" | "bash" | "su" | "eval" if after.iter().any(|word| runs_server(target, word)) => {
                 return Effect::Starts { waits: false };
             }
+            // Asks where it is.
+            "command" if after.first().is_some_and(|word| short_flag(word, 'v')) => return Effect::Nothing,
             _ if HARMLESS.contains(&name) => return Effect::Nothing,
             _ if WRAPPERS.contains(&name) => {
                 let skip =
@@ -300,10 +362,14 @@ fn names_server(target: &Target, words: &[&str]) -> bool {
 
 /// Whether a text that a shell is to run starts a server.
 fn runs_server(target: &Target, text: &str) -> bool {
-    target.servers.iter().any(|server| text.contains(server))
-        && shell::commands(text.as_bytes())
-            .iter()
-            .any(|command| effect(target, command) != Effect::Nothing)
+    let starts = |command: &Command| may_start(target, command);
+    let named = target.servers.iter().any(|server| text.contains(server));
+    let shell::Script { commands, inner } = if named {
+        shell::scan(text.as_bytes())
+    } else {
+        shell::Script::default()
+    };
+    commands.iter().chain(&inner).any(starts)
 }
 
 /// Whether a program that connects what it is told to the network gives a shell to whoever comes.
@@ -389,6 +455,20 @@ fn table(target: &Target, path: &str, when: &str, edits: &mut Edits<'_>) -> io::
     Ok(())
 }
 
+/// How many lines a change takes out of inetd's table.
+#[must_use]
+pub fn inetd_lines((path, edit): (&str, &Edit)) -> usize {
+    let ours = |text: &[u8]| {
+        let lines = text.split(|byte| *byte == b'\n');
+        lines.filter(|line| line.starts_with(COMMENT.as_bytes())).count()
+    };
+    if name_of(path) != "inetd.conf" {
+        return 0;
+    }
+    let before = edit.original.as_deref().map_or(0, ours);
+    ours(&edit.contents).saturating_sub(before)
+}
+
 /// The same for a line of a table, where the program may follow a colon.
 fn line_relays_shell(line: &str) -> bool {
     let words: Vec<&str> = line.split(|c: char| c.is_whitespace() || c == ';').collect();
@@ -419,6 +499,26 @@ fn switches(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()
     }
     if target.close && !places.is_empty() {
         edits.change(path, text, false, &format!("{name} is switched off"))?;
+    }
+    Ok(())
+}
+
+/// Settings such as `DAEMON=/usr/sbin/telnetd`: a script that reads them may start it, by the setting's name alone.
+fn names(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> {
+    let text = edits
+        .read(path)?
+        .filter(|_| target.is_shell())
+        .unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    for (line, number) in text.lines().zip(1..) {
+        let value = line.split_once('=').map_or("", |(_, value)| value);
+        let words: Vec<&str> = value
+            .split(|c: char| c.is_whitespace() || matches!(c, '"' | '\''))
+            .collect();
+        if !line.trim_start().starts_with(['#', ';']) && names_server(target, &words) {
+            let what = format!("names a program that gives {}, for whoever reads it", target.what);
+            edits.find(Measure::Telnet, Status::Unknown, Some((path, number)), what);
+        }
     }
     Ok(())
 }
@@ -594,6 +694,30 @@ mod tests {
             ),
             ("nc -ll -p 9527 -e /bin/sh &", ": nc -ll -p 9527 -e /bin/sh &"),
             ("TELNETD=yes\n", "TELNETD=no\n"),
+            ("T=telnetd; $T &\n", "T=telnetd; : $T &\n"),
+            (
+                "T=telnet\n\"${T}d\" -l /bin/sh &\n",
+                "T=telnet\n: \"${T}d\" -l /bin/sh &\n",
+            ),
+            (
+                "D=/usr/sbin N=telnetd\nnice $D/$N &\n",
+                "D=/usr/sbin N=telnetd\n: nice $D/$N &\n",
+            ),
+            ("T=telnetd; U=$T\neval $U\n", "T=telnetd; U=$T\n: eval $U\n"),
+            (
+                "A=-F\n[ x ] && A=\"$A -p 24\"\ntelnetd $A &\n",
+                "A=-F\n[ x ] && A=\"$A -p 24\"\n: telnetd $A &\n",
+            ),
+            (
+                "export T=telnetd\neval \"$T -l /bin/sh\"\n",
+                "export T=telnetd\n: eval \"$T -l /bin/sh\"\n",
+            ),
+            ("$(which telnetd) -p 24 &\n", ": $(which telnetd) -p 24 &\n"),
+            ("T=`command -v telnetd`\n$T\n", "T=`command -v telnetd`\n: $T\n"),
+            (
+                "start-stop-daemon -S -x \"$(which telnetd)\"\n",
+                ": start-stop-daemon -S -x \"$(which telnetd)\"\n",
+            ),
             (
                 "procd_set_param command /usr/sbin/telnetd -F",
                 ": procd_set_param command /usr/sbin/telnetd -F",
@@ -689,6 +813,52 @@ mod tests {
                 (text, statuses.as_slice()),
                 (script.clone(), &[Status::Holds][..])
             );
+        }
+    }
+
+    #[test]
+    fn what_may_start_a_server_is_named_and_left_alone() {
+        for (text, line) in [
+            ("if true; then T=telnetd; else T=dropbear; fi\n$T &\n", 3),
+            ("for d in telnetd httpd; do\n$d &\ndone\n", 3),
+            ("${TELNET:-telnetd} &\n", 2),
+            ("T=echo\nT=telnetd\n[ x ] && T=echo\n$T\n", 5),
+            ("x=$(\ntelnetd)\n", 3),
+            ("echo `telnetd -l /bin/sh`\n", 2),
+            ("$(cat /etc/telnetd.path; echo telnetd) &\n", 2),
+            ("sh <<EOF\nsleep 1\ntelnetd &\nEOF\n", 4),
+            ("cat >/tmp/x.sh <<'EOF'\n#!/bin/sh\ntelnetd\nEOF\n", 4),
+            ("cat >/etc/inittab <<-E\n::respawn:/usr/sbin/telnetd -F\nE\n", 3),
+            ("echo 'telnetd &' | sh\n", 2),
+        ] {
+            let script = format!("#!/bin/sh\n{text}");
+            let (_dir, root) = tree(&[("etc/init.d/S50x", &script)]);
+            let survey = Survey::take(&root, "/etc/lenscap");
+            let mut edits = Edits::new(&root);
+            plan(&survey, Close::default(), &mut edits).unwrap();
+            assert_eq!(edits.files().count(), 0, "{text}");
+            let unknown = edits
+                .findings
+                .iter()
+                .find(|finding| finding.status == Status::Unknown);
+            let at = unknown.map(|finding| (finding.path.as_deref(), finding.line));
+            assert_eq!(at, Some((Some("/etc/init.d/S50x"), Some(line))), "{text}");
+        }
+        let (_, statuses) = hardened(
+            "etc/telnet.conf",
+            "# DAEMON=telnetd\nDAEMON='/usr/sbin/telnetd'\n",
+        );
+        assert_eq!(statuses, [Status::Unknown]);
+        for nothing in [
+            "p=$(pidof telnetd)\nkill $p\n",
+            "p=`pidof telnetd`\n[ -n \"`pidof telnetd`\" ] && kill $p\n",
+            "if command -v telnetd >/dev/null; then echo telnetd is there; fi\n",
+            "cat <<EOF\nusage: $0 start|stop\nEOF\n: telnetd\n",
+            "echo telnetd | logger\n",
+            "for p in telnetd httpd; do killall $p; done\n",
+        ] {
+            let (_, statuses) = hardened("etc/init.d/S50x", &format!("#!/bin/sh\n{nothing}"));
+            assert_eq!(statuses, [Status::Holds], "{nothing}");
         }
     }
 
