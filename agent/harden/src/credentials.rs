@@ -206,29 +206,32 @@ impl Context<'_, '_> {
     }
 }
 
-/// Plans the file of the media password. The agent reads it and nothing else: its group may, others may not. Says whether
-/// it is another one.
+/// Plans the file of the media password. The agent reads it and nothing else: its group may, where there is one, others may
+/// not, whatever was there before. Says whether it is another one.
 ///
 /// # Errors
 /// When a file that is there cannot be read.
 pub fn write_password_file(edits: &mut Edits<'_>, path: &str, secret: &Secret) -> io::Result<bool> {
     let contents = format!("{}\n", secret.reveal()).into_bytes();
-    if edits.read(path)?.as_ref() == Some(&contents) {
+    let groups = edits.read("/etc/group")?.unwrap_or_default();
+    let group = group(&groups, "lenscap");
+    let attributes = Attributes {
+        mode: if group.is_some() { 0o640 } else { 0o600 },
+        uid: 0,
+        gid: group.unwrap_or(0),
+    };
+    let same = edits.read(path)?.as_ref() == Some(&contents);
+    if same
+        && edits
+            .root()
+            .attributes(path)
+            .is_ok_and(|have| have.serves(attributes))
+    {
         return Ok(false);
     }
-    let groups = edits.read("/etc/group")?.unwrap_or_default();
-    let attributes = Attributes {
-        mode: 0o640,
-        uid: 0,
-        gid: group(&groups, "lenscap").unwrap_or(0),
-    };
-    edits.put(
-        path,
-        contents,
-        attributes,
-        "the agent's password for RTSP and ONVIF",
-    )?;
-    Ok(true)
+    let why = "the agent's password for RTSP and ONVIF";
+    edits.put_owned(path, contents, attributes, why)?;
+    Ok(!same)
 }
 
 fn keep_media_password(context: &mut Context<'_, '_>) -> io::Result<()> {

@@ -13,7 +13,9 @@ pub struct Edit {
     pub original: Option<Vec<u8>>,
     /// What it will be.
     pub contents: Vec<u8>,
-    /// Its owner and mode, before and after.
+    /// Its owner and mode.
+    pub before: Attributes,
+    /// The same as it will be.
     pub attributes: Attributes,
     /// Whether the original holds a default or empty password.
     pub insecure: bool,
@@ -72,10 +74,12 @@ impl<'a> Edits<'a> {
     pub fn change(&mut self, path: &str, contents: Vec<u8>, insecure: bool, why: &str) -> io::Result<()> {
         let path = self.root.canonical(path)?;
         if !self.files.iter().any(|(have, _)| *have == path) {
+            let before = self.root.attributes(&path)?;
             let edit = Edit {
                 original: Some(self.root.read(&path)?),
                 contents: Vec::new(),
-                attributes: self.root.attributes(&path)?,
+                before,
+                attributes: before,
                 insecure: false,
                 why: Vec::new(),
             };
@@ -109,12 +113,33 @@ impl<'a> Edits<'a> {
         let edit = Edit {
             original: None,
             contents,
+            before: attributes,
             attributes,
             insecure: false,
             why: vec![why.to_owned()],
         };
         self.files.retain(|(have, _)| have != path);
         self.add(path.to_owned(), edit);
+        Ok(())
+    }
+
+    /// The same, and whatever its owner and mode are, they become these.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_owned(
+        &mut self,
+        path: &str,
+        contents: Vec<u8>,
+        attributes: Attributes,
+        why: &str,
+    ) -> io::Result<()> {
+        self.put(path, contents, attributes, why)?;
+        // Its folder may have to be made.
+        let path = self.root.canonical(path).unwrap_or_else(|_| path.to_owned());
+        if let Some((_, edit)) = self.files.iter_mut().find(|(have, _)| *have == path) {
+            edit.attributes = attributes;
+        }
         Ok(())
     }
 
@@ -133,7 +158,9 @@ impl<'a> Edits<'a> {
     pub fn files(&self) -> impl Iterator<Item = (&str, &Edit)> {
         self.files
             .iter()
-            .filter(|(_, edit)| edit.original.as_ref() != Some(&edit.contents))
+            .filter(|(_, edit)| {
+                edit.original.as_ref() != Some(&edit.contents) || edit.before != edit.attributes
+            })
             .map(|(path, edit)| (path.as_str(), edit))
     }
 

@@ -264,7 +264,7 @@ pub fn apply(
             None => (
                 edit.original.as_ref().map(|contents| Saved {
                     name: sha256(contents),
-                    attributes: edit.attributes,
+                    attributes: edit.before,
                 }),
                 false,
             ),

@@ -28,6 +28,12 @@ impl Attributes {
         uid: 0,
         gid: 0,
     };
+
+    /// Whether they are these, as far as whoever runs this can tell: without privilege files are theirs.
+    #[must_use]
+    pub fn serves(self, wanted: Self) -> bool {
+        self == wanted || self.mode == wanted.mode && !Uid::effective().is_root()
+    }
 }
 
 /// A change of the file system, as far as it can fail on its own.

@@ -199,8 +199,45 @@ fn thingino_agrees_with_its_dependents() {
     assert_eq!(verify(&root, media.as_bytes()), Some(false));
     assert_eq!(classify(&root), Field::Hash(Scheme::Sha512));
     assert_eq!(camera.text("/etc/lenscap/camera-password"), format!("{media}\n"));
+    // There is no group of the agent's own.
     let mode = camera.snapshot()["/etc/lenscap/camera-password"].0;
-    assert_eq!(mode & 0o777, 0o640);
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn the_media_password_is_for_the_agents_group_alone_whatever_the_file_was_before() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let is_root = nix::unistd::Uid::effective().is_root();
+    for (group, mode, gid) in [("", 0o600, 0), ("lenscap:x:62000:\n", 0o640, 62_000)] {
+        // One that stays, and one that is no password.
+        for given in ["label-media-9ZKD\n", "\n"] {
+            let mut camera = Camera::new("thingino");
+            let groups = camera.dir.path().join("etc/group");
+            let text = fs::read_to_string(&groups).unwrap() + group;
+            fs::write(groups, text).unwrap();
+            let file = camera.dir.path().join("etc/lenscap/camera-password");
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, given).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+            if is_root {
+                chown(&file, Some(7), Some(8)).unwrap();
+            }
+            let before = own(&camera.snapshot());
+            camera.harden().result.unwrap();
+            let data = fs::metadata(&file).unwrap();
+            assert_eq!(data.mode() & 0o777, mode, "{group} {given}");
+            if is_root {
+                assert_eq!((data.uid(), data.gid()), (0, gid));
+            }
+            assert_eq!(camera.harden().changes, [""; 0]);
+            engine::undo(&camera.root, &camera.settings, true).unwrap();
+            same(&own(&camera.snapshot()), &before, "undone");
+            if is_root {
+                let data = fs::metadata(&file).unwrap();
+                assert_eq!((data.uid(), data.gid()), (7, 8));
+            }
+        }
+    }
 }
 
 #[test]
