@@ -37,14 +37,14 @@ impl Watch {
     pub(super) fn set(&mut self, mut paths: Vec<String>) {
         paths.sort_unstable();
         paths.dedup();
-        if paths == self.paths {
-            return;
-        }
-        for (descriptor, _) in self.folders.drain(..) {
-            let _ = self.inotify.rm_watch(descriptor);
+        if paths != self.paths {
+            for (descriptor, _) in self.folders.drain(..) {
+                let _ = self.inotify.rm_watch(descriptor);
+            }
+            self.paths = paths;
         }
         let mut folders = Vec::new();
-        for path in &paths {
+        for path in &self.paths {
             if let Some(folder) = Path::new(path).parent().and_then(Path::to_str) {
                 folders.push(folder.to_owned());
             }
@@ -61,12 +61,12 @@ impl Watch {
             | AddWatchFlags::IN_DELETE
             | AddWatchFlags::IN_ONLYDIR;
         for folder in folders.into_iter().take(MAX_FOLDERS) {
-            // A folder that is not there is looked at when its turn comes.
+            // A folder that is not there is looked at when its turn comes. One that was made anew has another descriptor.
             if let Ok(descriptor) = self.inotify.add_watch(folder.as_str(), flags) {
+                self.folders.retain(|(_, name)| *name != folder);
                 self.folders.push((descriptor, folder));
             }
         }
-        self.paths = paths;
     }
 
     /// Takes what the kernel has told. Says whether one of the files changed, or may have.
@@ -77,16 +77,22 @@ impl Watch {
                 return changed;
             };
             for event in events {
-                let folder = self.folders.iter().find(|(have, _)| *have == event.wd);
-                changed |= match (folder, event.name.as_ref().and_then(|name| name.to_str())) {
-                    (Some((_, folder)), Some(name)) => {
+                // Links lead to the same folder.
+                let mut folders = self
+                    .folders
+                    .iter()
+                    .filter(|(have, _)| *have == event.wd)
+                    .peekable();
+                let name = event.name.as_ref().and_then(|name| name.to_str());
+                changed |= match (folders.peek().is_some(), name) {
+                    (true, Some(name)) => folders.any(|(_, folder)| {
                         let path = format!("{}/{name}", folder.trim_end_matches('/'));
                         // A folder that is itself watched stands for all that is in it.
                         self.paths.contains(&path) || self.paths.contains(folder)
-                    }
-                    (Some(_), None) => false,
+                    }),
+                    (true, None) => false,
                     // Events were lost.
-                    (None, _) => event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW),
+                    (false, _) => event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW),
                 };
             }
         }
@@ -128,6 +134,15 @@ mod tests {
         assert!(watch.poll());
         fs::write(path("late"), "").unwrap();
         assert!(watch.poll());
+        // A folder that comes later, and one that is made anew.
+        for _ in 0..2 {
+            fs::create_dir(path("none")).unwrap();
+            watch.set(vec![path("passwd"), path("init.d"), path("late"), path("none/x")]);
+            watch.poll();
+            fs::write(path("none/x"), "").unwrap();
+            assert!(watch.poll());
+            fs::remove_dir_all(path("none")).unwrap();
+        }
         watch.set(vec![path("other")]);
         fs::write(path("passwd"), "").unwrap();
         assert!(!watch.poll());
