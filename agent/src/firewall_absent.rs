@@ -39,7 +39,7 @@ pub fn record(_: &Root, _: &str) -> Option<Policy> {
 
 /// There is none.
 #[must_use]
-pub fn in_force(_: &Root, _: &str) -> Option<Policy> {
+pub fn in_force(_: &Root, _: &str, _: Option<&str>) -> Option<Policy> {
     None
 }
 
@@ -59,6 +59,26 @@ pub fn is_own(path: &str, state_dir: &str) -> bool {
 ///
 /// # Errors
 /// None.
-pub fn sync(_: &Root, _: &str, _: Option<&Policy>) -> Result<bool, String> {
+pub fn sync(_: &Root, _: &str, _: Option<&str>, _: Option<&Policy>) -> Result<bool, String> {
     Ok(false)
+}
+
+/// Nothing keeps what is not there.
+///
+/// # Errors
+/// None.
+pub fn include(_: &str, _: &mut Edits<'_>) -> io::Result<()> {
+    Ok(())
+}
+
+/// Nothing depends on them.
+#[must_use]
+pub fn known_servers(_: &Root, _: Option<&str>) -> String {
+    String::new()
+}
+
+/// Nothing depends on them.
+#[must_use]
+pub fn watched(_: &Root, _: &str, _: Option<&str>) -> Vec<String> {
+    Vec::new()
 }

@@ -12,7 +12,7 @@ use base64ct::{Base64, Encoding as _};
 use lenscap_harden::credentials::Secrets;
 use lenscap_harden::defaults::Checker;
 use lenscap_harden::engine::{self, Plan, Settings, Undone};
-use lenscap_harden::report::{Finding, Measure, Verdict};
+use lenscap_harden::report::{Finding, Measure, Status, Verdict};
 use lenscap_harden::root::{Attributes, Lock, Root};
 use lenscap_harden::secret::{LoginPassword, Secret};
 use lenscap_harden::survey::Survey;
@@ -65,7 +65,10 @@ pub enum Action {
     /// What was applied stays.
     Confirm,
     /// Wait for the confirmation, and take back what was not confirmed in time.
-    RollBack,
+    RollBack {
+        /// It is not waited for.
+        now: bool,
+    },
     /// Put the firewall in place again, if it was applied and confirmed.
     Restore,
     /// Look again, and close again what was opened since.
@@ -93,7 +96,8 @@ fn try_run(request: &Request) -> Result<u8, Stop> {
         }
         None => Root::live().map_err(|error| unknown(&error))?,
     };
-    if let Some(Config { harden, .. }) = config_of(request, &root) {
+    if let Some(Config { harden, agent, .. }) = config_of(request, &root) {
+        settings.resolv_conf = agent.resolv_conf.to_str().map(str::to_owned);
         if request.only.is_none() && harden.closes_network() {
             settings.measures.push(Measure::Firewall);
         }
@@ -104,7 +108,7 @@ fn try_run(request: &Request) -> Result<u8, Stop> {
             let mut checker = engine::checker(&root, &settings, u64::MAX);
             let mut plan = plan(request, &root, &settings, &mut checker)?;
             if root.is_live() && settings.measures.contains(&Measure::Credentials) {
-                local::look(&root, &request.config, &mut plan);
+                local::look(&root, &settings, &request.config, &mut plan);
             }
             show(request, &plan, "planned")?;
             Ok(exit_status(plan.verdict()))
@@ -117,7 +121,7 @@ fn try_run(request: &Request) -> Result<u8, Stop> {
             apply(request, &root, &settings, &survey, &mut checker, None, None)
         }
         Action::Confirm => live::confirm(request, &root, &settings),
-        Action::RollBack => live::roll_back(&root, &settings),
+        Action::RollBack { now } => live::roll_back(request, &root, &settings, now),
         Action::Restore => live::restore(&root, &settings),
         Action::Recheck => again::recheck(request, &root, &settings),
         Action::Boot => again::boot(request),
@@ -175,15 +179,19 @@ fn plan_surveyed<'a>(
 ) -> Result<Plan<'a>, Stop> {
     let mut with_filter = settings.clone();
     if root.is_live() && settings.measures.contains(&Measure::Telnet) {
-        with_filter.filter = firewall::in_force(root, &settings.state_dir);
+        let resolv_conf = settings.resolv_conf.as_deref();
+        with_filter.filter = firewall::in_force(root, &settings.state_dir, resolv_conf);
     }
     let planned = engine::plan_surveyed(root, &with_filter, survey, checker, &mut fill);
     let mut plan = planned.map_err(|error| unknown(&error))?;
     if settings.measures.contains(&Measure::Firewall) {
         let config = config_of(request, root);
+        let record = firewall::record_path(&settings.state_dir);
+        let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
         let asked = firewall::Request {
             config: config.as_ref(),
             state_dir: &settings.state_dir,
+            unconfirmed: waiting.is_some_and(|waiting| engine::waits_for(&waiting, &record)),
             cut: request.cut,
             probe: !matches!(request.action, Action::Recheck | Action::Boot),
         };
@@ -236,11 +244,16 @@ fn apply(
     if settings.measures.contains(&Measure::Firewall) {
         held = live::sync_firewall(root, settings, before.as_ref());
     }
+    let mut inetd = None;
     if root.is_live() && settings.measures.contains(&Measure::Telnet) {
+        inetd = live::renew_inetd(root, &first);
         live::stop_shells(root, settings.close);
     }
     // What was written is looked at again, as if by another run; which files matter is known.
-    let second = plan_surveyed(request, root, settings, survey, checker)?;
+    let mut second = plan_surveyed(request, root, settings, survey, checker)?;
+    if let Some(why) = inetd {
+        second.edits.find(Measure::Telnet, Status::Unknown, None, why);
+    }
     if root.is_live() {
         engine::remember(root, settings, checker);
     }
@@ -270,9 +283,11 @@ fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: b
     };
     let _lock = lock(root)?;
     recover(request, root, settings)?;
+    live::forget_left(request, root, settings)?;
     let mut services = Ok(());
     if root.is_live() && restore_insecure && (request.only.is_none() || files > 0) {
-        services = local::undo(root, settings).map_err(|error| Stop(error.to_string(), EXIT_FAILURE));
+        services = local::undo(root, settings, &request.config)
+            .map_err(|error| Stop(error.to_string(), EXIT_FAILURE));
     }
     // A service that could not be reached has that password.
     let wanted = |path: &str| wanted(path) && (services.is_ok() || path != settings.password_file);

@@ -676,7 +676,8 @@ fn a_flushed_firewall_is_put_back() {
     let config = dir.path().join("etc/config/lenscap");
     let text_on = fs::read_to_string(&config)
         .unwrap()
-        .replace("firewall '0'", "firewall '1'");
+        .replace("firewall '0'", "firewall '1'")
+        .replace("recheck '30'", "recheck '3600'");
     fs::write(&config, text_on).unwrap();
     let output = network.harden(
         dir.path(),
@@ -699,6 +700,56 @@ fn a_flushed_firewall_is_put_back() {
         assert_eq!(said["restored"], "firewall", "{said}");
         assert_eq!(said["restores_last_hour"], counted);
         assert!(network.nft(&["list", "ruleset"]).contains("lenscap"));
+    }
+    // Other name servers are no restore, however often they come.
+    for host in 1..=7 {
+        let server = format!("10.1.2.{host}");
+        fs::write(
+            dir.path().join("etc/resolv.conf"),
+            format!("nameserver {server}\n"),
+        )
+        .unwrap();
+        let said = recheck(&["--recheck", "--json"]);
+        assert_eq!(
+            (&said["restored"], &said["restores_last_hour"]),
+            (&"".into(), &1.into())
+        );
+        assert!(network.nft(&["list", "ruleset"]).contains(&server));
+    }
+    // The service sees them as they come, where links lead too; no interval has passed.
+    fs::remove_file(dir.path().join("etc/resolv.conf")).unwrap();
+    symlink("/tmp/dhcp/resolv.conf", dir.path().join("etc/resolv.conf")).unwrap();
+    let folder = dir.path().join("tmp/dhcp");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("resolv.conf"), "nameserver 10.1.3.1\n").unwrap();
+    fs::create_dir_all(dir.path().join("proc/self")).unwrap();
+    symlink("/lenscap", dir.path().join("proc/self/exe")).unwrap();
+    let log = fs::File::create(dir.path().join("log")).unwrap();
+    let mut command = Command::new("ip");
+    command
+        .args(["netns", "exec", &network.0, "chroot"])
+        .arg(dir.path());
+    command.args(["/lenscap", "run"]).stdin(Stdio::null());
+    let _service = Service(
+        command
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap(),
+    );
+    for host in 1..=2 {
+        let server = format!("10.1.3.{host}");
+        fs::write(folder.join("new"), format!("nameserver {server}\n")).unwrap();
+        fs::rename(folder.join("new"), folder.join("resolv.conf")).unwrap();
+        let end = Instant::now() + PATIENCE;
+        while !network.nft(&["list", "ruleset"]).contains(&server) {
+            assert!(
+                Instant::now() < end,
+                "{}",
+                fs::read_to_string(dir.path().join("log")).unwrap()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 

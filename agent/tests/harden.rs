@@ -223,6 +223,89 @@ fn a_running_camera_waits_for_its_owner() {
 }
 
 #[test]
+fn what_somebody_else_changed_is_named_when_it_is_not_taken_back() {
+    if without_root() {
+        return;
+    }
+    let dir = running("busybox", ON_FLASH);
+    std::fs::write(dir.path().join("label"), "label-7Q2M-9ZKD\n").unwrap();
+    let with_owner = ["--apply", "--password-file", "/label"];
+    assert_eq!(code(&in_camera(dir.path(), &with_owner)), 0);
+    let table = dir.path().join("etc/passwd");
+    let changed = std::fs::read_to_string(&table).unwrap() + "new:!:1001:1001::/:/bin/false\n";
+    std::fs::write(&table, &changed).unwrap();
+    let output = in_camera(dir.path(), &["--roll-back", "--now"]);
+    assert_eq!(code(&output), 1);
+    let why = "not confirmed, and not taken back, since somebody else changed it meanwhile: /etc/passwd";
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(why), "{said}");
+    assert_eq!(std::fs::read_to_string(&table).unwrap(), changed);
+    // A process in the background tells nobody: looks do, until somebody asks for something.
+    for _ in 0..2 {
+        let output = in_camera(dir.path(), &["--recheck", "--json"]);
+        let said: Value = serde_json::from_str(&text(&output)).unwrap();
+        assert_eq!(
+            (code(&output), &said["verdict"], &said["reason"]),
+            (1, &"fails".into(), &why.into())
+        );
+    }
+    let output = in_camera(dir.path(), &with_owner);
+    assert!(
+        code(&output) == 0 && text(&output).contains(why),
+        "{}",
+        text(&output)
+    );
+    let output = in_camera(dir.path(), &["--recheck"]);
+    assert!(!text(&output).contains(why), "{}", text(&output));
+}
+
+#[test]
+fn inetd_reads_its_table_again_and_is_not_believed() {
+    if without_root() {
+        return;
+    }
+    // One that does, one that does not.
+    for obeys in [true, false] {
+        let dir = running("busybox", ON_FLASH);
+        let sockets = dir.path().join("proc/net/tcp");
+        let ready = dir.path().join("ready");
+        let act = format!(
+            "grep -v '0017\\|2537' {0} >{0}.new; mv {0}.new {0}",
+            sockets.display()
+        );
+        let act = if obeys { act } else { ":".into() };
+        let script = format!(
+            "trap \"{act}\" HUP; : >{}; while :; do sleep 0.05; done",
+            ready.display()
+        );
+        let mut inetd = Command::new("sh").args(["-c", &script]).spawn().unwrap();
+        while !ready.exists() {
+            assert!(inetd.try_wait().unwrap().is_none());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        listens(dir.path(), inetd.id(), 23, "inetd", "/dev/null");
+        let fds = dir.path().join(format!("proc/{}/fd", inetd.id()));
+        for port in [9527, 13] {
+            std::os::unix::fs::symlink(format!("socket:[{port}]"), fds.join(port.to_string())).unwrap();
+            use std::io::Write as _;
+            let mut table = std::fs::OpenOptions::new().append(true).open(&sockets).unwrap();
+            writeln!(
+                table,
+                " 0: 00000000:{port:04X} 00000000:0000 0A 0:0 0:0 0 0 0 {port} 1"
+            )
+            .unwrap();
+        }
+        let output = in_camera(dir.path(), &["--only", "telnet", "--apply"]);
+        assert_eq!(code(&output), if obeys { 0 } else { 2 }, "{}", text(&output));
+        let still = "inetd still listens on port 13, 23, 9527, though lines of its table are gone";
+        assert_eq!(text(&output).contains(still), !obeys, "{}", text(&output));
+        assert!(inetd.try_wait().unwrap().is_none(), "it serves others");
+        inetd.kill().unwrap();
+        inetd.wait().unwrap();
+    }
+}
+
+#[test]
 fn a_running_camera_keeps_nothing_in_memory() {
     if without_root() {
         return;

@@ -40,6 +40,8 @@ pub struct Settings {
     pub close: Close,
     /// What the kernel's filter lets pass, if one is in force.
     pub filter: Option<Policy>,
+    /// Where name servers are named, beside the usual places.
+    pub resolv_conf: Option<String>,
 }
 
 impl Default for Settings {
@@ -51,6 +53,7 @@ impl Default for Settings {
             password_file: PASSWORD_FILE.into(),
             close: Close::default(),
             filter: None,
+            resolv_conf: None,
         }
     }
 }
@@ -293,8 +296,9 @@ pub fn apply(
         return Ok(());
     }
     // A note alone waits for nobody: a confirmation without files would mean all of the journal.
-    if let Some((boot_id, applied_at)) = applied_at.filter(|_| changes) {
-        writes.push(confirmation_write(plan, settings, boot_id, applied_at).map_err(Failure::Unchanged)?);
+    if let Some(applied_at) = applied_at.filter(|_| changes) {
+        let paths = plan.edits.files().map(|(path, _)| path);
+        writes.push(confirmation_write(root, paths, settings, applied_at).map_err(Failure::Unchanged)?);
     }
     let needed = Store::space_needed(&writes, &originals);
     if root
@@ -365,18 +369,18 @@ fn applied_rest(root: &Root, settings: &Settings, rest: &Journal) -> Option<Writ
 }
 
 /// What waits for the owner: this run's files, and those of an earlier one that waits already. The earlier time counts.
-fn confirmation_write(
-    plan: &Plan<'_>,
+fn confirmation_write<'p>(
+    root: &Root,
+    paths: impl Iterator<Item = &'p str>,
     settings: &Settings,
-    boot_id: &str,
-    applied_at: Duration,
+    (boot_id, applied_at): (&str, Duration),
 ) -> io::Result<Write> {
-    let mut confirmation = waiting(plan.edits.root(), settings)?.unwrap_or(Confirmation {
+    let mut confirmation = waiting(root, settings)?.unwrap_or(Confirmation {
         boot_id: boot_id.to_owned(),
         applied_at,
         paths: Vec::new(),
     });
-    for (path, _) in plan.edits.files() {
+    for path in paths {
         if !confirmation.paths.iter().any(|have| have == path) {
             confirmation.paths.push(path.to_owned());
         }
@@ -385,6 +389,25 @@ fn confirmation_write(
         path: confirmation_path(settings),
         contents: confirmation.to_text().into_bytes(),
         attributes: Attributes::PRIVATE,
+    })
+}
+
+/// Has something wait for a confirmation that goes with a file, and is not in it: users of services go with the media
+/// password, whether or not that is a new one.
+///
+/// # Errors
+/// See [`Failure`].
+pub fn wait_with(
+    root: &Root,
+    settings: &Settings,
+    path: &str,
+    applied_at: (&str, Duration),
+) -> Result<(), Failure> {
+    let store = Store::new(root, &settings.state_dir);
+    let journal = store.journal().map_err(Failure::Unchanged)?;
+    let write = confirmation_write(root, [path].into_iter(), settings, applied_at);
+    store.commit(&[write.map_err(Failure::Unchanged)?], &[], &journal, &mut || {
+        Ok(())
     })
 }
 
@@ -406,6 +429,12 @@ pub fn waiting(root: &Root, settings: &Settings) -> io::Result<Option<Confirmati
     }
 }
 
+/// Whether a file is among what waits.
+#[must_use]
+pub fn waits_for(waiting: &Confirmation, path: &str) -> bool {
+    waiting.paths.is_empty() || waiting.paths.iter().any(|waits| waits == path)
+}
+
 /// The owner confirms: what was applied stays. Says whether something waited.
 ///
 /// # Errors
@@ -419,21 +448,49 @@ pub fn confirm(root: &Root, settings: &Settings) -> io::Result<bool> {
     Ok(waited)
 }
 
-/// Takes back what was not confirmed, default passwords too: every login is as it was. What is `needed` still waits on.
+/// Takes back what was not confirmed, default passwords too: every login is as it was. What is `needed` still waits on;
+/// what goes `along` is taken back with the rest. Files that somebody else changed since are noted: see [`left`].
 ///
 /// # Errors
 /// See [`Failure`].
-pub fn roll_back(root: &Root, settings: &Settings, needed: Option<&str>) -> Result<Undone, Failure> {
+pub fn roll_back(
+    root: &Root,
+    settings: &Settings,
+    needed: Option<&str>,
+    along: &dyn Fn(&str) -> bool,
+) -> Result<Undone, Failure> {
     let waiting = waiting(root, settings).map_err(Failure::Unchanged)?;
-    let paths = waiting
-        .map(|confirmation| confirmation.paths)
-        .filter(|paths| !paths.is_empty());
-    undo_some(root, settings, true, &|path| {
-        let waits = paths
-            .as_ref()
-            .is_none_or(|paths| paths.iter().any(|known| known == path));
-        waits && needed != Some(path)
-    })
+    let wanted = |path: &str| {
+        let waits = waiting.as_ref().is_none_or(|waiting| waits_for(waiting, path));
+        (waits || along(path)) && needed != Some(path)
+    };
+    let back = Back {
+        insecure: true,
+        unasked: true,
+        waits: needed.is_some(),
+    };
+    take_back(root, settings, back, &wanted)
+}
+
+/// Files that were not taken back when nobody confirmed them, since somebody else had changed them: until somebody asks
+/// for hardening again.
+#[must_use]
+pub fn left(root: &Root, settings: &Settings) -> Vec<String> {
+    let text = root.read(&left_path(settings)).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Somebody knows of them.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn forget_left(root: &Root, settings: &Settings) -> io::Result<()> {
+    root.remove(&left_path(settings))
+}
+
+fn left_path(settings: &Settings) -> String {
+    format!("{}/left", settings.state_dir)
 }
 
 /// Brings an interrupted run to its end.
@@ -473,6 +530,31 @@ pub fn undo_some(
     restore_insecure: bool,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<Undone, Failure> {
+    let back = Back {
+        insecure: restore_insecure,
+        unasked: false,
+        waits: false,
+    };
+    take_back(root, settings, back, wanted)
+}
+
+/// How something is taken back.
+#[derive(Clone, Copy)]
+struct Back {
+    /// Default and empty passwords too.
+    insecure: bool,
+    /// Nobody is there who reads what comes of it.
+    unasked: bool,
+    /// Something that is in no file waits on.
+    waits: bool,
+}
+
+fn take_back(
+    root: &Root,
+    settings: &Settings,
+    back: Back,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<Undone, Failure> {
     let store = Store::new(root, &settings.state_dir);
     let journal = store.journal().map_err(Failure::Unchanged)?;
     let mut undone = Undone {
@@ -490,7 +572,7 @@ pub fn undo_some(
             continue;
         }
         // The media password's file goes only when the streamer's password does.
-        if !restore_insecure && (entry.insecure || entry.path == settings.password_file) {
+        if !back.insecure && (entry.insecure || entry.path == settings.password_file) {
             undone.kept.push(entry.path.clone());
             others.push(entry.path.clone());
             rest.entries.push(entry);
@@ -509,13 +591,19 @@ pub fn undo_some(
         undone.restored.push(entry.path);
     }
     let waiting = waiting(root, settings).map_err(Failure::Unchanged)?;
-    if let Some(Confirmation { paths, .. }) = waiting
-        && !others
-            .iter()
-            .any(|other| paths.is_empty() || paths.contains(other))
+    if let Some(waiting) = waiting
+        && !back.waits
+        && !others.iter().any(|other| waits_for(&waiting, other))
     {
         let path = confirmation_path(settings);
         writes.push(Write::Remove { path });
+    }
+    if back.unasked && !undone.changed_since.is_empty() {
+        writes.push(Write::File {
+            path: left_path(settings),
+            contents: undone.changed_since.join("\n").into_bytes(),
+            attributes: Attributes::PRIVATE,
+        });
     }
     if !undone.restored.is_empty() || !writes.is_empty() {
         writes.extend(applied_rest(root, settings, &rest));

@@ -367,6 +367,21 @@ pub fn stoppable(listeners: &[Listener], close: Close) -> Vec<u32> {
     pids
 }
 
+/// What inetd listens on: its process and the port of each socket. One that must not be signalled is left out.
+#[must_use]
+pub fn inetd(listeners: &[Listener]) -> Vec<(u32, u16)> {
+    let mut found = Vec::new();
+    for Listener { port, processes, .. } in listeners {
+        let inetd = processes
+            .iter()
+            .filter(|process| process.vital.is_none() && process.pid > 1);
+        let inetd = inetd.filter(|process| process.is_named(&["inetd"]));
+        found.extend(inetd.map(|process| (process.pid, *port)));
+    }
+    found.sort_unstable();
+    found
+}
+
 /// Judges the open ports of a running camera. `filter` is what the kernel's filter lets pass, if one is in force.
 pub(crate) fn report(root: &Root, close: Close, filter: Option<&Policy>, edits: &mut Edits<'_>) {
     let listeners = match read(root) {

@@ -81,6 +81,8 @@ pub struct Memory {
     good: Option<(Duration, String)>,
     /// What was put back and closed again.
     pub restores: Restores,
+    /// The name and time servers that the firewall let through, as one word.
+    pub servers: Option<String>,
 }
 
 impl Memory {
@@ -103,7 +105,8 @@ impl Memory {
         let good = good.map_or(String::new(), |(then, stamp)| {
             format!("{} {stamp}", then.as_secs())
         });
-        format!("{good}\n{}\n", self.restores.to_text())
+        let servers = self.servers.as_deref().unwrap_or_default();
+        format!("{good}\n{}\n{servers}\n", self.restores.to_text())
     }
 
     /// Reads those lines. What is damaged, or of another boot, says nothing.
@@ -117,6 +120,7 @@ impl Memory {
         Self {
             good,
             restores: Restores::parse(lines.next().unwrap_or_default(), now),
+            servers: lines.next().filter(|line| !line.is_empty()).map(str::to_owned),
         }
     }
 }
@@ -132,12 +136,15 @@ mod tests {
         assert!(!memory.trusts(seconds(5), ""));
         memory.note(seconds(100), "a".into(), true);
         assert!(memory.restores.allow(seconds(100)));
+        assert_eq!(Memory::parse(&memory.to_text(), seconds(200)).servers, None);
+        memory.servers = Some("word".into());
         let memory = Memory::parse(&memory.to_text(), seconds(200));
         assert!(memory.trusts(seconds(200), "a") && !memory.trusts(seconds(200), "b"));
         assert!(memory.trusts(seconds(86_400), "a") && !memory.trusts(seconds(86_500), "a"));
         // The time of another boot.
         assert!(!memory.trusts(seconds(99), "a"));
         assert_eq!(memory.restores.count(seconds(200)), 1);
+        assert_eq!(memory.servers.as_deref(), Some("word"));
         let mut memory = memory;
         memory.note(seconds(300), "a".into(), false);
         assert!(!Memory::parse(&memory.to_text(), seconds(300)).trusts(seconds(300), "a"));

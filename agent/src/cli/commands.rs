@@ -109,6 +109,11 @@ const COMMANDS: &[Spec] = &[
                 "wait for --confirm and take back what was not confirmed in time; for start scripts, in the background",
             ),
             option(
+                "--now",
+                "",
+                "with --roll-back: take back at once what was not confirmed; before the program is removed",
+            ),
+            option(
                 "--recheck",
                 "",
                 "look again, and close again what was opened since; the service does so by itself",

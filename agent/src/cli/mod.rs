@@ -254,6 +254,9 @@ fn harden(given: &Given<'_>) -> Result<harden_cmd::Request, &'static str> {
     if restore_insecure && !undo {
         return Err("--restore-insecure goes with --undo\n");
     }
+    if has("--now") && !roll_back {
+        return Err("--now goes with --roll-back\n");
+    }
     if (confirm || roll_back || recheck || boot || restore) && root.is_some() {
         return Err("a tree is not running: leave --root out\n");
     }
@@ -262,7 +265,7 @@ fn harden(given: &Given<'_>) -> Result<harden_cmd::Request, &'static str> {
     } else if confirm {
         harden_cmd::Action::Confirm
     } else if roll_back {
-        harden_cmd::Action::RollBack
+        harden_cmd::Action::RollBack { now: has("--now") }
     } else if restore {
         harden_cmd::Action::Restore
     } else if recheck {

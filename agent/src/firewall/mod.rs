@@ -17,12 +17,13 @@ use std::path::Path;
 use lenscap_harden::firewall::nft::Found;
 use lenscap_harden::firewall::routes::{self, Route};
 use lenscap_harden::firewall::{Abilities, Family, Policy, RECORD, Rules, name_servers, time_servers};
+use lenscap_harden::journal::sha256;
 use lenscap_harden::root::Root;
 use nix::sys::socket::SockProtocol;
 
 use crate::netlink;
 
-pub use plan::{is_own, plan};
+pub use plan::{include, is_own, plan};
 pub use request::Request;
 
 /// Files of name servers: the configured one first, then those that a local resolver asks.
@@ -160,9 +161,9 @@ pub fn record(root: &Root, state_dir: &str) -> Option<Policy> {
 
 /// The policy of the record, if the kernel has its rules now. Routes block no port.
 #[must_use]
-pub fn in_force(root: &Root, state_dir: &str) -> Option<Policy> {
+pub fn in_force(root: &Root, state_dir: &str, resolv_conf: Option<&str>) -> Option<Policy> {
     let mut policy = record(root, state_dir).filter(|policy| !policy.blackhole)?;
-    let (dns, ntp, _) = servers(root, None);
+    let (dns, ntp, _) = servers(root, resolv_conf);
     policy.add_servers(&dns, &ntp);
     let (rung, can) = ladder(&policy).ok()?;
     let found = rung.find(&policy.rules(can));
@@ -180,7 +181,12 @@ pub fn record_path(state_dir: &str) -> String {
 ///
 /// # Errors
 /// A sentence: what could not be put in place or taken away.
-pub fn sync(root: &Root, state_dir: &str, before: Option<&Policy>) -> Result<bool, String> {
+pub fn sync(
+    root: &Root,
+    state_dir: &str,
+    resolv_conf: Option<&str>,
+    before: Option<&Policy>,
+) -> Result<bool, String> {
     let mut policy = match (record(root, state_dir), before) {
         (Some(policy), _) => policy,
         (None, Some(before)) => {
@@ -189,7 +195,7 @@ pub fn sync(root: &Root, state_dir: &str, before: Option<&Policy>) -> Result<boo
         }
         (None, None) => return Ok(false),
     };
-    let (dns, ntp, _) = servers(root, None);
+    let (dns, ntp, _) = servers(root, resolv_conf);
     policy.add_servers(&dns, &ntp);
     if policy.blackhole {
         let put = put_routes(&policy, &default_gateways(root));
@@ -318,6 +324,28 @@ fn servers(root: &Root, resolv_conf: Option<&str>) -> (Vec<IpAddr>, Vec<IpAddr>,
         all.2.extend(names.into_iter().map(str::to_owned));
     }
     all
+}
+
+/// One word that is another when the camera has other name or time servers.
+#[must_use]
+pub fn known_servers(root: &Root, resolv_conf: Option<&str>) -> String {
+    let (dns, ntp, _) = servers(root, resolv_conf);
+    sha256(format!("{dns:?} {ntp:?}").as_bytes())
+}
+
+/// The files that name servers, where a firewall is to be in force: their change is worth a look. With where links lead.
+#[must_use]
+pub fn watched(root: &Root, state_dir: &str, resolv_conf: Option<&str>) -> Vec<String> {
+    if !root.exists(&record_path(state_dir)) {
+        return Vec::new();
+    }
+    let named = resolv_conf.iter().chain(RESOLV_CONF).chain(TIME_CONF);
+    let mut paths: Vec<String> = named.map(|path| (*path).to_owned()).collect();
+    // What is there later is seen when its folder comes.
+    paths.push("/tmp/resolv.conf.d".to_owned());
+    let led = |path: &&str| root.canonical(path).ok();
+    paths.extend(resolv_conf.iter().chain(RESOLV_CONF).filter_map(led));
+    paths
 }
 
 fn has_ipv6() -> bool {

@@ -15,8 +15,8 @@ use lenscap_harden::root::{Attributes, Root};
 use lenscap_harden::survey::Survey;
 
 use super::probe::{Probe, STRANGER};
-use super::{Request, Rung, has_ipv6, ipv6_is_off, ladder, record_path, routes_hold, servers};
-use crate::config::Config;
+use super::{Request, Rung, has_ipv6, ipv6_is_off, ladder, record, record_path, routes_hold, servers};
+use crate::config::{Config, HardenMode};
 use crate::monitor;
 
 /// Where OpenWrt's firewall 4 takes rules of others from, each time that it loads its own.
@@ -72,7 +72,8 @@ pub fn plan(request: Request<'_>, edits: &mut Edits<'_>) -> io::Result<()> {
         find(edits, Status::Notice, text);
     }
     if !root.is_live() {
-        put(edits, &path, &policy, Abilities::ALL)?;
+        put(edits, &path, &policy)?;
+        put_include(edits, &policy, Abilities::ALL)?;
         let text =
             "each boot closes it with `lenscap harden --restore`; whether the kernel can, the camera tells";
         find(edits, Status::Notice, text);
@@ -106,12 +107,12 @@ pub fn plan(request: Request<'_>, edits: &mut Edits<'_>) -> io::Result<()> {
     }
     // Servers come and go with the network: that alone is no reason to write flash.
     let in_force = kept.as_ref().is_some_and(|kept| kept.same_but_servers(&policy));
-    put(
-        edits,
-        &path,
-        kept.as_ref().filter(|_| in_force).unwrap_or(&policy),
-        can,
-    )?;
+    let filed = kept.as_ref().filter(|_| in_force).unwrap_or(&policy);
+    put(edits, &path, filed)?;
+    // What waits for its owner must not come back after a boot.
+    if config.harden.mode == HardenMode::Enforce || in_force && !request.unconfirmed {
+        put_include(edits, filed, can)?;
+    }
     weaknesses(edits, &policy, can);
     let found = rung.find(&policy.rules(can));
     match found {
@@ -256,11 +257,29 @@ fn wanted(root: &Root, config: &Config, kept: Option<&Policy>) -> (Policy, Vec<S
     (policy, names)
 }
 
-/// The record, and what has OpenWrt's own firewall keep ours.
-fn put(edits: &mut Edits<'_>, path: &str, policy: &Policy, can: Abilities) -> io::Result<()> {
-    let root = edits.root();
+/// The record.
+fn put(edits: &mut Edits<'_>, path: &str, policy: &Policy) -> io::Result<()> {
     let text = policy.to_text().into_bytes();
-    edits.put(path, text, Attributes::PRIVATE, "what the firewall lets pass")?;
+    edits.put(path, text, Attributes::PRIVATE, "what the firewall lets pass")
+}
+
+/// Plans what has OpenWrt's own firewall keep ours, as the record has it.
+///
+/// # Errors
+/// When a file that was seen cannot be read.
+pub fn include(state_dir: &str, edits: &mut Edits<'_>) -> io::Result<()> {
+    let Some(policy) = record(edits.root(), state_dir).filter(|policy| !policy.blackhole) else {
+        return Ok(());
+    };
+    match ladder(&policy) {
+        Ok((_, can)) => put_include(edits, &policy, can),
+        // It was in place without one that can be asked now: the next look tells.
+        Err(_) => Ok(()),
+    }
+}
+
+fn put_include(edits: &mut Edits<'_>, policy: &Policy, can: Abilities) -> io::Result<()> {
+    let root = edits.root();
     if root.exists(FW4) {
         let settings = edits.read(FW4_CONFIG)?.unwrap_or_default();
         if String::from_utf8_lossy(&settings).lines().any(takes_no_files) {

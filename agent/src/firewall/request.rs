@@ -9,6 +9,8 @@ pub struct Request<'a> {
     pub config: Option<&'a Config>,
     /// The folder of the journal.
     pub state_dir: &'a str,
+    /// What is in force waits for its owner's confirmation.
+    pub unconfirmed: bool,
     /// Whoever watches now and is not allowed is cut off.
     pub cut: bool,
     /// What is in force is tried from outside, by a network interface that is there for a moment.

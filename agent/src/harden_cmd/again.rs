@@ -26,11 +26,11 @@ use lenscap_harden::transaction::Store;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::{EXIT_UNKNOWN, Request, exit_status, failed, live, lock, recover, unknown};
+use super::{EXIT_UNKNOWN, Request, exit_status, failed, live, local, lock, recover, unknown};
 use crate::cli::Stop;
 use crate::config::{self, Harden, HardenMode, HardenPassword};
 use crate::flat;
-use crate::{files, sys};
+use crate::{files, firewall, sys};
 
 /// Work for one look at passwords, in units of `crypt::cost`: some seconds of a slow processor. The next look goes on.
 const BUDGET: u64 = 3_000_000;
@@ -47,6 +47,8 @@ struct Outcome {
     restored: Vec<String>,
     stopped: usize,
     gave_up: bool,
+    /// Something that was closed may be open until the next boot.
+    untold: bool,
     waiting_for_owner: bool,
     standing_aside: bool,
     /// Why it does not hold, or could not be told.
@@ -102,11 +104,54 @@ fn look(
         // Whatever comes of this look, and whether or not others follow: nobody else takes it back.
         live::wait_in_background(&request.config)?;
     }
-    live::take_back_overdue(root, settings, &boot_id)?;
+    live::take_back_overdue(root, settings, &request.config, &boot_id)?;
     let _lock = lock(root)?;
     recover(request, root, settings)?;
     confirm_by_uplink(request, root, settings, &boot_id)?;
     let harden = live::harden_config(&request.config);
+    let mut failed = finish_services(request, root, settings, &harden, (&boot_id, now))?;
+    let left = engine::left(root, settings);
+    if !left.is_empty() {
+        failed.push(live::not_taken_back(&left));
+    }
+    let mut outcome = look_again(request, root, settings, boot_id, now, harden, memory)?;
+    if let Some(why) = failed.into_iter().next() {
+        outcome.verdict = Some(Verdict::Fails);
+        outcome.reason = bounded(why);
+    }
+    Ok(outcome)
+}
+
+/// A run that was cut short between the camera's services and the files is finished: until then the agent has not the
+/// password that they have. Not at boot, when they are not up yet. Gives what could not be done.
+fn finish_services(
+    request: &Request,
+    root: &Root,
+    settings: &Settings,
+    harden: &Harden,
+    applied_at: (&str, Duration),
+) -> Result<Vec<String>, Stop> {
+    if request.boot || !local::is_unfinished(root, settings) {
+        return Ok(Vec::new());
+    }
+    // As it would have been.
+    let confirm = (harden.mode != HardenMode::Enforce).then_some(applied_at);
+    let closed = local::finish(root, settings, &request.config, confirm)?;
+    if confirm.is_some() && engine::waiting(root, settings).is_ok_and(|waiting| waiting.is_some()) {
+        live::wait_in_background(&request.config)?;
+    }
+    Ok(closed.failed)
+}
+
+fn look_again(
+    request: &Request,
+    root: &Root,
+    settings: &Settings,
+    boot_id: String,
+    now: Duration,
+    harden: Harden,
+    memory: &mut Memory,
+) -> Result<Outcome, Stop> {
     if harden.mode == HardenMode::Off {
         return Ok(Outcome {
             reason: Why::Off.explain().into(),
@@ -150,6 +195,7 @@ fn confirm_by_uplink(request: &Request, root: &Root, settings: &Settings, boot_i
     });
     if came_back {
         engine::confirm(root, settings).map_err(|error| unknown(&error))?;
+        live::keep_firewall(root, settings)?;
     }
     Ok(())
 }
@@ -196,7 +242,11 @@ impl Look<'_> {
             }
         }
         let verdict = lenscap_harden::report::verdict(&seen);
-        outcome.verdict = Some(if outcome.gave_up { Verdict::Fails } else { verdict });
+        outcome.verdict = Some(match verdict {
+            _ if outcome.gave_up => Verdict::Fails,
+            Verdict::Holds if outcome.untold => Verdict::Unknown,
+            verdict => verdict,
+        });
         if outcome.reason.is_empty() {
             outcome.reason = reason(&seen);
         }
@@ -207,19 +257,25 @@ impl Look<'_> {
     }
 
     /// Rules are in the kernel alone: whoever loads others removes them without touching a file, and after a boot there are
-    /// none.
+    /// none. Other name servers than at the last look need other rules: that is no restore.
     fn put_firewall_back(&self, memory: &mut Memory, outcome: &mut Outcome) -> Result<(), Stop> {
         let applied = self.applied.measures.contains(&Measure::Firewall);
         let aside = self.bad_boots >= MAX_BAD_BOOTS || !self.settings.measures.contains(&Measure::Firewall);
-        if !applied || aside || memory.restores.count(self.now) >= MAX_RESTORES {
+        if !applied || aside {
             return Ok(());
         }
-        if live::put_firewall_back(self.root, &self.settings)? {
+        let servers = firewall::known_servers(self.root, self.settings.resolv_conf.as_deref());
+        let others = memory.servers.as_ref().is_some_and(|known| *known != servers);
+        if !others && memory.restores.count(self.now) >= MAX_RESTORES {
+            return Ok(());
+        }
+        if live::put_firewall_back(self.root, &self.settings)? && !others {
             outcome.restored.push("firewall".into());
             if !self.request.boot {
                 memory.restores.allow(self.now);
             }
         }
+        memory.servers = Some(servers);
         Ok(())
     }
 
@@ -297,7 +353,13 @@ impl Look<'_> {
         }
         outcome.restored.extend(put_back);
         match measure {
-            Measure::Telnet => outcome.stopped = live::stop_shells(self.root, alone.close),
+            Measure::Telnet => {
+                if let Some(why) = live::renew_inetd(self.root, &plan) {
+                    outcome.reason = bounded(why);
+                    outcome.untold = true;
+                }
+                outcome.stopped = live::stop_shells(self.root, alone.close);
+            }
             Measure::Firewall => live::sync_firewall(self.root, alone, None)?,
             Measure::Credentials => {}
         }
@@ -345,10 +407,13 @@ fn reason(findings: &[Finding]) -> String {
     let Some(Finding { path, text, .. }) = first else {
         return String::new();
     };
-    let mut text = match path {
+    bounded(match path {
         Some(path) => format!("{path}: {text}"),
         None => text.clone(),
-    };
+    })
+}
+
+fn bounded(mut text: String) -> String {
     while text.len() > MAX_REASON_BYTES {
         text.pop();
     }
@@ -367,6 +432,7 @@ fn tell(
         restored,
         stopped,
         gave_up,
+        untold: _,
         waiting_for_owner,
         standing_aside,
         reason,

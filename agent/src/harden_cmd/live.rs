@@ -13,7 +13,7 @@ use lenscap_harden::engine::{self, Plan, Settings};
 use lenscap_harden::firewall::{Allowed, Policy};
 use lenscap_harden::firmware::Tried;
 use lenscap_harden::gate::{
-    CONFIRM_WITHIN, Decision, Due, Mode, OwnerFacts, Situation, Why, decide, owner_path,
+    CONFIRM_WITHIN, Confirmation, Decision, Due, Mode, OwnerFacts, Situation, Why, decide, owner_path,
 };
 use lenscap_harden::hostkeys;
 use lenscap_harden::listeners::{self, Close};
@@ -61,10 +61,11 @@ pub(super) fn must_be_root() -> Result<(), Stop> {
 pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> Result<u8, Stop> {
     must_be_root()?;
     let boot_id = boot_id(root)?;
-    take_back_overdue(root, &settings, &boot_id)?;
+    take_back_overdue(root, &settings, &request.config, &boot_id)?;
     // From the first look on: the service's own would come in between.
     let _lock = lock(root)?;
     recover(request, root, &settings)?;
+    forget_left(request, root, &settings)?;
     let survey = engine::survey(root, &settings);
     let mut checker = engine::checker(root, &settings, u64::MAX);
     let mut situations = Vec::new();
@@ -100,13 +101,13 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     boots.forget();
     engine::keep_boots(root, &settings, &boots).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
     let applied_at = confirm_needed.then(|| (boot_id.as_str(), sys::monotonic()));
-    let mut failures = Vec::new();
+    let mut closed = local::Closed::default();
     // Whoever came by telnet is hung up on by what this stops, and it must be brought to its end.
     let hangup = SigSet::from(Signal::SIGHUP);
     hangup
         .thread_block()
         .map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
-    let outcome = close_services(request, root, &settings, applied_at, &mut failures).and_then(|()| {
+    let outcome = close_services(request, root, &settings, applied_at, &mut closed).and_then(|()| {
         let key = harden.owner_key.as_deref();
         super::apply(request, root, &settings, &survey, &mut checker, applied_at, key)
     });
@@ -129,8 +130,11 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
         request,
         "restart    services take new passwords when the camera starts again",
     )?;
-    let complete = waiting.is_empty() && failures.is_empty();
-    Ok(if complete { status } else { EXIT_FAILURE })
+    Ok(match status {
+        _ if !waiting.is_empty() || !closed.failed.is_empty() => EXIT_FAILURE,
+        EXIT_OK if !closed.untold.is_empty() => super::EXIT_UNKNOWN,
+        status => status,
+    })
 }
 
 /// Closes what no file of the tree holds, before the files. What could not be closed is told and noted.
@@ -139,15 +143,19 @@ fn close_services(
     root: &Root,
     settings: &Settings,
     applied_at: Option<(&str, Duration)>,
-    failures: &mut Vec<String>,
+    closed: &mut local::Closed,
 ) -> Result<(), Stop> {
     if !settings.measures.contains(&Measure::Credentials) {
         return Ok(());
     }
-    let (mut changed, failed) = local::close(root, settings, &request.config, applied_at)?;
-    failures.extend(failed);
-    changed.extend(renew_host_keys(root, settings, applied_at)?);
-    for line in changed.iter().chain(failures.iter()) {
+    *closed = local::close(root, settings, &request.config, applied_at)?;
+    closed
+        .changed
+        .extend(renew_host_keys(root, settings, applied_at)?);
+    for line in [&closed.changed, &closed.failed, &closed.untold]
+        .into_iter()
+        .flatten()
+    {
         say(request, &format!("credentials  {line}"))?;
     }
     Ok(())
@@ -167,11 +175,53 @@ pub(super) fn confirm(request: &Request, root: &Root, settings: &Settings) -> Re
             "nothing waits for a confirmation"
         },
     )?;
+    keep_firewall(root, settings)?;
     Ok(if waited { EXIT_OK } else { EXIT_FAILURE })
 }
 
-/// Waits until there is nothing to wait for.
-pub(super) fn roll_back(root: &Root, settings: &Settings) -> Result<u8, Stop> {
+/// Has OpenWrt's own firewall keep ours, now that it is confirmed: not before, for it would bring it back after a boot.
+pub(super) fn keep_firewall(root: &Root, settings: &Settings) -> Result<(), Stop> {
+    let mut plan = local::empty_plan(root);
+    firewall::include(&settings.state_dir, &mut plan.edits).map_err(|error| unknown(&error))?;
+    let mut none = settings.clone();
+    none.measures.clear();
+    engine::apply(&plan, &none, None, &mut |_| Ok(())).map_err(failed)
+}
+
+/// What was not taken back when nobody confirmed it is told to whoever asks for something else now, once more.
+pub(super) fn forget_left(request: &Request, root: &Root, settings: &Settings) -> Result<(), Stop> {
+    let left = engine::left(root, settings);
+    if !left.is_empty() {
+        say(request, &not_taken_back(&left))?;
+        engine::forget_left(root, settings).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
+    }
+    Ok(())
+}
+
+/// A sentence about files that somebody else changed.
+pub(super) fn not_taken_back(left: &[String]) -> String {
+    format!(
+        "not confirmed, and not taken back, since somebody else changed it meanwhile: {}",
+        left.join(", ")
+    )
+}
+
+/// Waits until there is nothing to wait for. `now`: takes it back at once, as whoever removes this program must.
+pub(super) fn roll_back(request: &Request, root: &Root, settings: &Settings, now: bool) -> Result<u8, Stop> {
+    if now {
+        must_be_root()?;
+        let _lock = lock(root)?;
+        recover(request, root, settings)?;
+        let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
+        if let Some(waiting) = waiting {
+            tell_left(&take_back(root, settings, &request.config, &waiting)?)?;
+            say(request, "what was not confirmed is taken back")?;
+        } else if local::is_unfinished(root, settings) {
+            let undone = local::undo(root, settings, &request.config);
+            undone.map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
+        }
+        return Ok(EXIT_OK);
+    }
     let boot_id = boot_id(root)?;
     loop {
         let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
@@ -181,13 +231,20 @@ pub(super) fn roll_back(root: &Root, settings: &Settings) -> Result<u8, Stop> {
         match confirmation.due(&boot_id, sys::monotonic()) {
             // A confirmation removes a file of this folder.
             Due::Wait(left) => wait_for_change(&settings.state_dir, left),
-            Due::RollBack => match take_back_overdue(root, settings, &boot_id) {
-                Ok(()) => return Ok(EXIT_OK),
+            Due::RollBack => match take_back_overdue(root, settings, &request.config, &boot_id) {
+                Ok(left) => return tell_left(&left).map(|()| EXIT_OK),
                 // Another run, or a file system or a service that comes back.
                 Err(_) => std::thread::sleep(LOOK_EVERY),
             },
         }
     }
+}
+
+fn tell_left(left: &[String]) -> Result<(), Stop> {
+    if left.is_empty() {
+        return Ok(());
+    }
+    Err(Stop(not_taken_back(left), EXIT_FAILURE))
 }
 
 /// Waits until something is removed from a folder, at most for `limit`. A kernel that does not tell is asked again.
@@ -207,30 +264,47 @@ fn wait_for_change(dir: &str, limit: Duration) {
     }
 }
 
-pub(super) fn take_back_overdue(root: &Root, settings: &Settings, boot_id: &str) -> Result<(), Stop> {
+/// Takes back what nobody confirmed in time. Gives the files that somebody else changed since: they stay.
+pub(super) fn take_back_overdue(
+    root: &Root,
+    settings: &Settings,
+    config: &Path,
+    boot_id: &str,
+) -> Result<Vec<String>, Stop> {
     let _lock = lock(root)?;
     engine::recover(root, settings).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
     let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
-    let Some(waiting) = waiting else {
-        return Ok(());
-    };
-    match waiting.due(boot_id, sys::monotonic()) {
-        Due::RollBack => {
-            // Every login works as before, that of services too; what cannot be reached does not hold up the others, and
-            // its password waits on.
-            let services = if waiting.paths.is_empty() || waiting.paths.contains(&settings.password_file) {
-                local::undo(root, settings)
-            } else {
-                Ok(())
-            };
-            let needed = services.is_err().then_some(settings.password_file.as_str());
-            let before = firewall::record(root, &settings.state_dir);
-            engine::roll_back(root, settings, needed).map_err(failed)?;
-            sync_firewall(root, settings, before.as_ref())?;
-            services.map_err(|error| Stop(error.to_string(), EXIT_FAILURE))
+    match waiting {
+        Some(waiting) if waiting.due(boot_id, sys::monotonic()) == Due::RollBack => {
+            take_back(root, settings, config, &waiting)
         }
-        Due::Wait(_) => Ok(()),
+        Some(_) | None => Ok(Vec::new()),
     }
+}
+
+/// Every login works as before, that of services too; what cannot be reached does not hold up the others, and its password
+/// waits on.
+fn take_back(
+    root: &Root,
+    settings: &Settings,
+    config: &Path,
+    waiting: &Confirmation,
+) -> Result<Vec<String>, Stop> {
+    let waits = |path: &str| engine::waits_for(waiting, path);
+    let services = if waits(&settings.password_file) {
+        local::undo(root, settings, config)
+    } else {
+        Ok(())
+    };
+    let needed = services.is_err().then_some(settings.password_file.as_str());
+    let before = firewall::record(root, &settings.state_dir);
+    // What keeps the firewall goes with it, of whichever run it is.
+    let firewall = waits(&firewall::record_path(&settings.state_dir));
+    let along = |path: &str| firewall && firewall::is_own(path, &settings.state_dir);
+    let undone = engine::roll_back(root, settings, needed, &along).map_err(failed)?;
+    sync_firewall(root, settings, before.as_ref())?;
+    services.map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
+    Ok(undone.changed_since)
 }
 
 /// Puts the firewall in place again after a boot, or after others' rules were loaded. What the owner has not confirmed
@@ -248,7 +322,7 @@ pub(super) fn put_firewall_back(root: &Root, settings: &Settings) -> Result<bool
     let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
     if let Some(confirmation) = waiting
         && confirmation.boot_id != boot_id(root)?
-        && (confirmation.paths.is_empty() || confirmation.paths.contains(&path))
+        && engine::waits_for(&confirmation, &path)
     {
         return Err(Stop(
             "the firewall was not confirmed before the camera started again: it waits for `lenscap harden --confirm`"
@@ -262,7 +336,8 @@ pub(super) fn put_firewall_back(root: &Root, settings: &Settings) -> Result<bool
             EXIT_FAILURE,
         ));
     }
-    firewall::sync(root, &settings.state_dir, None).map_err(|why| Stop(why, EXIT_FAILURE))
+    let resolv_conf = settings.resolv_conf.as_deref();
+    firewall::sync(root, &settings.state_dir, resolv_conf, None).map_err(|why| Stop(why, EXIT_FAILURE))
 }
 
 /// Makes the kernel's rules agree with what the journal says. A tree has none.
@@ -270,7 +345,7 @@ pub(super) fn sync_firewall(root: &Root, settings: &Settings, before: Option<&Po
     if !root.is_live() {
         return Ok(());
     }
-    let synced = firewall::sync(root, &settings.state_dir, before);
+    let synced = firewall::sync(root, &settings.state_dir, settings.resolv_conf.as_deref(), before);
     synced.map(|_| ()).map_err(|why| Stop(why, EXIT_FAILURE))
 }
 
@@ -289,6 +364,8 @@ pub(super) fn wait_in_background(config: &Path) -> Result<(), Stop> {
         Command::new(program)
             .args(["harden", "--roll-back", "--config"])
             .arg(config)
+            // It outlives the job that it may be started from.
+            .env_remove(monitor::JOB)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -473,6 +550,40 @@ fn renew_host_keys(
     none.measures.clear();
     engine::apply(&plan, &none, applied_at, &mut |_| Ok(())).map_err(failed)?;
     Ok(done)
+}
+
+/// Has inetd read its table again where a plan took lines out of it. Gives what to tell if it still listens: what is open
+/// is what counts, not what a table says.
+pub(super) fn renew_inetd(root: &Root, plan: &Plan<'_>) -> Option<String> {
+    let removed: usize = plan.edits.files().map(lenscap_harden::telnet::inetd_lines).sum();
+    let now = || listeners::inetd(&listeners::read(root).unwrap_or_default());
+    let before = now();
+    if removed == 0 || before.is_empty() {
+        return None;
+    }
+    let mut pids: Vec<u32> = before.iter().map(|(pid, _)| *pid).collect();
+    pids.dedup();
+    for pid in pids {
+        if let Ok(pid) = i32::try_from(pid) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGHUP);
+        }
+    }
+    let deadline = sys::monotonic() + END_WITHIN;
+    loop {
+        let after = now();
+        if before.len().saturating_sub(after.len()) >= removed {
+            return None;
+        }
+        if sys::monotonic() >= deadline {
+            let ports: Vec<String> = after.iter().map(|(_, port)| port.to_string()).collect();
+            return Some(format!(
+                "inetd still listens on port {}, though lines of its table are gone: what they started may be open until \
+                 the camera starts again",
+                ports.join(", ")
+            ));
+        }
+        std::thread::sleep(END_PAUSE);
+    }
 }
 
 /// The processes that give a shell to the network, or a service that is to be closed, and may be stopped.

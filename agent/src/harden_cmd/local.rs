@@ -4,6 +4,7 @@
 //! loopback interface alone.
 
 mod dvrip;
+mod tries;
 mod web;
 
 use std::io;
@@ -19,6 +20,7 @@ use lenscap_harden::report::{Finding, Measure, Status};
 use lenscap_harden::root::{Attributes, Root};
 use lenscap_harden::secret::Secret;
 use lenscap_harden::survey::contains;
+use tries::Tries;
 use web::{
     DAHUA, DEVICE, ISAPI, SCHEMA, dahua_request, dahua_user, date_request, encoded, isapi_id, isapi_users,
     levels, onvif_users, send, soap,
@@ -29,12 +31,10 @@ use crate::config::{self, Profile};
 
 /// Where cameras have these services, beside where the configuration has its snapshots.
 const PORTS: &[u16] = &[80, 8080, 8899, 2020, 8000, dvrip::PORT];
-/// What is tried, of all that everybody knows: a camera locks its user after five to seven wrong passwords.
+/// What is tried, of all that everybody knows; how many in a row, [`Tries`] says.
 const TRIED: &[&str] = &["admin", "12345", "", "123456"];
-/// Services beside ONVIF may share its user, and so its count of wrong passwords: there the makers' own alone are tried,
-/// and what has opened another service.
-const DAHUA_TRIED: &[usize] = &[0];
-const DVRIP_TRIED: &[usize] = &[2];
+/// Stands for a password that is none of these.
+const OTHER: usize = TRIED.len();
 const USER: &str = "admin";
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Services that are looked at, and remembered.
@@ -47,8 +47,11 @@ const DAHUA_REALMS: &[&[u8]] = &[b"realm=\"Login to ", b"realm=\"DH_"];
 const IN_ADDRESS: &str = "password=";
 /// What was changed, or is about to be: how to take it back, or to finish it.
 const RECORD: &str = "services";
+/// What is not tried now.
+const LATER: &str =
+    "a camera locks its user after some wrong passwords, and enough were tried: try again in half an hour";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Onvif,
     Isapi,
@@ -56,19 +59,73 @@ enum Kind {
     Dvrip,
 }
 
-/// Each kind, as the record and as people call it.
-const KINDS: [(Kind, &str, &str); 4] = [
-    (Kind::Onvif, "onvif", "ONVIF"),
-    (Kind::Isapi, "isapi", "ISAPI"),
-    (Kind::Dahua, "dahua", "Dahua's interface"),
-    (Kind::Dvrip, "dvrip", "DVRIP"),
+/// Each kind, as the record and as people call it, and which passwords are tried, in turn: where the makers have one, that
+/// alone, beside what has opened another service.
+const KINDS: [(Kind, &str, &str, &[usize]); 4] = [
+    (Kind::Onvif, "onvif", "ONVIF", &[0, 1, 2, 3]),
+    (Kind::Isapi, "isapi", "ISAPI", &[1, 0, 2, 3]),
+    (Kind::Dahua, "dahua", "Dahua's interface", &[0]),
+    (Kind::Dvrip, "dvrip", "DVRIP", &[2]),
 ];
 
 impl Kind {
     fn names(self) -> (&'static str, &'static str) {
         let known = KINDS.iter().find(|(kind, ..)| *kind == self);
-        known.map_or(("", ""), |(_, record, people)| (record, people))
+        known.map_or(("", ""), |(_, record, people, _)| (record, people))
     }
+
+    fn tried(self) -> &'static [usize] {
+        let known = KINDS.iter().find(|(kind, ..)| *kind == self);
+        known.map_or(&[], |(.., tried)| tried)
+    }
+
+    /// Whether a service answers as such a one does. No password is tried.
+    fn speaks(self, address: SocketAddr) -> io::Result<bool> {
+        Ok(match self {
+            Self::Onvif => {
+                let answer = soap(address, &date_request(), None)?;
+                answer.text().contains("SystemDateAndTime")
+            }
+            // It is told by its wish for a password.
+            Self::Isapi => {
+                let answer = send(address, "GET", ISAPI, "", "", None)?;
+                answer.status == 401 && !answer.challenges.is_empty()
+            }
+            // And this by whom it asks for.
+            Self::Dahua => {
+                let answer = send(address, "GET", &dahua_request(), "", "", None)?;
+                let realm = |challenge: &Vec<u8>| DAHUA_REALMS.iter().any(|realm| contains(challenge, realm));
+                answer.status == 401 && answer.challenges.iter().any(realm)
+            }
+            Self::Dvrip => true,
+        })
+    }
+}
+
+/// A password, and which of [`TRIED`] it is.
+#[derive(Clone, Copy)]
+struct Password<'a>(usize, &'a str);
+
+impl Password<'static> {
+    fn known(which: usize) -> Self {
+        Self(which, TRIED.get(which).copied().unwrap_or_default())
+    }
+}
+
+/// Which password a service has after it was to get another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Has {
+    Old,
+    New,
+    Neither,
+    /// It did not answer.
+    Untold,
+}
+
+/// Why a service is not what it should be.
+struct Stuck {
+    has: Has,
+    why: io::Error,
 }
 
 /// A service whose user has a password that everybody knows.
@@ -94,35 +151,93 @@ impl Service {
     fn parse(line: &str) -> Option<Self> {
         let mut words = line.split(' ');
         let word = words.next()?;
-        let (kind, ..) = *KINDS.iter().find(|(_, record, _)| *record == word)?;
+        let (kind, ..) = *KINDS.iter().find(|(_, record, ..)| *record == word)?;
         let address: SocketAddr = words.next()?.parse().ok()?;
         let old = words.next()?.parse().ok().filter(|old| *old < TRIED.len())?;
         address.ip().is_loopback().then_some(Self { kind, address, old })
     }
 
-    fn old_password(&self) -> &'static str {
-        TRIED.get(self.old).copied().unwrap_or_default()
-    }
-
-    fn opens(&self, password: &str) -> io::Result<Option<String>> {
-        match self.kind {
-            Kind::Onvif => onvif_users(self.address, Some(password)),
-            Kind::Isapi => isapi_users(self.address, password),
-            Kind::Dahua => dahua_user(self.address, password),
-            Kind::Dvrip => Ok(dvrip::opens(self.address, password)?.then(String::new)),
-        }
-    }
-
-    /// Gives the user another password, and makes sure that it alone opens the service.
-    fn change(&self, from: &str, to: &str) -> io::Result<()> {
-        let Some(users) = self.opens(from)? else {
-            // Another service of the same user may have changed it.
-            return match self.opens(to)? {
-                Some(_) => Ok(()),
-                None => Err(refused("it does not take its password")),
-            };
-        };
+    /// What it tells whoever has the password; `None`: it is wrong.
+    fn opens(&self, password: Password<'_>, tries: &mut Tries) -> io::Result<Option<String>> {
+        let Password(which, text) = password;
         let answer = match self.kind {
+            Kind::Onvif => onvif_users(self.address, text),
+            Kind::Isapi => isapi_users(self.address, text),
+            Kind::Dahua => dahua_user(self.address, text),
+            Kind::Dvrip => dvrip::opens(self.address, text).map(|opens| opens.then(String::new)),
+        };
+        let door = |old: usize| Self { old, ..self.clone() };
+        match &answer {
+            Ok(opened) => tries.note(&door(which), opened.is_some()),
+            // An answer that is not understood may be about the password.
+            Err(error) if matches!(error.kind(), io::ErrorKind::Other | io::ErrorKind::InvalidData) => {
+                tries.note(&door(OTHER), false);
+            }
+            Err(_) => {}
+        }
+        answer
+    }
+
+    /// Gives the user another password, and makes sure that it alone opens the service, as far as may be tried. `shared`:
+    /// another service has it already, and this may be the same user.
+    fn change(
+        &self,
+        from: Password<'_>,
+        to: Password<'_>,
+        shared: bool,
+        tries: &mut Tries,
+    ) -> Result<(), Stuck> {
+        let untold = |why| Stuck {
+            has: Has::Untold,
+            why,
+        };
+        let stuck = |has, why: &str| {
+            Err(Stuck {
+                has,
+                why: refused(why),
+            })
+        };
+        if tries.is_spent() {
+            return stuck(Has::Untold, LATER);
+        }
+        if shared && self.opens(to, tries).map_err(untold)?.is_some() {
+            return Ok(());
+        }
+        let Some(users) = self.opens(from, tries).map_err(untold)? else {
+            if !shared && self.opens(to, tries).map_err(untold)?.is_some() {
+                return Ok(());
+            }
+            return stuck(Has::Neither, "it does not take its password");
+        };
+        let asked = self.ask(from, to, &users);
+        // What is refused is not changed, as a rule; what is not answered may be.
+        if let Ok(status) = asked
+            && status != 200
+            && self.opens(from, tries).map_err(untold)?.is_some()
+        {
+            return stuck(Has::Old, &format!("it answers {status}"));
+        }
+        if self.opens(to, tries).map_err(untold)?.is_none() {
+            let has = match self.opens(from, tries) {
+                Ok(Some(_)) => Has::Old,
+                Ok(None) => Has::Neither,
+                Err(_) => Has::Untold,
+            };
+            let why = asked
+                .err()
+                .unwrap_or_else(|| refused("the new password does not open it"));
+            return Err(Stuck { has, why });
+        }
+        if tries.left() > 0 && matches!(self.opens(from, tries), Ok(Some(_))) {
+            return stuck(Has::New, "the old password still opens it");
+        }
+        Ok(())
+    }
+
+    /// Asks for another password. Gives the status of the answer.
+    fn ask(&self, from: Password<'_>, to: Password<'_>, users: &str) -> io::Result<u16> {
+        let (Password(_, from), Password(_, to)) = (from, to);
+        Ok(match self.kind {
             Kind::Dahua => {
                 let path = format!(
                     "{DAHUA}modifyPassword&name={USER}&pwd={}&pwdOld={}",
@@ -133,7 +248,7 @@ impl Service {
             }
             Kind::Dvrip => dvrip::change(self.address, from, to).map(|()| 200)?,
             Kind::Onvif => {
-                let level = levels(&users).unwrap_or("Administrator");
+                let level = levels(users).unwrap_or("Administrator");
                 let body = format!(
                     "<SetUser xmlns=\"{DEVICE}\"><User><Username xmlns=\"{SCHEMA}\">{USER}</Username>\
                      <Password xmlns=\"{SCHEMA}\">{to}</Password><UserLevel xmlns=\"{SCHEMA}\">{level}</UserLevel></User></SetUser>"
@@ -141,7 +256,7 @@ impl Service {
                 soap(self.address, &body, Some(from))?.status
             }
             Kind::Isapi => {
-                let id = isapi_id(&users).ok_or_else(|| refused("its list has no such user"))?;
+                let id = isapi_id(users).ok_or_else(|| refused("its list has no such user"))?;
                 let body = format!(
                     "<?xml version=\"1.0\" encoding=\"UTF-8\"?><User><id>{id}</id><userName>{USER}</userName>\
                      <password>{to}</password></User>"
@@ -149,17 +264,7 @@ impl Service {
                 let path = format!("{ISAPI}/{id}");
                 send(self.address, "PUT", &path, "application/xml", &body, Some(from))?.status
             }
-        };
-        if answer != 200 {
-            return Err(refused(&format!("it answers {answer}")));
-        }
-        if self.opens(to)?.is_none() {
-            return Err(refused("the new password does not open it"));
-        }
-        if self.opens(from)?.is_some() {
-            return Err(refused("the old password still opens it"));
-        }
-        Ok(())
+        })
     }
 }
 
@@ -169,7 +274,22 @@ fn refused(why: &str) -> io::Error {
 
 /// Looks for services whose user has a password that everybody knows, and says so in the plan. Gives those that can be
 /// closed, and a sentence for each other.
-pub(super) fn look(root: &Root, config: &Path, plan: &mut Plan<'_>) -> (Vec<Service>, Vec<String>) {
+pub(super) fn look(
+    root: &Root,
+    settings: &Settings,
+    config: &Path,
+    plan: &mut Plan<'_>,
+) -> (Vec<Service>, Vec<String>) {
+    look_with(&mut Tries::new(config), root, settings, config, plan)
+}
+
+fn look_with(
+    tries: &mut Tries,
+    root: &Root,
+    settings: &Settings,
+    config: &Path,
+    plan: &mut Plan<'_>,
+) -> (Vec<Service>, Vec<String>) {
     let (mut found, mut stuck) = (Vec::<Service>::new(), Vec::new());
     let profiles = config::load(config)
         .map(|loaded| loaded.config.profiles)
@@ -179,39 +299,102 @@ pub(super) fn look(root: &Root, config: &Path, plan: &mut Plan<'_>) -> (Vec<Serv
         address.contains(IN_ADDRESS)
     };
     let held = profiles.iter().find(holds);
-    let mut opened = None;
-    for address in addresses(root, &profiles) {
-        for (kind, ..) in KINDS {
-            if (kind == Kind::Dvrip) != (address.port() == dvrip::PORT) {
-                continue;
-            }
-            // What does not answer as such a service is none.
-            let Ok(Some(old)) = known_password(kind, address, opened) else {
-                continue;
-            };
-            opened = Some(old);
-            let service = Service { kind, address, old };
-            let mut what = format!("{}: {USER} has a password that everybody knows", service.name());
-            let mut status = Status::Planned;
-            if let Some(profile) = held {
-                // The agent would lose its video.
-                let why = format!("; it stays, as the address of profile {} holds it", profile.name);
-                what.push_str(&why);
-                status = Status::Fails;
-                stuck.push(what.clone());
-            } else {
-                found.push(service);
-            }
-            plan.edits.find(Measure::Credentials, status, None, what);
-        }
-    }
-    if opened.is_some() {
+    let doors = doors(tries, root, settings, &addresses(root, &profiles));
+    let (open, untried) = known_passwords(tries, doors);
+    if !open.is_empty() || !untried.is_empty() {
         // What the files alone had to say.
         let well =
             |finding: &Finding| (finding.measure, finding.status) == (Measure::Credentials, Status::Holds);
         plan.edits.findings.retain(|finding| !well(finding));
     }
+    for service in open {
+        let mut what = format!("{}: {USER} has a password that everybody knows", service.name());
+        let mut status = Status::Planned;
+        if let Some(profile) = held {
+            // The agent would lose its video.
+            let why = format!("; it stays, as the address of profile {} holds it", profile.name);
+            what.push_str(&why);
+            status = Status::Fails;
+            stuck.push(what.clone());
+        } else {
+            found.push(service);
+        }
+        plan.edits.find(Measure::Credentials, status, None, what);
+    }
+    for service in untried {
+        let what = format!(
+            "{}: not all that everybody knows is tried yet; {LATER}",
+            service.name()
+        );
+        plan.edits.find(Measure::Credentials, Status::Unknown, None, what);
+    }
     (found, stuck)
+}
+
+/// The services that answer, but for those that have the media password already.
+fn doors(tries: &mut Tries, root: &Root, settings: &Settings, addresses: &[SocketAddr]) -> Vec<Service> {
+    let (ours, _) = record(root, &format!("{}/{RECORD}", settings.state_dir));
+    let media = root.read(&settings.password_file).unwrap_or_default();
+    let media = String::from_utf8_lossy(&media).trim_end().to_owned();
+    let mut doors = Vec::new();
+    for address in addresses {
+        for (kind, ..) in KINDS {
+            // What does not answer as such a service is none.
+            if (kind == Kind::Dvrip) != (address.port() == dvrip::PORT)
+                || !kind.speaks(*address).is_ok_and(|speaks| speaks)
+            {
+                continue;
+            }
+            let door = Service {
+                kind,
+                address: *address,
+                old: OTHER,
+            };
+            let is_ours = ours.iter().any(|our| (our.kind, our.address) == (kind, *address));
+            if !is_ours || matches!(door.opens(Password(OTHER, &media), tries), Ok(None)) {
+                doors.push(door);
+            }
+        }
+    }
+    doors
+}
+
+/// Tries passwords, one at each service in turn. What has opened one is tried first at others: they may have the same user.
+/// Gives those that are open, and those where some are left to be tried.
+fn known_passwords(tries: &mut Tries, mut doors: Vec<Service>) -> (Vec<Service>, Vec<Service>) {
+    let mut open: Vec<Service> = Vec::new();
+    loop {
+        let mut tried = false;
+        let mut closed = Vec::new();
+        for door in doors {
+            let first = open.last().map(|service| service.old);
+            let candidates = first.iter().chain(door.kind.tried()).map(|old| Service {
+                old: *old,
+                ..door.clone()
+            });
+            let Some(next) = candidates.into_iter().find(|next| !tries.failed(next)) else {
+                continue;
+            };
+            // One try is kept, to see that the old password is one no more.
+            let kept = usize::from(first.is_some_and(|first| first != next.old));
+            if tries.left() <= kept {
+                closed.push(door);
+                continue;
+            }
+            tried = true;
+            match next.opens(Password::known(next.old), tries) {
+                Ok(Some(_)) => open.push(next),
+                Ok(None) => closed.push(door),
+                // It is none after all.
+                Err(_) => {}
+            }
+        }
+        doors = closed;
+        if !tried {
+            open.sort_by_key(|service| (service.address, service.kind));
+            return (open, doors);
+        }
+    }
 }
 
 fn addresses(root: &Root, profiles: &[Profile]) -> Vec<SocketAddr> {
@@ -236,48 +419,6 @@ fn addresses(root: &Root, profiles: &[Profile]) -> Vec<SocketAddr> {
     addresses
 }
 
-/// `opened` has opened another service of this camera.
-fn known_password(kind: Kind, address: SocketAddr, opened: Option<usize>) -> io::Result<Option<usize>> {
-    let all: [usize; TRIED.len()] = core::array::from_fn(|at| at);
-    let tried = match kind {
-        Kind::Onvif => {
-            if !soap(address, &date_request(), None)?
-                .text()
-                .contains("SystemDateAndTime")
-            {
-                return Ok(None);
-            }
-            &all[..]
-        }
-        // It is told by its wish for a password.
-        Kind::Isapi => {
-            let answer = send(address, "GET", ISAPI, "", "", None)?;
-            if answer.status != 401 || answer.challenges.is_empty() {
-                return Ok(None);
-            }
-            &all[..]
-        }
-        // And this by whom it asks for.
-        Kind::Dahua => {
-            let answer = send(address, "GET", &dahua_request(), "", "", None)?;
-            let realm = |challenge: &Vec<u8>| DAHUA_REALMS.iter().any(|realm| contains(challenge, realm));
-            if answer.status != 401 || !answer.challenges.iter().any(realm) {
-                return Ok(None);
-            }
-            DAHUA_TRIED
-        }
-        Kind::Dvrip => DVRIP_TRIED,
-    };
-    let others = tried.iter().copied().filter(|old| Some(*old) != opened);
-    for old in opened.into_iter().chain(others) {
-        let service = Service { kind, address, old };
-        if service.opens(service.old_password())?.is_some() {
-            return Ok(Some(old));
-        }
-    }
-    Ok(None)
-}
-
 /// Gives the users of services the media password, before any file has it: a camera that refuses keeps its old one, and
 /// the agent its own. Says what was changed, and what could not be.
 pub(super) fn close(
@@ -285,15 +426,21 @@ pub(super) fn close(
     settings: &Settings,
     config: &Path,
     applied_at: Option<(&str, Duration)>,
-) -> Result<(Vec<String>, Vec<String>), Stop> {
+) -> Result<Closed, Stop> {
+    let mut closed = finish(root, settings, config, applied_at)?;
+    let mut tries = Tries::new(config);
     let mut plan = empty_plan(root);
-    let (services, mut failed) = look(root, config, &mut plan);
-    let path = format!("{}/{RECORD}", settings.state_dir);
-    let (mut done, unfinished) = record(root, &path);
-    if services.is_empty() && unfinished.is_none() {
-        return Ok((Vec::new(), failed));
+    let (services, stuck) = look_with(&mut tries, root, settings, config, &mut plan);
+    closed.failed.extend(stuck);
+    let unknown = |finding: &&Finding| finding.status == Status::Unknown;
+    let untried = plan.edits.findings.iter().filter(unknown);
+    closed.untold.extend(untried.map(|finding| finding.text.clone()));
+    if services.is_empty() {
+        return Ok(closed);
     }
     let stop = |error: io::Error| Stop(error.to_string(), EXIT_FAILURE);
+    let path = format!("{}/{RECORD}", settings.state_dir);
+    let (mut done, unfinished) = record(root, &path);
     let secret = match unfinished {
         Some(secret) => secret,
         None => new_secret(root, settings, &services).map_err(stop)?,
@@ -306,29 +453,112 @@ pub(super) fn close(
     done.extend_from_slice(&services);
     // Whatever happens from here on, the password is known.
     write(root, &path, &done, Some(&secret)).map_err(stop)?;
-    let mut changed = Vec::new();
-    for service in &services {
-        match service.change(service.old_password(), secret.reveal()) {
-            Ok(()) => changed.push(format!("{}: {USER} gets the media password", service.name())),
-            Err(error) => {
-                failed.push(format!(
-                    "{}: the password of {USER} could not be changed: {error}",
-                    service.name()
-                ));
-                if service.opens(secret.reveal()).ok().flatten().is_none() {
-                    done.retain(|have| have != service);
-                }
-            }
+    let given = Given {
+        services: &services,
+        shared: false,
+    };
+    let given = give(root, settings, given, &secret, applied_at, &mut tries)?;
+    closed.changed.extend(given.changed);
+    closed.failed.extend(given.failed);
+    Ok(closed)
+}
+
+/// Brings a run to its end that was cut short between the services and the files: without it the agent has not the
+/// password that they have. What does not answer waits on.
+pub(super) fn finish(
+    root: &Root,
+    settings: &Settings,
+    config: &Path,
+    applied_at: Option<(&str, Duration)>,
+) -> Result<Closed, Stop> {
+    let (services, Some(secret)) = record(root, &format!("{}/{RECORD}", settings.state_dir)) else {
+        return Ok(Closed::default());
+    };
+    let given = Given {
+        services: &services,
+        shared: true,
+    };
+    give(
+        root,
+        settings,
+        given,
+        &secret,
+        applied_at,
+        &mut Tries::new(config),
+    )
+}
+
+/// Whether a run was cut short there.
+pub(super) fn is_unfinished(root: &Root, settings: &Settings) -> bool {
+    let (_, secret) = record(root, &format!("{}/{RECORD}", settings.state_dir));
+    secret.is_some()
+}
+
+/// What came of closing services, a sentence each.
+#[derive(Debug, Default)]
+pub(super) struct Closed {
+    pub(super) changed: Vec<String>,
+    pub(super) failed: Vec<String>,
+    /// What could not be told.
+    pub(super) untold: Vec<String>,
+}
+
+/// Services of the record that get a password; `shared`: one may have it already.
+struct Given<'a> {
+    services: &'a [Service],
+    shared: bool,
+}
+
+fn give(
+    root: &Root,
+    settings: &Settings,
+    Given { services, mut shared }: Given<'_>,
+    secret: &Secret,
+    applied_at: Option<(&str, Duration)>,
+    tries: &mut Tries,
+) -> Result<Closed, Stop> {
+    let stop = |error: io::Error| Stop(error.to_string(), EXIT_FAILURE);
+    let path = format!("{}/{RECORD}", settings.state_dir);
+    let (mut done, _) = record(root, &path);
+    let mut closed = Closed::default();
+    let mut untold = 0;
+    for service in services {
+        let new = Password(OTHER, secret.reveal());
+        let Err(Stuck { has, why }) = service.change(Password::known(service.old), new, shared, tries) else {
+            shared = true;
+            closed
+                .changed
+                .push(format!("{}: {USER} gets the media password", service.name()));
+            continue;
+        };
+        closed.failed.push(format!(
+            "{}: the password of {USER} could not be changed: {why}",
+            service.name()
+        ));
+        match has {
+            Has::Old | Has::Neither => done.retain(|have| have != service),
+            Has::New => {}
+            Has::Untold => untold += 1,
         }
     }
-    if !done.is_empty() {
-        credentials::write_password_file(&mut plan.edits, &settings.password_file, &secret).map_err(stop)?;
+    if done.len() > untold {
+        let mut plan = empty_plan(root);
+        let file = &settings.password_file;
+        credentials::write_password_file(&mut plan.edits, file, secret).map_err(stop)?;
         let mut none = settings.clone();
         none.measures.clear();
         engine::apply(&plan, &none, applied_at, &mut |_| Ok(())).map_err(super::failed)?;
+        // It is that of an earlier run, and what is new is in no file.
+        if let Some(applied_at) = applied_at.filter(|_| plan.edits.files().next().is_none()) {
+            engine::wait_with(root, settings, file, applied_at).map_err(super::failed)?;
+        }
     }
-    write(root, &path, &done, None).map_err(stop)?;
-    Ok((changed, failed))
+    // It is tried again and again: flash is written only if there is something new.
+    let left = (untold > 0).then_some(secret);
+    if record(root, &path) != (done.clone(), left.cloned()) {
+        write(root, &path, &done, left).map_err(stop)?;
+    }
+    Ok(closed)
 }
 
 /// A plan that changes nothing yet.
@@ -357,22 +587,28 @@ fn new_secret(root: &Root, settings: &Settings, services: &[Service]) -> io::Res
 
 /// Gives services their old passwords back. One is forgotten only if it answered and neither password opens it: of one
 /// that is not up nobody would know the password, and so the record and the password stay for another try.
-pub(super) fn undo(root: &Root, settings: &Settings) -> io::Result<()> {
+pub(super) fn undo(root: &Root, settings: &Settings, config: &Path) -> io::Result<()> {
     let path = format!("{}/{RECORD}", settings.state_dir);
     let (mut services, unfinished) = record(root, &path);
+    if services.is_empty() {
+        return Ok(());
+    }
     let stored = root.read(&settings.password_file).unwrap_or_default();
     let stored = String::from_utf8_lossy(&stored).trim_end().to_owned();
     let secret = unfinished.as_ref();
     let current = secret.map_or(stored.as_str(), Secret::reveal);
     let all = services.len();
     let mut result = Ok(());
+    let mut tries = Tries::new(config);
+    let mut shared = secret.is_some();
     services.retain(|service| {
-        let old = service.old_password();
-        let Err(error) = service.change(current, old) else {
+        let old = Password::known(service.old);
+        let changed = service.change(Password(OTHER, current), old, shared, &mut tries);
+        let Err(Stuck { has, why: error }) = changed else {
+            shared = true;
             return false;
         };
-        let closed = |password: &str| service.opens(password).is_ok_and(|users| users.is_none());
-        if closed(current) && (current == old || closed(old)) {
+        if has == Has::Neither {
             return false;
         }
         let why = format!(
@@ -430,10 +666,12 @@ mod tests {
                 .iter()
                 .all(|password| lenscap_harden::defaults::is_known(password))
         );
-        assert!(TRIED.len() <= 4, "more would lock the user");
+        for (.., tried) in KINDS {
+            assert!(tried.iter().all(|which| *which < OTHER), "{tried:?}");
+        }
         assert!(
-            DVRIP_TRIED.len() == 1 && DAHUA_TRIED.len() == 1,
-            "they may count with ONVIF's"
+            TRIED.len() <= tries::MAX_WRONG,
+            "one service is looked at in one run"
         );
     }
 

@@ -16,7 +16,7 @@ use crate::config::{Config, HardenMode};
 use crate::{cli, sys};
 
 /// The variable that tells a job its monitor's process.
-const MONITOR: &str = "LENSCAP_MONITOR";
+pub const JOB: &str = "LENSCAP_MONITOR";
 /// The first runs come after the agent's start, which is more urgent.
 const FIRST_DELAY: Duration = Duration::from_secs(5);
 /// A look that a change asked for comes no sooner after the last one's end.
@@ -266,7 +266,7 @@ fn every(kind: &Kind, config: &Config) -> Option<Duration> {
 /// how long it may take. False if the monitor is gone already.
 #[must_use]
 pub fn obey_job() -> bool {
-    let monitor = std::env::var(MONITOR).ok().and_then(|pid| pid.parse().ok());
+    let monitor = std::env::var(JOB).ok().and_then(|pid| pid.parse().ok());
     monitor.is_none_or(|pid| sys::die_with_parent(pid).is_ok())
 }
 
@@ -287,7 +287,7 @@ fn start(
         .arg("--config")
         .arg(config_path)
         .env_clear()
-        .env(MONITOR, std::process::id().to_string())
+        .env(JOB, std::process::id().to_string())
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(file)

@@ -9,18 +9,28 @@ use lenscap_harden::root::Root;
 
 use super::kept::make_dir;
 use crate::config::{AgentConfig, Loaded, MAX_FILE_BYTES};
-use crate::{config, files};
+use crate::{config, files, firewall};
 
 /// The last configuration with which the agent came up.
 const GOOD_CONFIG: &str = "config.good";
 
 /// The files whose change is worth a look at hardening.
-pub(super) fn watched() -> Vec<String> {
+pub(super) fn watched(resolv_conf: &Path) -> Vec<String> {
     let settings = Settings::default();
-    let mut paths = Root::live()
-        .and_then(|root| look::watched(&root, &settings))
+    let root = Root::live();
+    let mut paths = root
+        .as_ref()
+        .ok()
+        .and_then(|root| look::watched(root, &settings).ok())
         // A damaged journal is said by the look itself.
-        .unwrap_or_else(|_| look::STARTERS.iter().map(|path| (*path).to_owned()).collect());
+        .unwrap_or_else(|| look::STARTERS.iter().map(|path| (*path).to_owned()).collect());
+    if let Ok(root) = root {
+        paths.extend(firewall::watched(
+            &root,
+            &settings.state_dir,
+            resolv_conf.to_str(),
+        ));
+    }
     paths.push(engine::confirmation_path(&settings));
     paths
 }

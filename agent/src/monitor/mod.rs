@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use child::main as agent_main;
-pub use jobs::obey_job;
+pub use jobs::{JOB, obey_job};
 pub use keep::agent_in_force;
 pub use kept::{Keeper, kept, last_reset, reset};
 pub use link::Link;
@@ -375,7 +375,7 @@ impl Monitor {
                 .ok();
         }
         if let Some(watch) = &mut self.watch {
-            watch.set(keep::watched());
+            watch.set(keep::watched(&self.config.agent.resolv_conf));
         }
     }
 
@@ -707,7 +707,7 @@ fn describe_end(status: ExitStatus) -> impl Display {
     }
 }
 
-fn make_run_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn make_run_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }

@@ -400,8 +400,10 @@ fn openwrts_own_firewall_restores_ours() {
             "etc/config/firewall",
             "config defaults\n\toption input 'REJECT'\n",
         );
-        assert_eq!(camera.harden(APPLY).0, 0);
         let include = "usr/share/nftables.d/ruleset-post/50-lenscap.nft";
+        assert_eq!(camera.harden(APPLY).0, 0);
+        assert!(!camera.has(include), "what is not confirmed does not come back");
+        assert_eq!(camera.harden(&["--confirm"]).0, 0);
         assert!(
             fs::metadata(camera.path(include)).unwrap().permissions().mode() & 0o444 == 0o444,
             "files that it cannot read it leaves out"
@@ -459,5 +461,58 @@ fn openwrts_own_firewall_restores_ours() {
         );
         assert_eq!(camera.harden(&["--undo"]).0, 0);
         assert!(!camera.has(include) && open_to_strangers(lan));
+    });
+}
+
+/// Neither at once nor after a boot, with hardening on or off: nor by a file of an earlier, confirmed run.
+#[test]
+fn what_is_taken_back_leaves_nothing_with_openwrts_own_firewalls() {
+    if without_root() {
+        return;
+    }
+    with_lan(|lan| {
+        let _video = TcpListener::bind("0.0.0.0:554").unwrap();
+        let include = "usr/share/nftables.d/ruleset-post/50-lenscap.nft";
+        let line = "/usr/sbin/lenscap harden --restore";
+        for (program, boot) in [("sbin/fw4", 0), ("sbin/fw4", 1), ("sbin/fw3", 1)] {
+            let camera = Camera::new();
+            camera.write(program, "#!/bin/sh\n");
+            camera.write("etc/firewall.user", "# own\n");
+            let kept = || {
+                let user = fs::read_to_string(camera.path("etc/firewall.user")).unwrap();
+                camera.has(include) || user.contains(line)
+            };
+            for confirmed in [false, true] {
+                camera.boot(BOOTS[0]);
+                if confirmed {
+                    assert_eq!(camera.harden(APPLY).0, 0);
+                    assert!(!kept());
+                    assert_eq!(camera.harden(&["--confirm"]).0, 0);
+                    assert!(kept(), "{program}");
+                    let more = format!("{CONFIG}\tlist allow_lan '10.9.0.2:80'\n");
+                    camera.write("etc/config/lenscap", &more);
+                }
+                assert_eq!(camera.harden(APPLY).0, 0);
+                assert_eq!(kept(), confirmed);
+                if boot == 1 {
+                    // What firewall 4 does when the camera starts.
+                    run("nft", &["flush", "ruleset"]);
+                    if camera.has(include) {
+                        run("nft", &["-f", &camera.path(include)]);
+                    }
+                    let off = format!("{CONFIG}\toption mode 'off'\n");
+                    camera.write("etc/config/lenscap", &off);
+                    camera.boot(BOOTS[1]);
+                    assert_ne!(camera.harden(&["--boot"]).0, 0);
+                }
+                assert_eq!(camera.harden(&["--roll-back", "--now"]).0, 0);
+                assert!(
+                    !kept() && !camera.has(RECORD) && !camera.has(WAITING),
+                    "{program}"
+                );
+                assert!(table().is_empty() && open_to_strangers(lan), "{program}");
+                camera.write("etc/config/lenscap", CONFIG);
+            }
+        }
     });
 }

@@ -1,6 +1,7 @@
 """A camera's ONVIF service and Hikvision's ISAPI, with one user, admin. Every digest is computed here from the clear
-password, by Python's own hashlib. usage: camera.py PASSWORD [refuse | dahua | dvrip | plain [PORT]]; prints its port, and then each change.
-`dahua`: Dahua's interface instead. `dvrip`: DVRIP beside ONVIF, on its own port and with the same user."""
+password, by Python's own hashlib. usage: camera.py PASSWORD [refuse | dahua | dvrip | shared | plain [PORT]]; prints its port, and then each change.
+`dahua`: Dahua's interface instead. `dvrip`: DVRIP beside ONVIF, on its own port and with the same user. `shared`: ONVIF and
+ISAPI have the same user. Five wrong passwords in a row lock a user for good, as cameras do for half an hour."""
 
 import base64
 import hashlib
@@ -18,6 +19,7 @@ PASSWORD = sys.argv[1]
 REFUSE = sys.argv[2:3] == ["refuse"]
 DAHUA = sys.argv[2:3] == ["dahua"]
 DVRIP = sys.argv[2:3] == ["dvrip"]
+SHARED = sys.argv[2:3] == ["shared"]
 PORT = int(sys.argv[3]) if sys.argv[3:] else 0
 REALM = "Login to 3K0522PAZ" if DAHUA else "camera"
 NONCE = "af3c1d"
@@ -25,6 +27,22 @@ NONCE = "af3c1d"
 DATE = {"Hour": 3, "Minute": 4, "Second": 5, "Year": 1970, "Month": 1, "Day": 2}
 CREATED = "1970-01-02T03:04:05Z"
 state = {"onvif": PASSWORD, "isapi": PASSWORD}
+wrong = {"onvif": 0, "isapi": 0}
+
+
+def user(service):
+    return "onvif" if SHARED else service
+
+
+def judge(service, right):
+    """Counts wrong passwords; a locked user has no right one."""
+    service = user(service)
+    if wrong[service] >= 5:
+        return False
+    wrong[service] = 0 if right else wrong[service] + 1
+    if wrong[service] == 5:
+        print("locked", service, flush=True)
+    return right
 
 
 def value(text, name):
@@ -37,7 +55,7 @@ def token_fits(text):
     if value(text, "Username") != "admin" or not nonce or created != CREATED:
         return False
     wanted = hashlib.sha1(base64.b64decode(nonce) + created.encode() + state["onvif"].encode()).digest()
-    return base64.b64decode(digest) == wanted
+    return judge("onvif", base64.b64decode(digest) == wanted)
 
 
 def md5(text):
@@ -48,9 +66,9 @@ def digest_fits(header, method, path):
     fields = dict(re.findall(r'(\w+)="?([^",]*)"?', header or ""))
     if fields.get("username") != "admin" or fields.get("uri") != path or fields.get("nonce") != NONCE:
         return False
-    secret = md5(f"admin:{REALM}:{state['isapi']}")
+    secret = md5(f"admin:{REALM}:{state[user('isapi')]}")
     text = f"{secret}:{NONCE}:{fields['nc']}:{fields['cnonce']}:{fields['qop']}:" + md5(f"{method}:{path}")
-    return fields.get("response") == md5(text)
+    return judge("isapi", fields.get("response") == md5(text))
 
 
 class Camera(http.server.BaseHTTPRequestHandler):
@@ -98,7 +116,7 @@ class Camera(http.server.BaseHTTPRequestHandler):
         self.answer(400, "<e:Fault/>")
 
     def change(self, service, password, body):
-        state[service] = password
+        state[user(service)] = password
         print(service, password, flush=True)
         self.answer(200, body)
 
@@ -160,7 +178,7 @@ class Dvrip(socketserver.BaseRequestHandler):
                 text = stream.read(length)
                 assert magic == 0xFF and text.endswith(b"\n\0")
                 asked = json.loads(text[:-2])
-                right = asked["UserName"] == "admin" and asked["PassWord"] == self.hash(state["onvif"])
+                right = asked["UserName"] == "admin" and judge("onvif", asked["PassWord"] == self.hash(state["onvif"]))
                 ret = 100 if right else 203
                 if what == 1000:
                     user = asked["UserName"] if right else None

@@ -334,7 +334,7 @@ fn a_camera_that_refuses_keeps_its_password_and_a_run_that_was_cut_short_is_fini
     if without_root() {
         return;
     }
-    let services = Services::new(&["", "refuse"]);
+    let services = Services::new(&["12345", "refuse"]);
     let dir = camera(services.port);
     let output = in_camera(dir.path(), APPLY);
     assert_eq!(code(&output), 1);
@@ -357,13 +357,176 @@ fn a_camera_that_refuses_keeps_its_password_and_a_run_that_was_cut_short_is_fini
     assert_eq!(services.changed(), ("onvif".into(), "12345".into()));
 }
 
+/// The camera has forgotten what was wrong, as it does within half an hour.
+fn forget(dir: &Path) {
+    let file = dir.join("var/run/lenscap/harden.tries");
+    let text = fs::read_to_string(&file).unwrap();
+    let forgotten = |line: &str| {
+        let mut words: Vec<&str> = line.split(' ').collect();
+        words[1] = "0";
+        words.join(" ") + "\n"
+    };
+    fs::write(&file, text.lines().map(forgotten).collect::<String>()).unwrap();
+}
+
 #[test]
-fn passwords_of_the_owners_stay() {
+fn passwords_of_the_owners_stay_and_no_user_is_locked() {
     if without_root() {
         return;
     }
-    let services = Services::new(&["my-own-password"]);
+    for shared in ["plain", "shared"] {
+        let mut services = Services::new(&["my-own-password", shared]);
+        let dir = camera(services.port);
+        // Four wrong ones at both together, and no more before half an hour is over.
+        for args in [&[][..], APPLY, &[], APPLY] {
+            let output = in_camera(dir.path(), args);
+            assert!([1, 2].contains(&code(&output)), "{}", text(&output));
+            for name in ["ONVIF", "ISAPI"] {
+                let line = format!(
+                    "{name} on port {}: not all that everybody knows is tried yet",
+                    services.port
+                );
+                assert!(text(&output).contains(&line), "{}", text(&output));
+            }
+        }
+        assert_eq!(code(&in_camera(dir.path(), APPLY)), 2);
+        forget(dir.path());
+        // The camera of this test counts on, as some may.
+        services = {
+            let port = services.port.to_string();
+            drop(services);
+            Services::new(&["my-own-password", shared, &port])
+        };
+        assert_eq!(code(&in_camera(dir.path(), APPLY)), 0);
+        for _ in 0..3 {
+            assert_eq!(code(&in_camera(dir.path(), APPLY)), 0, "each was tried once");
+        }
+        assert!(stored(dir.path()).is_empty());
+        assert!(
+            services.lines.try_recv().is_err(),
+            "nothing is changed, nobody is locked"
+        );
+    }
+}
+
+#[test]
+fn one_user_of_two_services_is_changed_once_and_never_locked() {
+    if without_root() {
+        return;
+    }
+    let mut services = Services::new(&["12345", "shared"]);
     let dir = camera(services.port);
+    let new = || stored(dir.path()).trim_end().to_owned();
+    for _ in 0..4 {
+        assert_eq!(code(&in_camera(dir.path(), &[])), 1);
+        let output = in_camera(dir.path(), APPLY);
+        assert_eq!(code(&output), 0, "{}", text(&output));
+        assert_eq!(services.changed(), ("onvif".into(), new()));
+        assert!(!text(&in_camera(dir.path(), &[])).contains("admin has a password"));
+        assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
+        assert_eq!(services.changed(), ("onvif".into(), "12345".into()));
+    }
+    assert!(services.lines.try_recv().is_err());
+}
+
+fn recheck(dir: &Path) -> (i32, serde_json::Value) {
+    let output = in_camera(dir, &["--recheck", "--json"]);
+    (code(&output), serde_json::from_str(&text(&output)).unwrap())
+}
+
+/// The power failed after the record was written: the services have the old password, the new one, or are not up yet.
+#[test]
+fn the_next_look_finishes_a_run_that_was_cut_short_among_services() {
+    if without_root() {
+        return;
+    }
+    const NEW: &str = "not-yet-in-its-f";
+    let test = || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+        assert!(up.unwrap().success(), "iproute2");
+        for has in ["12345", NEW] {
+            let services = Services::new(&[has]);
+            let port = services.port;
+            let dir = camera(port);
+            let state = dir.path().join("etc/lenscap/harden");
+            let record = state.join("services");
+            fs::create_dir_all(&state).unwrap();
+            let lines = format!("onvif 127.0.0.1:{port} 1\nisapi 127.0.0.1:{port} 1\nnew {NEW}\n");
+            fs::write(&record, &lines).unwrap();
+            drop(services);
+            let (status, said) = recheck(dir.path());
+            assert_eq!((status, &said["verdict"]), (1, &"fails".into()), "{said}");
+            let why = format!("ONVIF on port {port}: the password of admin could not be changed");
+            assert!(said["reason"].as_str().unwrap().contains(&why), "{said}");
+            assert_eq!(fs::read_to_string(&record).unwrap(), lines, "it waits for them");
+            assert!(stored(dir.path()).is_empty() && !said.to_string().contains(NEW));
+
+            let mut services = Services::new(&[has, "plain", &port.to_string()]);
+            let (_, said) = recheck(dir.path());
+            assert!(
+                !said["reason"].as_str().unwrap().contains("could not be changed"),
+                "{said}"
+            );
+            assert_eq!(stored(dir.path()), format!("{NEW}\n"));
+            assert!(!fs::read_to_string(&record).unwrap().contains("new"));
+            if has != NEW {
+                assert_eq!(services.changed(), ("onvif".into(), NEW.into()));
+                assert_eq!(services.changed(), ("isapi".into(), NEW.into()));
+            }
+            // It waits for its owner, as the run would have had it.
+            assert_eq!(said["waiting_for_confirmation"], true, "{said}");
+            let output = in_camera(dir.path(), &["--roll-back", "--now"]);
+            assert_eq!(code(&output), 0, "{}", text(&output));
+            assert_eq!(services.changed(), ("onvif".into(), "12345".into()));
+            assert_eq!(services.changed(), ("isapi".into(), "12345".into()));
+            assert!(stored(dir.path()).is_empty() && !record.exists() && !state.join("unconfirmed").exists());
+        }
+    };
+    std::thread::scope(|scope| scope.spawn(test).join().unwrap());
+}
+
+#[test]
+fn whoever_removes_the_program_gets_back_what_nobody_confirmed() {
+    if without_root() {
+        return;
+    }
+    let now = &["--roll-back", "--now"];
+    let mut services = Services::new(&["12345"]);
+    let dir = camera(services.port);
+    assert_eq!(code(&in_camera(dir.path(), now)), 0, "nothing is there");
+    // With a media password that was there before, no file tells of the services.
+    let media = dir.path().join("etc/lenscap/camera-password");
+    for given in ["", "label-media-9ZKD\n"] {
+        if !given.is_empty() {
+            fs::create_dir_all(media.parent().unwrap()).unwrap();
+            fs::write(&media, given).unwrap();
+            fs::set_permissions(&media, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        }
+        assert_eq!(code(&in_camera(dir.path(), APPLY)), 0);
+        let _ = (services.changed(), services.changed());
+        assert_ne!(support::roots_hash(dir.path(), "etc/passwd"), "");
+        let output = in_camera(dir.path(), now);
+        assert_eq!(code(&output), 0, "{}", text(&output));
+        assert!(text(&output).contains("what was not confirmed is taken back"));
+        assert_eq!([services.changed().1, services.changed().1], ["12345", "12345"]);
+        assert_eq!(support::roots_hash(dir.path(), "etc/passwd"), "");
+        assert_eq!(stored(dir.path()), given);
+        assert!(!dir.path().join("etc/lenscap/harden/unconfirmed").exists());
+    }
+    // What is confirmed stays closed.
     assert_eq!(code(&in_camera(dir.path(), APPLY)), 0);
-    assert!(stored(dir.path()).is_empty());
+    assert_eq!(code(&in_camera(dir.path(), &["--confirm"])), 0);
+    assert_eq!(code(&in_camera(dir.path(), now)), 0);
+    assert_ne!(support::roots_hash(dir.path(), "etc/passwd"), "");
+    // What cannot be taken back is told.
+    assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
+    assert_eq!(code(&in_camera(dir.path(), APPLY)), 0);
+    drop(services);
+    let output = in_camera(dir.path(), now);
+    assert_eq!(code(&output), 1);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let why = "admin has the media password still, which is kept in /etc/lenscap/camera-password";
+    assert!(said.contains(why), "{said}");
+    assert_eq!(support::roots_hash(dir.path(), "etc/passwd"), "");
 }

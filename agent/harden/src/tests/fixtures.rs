@@ -458,7 +458,7 @@ fn what_is_not_confirmed_comes_back_and_nothing_else() {
             .any(|path| path == "/home/yi-hack/etc/passwd")
     );
 
-    let undone = engine::roll_back(&camera.root, &camera.settings, None).unwrap();
+    let undone = engine::roll_back(&camera.root, &camera.settings, None, &|_| false).unwrap();
     assert!(undone.changed_since.is_empty() && undone.kept.is_empty());
     assert_eq!(engine::waiting(&camera.root, &camera.settings).unwrap(), None);
     let now = own(&camera.snapshot());
@@ -492,7 +492,7 @@ fn taking_back_what_is_no_password_confirms_nothing() {
     assert!(!undone.restored.is_empty() && !undone.kept.is_empty());
     let waiting = engine::waiting(&camera.root, &camera.settings).unwrap().unwrap();
     assert!(undone.kept.iter().all(|path| waiting.paths.contains(path)));
-    engine::roll_back(&camera.root, &camera.settings, None).unwrap();
+    engine::roll_back(&camera.root, &camera.settings, None, &|_| false).unwrap();
     assert_eq!(engine::waiting(&camera.root, &camera.settings).unwrap(), None);
     same(&own(&camera.snapshot()), &original, "busybox");
 }

@@ -26,9 +26,13 @@ pub(super) fn date_request() -> String {
     format!("<GetSystemDateAndTime xmlns=\"{DEVICE}\"/>")
 }
 
-/// The list of users, if the password opens it. Without one: if none is asked for.
-pub(super) fn onvif_users(address: SocketAddr, password: Option<&str>) -> io::Result<Option<String>> {
-    let answer = soap(address, &format!("<GetUsers xmlns=\"{DEVICE}\"/>"), password)?;
+/// The list of users, if the password opens it.
+pub(super) fn onvif_users(address: SocketAddr, password: &str) -> io::Result<Option<String>> {
+    let answer = soap(
+        address,
+        &format!("<GetUsers xmlns=\"{DEVICE}\"/>"),
+        Some(password),
+    )?;
     let text = answer.text();
     Ok((answer.status == 200 && text.contains("GetUsersResponse")).then_some(text))
 }
