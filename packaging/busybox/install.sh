@@ -68,6 +68,7 @@ config=$root/etc/config/lenscap
 state=$root/etc/lenscap
 # What hardening has changed, and the originals beside it (agent/harden/src/transaction.rs).
 journal=$state/harden/journal
+services=$state/harden/services
 init=$root/etc/init.d/S60lenscap
 early=$root/etc/init.d/S34lenscap
 licences=$root/usr/share/licenses/lenscap
@@ -398,9 +399,12 @@ install() {
 	fi
 }
 
-# What hardening closed stays closed, but a firewall that nobody looks after would keep the owner from the video.
-open_firewall() {
-	[ -z "$root" ] && [ -s "$journal" ] && [ -x "$program" ] || return 0
+# What hardening closed stays closed, but for what nobody has confirmed yet: without the program nothing would take that
+# back. And a firewall that nobody looks after would keep the owner from the video.
+open_up() {
+	[ -z "$root" ] && [ -d "$state/harden" ] && [ -x "$program" ] || return 0
+	"$program" harden --roll-back --now --config "$config" >/dev/null ||
+		echo "install: note: what was not confirmed is not all taken back; see above"
 	"$program" harden --undo --only firewall --config "$config" >/dev/null 2>&1 ||
 		echo "install: note: the firewall could not be taken back; a reboot does, unless the firmware has one of its own"
 }
@@ -409,17 +413,17 @@ uninstall() {
 	check_tools
 	check_links
 	[ -n "$root" ] || [ ! -x "$init" ] || "$init" stop || true
-	open_firewall
+	open_up
 	rm -f "$program" "$program.new" "$init" "$init.new" "$early" "$early.new" "$config.new" "$config.default" "$config.default.new"
 	rm -rf "$licences"
 	rmdir "${licences%/*}" 2>/dev/null || true
 	remove_user
 	if [ "$purge" = yes ]; then
 		rm -f "$config"
-		if [ -s "$journal" ]; then
-			# The only copies of what the vendor's files were.
+		if [ -s "$journal" ] || [ -s "$services" ]; then
+			# The only copies of what the vendor's files were, and the password that the camera's own services have.
 			for file in "$state"/* "$state"/.[!.]*; do
-				[ "$file" = "$state/harden" ] || rm -rf "$file"
+				[ "$file" = "$state/harden" ] || { [ -s "$services" ] && [ "$file" = "$state/camera-password" ]; } || rm -rf "$file"
 			done
 		else
 			rm -rf "$state"

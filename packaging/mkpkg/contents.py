@@ -15,11 +15,13 @@ LICENCE = "MIT OR Apache-2.0"
 USER = ("lenscap", "lenscap")
 FEED = ROOT / "openwrt-feed" / "lenscap" / "files"
 BUILDROOT = ROOT / "buildroot-ext" / "package" / "lenscap"
-# What hardening closed stays closed, but a firewall that nobody looks after would keep the owner from the video. The service
-# first: it would put the firewall back.
+# What hardening closed stays closed, but for what nobody has confirmed yet: without the program nothing would take that back.
+# It says what it could not reach. A firewall that nobody looks after would keep the owner from the video. The service first:
+# it would put the firewall back.
 OPEN_FIREWALL = (
-    '[ "${PKG_UPGRADE}" = "1" ] || [ -n "${IPKG_INSTROOT}" ] || '
-    "{ /etc/init.d/lenscap stop; /usr/sbin/lenscap harden --undo --only firewall; } >/dev/null 2>&1 || true"
+    '[ "${PKG_UPGRADE}" = "1" ] || [ -n "${IPKG_INSTROOT}" ] || { /etc/init.d/lenscap stop >/dev/null 2>&1; '
+    "/usr/sbin/lenscap harden --roll-back --now >/dev/null; "
+    "/usr/sbin/lenscap harden --undo --only firewall >/dev/null 2>&1; } || true"
 )
 CONFIG = "etc/config/lenscap"
 

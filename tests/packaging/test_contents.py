@@ -45,6 +45,31 @@ class Contents(unittest.TestCase):
             },
         )
 
+    def test_removal_takes_back_what_is_not_confirmed_and_says_what_it_cannot(self):
+        makefile = (ROOT / "openwrt-feed/lenscap/Makefile").read_text()
+        self.assertIn(contents.OPEN_FIREWALL, makefile.replace("$$", "$"))
+        (script,) = (line for line in ipk.scripts.ipk(self.package)["prerm"].splitlines() if "--roll-back" in line)
+        with tempfile.TemporaryDirectory() as folder:
+            program = Path(folder) / "program"
+            program.write_text('#!/bin/sh\necho "$*" >>"$0.log"\necho said\necho why >&2\nexit 1\n')
+            program.chmod(0o755)
+            for name in ("/etc/init.d/lenscap", "/usr/sbin/lenscap"):
+                script = script.replace(f"{name} ", f"{program} {name} ")
+            for upgrade, calls in (("", 3), ("1", 0)):
+                run = subprocess.run(["sh", "-c", script], env={"PKG_UPGRADE": upgrade, "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True)
+                log = Path(f"{program}.log")
+                said = log.read_text().splitlines() if log.exists() else []
+                log.unlink(missing_ok=True)
+                self.assertEqual((len(said), run.stdout, run.stderr), (calls, "", "why\n" if calls else ""))
+                self.assertEqual(
+                    said,
+                    [
+                        "/etc/init.d/lenscap stop",
+                        "/usr/sbin/lenscap harden --roll-back --now",
+                        "/usr/sbin/lenscap harden --undo --only firewall",
+                    ][:calls],
+                )
+
     def test_version_is_cargos_everywhere(self):
         version = contents.version().upstream
         for path, pattern in (

@@ -130,8 +130,14 @@ class Installer(Case):
         left = {str(path.relative_to(state)) for path in state.rglob("*") if path.is_file()}
         self.assertEqual(left, {"harden/journal", "harden/saved/inittab"})
         self.assertFalse((self.root / "etc/config/lenscap").exists())
-        # Nothing is left to take back.
+        # Nobody else knows what a service's user has.
         (state / "harden/journal").write_text("")
+        (state / "harden/services").write_text("onvif 127.0.0.1:80 1\n")
+        (state / "camera-password").write_text("secret")
+        self.install("--uninstall", "--purge")
+        self.assertTrue((state / "harden/services").exists() and (state / "camera-password").exists())
+        # Nothing is left to take back.
+        (state / "harden/services").unlink()
         self.install("--uninstall", "--purge")
         self.assertFalse(state.exists())
 
