@@ -1,0 +1,266 @@
+use super::*;
+use crate::root::Root;
+
+fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
+    let dir = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let root = Root::tree(dir.path()).unwrap();
+    (dir, root)
+}
+
+fn hardened(path: &str, text: &str) -> (String, Vec<Status>) {
+    let (_dir, root) = tree(&[(path, text)]);
+    let survey = Survey::take(&root, "/etc/lenscap");
+    let mut edits = Edits::new(&root);
+    plan(&survey, Close::default(), &mut edits).unwrap();
+    let statuses = edits.findings.iter().map(|finding| finding.status).collect();
+    let text = edits.read(&format!("/{path}")).unwrap().unwrap();
+    (String::from_utf8(text).unwrap(), statuses)
+}
+
+#[test]
+fn starters_in_scripts_do_nothing_afterwards() {
+    for (before, after) in [
+        ("telnetd &\n", ": telnetd &\n"),
+        (
+            "/usr/sbin/telnetd -l /bin/sh -p 4321",
+            ": /usr/sbin/telnetd -l /bin/sh -p 4321",
+        ),
+        ("telnetd -p9527 &", ": telnetd -p9527 &"),
+        (
+            "busybox telnetd -F -p 4321 -l /bin/sh &",
+            ": busybox telnetd -F -p 4321 -l /bin/sh &",
+        ),
+        (
+            "while true; do\n  pidof telnetd >/dev/null || telnetd\n  sleep 10\ndone &\n",
+            "while true; do\n  pidof telnetd >/dev/null || : telnetd\n  sleep 10\ndone &\n",
+        ),
+        (
+            "while :; do telnetd -F -l /bin/sh; done &",
+            "while :; do sleep 86400; : telnetd -F -l /bin/sh; done &",
+        ),
+        (
+            "D=/usr/sbin/telnetd\nstart-stop-daemon -S -b -x $D -- -F\nstart-stop-daemon -K -x $D\n",
+            "D=/usr/sbin/telnetd\n: start-stop-daemon -S -b -x $D -- -F\nstart-stop-daemon -K -x $D\n",
+        ),
+        (
+            "ARGS=\"-F -p 4321 -l /bin/sh\"\nstart-stop-daemon -S -q -m -b \\\n\t-x /usr/sbin/telnetd -- $ARGS\n",
+            "ARGS=\"-F -p 4321 -l /bin/sh\"\n: start-stop-daemon -S -q -m -b \\\n\t-x /usr/sbin/telnetd -- $ARGS\n",
+        ),
+        (
+            "if [ -x /usr/sbin/telnetd ]; then telnetd; fi",
+            "if [ -x /usr/sbin/telnetd ]; then : telnetd; fi",
+        ),
+        ("sh -c 'sleep 5; telnetd' &", ": sh -c 'sleep 5; telnetd' &"),
+        (
+            "socat TCP-LISTEN:4444,reuseaddr,fork EXEC:'/bin/sh -i',pty &",
+            ": socat TCP-LISTEN:4444,reuseaddr,fork EXEC:'/bin/sh -i',pty &",
+        ),
+        (
+            "/usr/bin/socat SYSTEM:/bin/login tcp4-l:23 &",
+            ": /usr/bin/socat SYSTEM:/bin/login tcp4-l:23 &",
+        ),
+        (
+            "busybox tcpsvd -E 0 2323 /bin/sh",
+            "sleep 86400; : busybox tcpsvd -E 0 2323 /bin/sh",
+        ),
+        (
+            "ncat --listen 23 --sh-exec \"sh -i\" &",
+            ": ncat --listen 23 --sh-exec \"sh -i\" &",
+        ),
+        ("nc -ll -p 9527 -e /bin/sh &", ": nc -ll -p 9527 -e /bin/sh &"),
+        ("TELNETD=yes\n", "TELNETD=no\n"),
+        ("T=telnetd; $T &\n", "T=telnetd; : $T &\n"),
+        (
+            "T=telnet\n\"${T}d\" -l /bin/sh &\n",
+            "T=telnet\n: \"${T}d\" -l /bin/sh &\n",
+        ),
+        (
+            "D=/usr/sbin N=telnetd\nnice $D/$N &\n",
+            "D=/usr/sbin N=telnetd\n: nice $D/$N &\n",
+        ),
+        ("T=telnetd; U=$T\neval $U\n", "T=telnetd; U=$T\n: eval $U\n"),
+        (
+            "A=-F\n[ x ] && A=\"$A -p 24\"\ntelnetd $A &\n",
+            "A=-F\n[ x ] && A=\"$A -p 24\"\n: telnetd $A &\n",
+        ),
+        (
+            "export T=telnetd\neval \"$T -l /bin/sh\"\n",
+            "export T=telnetd\n: eval \"$T -l /bin/sh\"\n",
+        ),
+        ("$(which telnetd) -p 24 &\n", ": $(which telnetd) -p 24 &\n"),
+        ("T=`command -v telnetd`\n$T\n", "T=`command -v telnetd`\n: $T\n"),
+        (
+            "start-stop-daemon -S -x \"$(which telnetd)\"\n",
+            ": start-stop-daemon -S -x \"$(which telnetd)\"\n",
+        ),
+        (
+            "procd_set_param command /usr/sbin/telnetd -F",
+            ": procd_set_param command /usr/sbin/telnetd -F",
+        ),
+    ] {
+        let script = format!("#!/bin/sh\n{before}");
+        let (text, statuses) = hardened("etc/init.d/S50x", &script);
+        assert_eq!(text, format!("#!/bin/sh\n{after}"));
+        assert!(statuses.contains(&Status::Planned), "{before}");
+        let (again, statuses) = hardened("etc/init.d/S50x", &text);
+        assert_eq!(again, text);
+        assert_eq!(statuses, [Status::Holds], "{text}");
+    }
+}
+
+#[test]
+fn scripts_still_parse_and_start_nothing() {
+    let script = "#!/bin/sh\nD=telnetd\nfor i in 1 2; do\n if true; then $D -l /bin/sh; else telnetd & fi\ndone\ncase x in\n x) telnetd;;\n telnetd) ;;\nesac\nf() { telnetd; }\nf\necho done\n";
+    let (text, _) = hardened("etc/init.d/rcS", script);
+    let output = std::process::Command::new("sh")
+        .args(["-c", &text])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.stdout, b"done\n");
+}
+
+#[test]
+fn tables_and_settings_are_switched_off() {
+    for (path, before, after) in [
+        (
+            "etc/inittab",
+            "::respawn:/usr/sbin/telnetd -F\n::respawn:/bin/getty\n",
+            "#lenscap: ::respawn:/usr/sbin/telnetd -F\n::respawn:/bin/getty\n",
+        ),
+        ("etc/inittab", "::once:telnetd", "#lenscap: ::once:telnetd"),
+        (
+            "etc/inittab",
+            "::respawn:socat TCP-LISTEN:23,fork EXEC:/bin/login\n::respawn:/bin/getty\n",
+            "#lenscap: ::respawn:socat TCP-LISTEN:23,fork EXEC:/bin/login\n::respawn:/bin/getty\n",
+        ),
+        (
+            "etc/crontabs/root",
+            "@reboot /usr/bin/tcpsvd 0 23 /bin/sh -i\n",
+            "#lenscap: @reboot /usr/bin/tcpsvd 0 23 /bin/sh -i\n",
+        ),
+        (
+            "etc/inetd.conf",
+            "telnet stream tcp nowait root /usr/sbin/telnetd telnetd -i\n",
+            "#lenscap: telnet stream tcp nowait root /usr/sbin/telnetd telnetd -i\n",
+        ),
+        (
+            "etc/crontabs/root",
+            "* * * * * pidof telnetd || telnetd\n",
+            "#lenscap: * * * * * pidof telnetd || telnetd\n",
+        ),
+        (
+            "home/yi-hack/etc/system.conf",
+            "HTTPD=yes\nTELNETD=yes\r\nFTPD=yes\n",
+            "HTTPD=yes\nTELNETD=no\r\nFTPD=yes\n",
+        ),
+        (
+            "etc/camera.ini",
+            "telnet_enable = \"1\"\ndisable_telnet=1\n",
+            "telnet_enable = \"0\"\ndisable_telnet=1\n",
+        ),
+    ] {
+        let (text, statuses) = hardened(path, before);
+        assert_eq!(text, after);
+        assert!(statuses.contains(&Status::Planned), "{path}");
+        // FTP is told.
+        let (text, mut statuses) = hardened(path, &text);
+        statuses.retain(|status| *status != Status::Notice);
+        assert_eq!(
+            (text.as_str(), statuses.as_slice()),
+            (after, &[Status::Holds][..])
+        );
+    }
+}
+
+#[test]
+fn what_serves_no_shell_stays() {
+    for script in [
+        "tcpsvd 0 8080 sh /usr/share/page.sh &",
+        "socat TCP-LISTEN:8554,fork TCP:127.0.0.1:554 &",
+        "socat TCP-LISTEN:80,fork EXEC:'sh /usr/share/page.sh' &",
+        "socat EXEC:/bin/sh UNIX-CONNECT:/run/x &",
+        "nc 10.0.0.1 99 -e /bin/echo",
+    ] {
+        let script = format!("#!/bin/sh\n{script}\n");
+        let (text, statuses) = hardened("etc/init.d/S50x", &script);
+        assert_eq!(
+            (text, statuses.as_slice()),
+            (script.clone(), &[Status::Holds][..])
+        );
+    }
+}
+
+#[test]
+fn what_may_start_a_server_is_named_and_left_alone() {
+    for (text, line) in [
+        ("if true; then T=telnetd; else T=dropbear; fi\n$T &\n", 3),
+        ("for d in telnetd httpd; do\n$d &\ndone\n", 3),
+        ("${TELNET:-telnetd} &\n", 2),
+        ("T=echo\nT=telnetd\n[ x ] && T=echo\n$T\n", 5),
+        ("x=$(\ntelnetd)\n", 3),
+        ("echo `telnetd -l /bin/sh`\n", 2),
+        ("$(cat /etc/telnetd.path; echo telnetd) &\n", 2),
+        ("sh <<EOF\nsleep 1\ntelnetd &\nEOF\n", 4),
+        ("cat >/tmp/x.sh <<'EOF'\n#!/bin/sh\ntelnetd\nEOF\n", 4),
+        ("cat >/etc/inittab <<-E\n::respawn:/usr/sbin/telnetd -F\nE\n", 3),
+        ("echo 'telnetd &' | sh\n", 2),
+    ] {
+        let script = format!("#!/bin/sh\n{text}");
+        let (_dir, root) = tree(&[("etc/init.d/S50x", &script)]);
+        let survey = Survey::take(&root, "/etc/lenscap");
+        let mut edits = Edits::new(&root);
+        plan(&survey, Close::default(), &mut edits).unwrap();
+        assert_eq!(edits.files().count(), 0, "{text}");
+        let unknown = edits
+            .findings
+            .iter()
+            .find(|finding| finding.status == Status::Unknown);
+        let at = unknown.map(|finding| (finding.path.as_deref(), finding.line));
+        assert_eq!(at, Some((Some("/etc/init.d/S50x"), Some(line))), "{text}");
+    }
+    let (_, statuses) = hardened(
+        "etc/telnet.conf",
+        "# DAEMON=telnetd\nDAEMON='/usr/sbin/telnetd'\n",
+    );
+    assert_eq!(statuses, [Status::Unknown]);
+    for nothing in [
+        "p=$(pidof telnetd)\nkill $p\n",
+        "p=`pidof telnetd`\n[ -n \"`pidof telnetd`\" ] && kill $p\n",
+        "if command -v telnetd >/dev/null; then echo telnetd is there; fi\n",
+        "cat <<EOF\nusage: $0 start|stop\nEOF\n: telnetd\n",
+        "echo telnetd | logger\n",
+        "for p in telnetd httpd; do killall $p; done\n",
+    ] {
+        let (_, statuses) = hardened("etc/init.d/S50x", &format!("#!/bin/sh\n{nothing}"));
+        assert_eq!(statuses, [Status::Holds], "{nothing}");
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_unknown() {
+    let (text, statuses) = hardened("usr/bin/go.sh", "run_service telnetd on\n");
+    assert_eq!(
+        (text.as_str(), statuses.as_slice()),
+        ("run_service telnetd on\n", &[Status::Unknown][..])
+    );
+    let (_dir, root) = tree(&[("usr/bin/Sofia", "\u{7f}ELF .. telnetd")]);
+    let mut edits = Edits::new(&root);
+    plan(&Survey::take(&root, "/etc/lenscap"), Close::default(), &mut edits).unwrap();
+    assert_eq!(edits.findings[0].status, Status::Unknown);
+    assert_eq!(edits.findings[0].path.as_deref(), Some("/usr/bin/Sofia"));
+}
+
+#[test]
+fn ways_in_from_a_card_are_told() {
+    let (_, statuses) = hardened(
+        "etc/init.d/rcS",
+        "[ -f /mnt/mmc/autostart.sh ] && sh /mnt/mmc/autostart.sh\nx=$(fw_printenv)\nfw_printenv xmuart\n",
+    );
+    assert_eq!(statuses, [Status::Notice, Status::Notice, Status::Holds]);
+}
