@@ -264,8 +264,9 @@ fn certify(
     if parsed.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
         return Err(damaged("ca.key is not the private key of ca.pem".to_owned()));
     }
-    let left = time_left(&der, now).ok_or_else(|| CaError::Expired(folder.to_owned()))?;
+    // Before the CA is taken for expired: by a clock that is far ahead each one is.
     clock::check(clock::unix(now))?;
+    let left = time_left(&der, now).ok_or_else(|| CaError::Expired(folder.to_owned()))?;
     let issuer = Issuer::from_ca_cert_pem(&ca, key).map_err(|error| damaged(error.to_string()))?;
     let mut params = CertificateParams::new(names.to_vec())?;
     params.distinguished_name = common_name(names.first().map_or("lenscap", String::as_str));
@@ -489,9 +490,11 @@ mod tests {
             assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
         }
         ensure(folder.path(), &hosts, SystemTime::now()).unwrap();
-        // What is good stays in use; nothing is made by the wrong clock.
+        // What is good stays in use; nothing is made by the wrong clock. 2099 is beyond the CA's end.
         assert!(!ensure(folder.path(), &hosts, at(60)).unwrap());
-        for wrong in [at(60), at(2_208_988_800)] {
+        let ahead = ensure(folder.path(), &hosts, at(4_070_908_800));
+        assert!(matches!(ahead, Err(CaError::Clock(_))));
+        for wrong in [at(60), at(2_208_988_800), at(4_070_908_800)] {
             let error = issue(folder.path(), &hosts, Use::Client, 10, wrong).unwrap_err();
             assert!(error.to_string().contains("timedatectl"), "{error}");
         }

@@ -497,6 +497,20 @@ mod tests {
         questions.recv().await.unwrap();
         soon("the failure", answered(&fleet)).await;
         assert!(fleet.is_suspended("porch"));
+        // Handed to another account by a list: the no was about the former one, and nobody has asked since.
+        let list = format!(
+            "name,fingerprint,account\nporch,sha256:{},other\n",
+            "01".repeat(32)
+        );
+        let list = super::super::import::parse(&list);
+        fleet.import(list.unwrap(), "acme").unwrap();
+        assert!(!fleet.is_suspended("porch") && fleet.consulted().again.get("porch").is_none());
+        store
+            .put_cameras(&[Camera {
+                suspended: true,
+                ..store.cameras().unwrap()[0].clone()
+            }])
+            .unwrap();
         let (callback, _questions) = system(&[r#"{"allow":true}"#]).await;
         let fleet = open(&store, callback);
         fleet.consult("porch");

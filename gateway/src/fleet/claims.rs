@@ -216,10 +216,16 @@ impl Fleet {
     /// # Errors
     /// See [`FleetError`].
     pub fn set_media(&self, access: &Access, name: &str, media: bool) -> Result<(), FleetError> {
-        self.change_own(access, name, |store, camera| {
-            let camera = Camera { media, ..camera };
-            Ok(store.put_cameras(&[camera])?)
-        })
+        self.own(access, name)?;
+        let act = |store: &dyn Store| {
+            let camera = Camera::clone(&*self.own(access, name)?);
+            Ok(store.put_cameras(&[Camera { media, ..camera }])?)
+        };
+        if media {
+            self.change(act)
+        } else {
+            self.change_at_any_time(act)
+        }
     }
 
     /// Takes a list of cameras, whole or not at all. Blocks, some 20 ms for each PIN.
@@ -230,9 +236,10 @@ impl Fleet {
         self.must_keep()?;
         let keys = pin_keys(&rows);
         let now = unix_now();
-        self.change(|store| {
+        let mut changed = Vec::new();
+        let report = self.change(|store| {
             let mut report = ImportReport::default();
-            let (mut mistakes, mut changed) = (Vec::new(), Vec::new());
+            let mut mistakes = Vec::new();
             let there = store.cameras()?;
             let index = Index::new(&there, &self.fixed.cameras, &self.fixed.fingerprints);
             for (row, key) in rows.into_iter().zip(keys) {
@@ -258,7 +265,12 @@ impl Fleet {
             }
             store.put_cameras(&changed)?;
             Ok(report)
-        })
+        })?;
+        // Of another account's camera the operator's system has said nothing yet.
+        for camera in &changed {
+            self.forget_answers(&camera.name);
+        }
+        Ok(report)
     }
 
     /// A name that no camera has.

@@ -165,7 +165,11 @@ fn updated(mut camera: Camera, row: Row, pin_key: Option<[u8; 32]>) -> Result<Ca
         camera.pin_key = pin_key;
         camera.method = Method::Pin;
     }
-    camera.account = row.account.unwrap_or(camera.account);
+    if let Some(account) = row.account.filter(|account| *account != camera.account) {
+        camera.account = account;
+        // The no was about the former owner.
+        camera.suspended = false;
+    }
     camera.serial = row.serial.or(camera.serial);
     camera.model = row.model.or(camera.model);
     let (new, old) = (row.details, camera.details);

@@ -1,5 +1,6 @@
 //! Which streamer carries which camera, at the endpoint; what a streamer takes, at a streamer.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use tracing::{debug, warn};
@@ -80,11 +81,22 @@ impl Fleet {
     /// A streamer was told something new.
     pub fn set_remote(&self, remote: Arc<Remote>) {
         let _turn = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        *self.remote.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&remote));
+        let before = self
+            .remote
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(Arc::clone(&remote));
         if let Err(error) = self.reload() {
             warn!(%error, "the database cannot be read");
         }
-        for camera in &remote.rules.suspended {
+        let renamed = before.iter().flat_map(|before| before.rules.keys.iter());
+        let renamed = renamed.filter(|(camera, keys)| keys.iter().any(|key| remote.is_anothers(camera, key)));
+        for camera in remote
+            .rules
+            .suspended
+            .iter()
+            .chain(renamed.map(|(camera, _)| camera))
+        {
             self.registry.end(camera);
         }
     }
@@ -186,6 +198,12 @@ impl Fleet {
                 .values()
                 .map(|name| (name.clone(), policy.cameras.contains(name)))
                 .collect(),
+            keys: live.keys.iter().fold(BTreeMap::new(), |mut keys, (key, name)| {
+                keys.entry(name.clone())
+                    .or_insert_with(BTreeSet::new)
+                    .insert(hex(key));
+                keys
+            }),
             suspended: self.suspended(&live),
             revoked: live
                 .revoked

@@ -92,6 +92,12 @@ impl Resume {
         })
     }
 
+    /// The camera's key, in hex.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.k
+    }
+
     /// The camera's name.
     #[must_use]
     pub fn camera(&self) -> &str {

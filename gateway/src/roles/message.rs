@@ -90,6 +90,9 @@ pub struct Rules {
     pub viewers: BTreeMap<String, RuleViewer>,
     /// Claimed cameras, and whether they may be watched.
     pub cameras: BTreeMap<String, bool>,
+    /// The keys that each of them may have, in hex: a name may be another camera's by now.
+    #[serde(default)]
+    pub keys: BTreeMap<String, BTreeSet<String>>,
     /// Claimed cameras that the operator's own system says no to.
     #[serde(default)]
     pub suspended: BTreeSet<String>,

@@ -106,7 +106,8 @@ impl Remote {
             (None, Some(resume)) => {
                 let resume = Resume::accept(resume.as_str(), &self.resume, key, &self.revoked, now);
                 let resume = resume.map_err(NotTaken::Resume)?;
-                if !self.rules.cameras.contains_key(resume.camera()) {
+                let there = self.rules.cameras.contains_key(resume.camera());
+                if !there || self.is_anothers(resume.camera(), resume.key()) {
                     return Err(NotTaken::Released);
                 }
                 (resume.camera().to_owned(), resume.proof())
@@ -131,11 +132,22 @@ impl Remote {
     pub fn renew(&self, now: u64, camera: &str, old: &str) -> Option<(String, Vec<String>)> {
         let resume = Resume::renewed(old, &self.resume, &self.revoked, now)?;
         let rules = &self.rules;
-        let ours = rules.cameras.contains_key(camera) && !rules.suspended.contains(camera);
+        let ours = rules.cameras.contains_key(camera)
+            && !rules.suspended.contains(camera)
+            && !self.is_anothers(camera, resume.key());
         (resume.camera() == camera && ours).then(|| {
             let others = self.others().map(str::to_owned).collect();
             (resume.seal(&self.resume), others)
         })
+    }
+
+    /// Whether a name belongs to another key than this one, in hex, by now.
+    #[must_use]
+    pub fn is_anothers(&self, camera: &str, key: &str) -> bool {
+        self.rules
+            .keys
+            .get(camera)
+            .is_some_and(|keys| !keys.contains(key))
     }
 
     /// Addresses of the other streamers. Those that were lost come last: a camera may hear of nobody else until it
@@ -280,6 +292,22 @@ mod tests {
         for said in [&ticket("front", "s1"), &resume] {
             assert_eq!(judge(&suspended, 1, said, NOW), Err(NotTaken::Suspended));
         }
+        // The name is another camera's now, whatever the clocks said when the first one was released.
+        let mut claimed_anew = remote(&operator, &[([1; 32], NOW - 1)]);
+        let held = resume.resume.as_ref().unwrap().as_str();
+        assert_eq!(judge(&claimed_anew, 1, &resume, later), Ok("front".to_owned()));
+        assert!(claimed_anew.renew(later, "front", held).is_some());
+        claimed_anew
+            .rules
+            .keys
+            .insert("front".to_owned(), [hex(&[2; 32])].into());
+        assert_eq!(judge(&claimed_anew, 1, &resume, later), Err(NotTaken::Released));
+        assert!(claimed_anew.renew(later, "front", held).is_none());
+        claimed_anew
+            .rules
+            .keys
+            .insert("front".to_owned(), [hex(&[1; 32])].into());
+        assert_eq!(judge(&claimed_anew, 1, &resume, later), Ok("front".to_owned()));
         let released = remote(&operator, &[([1; 32], NOW)]);
         assert_eq!(
             judge(&released, 1, &resume, later),

@@ -42,7 +42,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-pub use newcomer::Newcomer;
+pub use newcomer::{Newcomer, field, introduced};
 pub use viewer::Viewer;
 
 pub const DEADLINE: Duration = Duration::from_secs(20);

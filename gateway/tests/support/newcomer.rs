@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use base64ct::{Base64, Encoding as _};
 use lenscap_gateway::fleet::{pin, sealed};
 use lenscap_gateway::tls::spki_fingerprint;
 use lenscap_gateway::uplink::carrier::CarrierStream;
@@ -99,4 +100,24 @@ impl Newcomer {
         assert!(reply.starts_with("HTTP/1.1 101 "), "{reply}");
         (reply, Agent::start(CarrierStream::Direct(stream), play))
     }
+}
+
+/// A field of an answer's head.
+pub fn field<'a>(reply: &'a str, name: &str) -> Option<&'a str> {
+    reply
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+/// The operator's public key and the proof that came with it.
+pub fn introduced(reply: &str) -> (Vec<u8>, Option<Vec<u8>>) {
+    let value = field(reply, "Lenscap-Operator").expect(reply);
+    let (key, proof) = match value.split_once(", proof=") {
+        Some((key, proof)) => (key, sealed::decode(proof)),
+        None => (value, None),
+    };
+    (
+        Base64::decode_vec(key.strip_prefix("p256/").unwrap()).unwrap(),
+        proof,
+    )
 }
