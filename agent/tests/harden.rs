@@ -178,6 +178,19 @@ fn a_running_camera_waits_for_its_owner() {
     assert!(text(&closed).contains("telnet is not changed: waiting for an owner"));
     assert_eq!(std::fs::read(last.path().join("etc/inittab")).unwrap(), before);
 
+    // So it is where a server runs that lets nobody in: root's password is empty, and Dropbear takes none of those.
+    for options in ["dropbear", "dropbear -Bs", "dropbear -B -g", "sshd"] {
+        let last = running("busybox", ON_FLASH);
+        let cmdline = last.path().join("proc/1/cmdline");
+        std::fs::write(cmdline, options.replace(' ', "\0")).unwrap();
+        let closed = in_camera(last.path(), &["--apply"]);
+        assert!(
+            text(&closed).contains("telnet is not changed: waiting for an owner"),
+            "{options}: {}",
+            text(&closed)
+        );
+    }
+
     let dir = running("busybox", ON_FLASH);
     let shadow = |dir: &tempfile::TempDir| roots_hash(dir.path(), "etc/passwd");
     assert_eq!(code(&in_camera(dir.path(), &[])), 1);

@@ -18,11 +18,9 @@ const SHELL_PORTS: &[u16] = &[23, 2323, 4321, 9527, 9530];
 const NOTED_PORTS: &[(u16, &str, &str)] = &[(21, "FTP", "ftp"), (34567, "DVRIP", "dvrip")];
 /// Programs that give a shell.
 pub(crate) const SHELL_SERVERS: &[&str] = &["telnetd", "utelnetd", "in.telnetd"];
-/// SSH servers; of these Dropbear alone takes root's password unless it is told not to.
-const SSH_SERVERS: &[&str] = &[DROPBEAR, "sshd", "tinysshd"];
+/// SSH servers.
 const DROPBEAR: &str = "dropbear";
-/// Dropbear's options against passwords, against those of root, and against root.
-const NO_PASSWORDS: &[&str] = &["-s", "-g", "-w"];
+const OTHER_SSH: &[&str] = &["sshd", "tinysshd"];
 /// Programs that give files.
 pub(crate) const FTP_SERVERS: &[&str] = &[
     "ftpd",
@@ -194,18 +192,39 @@ pub fn read(root: &Root) -> io::Result<Vec<Listener>> {
     Ok(listeners.into_iter().map(|(_, listener)| listener).collect())
 }
 
-/// Whether SSH lets somebody in from outside: with an authorised key, or with a password.
+/// What opens a root login by SSH.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Logins {
+    /// A key that Dropbear asks for.
+    pub dropbear_key: bool,
+    /// A key that others ask for.
+    pub other_key: bool,
+    /// A password that can be typed.
+    pub password: bool,
+    /// None at all.
+    pub blank: bool,
+}
+
+/// Whether SSH lets its owner in from outside: with a key, or with a password where Dropbear takes those. What others are
+/// told of passwords stands in files of their own, and counts as no.
 #[must_use]
-pub fn ssh_lets_in(listeners: &[Listener], key: bool) -> bool {
+pub fn ssh_lets_in(listeners: &[Listener], logins: &Logins) -> bool {
     let outside = listeners.iter().filter(|listener| !listener.loopback);
     let mut servers = outside.flat_map(|listener| &listener.processes);
     servers.any(|process| {
-        let passwords = process.is_named(&[DROPBEAR])
-            && !process
-                .words
-                .iter()
-                .any(|word| NO_PASSWORDS.contains(&word.as_str()));
-        process.is_named(SSH_SERVERS) && (key || passwords)
+        // Options may be joined.
+        let has = |option: char| {
+            let mut options = process.words.iter().filter_map(|word| word.strip_prefix('-'));
+            options.any(|word| word.contains(option))
+        };
+        if process.is_named(&[DROPBEAR]) {
+            // Against root, its passwords, and all of them; for blank ones.
+            let asks = !has('s') && !has('g');
+            let opens = logins.password || logins.blank && has('B');
+            !has('w') && (logins.dropbear_key || asks && opens)
+        } else {
+            process.is_named(OTHER_SSH) && logins.other_key
+        }
     })
 }
 

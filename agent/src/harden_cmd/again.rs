@@ -380,7 +380,7 @@ impl Look<'_> {
             asked: false,
             tried: tried.unwrap_or(lenscap_harden::firmware::Tried::Fixture),
             owner: lenscap_harden::gate::owner_path(&facts).filter(|path| *path != OwnerPath::Secret),
-            other_login: live::other_login(self.root, facts.authorised_key),
+            other_login: live::other_login(self.root),
             storage: live::storage(self.root, &self.settings, plan)?,
             bad_boots: self.bad_boots,
         })

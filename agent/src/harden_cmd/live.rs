@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use base64ct::{Base64, Encoding as _};
+use lenscap_harden::accounts;
 use lenscap_harden::defaults::Checker;
 use lenscap_harden::engine::{self, Plan, Settings};
 use lenscap_harden::firewall::{Allowed, Policy};
@@ -16,7 +17,7 @@ use lenscap_harden::gate::{
     CONFIRM_WITHIN, Confirmation, Decision, Due, Mode, OwnerFacts, Situation, Why, decide, owner_path,
 };
 use lenscap_harden::hostkeys;
-use lenscap_harden::listeners::{self, Close};
+use lenscap_harden::listeners::{self, Close, Logins};
 use lenscap_harden::report::Measure;
 use lenscap_harden::root::{Root, folder_of};
 use lenscap_harden::secret::LoginPassword;
@@ -32,7 +33,9 @@ use crate::config::{self, Harden, HardenMode, HardenPassword};
 use crate::{firewall, monitor, sys};
 
 /// Where authorised SSH keys lie.
-const KEYS: &[&str] = &["/etc/dropbear/authorized_keys", "/root/.ssh/authorized_keys"];
+const KEYS: [&str; 2] = ["/etc/dropbear/authorized_keys", "/root/.ssh/authorized_keys"];
+/// Only OpenWrt has this file.
+const OPENWRT: &str = "/etc/openwrt_release";
 /// What makes Dropbear's host keys.
 const KEY_PROGRAMS: &[&str] = &[
     "/usr/bin/dropbearkey",
@@ -393,7 +396,7 @@ fn situation(
     let harden = harden_config(&request.config);
     let secret_given = request.password_file.is_some();
     let mut facts = owner_facts(root, &request.config, &harden, secret_given);
-    let other_login = other_login(root, facts.authorised_key);
+    let other_login = other_login(root);
     // Behind the firewall a password is of no use but from an allowed address.
     facts.secret_given &= measure != Measure::Firewall || facts.allowed_lan;
     let mut alone = settings.clone();
@@ -446,18 +449,43 @@ pub(super) fn owner_facts(root: &Root, config: &Path, harden: &Harden, secret_gi
     }
 }
 
-/// Whether SSH lets somebody in. What cannot be told is no.
-pub(super) fn other_login(root: &Root, authorised_key: bool) -> bool {
-    listeners::read(root).is_ok_and(|listeners| listeners::ssh_lets_in(&listeners, authorised_key))
+/// Whether SSH lets root in. What cannot be told is no.
+pub(super) fn other_login(root: &Root) -> bool {
+    let [of_dropbear, of_root] = KEYS.map(|path| has_key(root, path));
+    // OpenWrt's Dropbear looks for root's keys in a place of its own.
+    let openwrt = root.exists(OPENWRT);
+    let mut logins = Logins {
+        dropbear_key: if openwrt { of_dropbear } else { of_root },
+        other_key: of_root,
+        ..Logins::default()
+    };
+    let [passwd, shadow] = ["/etc/passwd", "/etc/shadow"].map(|path| root.read(path).unwrap_or_default());
+    for account in accounts::parse(&passwd)
+        .iter()
+        .filter(|account| account.is_root())
+    {
+        let shadow = accounts::parse(&shadow);
+        let kept = shadow.iter().find(|kept| kept.user == account.user);
+        let field = match account.field.as_str() {
+            "x" => kept.map_or("x", |kept| &kept.field),
+            field => field,
+        };
+        logins.blank |= field.is_empty();
+        // No hash is shorter than that of DES.
+        logins.password |= field.len() >= 13 && !field.starts_with(['!', '*']);
+    }
+    listeners::read(root).is_ok_and(|listeners| listeners::ssh_lets_in(&listeners, &logins))
 }
 
-/// Whether a file authorises a key. Servers pass by one that others may write.
+/// Whether a file authorises a key. Servers pass by one that others than root may write, or may put another in the place of.
 fn has_key(root: &Root, path: &str) -> bool {
-    let others_write = root
-        .attributes(path)
-        .is_ok_and(|attributes| attributes.mode & 0o022 != 0);
+    let folder = folder_of(path);
+    let of_root = [path, folder, folder_of(folder)].iter().all(|path| {
+        let stat = root.stat(path);
+        stat.is_ok_and(|attributes| attributes.uid == 0 && attributes.mode & 0o022 == 0)
+    });
     let text = root.read(path).unwrap_or_default();
-    !others_write && String::from_utf8_lossy(&text).lines().any(is_key)
+    of_root && String::from_utf8_lossy(&text).lines().any(is_key)
 }
 
 /// Whether a line of `authorized_keys` holds a key (sshd(8)): its kind, and then its bytes, which begin with the length

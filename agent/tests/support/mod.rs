@@ -11,7 +11,8 @@ pub(crate) fn fixture(name: &str) -> tempfile::TempDir {
         .join("../tests/fixtures")
         .join(name);
     let copied = Command::new("cp")
-        .arg("-a")
+        // Its files are root's, whoever has the sources.
+        .args(["-a", "--no-preserve=ownership"])
         .arg(from.join("."))
         .arg(dir.path())
         .status()

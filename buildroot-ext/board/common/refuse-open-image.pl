@@ -58,6 +58,7 @@ sub telnet_servers {
 
 # Changes nothing. What it would change, or cannot tell, is a reason.
 sub what_hardening_would_do {
+	die "lenscap: LENSCAP_HOST=$ENV{LENSCAP_HOST} is no program\n" if $ENV{LENSCAP_HOST} && !-x $ENV{LENSCAP_HOST};
 	my ($program) = grep { defined && -x } $ENV{LENSCAP_HOST}, ($ENV{HOST_DIR} // '') . '/bin/lenscap';
 	return () unless defined $program;
 	my @found;
