@@ -5,7 +5,7 @@
 mod support;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -291,13 +291,19 @@ fn inetd_reads_its_table_again_and_is_not_believed() {
             "trap \"{act}\" HUP; : >{}; while :; do sleep 0.05; done",
             ready.display()
         );
-        let mut inetd = Command::new("sh").args(["-c", &script]).spawn().unwrap();
+        // A shell does not trap what was ignored when it came (nohup), and what it says is not waited for.
+        let inetd = Command::new("env")
+            .args(["--default-signal=HUP", "sh", "-c", &script])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut inetd = Ended(inetd.unwrap());
         while !ready.exists() {
-            assert!(inetd.try_wait().unwrap().is_none());
+            assert!(inetd.0.try_wait().unwrap().is_none());
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        listens(dir.path(), inetd.id(), 23, "inetd", "/dev/null");
-        let fds = dir.path().join(format!("proc/{}/fd", inetd.id()));
+        listens(dir.path(), inetd.0.id(), 23, "inetd", "/dev/null");
+        let fds = dir.path().join(format!("proc/{}/fd", inetd.0.id()));
         for port in [9527, 13] {
             std::os::unix::fs::symlink(format!("socket:[{port}]"), fds.join(port.to_string())).unwrap();
             use std::io::Write as _;
@@ -312,9 +318,17 @@ fn inetd_reads_its_table_again_and_is_not_believed() {
         assert_eq!(code(&output), if obeys { 0 } else { 2 }, "{}", text(&output));
         let still = "inetd still listens on port 13, 23, 9527, though lines of its table are gone";
         assert_eq!(text(&output).contains(still), !obeys, "{}", text(&output));
-        assert!(inetd.try_wait().unwrap().is_none(), "it serves others");
-        inetd.kill().unwrap();
-        inetd.wait().unwrap();
+        assert!(inetd.0.try_wait().unwrap().is_none(), "it serves others");
+    }
+}
+
+/// A process that ends with its test, whatever becomes of that.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
