@@ -181,6 +181,7 @@ fn a_running_camera_waits_for_its_owner() {
     // So it is where a server runs that lets nobody in: root's password is empty, and Dropbear takes none of those.
     for options in ["dropbear", "dropbear -Bs", "dropbear -B -g", "sshd"] {
         let last = running("busybox", ON_FLASH);
+        std::fs::write(last.path().join("etc/passwd"), "root::0:0::/root:/bin/sh\n").unwrap();
         let cmdline = last.path().join("proc/1/cmdline");
         std::fs::write(cmdline, options.replace(' ', "\0")).unwrap();
         let closed = in_camera(last.path(), &["--apply"]);

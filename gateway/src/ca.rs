@@ -114,6 +114,10 @@ impl std::fmt::Debug for Issued {
 /// # Errors
 /// See [`CaError`]; an existing one is left alone.
 pub fn init(folder: &Path, now: SystemTime) -> Result<PathBuf, CaError> {
+    init_for(folder, now, CA_DAYS)
+}
+
+fn init_for(folder: &Path, now: SystemTime, days: u64) -> Result<PathBuf, CaError> {
     let (cert, key) = (folder.join("ca.pem"), folder.join("ca.key"));
     if cert.exists() {
         return Err(CaError::Exists(cert));
@@ -136,7 +140,7 @@ pub fn init(folder: &Path, now: SystemTime) -> Result<PathBuf, CaError> {
     params.distinguished_name = common_name(&format!("Lenscap gateway CA {id}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    set_dates(&mut params, now, CA_DAYS);
+    set_dates(&mut params, now, days);
     let certificate = params.self_signed(pair)?;
     if kept.is_none() {
         write(&key, &pair.serialize_pem(), 0o600)?;
@@ -508,8 +512,10 @@ mod tests {
         assert!(issue_at(now).unwrap_err().to_string().contains("ca init"));
         init(folder.path(), now).unwrap();
         assert!(matches!(init(folder.path(), now), Err(CaError::Exists(_))));
-        let late = now + DAY * (CA_DAYS + 1) as u32;
-        assert!(issue_at(late).unwrap_err().to_string().contains("has expired"));
+        let short = tempfile::tempdir().unwrap();
+        init_for(short.path(), now, 1).unwrap();
+        let late = issue(short.path(), &names(&["a"]), Use::Client, 10, now + DAY * 2);
+        assert!(late.unwrap_err().to_string().contains("has expired"));
         let other = KeyPair::generate().unwrap();
         write(&folder.path().join("ca.key"), &other.serialize_pem(), 0o600).unwrap();
         let error = issue_at(now).unwrap_err().to_string();
