@@ -12,7 +12,6 @@ use lenscap_gateway::rtsp::digest::hex;
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use serde_json::{Value, json};
 use support::*;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 async fn claim_by_pin(gateway: &TestGateway, camera: &Newcomer, name: &str) {
     let body = json!({"serial": camera.serial, "pin": camera.pin, "name": name, "account": "acme"});
