@@ -504,7 +504,7 @@ mod tests {
         );
         let list = super::super::import::parse(&list);
         fleet.import(list.unwrap(), "acme").unwrap();
-        assert!(!fleet.is_suspended("porch") && fleet.consulted().again.get("porch").is_none());
+        assert!(!fleet.is_suspended("porch") && !fleet.consulted().again.contains_key("porch"));
         store
             .put_cameras(&[Camera {
                 suspended: true,
