@@ -88,6 +88,17 @@ fn stored(dir: &Path) -> String {
 
 const APPLY: &[&str] = &["--apply", "--password-file", "/label"];
 
+/// Runs a test where nobody else has a port.
+fn on_a_network_of_its_own(test: impl FnOnce() + Send) {
+    let inside = || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+        assert!(up.unwrap().success(), "iproute2");
+        test();
+    };
+    std::thread::scope(|scope| scope.spawn(inside).join().unwrap());
+}
+
 #[test]
 fn users_of_services_get_the_media_password_and_it_is_taken_back() {
     if without_root() {
@@ -162,10 +173,7 @@ fn the_password_of_a_service_that_is_down_is_not_lost() {
     if without_root() {
         return;
     }
-    let test = || {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
-        assert!(up.unwrap().success(), "iproute2");
+    on_a_network_of_its_own(|| {
         let services = Services::new(&["12345"]);
         let port = services.port;
         let dir = camera(port);
@@ -234,8 +242,7 @@ fn the_password_of_a_service_that_is_down_is_not_lost() {
         let _services = again("my-own-password");
         assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
         assert!(stored(dir.path()).is_empty() && !record.exists());
-    };
-    std::thread::scope(|scope| scope.spawn(test).join().unwrap());
+    });
 }
 
 /// On a network of its own, for DVRIP has one port.
@@ -244,10 +251,7 @@ fn dvrips_user_gets_the_media_password_unless_the_video_depends_on_it() {
     if without_root() {
         return;
     }
-    let test = || {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
-        assert!(up.unwrap().success(), "iproute2");
+    on_a_network_of_its_own(|| {
         let mut services = Services::new(&["", "dvrip"]);
         let dir = camera(services.port);
         let table = dir.path().join("proc/net/tcp");
@@ -295,8 +299,7 @@ fn dvrips_user_gets_the_media_password_unless_the_video_depends_on_it() {
         assert_eq!(services.changed(), ("dvrip".into(), "label-media-9ZKD".into()));
         assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
         assert_eq!(services.changed(), ("dvrip".into(), String::new()));
-    };
-    std::thread::scope(|scope| scope.spawn(test).join().unwrap());
+    });
 }
 
 #[test]
@@ -441,10 +444,7 @@ fn the_next_look_finishes_a_run_that_was_cut_short_among_services() {
         return;
     }
     const NEW: &str = "not-yet-in-its-f";
-    let test = || {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
-        assert!(up.unwrap().success(), "iproute2");
+    on_a_network_of_its_own(|| {
         for has in ["12345", NEW] {
             let services = Services::new(&[has]);
             let port = services.port;
@@ -482,8 +482,7 @@ fn the_next_look_finishes_a_run_that_was_cut_short_among_services() {
             assert_eq!(services.changed(), ("isapi".into(), "12345".into()));
             assert!(stored(dir.path()).is_empty() && !record.exists() && !state.join("unconfirmed").exists());
         }
-    };
-    std::thread::scope(|scope| scope.spawn(test).join().unwrap());
+    });
 }
 
 #[test]
