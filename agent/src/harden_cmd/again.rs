@@ -305,7 +305,7 @@ impl Look<'_> {
             .collect();
         let asked_once = self.applied.measures.contains(&measure);
         let kept = self.settings.login_password == LoginPassword::Kept;
-        let decision = match decide(measure, &self.situation(&plan)?) {
+        let decision = match decide(measure, &self.situation(measure, &plan)?) {
             Decision::Apply { .. } if !kept && live::lacks_secret(&self.harden, measure) => {
                 Decision::PlanOnly(Why::NoSecret)
             }
@@ -372,7 +372,7 @@ impl Look<'_> {
         login && self.applied.field("login").is_none()
     }
 
-    fn situation(&self, plan: &Plan<'_>) -> Result<Situation, Stop> {
+    fn situation(&self, measure: Measure, plan: &Plan<'_>) -> Result<Situation, Stop> {
         let facts = live::owner_facts(self.root, &self.request.config, &self.harden, false);
         let tried = plan.recognised.iter().map(|known| known.adapter.tried).min();
         Ok(Situation {
@@ -380,7 +380,7 @@ impl Look<'_> {
             asked: false,
             tried: tried.unwrap_or(lenscap_harden::firmware::Tried::Fixture),
             owner: lenscap_harden::gate::owner_path(&facts).filter(|path| *path != OwnerPath::Secret),
-            other_login: live::other_login(self.root),
+            other_login: live::other_login(self.root, measure),
             storage: live::storage(self.root, &self.settings, plan)?,
             bad_boots: self.bad_boots,
         })

@@ -396,7 +396,6 @@ fn situation(
     let harden = harden_config(&request.config);
     let secret_given = request.password_file.is_some();
     let mut facts = owner_facts(root, &request.config, &harden, secret_given);
-    let other_login = other_login(root);
     // Behind the firewall a password is of no use but from an allowed address.
     facts.secret_given &= measure != Measure::Firewall || facts.allowed_lan;
     let mut alone = settings.clone();
@@ -408,7 +407,7 @@ fn situation(
         asked: true,
         tried: tried.unwrap_or(Tried::Fixture),
         owner: owner_path(&facts),
-        other_login,
+        other_login: other_login(root, measure),
         storage: storage(root, settings, &plan)?,
         bad_boots: 0,
     })
@@ -449,8 +448,12 @@ pub(super) fn owner_facts(root: &Root, config: &Path, harden: &Harden, secret_gi
     }
 }
 
-/// Whether SSH lets root in. What cannot be told is no.
-pub(super) fn other_login(root: &Root) -> bool {
+/// Whether SSH lets root in, which is looked for where it matters: telnet alone may be the last login. What cannot be told
+/// is no.
+pub(super) fn other_login(root: &Root, measure: Measure) -> bool {
+    if measure != Measure::Telnet {
+        return true;
+    }
     let [of_dropbear, of_root] = KEYS.map(|path| has_key(root, path));
     // OpenWrt's Dropbear looks for root's keys in a place of its own.
     let openwrt = root.exists(OPENWRT);
@@ -460,11 +463,8 @@ pub(super) fn other_login(root: &Root) -> bool {
         ..Logins::default()
     };
     let [passwd, shadow] = ["/etc/passwd", "/etc/shadow"].map(|path| root.read(path).unwrap_or_default());
-    for account in accounts::parse(&passwd)
-        .iter()
-        .filter(|account| account.is_root())
-    {
-        let shadow = accounts::parse(&shadow);
+    let [passwd, shadow] = [passwd, shadow].map(|table| accounts::parse(&table));
+    for account in passwd.iter().filter(|account| account.is_root()) {
         let kept = shadow.iter().find(|kept| kept.user == account.user);
         let field = match account.field.as_str() {
             "x" => kept.map_or("x", |kept| &kept.field),
