@@ -10,8 +10,8 @@
 # LENSCAP_STD=build: build the standard library even where rustup has it.
 # Beside it lies lenscap.symbols, the same program with its symbols, to see what costs bytes.
 # LENSCAP_FEATURES: what is in it besides the uplink and hardening (default: "firewall", of `lenscap harden`). "audit
-# audit-formats firewall flows" is everything, with `lenscap audit` in all its formats, `lenscap flows` and `lenscap capture`,
-# for a flash that has room.
+# audit-formats firewall flows rsa-key" is everything, with `lenscap audit` in all its formats, `lenscap flows` and
+# `lenscap capture`, and an RSA key as the camera's own, for a flash that has room.
 # LENSCAP_ROOTS: the web's CAs that it trusts: "common" (agent/data/common-roots; the default here), "all" (30 kB more of
 # compressed flash) or "none", where every configuration names a CA or a pin.
 # LENSCAP_BIN="package binary [option ...]": build that program instead, a test tool say, with these options of cargo's; it

@@ -177,8 +177,11 @@ fn assemble(
         match error {
             rustls::Error::InconsistentKeys(_) => "the key does not belong to the certificate".to_owned(),
             rustls::Error::InvalidCertificate(_) => "the certificate cannot be read".to_owned(),
-            _ => "the key cannot be used; it must be ECDSA P-256 or P-384, or RSA of 2048 bits or more"
-                .to_owned(),
+            _ if cfg!(feature = "rsa-key") => {
+                "the key cannot be used; it must be ECDSA P-256 or P-384, or RSA of 2048 bits or more"
+                    .to_owned()
+            }
+            _ => "the key cannot be used; it must be ECDSA P-256 or P-384 in this build".to_owned(),
         }
     })?;
     let first = chain.first().ok_or("no certificate")?;

@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use ring::rand::SystemRandom;
-use rustls::crypto::ring::sign::{RsaSigningKey, any_ecdsa_type};
+#[cfg(feature = "rsa-key")]
+use rustls::crypto::ring::sign::RsaSigningKey;
+use rustls::crypto::ring::sign::any_ecdsa_type;
 use rustls::crypto::ring::{cipher_suite::*, kx_group};
 use rustls::crypto::{
     CryptoProvider, GetRandomFailed, KeyProvider, SecureRandom, SupportedKxGroup, WebPkiSupportedAlgorithms,
@@ -117,16 +119,17 @@ impl SecureRandom for Kernel {
     }
 }
 
-/// Takes the camera's own key: RSA of 2048 bits or more, or ECDSA over P-256 or P-384.
+/// Takes the camera's own key: ECDSA over P-256 or P-384, or RSA of 2048 bits or more where it was built in.
 #[derive(Debug)]
 struct Keys;
 
 impl KeyProvider for Keys {
     fn load_private_key(&self, key: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, Error> {
-        match RsaSigningKey::new(&key) {
-            Ok(rsa) => Ok(Arc::new(rsa)),
-            Err(_) => any_ecdsa_type(&key),
+        #[cfg(feature = "rsa-key")]
+        if let Ok(rsa) = RsaSigningKey::new(&key) {
+            return Ok(Arc::new(rsa));
         }
+        any_ecdsa_type(&key)
     }
 }
 
