@@ -2,9 +2,11 @@
 # Builds what the emulated cameras need: the gateway and the viewers for this machine, simcam and the packages for the
 # cameras' CPUs. With `all`, the packages for every target too, for the user-mode runs; with `demo`, the first CPU alone.
 #
-# With `audit`, nothing but the program for the scenario `audited`: the packages leave the audit out for want of flash.
+# With `cross`, only what is for the cameras' CPUs, the agent of every target among it, and no packages: the long part, which
+# needs nothing of what this machine's programs are built in. With `audit`, nothing but the program for the scenario `audited`:
+# the packages leave the audit out for want of flash.
 #
-# usage: qemu/build.sh [all | demo | audit]
+# usage: qemu/build.sh [all | cross | demo | audit]
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -28,16 +30,21 @@ fi
 if [ "${1:-}" = demo ]; then
 	"$cargo" build --locked -p lenscap-gateway --bin lenscap-gateway
 	"$cargo" build --locked -p lenscap-tests --bin simcam --bin rtp-sink
-else
+elif [ "${1:-}" != cross ]; then
 	# As the tests build it: what they have built is not built again.
 	"$cargo" build --locked --workspace --all-targets
 fi
 # Beside the packages of the other CPU.
 LENSCAP_BIN="lenscap-tests simcam --no-default-features" packaging/toolchain/build.sh $camera &
 simcam=$!
-[ "${1:-}" != all ] || targets=all
 status=0
-# shellcheck disable=SC2086 # one word a target
-packaging/packages.sh $targets || status=$?
+case ${1:-} in
+cross) packaging/toolchain/build.sh all || status=$? ;;
+all) packaging/packages.sh all || status=$? ;;
+*)
+	# shellcheck disable=SC2086 # one word a target
+	packaging/packages.sh $targets || status=$?
+	;;
+esac
 wait "$simcam" || status=$?
 exit "$status"
