@@ -27,6 +27,8 @@ from scenarios import LIFE, NAMED, TROUBLE
 CAMERAS_A_PROCESSOR = 2
 # So many failed scenarios are run once more, alone; more are not a busy machine's doing.
 AGAIN = 3
+# What these measure has a limit that a busy machine does not move.
+ONCE = {"network", "memory", "idle"}
 # Of a failed scenario's trace, repeated at the end.
 TRACE_LINES = 80
 
@@ -131,6 +133,9 @@ def once_more(bad: list[dict]) -> list[dict]:
     for variant in dict.fromkeys(result["variant"] for result in bad):
         names = [result["scenario"] for result in bad if result["variant"] == variant]
         say(f"---- {variant}: {', '.join(names)} once more, alone")
+        for name in names:
+            for kept in paths.OUT.glob(f"{variant}-{name}.*"):
+                kept.rename(kept.with_stem(f"{kept.stem}-first"))
         # Without an image nothing was tried.
         still += [result for result in run_variant(variant, None if "image" in names else names) if not result["ok"]]
     return still
@@ -175,7 +180,8 @@ def main() -> int:
         results = [result for some in pool.map(lambda name: run_variant(name, options.scenario), names) for result in some]
     bad = [result for result in results if not result["ok"]]
     alone = ""
-    if 0 < len(bad) <= AGAIN and not stopped.is_set():
+    measured = any(result["scenario"] in ONCE for result in bad)
+    if 0 < len(bad) <= AGAIN and not measured and not stopped.is_set():
         say_failures(bad)
         first, bad = bad, once_more(bad)
         if not bad:

@@ -118,6 +118,13 @@ class Gateway:
         """The authority's certificate, PEM."""
         return (self.dir / "ca.pem").read_text(encoding="ascii")
 
+    def pin(self) -> str:
+        """The pin of the gateway's key, as the camera's configuration has it."""
+        shown = subprocess.run(
+            "openssl x509 -in gateway.pem -noout -pubkey | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64",
+            shell=True, cwd=self.dir, capture_output=True, text=True, check=True)
+        return f"sha256/{shown.stdout.strip()}"
+
     def start(self, fingerprint: str) -> None:
         """Starts the gateway for a camera with this key."""
         self.stop()

@@ -84,23 +84,23 @@ class Lab:
         return paths.OUT / f"{self.variant.name}-{self.scenario}.pcap"
 
     def new_machine(self, disk: Path | None = None, append: str = "", pcap: bool = False,
-                    beside: bool = False, payload: Path | None = None) -> Machine:
+                    beside: bool = False, payload: Path | None = None, sealed: bool = False) -> Machine:
         """A machine with the variant's empty disk or a copy of `disk`; the one before is switched off. `beside` it is
-        another host on its network then. It may fetch `payload`, or else the package."""
+        another host on its network then. It may fetch `payload`, or else the package, or nothing when it is `sealed`."""
         if self.machine is not None:
             self.machine.__exit__()
         paths.OUT.mkdir(parents=True, exist_ok=True)
-        network = Network(uplink_port=self.gateway.port, payload=payload or self.payload, pcap=self.pcap_path() if pcap else None,
-                          segment=self.beside() if beside else None)
+        network = Network(uplink_port=self.gateway.port, payload=None if sealed else payload or self.payload,
+                          pcap=self.pcap_path() if pcap else None, segment=self.beside() if beside else None)
         self.machine = Machine(self.image, self.log_path(), network, append=append, disk=disk)
         return self.machine
 
     def installed_machine(self, append: str = "", pcap: bool = False, beside: bool = False,
-                          payload: Path | None = None) -> Machine:
+                          payload: Path | None = None, sealed: bool = False) -> Machine:
         """A machine on which the package is installed and configured, as `install` left it."""
         if self.installed is None:
             raise Failed("the scenario `install` has not left an installed camera")
-        return self.new_machine(self.installed, append, pcap, beside, payload)
+        return self.new_machine(self.installed, append, pcap, beside, payload, sealed)
 
     def running(self) -> Machine:
         """The machine of the scenario before, or an installed one that is switched on now."""

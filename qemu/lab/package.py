@@ -57,16 +57,11 @@ def write_payload(path: Path, package: Package) -> None:
     """The archive that the guest fetches: the package, one to upgrade to, and tools of the tests."""
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as out:
         for folder, files in (("first", package.files), ("second", upgraded(package).files),
-                              ("tools", {"oldkernel": (0o755, oldkernel().read_bytes())})):
+                              ("tools", {name: (0o755, guest_tool(name).read_bytes()) for name in ("oldkernel", "setclock")})):
             for name, (mode, data) in sorted(files.items()):
                 info = tarfile.TarInfo(f"{folder}/{name}")
                 info.size, info.mode = len(data), mode
                 out.addfile(info, io.BytesIO(data))
-
-
-def oldkernel() -> Path:
-    """The program that hides newer system calls."""
-    return guest_tool("oldkernel")
 
 
 # zig's name of the machine, and of its CPU: what all variants run, and the agent's first target (packaging/toolchain/targets.sh).

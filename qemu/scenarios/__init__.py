@@ -26,6 +26,7 @@ TROUBLE = (
     ("damaged-config", trouble.damaged_config, ("vendor",)),
     ("no-resolver-no-ipv6", trouble.no_resolver_no_ipv6, ("vendor", "modern")),
     ("old-kernel", trouble.old_kernel, ("vendor", "v6")),
+    ("after-2038", trouble.after_2038, ("vendor",)),
     ("no-entropy", trouble.no_entropy, ("vendor",)),
 )
 # Only when they are named: they need what `qemu/build.sh audit` builds.

@@ -5,6 +5,7 @@ import math
 import re
 import time
 
+from lab.floods import ROUTE
 from lab.lab import GUEST_ADDRESS, PROGRAM, Lab, kib
 from lab.machine import UPLINK_ADDRESS, UPLINK_PORT
 from lab.pcap import conversations
@@ -15,9 +16,11 @@ WATCH_SECONDS = 15
 WATCH_AT_MOST_SECONDS = 300
 IDLE_KIB = 3 * 1024
 WATCHED_KIB = 5 * 1024
-# What a camera's own network code sends: leases, names, neighbours, multicast groups.
-HARMLESS = re.compile(
-    r"arp|udp (255\.255\.255\.255|10\.0\.2\.2):67|ipv6 \S+ ff02:.*|ipv6 icmpv6 \S+|igmp .*|udp 10\.0\.2\.3:53")
+# What a camera's own network code sends: leases, neighbours, multicast groups. Names are in its /etc/hosts.
+HARMLESS = re.compile(r"arp|udp (255\.255\.255\.255|10\.0\.2\.2):67|ipv6 (0|icmpv6) \S+|igmp .*")
+# What lies behind the cable but is not the uplink: the emulator's own addresses, and a stranger's.
+ELSEWHERE = ("10.0.2.2:22", "10.0.2.2:8443", "10.0.2.3:53", "203.0.113.9:8443")
+REACH_SECONDS = 5
 ALLOWED = re.compile(rf"tcp {re.escape(UPLINK_ADDRESS)}:{UPLINK_PORT}( syn)?")
 CAMERA_PORTS = {"127.0.0.1:554", "127.0.0.1:80"}
 LISTEN = "0A"
@@ -42,7 +45,7 @@ def sockets(lab: Lab) -> dict[str, list[str]]:
         links = machine.run(f"ls -l /proc/{pid}/fd").output
         inodes |= set(re.findall(r"socket:\[(\d+)\]", links))
     found = {}
-    for kind in ("tcp", "tcp6", "udp", "udp6", "raw", "raw6", "packet"):
+    for kind in ("tcp", "tcp6", "udp", "udp6", "icmp", "icmp6", "raw", "raw6", "packet"):
         table = machine.run(f"cat /proc/net/{kind} 2>/dev/null").output
         for line in table.splitlines()[1:]:
             fields = line.split()
@@ -55,12 +58,27 @@ def sockets(lab: Lab) -> dict[str, list[str]]:
     return found
 
 
+def reach_nothing_else(lab: Lab) -> None:
+    """A program in the guest connects to the uplink's address, and to nothing else that it tries."""
+    lab.machine.check(ROUTE)
+
+    def connects(address: str) -> bool:
+        # BusyBox' nc ends with success once it was connected.
+        return lab.machine.run(f"timeout {REACH_SECONDS} nc {address.replace(':', ' ')} </dev/null >/dev/null").status == 0
+
+    lab.check(connects(f"{UPLINK_ADDRESS}:{UPLINK_PORT}"), "a program in the guest does not reach the uplink either")
+    reached = [address for address in ELSEWHERE if connects(address)]
+    lab.check(not reached, f"the guest reaches {reached}")
+    lab.say(f"a program in the guest reaches the uplink, and none of {', '.join(ELSEWHERE)}")
+
+
 def network(lab: Lab) -> None:
-    """With two profiles watched the agent has its uplink and the camera's own ports open, and nothing listens.
+    """With two profiles watched the agent has its uplink and the camera's own ports open, and nothing listens. Nothing but
+    the uplink can be reached.
 
     The capture holds everything the guest sent since it was switched on.
     """
-    machine = lab.installed_machine(pcap=True)
+    machine = lab.installed_machine(pcap=True, sealed=True)
     machine.boot()
     lab.gateway.wait_online()
     lab.watch_ok()
@@ -81,14 +99,18 @@ def network(lab: Lab) -> None:
     lab.check(f"tcp {UPLINK_ADDRESS}:{UPLINK_PORT}" in remotes, f"no uplink among {remotes}")
     lab.check(set(remotes) <= wanted, f"the agent opened more: {remotes}")
     lab.say(f"sockets of the agent while two profiles play: {', '.join(remotes)}; none listens")
+    reach_nothing_else(lab)
     machine.cut_power()
     sent = conversations(lab.pcap_path(), GUEST_ADDRESS)
-    others = {what: count for what, count in sent.items() if not ALLOWED.fullmatch(what) and not HARMLESS.fullmatch(what)}
+    tried = {what for what in sent if what.removeprefix("tcp ").removesuffix(" syn") in ELSEWHERE}
+    lab.check(len([what for what in tried if what.endswith(" syn")]) == len(ELSEWHERE), f"in the capture of all tries: {tried}")
+    others = {what: count for what, count in sent.items()
+              if what not in tried and not ALLOWED.fullmatch(what) and not HARMLESS.fullmatch(what)}
     lab.check(not others, f"the guest sent more: {others}")
     lab.check(sent[f"tcp {UPLINK_ADDRESS}:{UPLINK_PORT} syn"] >= 1, "no connection to the uplink in the capture")
     total = sum(sent.values())
     lab.say(f"{total} frames left the guest: " + ", ".join(f"{what} {count}" for what, count in sorted(sent.items())))
-    machine.network.pcap = None
+    machine.network.pcap, machine.network.payload = None, lab.payload
     machine.boot()
     lab.gateway.wait_online()
 
