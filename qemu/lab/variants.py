@@ -73,18 +73,27 @@ VENDOR = Variant(
 )
 MODERN = Variant(
     name="modern",
-    what="Linux 6.12, nftables with connection tracking, no telnet",
+    what="Linux 6.12, nftables with connection tracking, no telnet, a password of Mirai's list",
     kernel=KERNEL_6_12,
     modules=("softdog", "nf_tables", "nf_conntrack", "nft_ct", "nft_limit", "nft_log", "nf_log_syslog", "nft_reject_inet",
              # A way to try the filter from within the camera; few cameras have it.
              "tun"),
     packages=LIBC + DROPBEAR + NFTABLES,
+    password="anko",
+    # SHA-512, as libraries of today make it.
+    password_hash="$6$anko0001$NztyFm1DI/DlFcAeSpopghbA4rM7/D189cNjU2V4LPl6BMSbppaphMcxTzBG9IETB8c0149Ko5tOPFDw5Hoio0",
+    media_password="admin",
+    prudynt=True,
 )
 BARE = Variant(
     name="bare",
-    what="Linux 6.1 without any packet filter",
+    what="Linux 6.1 without any packet filter, telnet, a password of Mirai's list",
     kernel=KERNEL_6_1,
     modules=("softdog",),
+    password="1234",
+    # MD5.
+    password_hash="$1$bare0001$TlNf89r.lMaa62O/DEgCi.",
+    telnet=True,
 )
 V6 = Variant(
     name="v6",

@@ -29,7 +29,7 @@ def closed(lab: Lab) -> None:
     lab.check(before.udp_answered == before.udp_scanned, f"before: {before.says()}")
     lab.say(f"before: {before.says()}")
     factory = [("root", variant.password)] if variant.password is not None else []
-    for service in ("ssh", "telnet") if factory else ():
+    for service in ("ssh", "telnet") if variant.telnet else ("ssh",) if factory else ():
         opened, why = knock.logins(lab.beside(), service, factory)
         lab.check(opened == factory, f"before, the factory password does not open {service}: {why}")
 
@@ -39,6 +39,7 @@ def closed(lab: Lab) -> None:
     lab.check(status == wanted_status, said[-1500:])
     lab.check(filtered or "not enforceable here" in said, "nothing says that this kernel cannot filter")
     lab.say(f"`lenscap harden`, timed: {owner.times()}")
+    lab.check(variant.name != "vendor" or not owner.too_slow(), f"slower than it may be: {owner.too_slow()}")
     look_closed(lab, owner, filtered, "closed")
 
     look_refused(lab, owner, "closed")
