@@ -87,6 +87,8 @@ pub struct Metrics {
     pub pending: Gauge,
     /// Cameras that were claimed.
     pub claims: Counter,
+    /// Times that the rules for cameras and viewers were made anew: once a change.
+    pub rules_made: Counter,
     /// Wrong PINs.
     pub wrong_pins: Counter,
     /// Cameras whose key two devices use.
@@ -125,6 +127,7 @@ impl Metrics {
             uplinks_refused: register(all, "uplinks_refused", "Uplinks refused"),
             pending: register(all, "pending", "Cameras that wait to be claimed"),
             claims: register(all, "claims", "Cameras claimed"),
+            rules_made: register(all, "rules_made", "Times that the rules were made anew"),
             wrong_pins: register(all, "wrong_pins", "Wrong PINs"),
             clones: register(all, "clones", "Cameras whose key two devices use"),
             clock_wrong: register(all, "clock_wrong", "The clock cannot be right"),

@@ -5,33 +5,32 @@
 //! that a billing system that is down darkens no camera.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, warn};
 
 use super::admit::fingerprint_text;
 use super::live::Live;
 use super::outbound::{Answer, DEADLINE, Question};
-use super::pending::Applicant;
+use super::pending::{Applicant, site};
 use super::{Fleet, FleetError};
 use crate::clock::unix_now;
-use crate::config::{Sha256Hash, is_name};
+use crate::config::is_name;
 use crate::store::{Camera, Method};
 
 /// How long an answer about a claimed camera holds before it is asked again.
 const HOLDS_SECONDS: u64 = 3600;
 /// How long a no, or no answer, holds: a bill that was paid should show soon.
 const NO_HOLDS_SECONDS: u64 = 240;
-/// An unknown camera is asked about no more often than this.
-const PENDING_SECONDS: u64 = 60;
-/// Most unknown cameras that are remembered as asked about.
-const MAX_ASKED: usize = 8192;
 /// Most questions about claimed cameras at a time; the others wait for their turn.
 const MAX_CONNECTS: usize = 8;
 /// Most questions about unknown cameras at a time; the others are asked about when they come again.
-const MAX_OFFERS: usize = 4;
+const MAX_OFFERS: usize = 8;
+/// Most of them about cameras of one site: keys cost nothing, addresses do.
+const MAX_OFFERS_PER_SITE: usize = 2;
 /// Most questions about claims at a time; the others wait for as long as an answer may take.
 const MAX_CLAIMS: usize = 4;
 
@@ -45,7 +44,6 @@ pub(super) struct Consulted {
     workers: usize,
     /// Nothing was answered last.
     silent: bool,
-    unknown: BTreeMap<Sha256Hash, u64>,
 }
 
 impl Consulted {
@@ -82,35 +80,50 @@ impl Consulted {
         self.again.remove(camera);
         self.due.retain(|due| due != camera);
     }
-
-    /// True if this unknown camera is to be asked about, which is remembered.
-    fn handle_unknown(&mut self, now: u64, key: &Sha256Hash) -> bool {
-        let lately = |asked: &u64| now.saturating_sub(*asked) < PENDING_SECONDS;
-        if self.unknown.get(key).is_some_and(lately) {
-            return false;
-        }
-        if self.unknown.len() >= MAX_ASKED {
-            self.unknown.retain(|_, asked| lately(asked));
-        }
-        let room = self.unknown.len() < MAX_ASKED;
-        if room {
-            self.unknown.insert(*key, now);
-        }
-        room
-    }
 }
 
 /// Bounds on questions other than those about claimed cameras.
 #[derive(Debug)]
 pub(super) struct Turns {
-    offers: Arc<Semaphore>,
+    offers: Arc<Mutex<Vec<IpAddr>>>,
     claims: Semaphore,
+}
+
+/// A question about an unknown camera of a site, for as long as it lives.
+struct Offer {
+    offers: Arc<Mutex<Vec<IpAddr>>>,
+    site: IpAddr,
+}
+
+impl Turns {
+    /// `None` if there are too many already, or too many of this site.
+    fn offer(&self, site: IpAddr) -> Option<Offer> {
+        let mut offers = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = offers.iter().filter(|other| **other == site).count();
+        if offers.len() >= MAX_OFFERS || here >= MAX_OFFERS_PER_SITE {
+            return None;
+        }
+        offers.push(site);
+        Some(Offer {
+            offers: Arc::clone(&self.offers),
+            site,
+        })
+    }
+}
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        let mut offers = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = offers.iter().position(|site| *site == self.site) {
+            offers.swap_remove(at);
+        }
+    }
 }
 
 impl Default for Turns {
     fn default() -> Self {
         Self {
-            offers: Arc::new(Semaphore::new(MAX_OFFERS)),
+            offers: Arc::default(),
             claims: Semaphore::new(MAX_CLAIMS),
         }
     }
@@ -186,14 +199,7 @@ impl Fleet {
         let was_silent = std::mem::replace(&mut self.consulted().silent, answer.is_err());
         let holds = match answer {
             Ok(answer) => {
-                let (fleet, asked) = (Arc::clone(self), Arc::clone(&camera));
-                let noted = super::blocking(move || fleet.set_suspended(&asked, !answer.allow));
-                if let Err(error) = noted.await {
-                    error!(camera = name, %error, "what the operator's system says is not written down");
-                }
-                if !answer.allow {
-                    self.registry.end(name);
-                }
+                self.note_said(Arc::clone(&camera), !answer.allow);
                 if answer.allow {
                     HOLDS_SECONDS
                 } else {
@@ -213,39 +219,18 @@ impl Fleet {
         self.consulted().handle_answer(now, name, holds);
     }
 
-    /// Writes an answer down, unless the camera has changed hands since it was asked about. Blocks.
-    fn set_suspended(&self, asked: &Camera, suspended: bool) -> Result<(), FleetError> {
-        let same = |now: &Camera| now.id == asked.id && now.account == asked.account;
-        if asked.suspended == suspended {
-            return Ok(());
-        }
-        self.change_at_any_time(|store| match self.camera(&asked.name).filter(|now| same(now)) {
-            Some(now) => {
-                let camera = Camera {
-                    suspended,
-                    ..Camera::clone(&now)
-                };
-                Ok(store.put_cameras(&[camera])?)
-            }
-            None => Ok(()),
-        })?;
-        let said = if suspended { "suspended" } else { "allowed again" };
-        info!(camera = asked.name, "{said} by the operator's system");
-        Ok(())
-    }
-
-    /// Asks about an unknown camera; a yes claims it.
+    /// Asks about an unknown camera that has a place in the list of those that wait; a yes claims it.
     pub fn offer(self: &Arc<Self>, applicant: &Applicant) {
         if self.callback.is_none() {
             return;
         }
-        let Ok(turn) = Arc::clone(&self.turns.offers).try_acquire_owned() else {
+        let Some(turn) = self.turns.offer(site(applicant.address.ip())) else {
             return debug!(
                 "too many questions about unknown cameras; this one is asked about when it comes again"
             );
         };
         let elapsed = self.start.elapsed().as_secs();
-        if !self.consulted().handle_unknown(elapsed, &applicant.fingerprint) {
+        if !self.pending().handle_offer(elapsed, &applicant.fingerprint) {
             return;
         }
         let (fleet, applicant) = (Arc::clone(self), applicant.clone());
@@ -270,16 +255,13 @@ impl Fleet {
         if !answer.allow {
             return Ok(());
         }
-        let name = match &answer.name {
-            Some(name) => name.clone(),
-            None => self.free_name(applicant.serial.as_deref(), &applicant.fingerprint),
-        };
+        let name = answer.name.clone().unwrap_or_default();
         let account = answer.account.unwrap_or_default();
         let mut camera = Camera::claimed(&name, &account, applicant.fingerprint, Method::Callback, now);
         camera.serial = applicant.serial;
         camera.model = applicant.model;
-        let fleet = Arc::clone(self);
-        super::blocking(move || fleet.put_claim(camera)).await
+        self.note_claim(applicant.fingerprint, camera, answer.name.is_none());
+        Ok(())
     }
 
     /// Waits for the operator's system to agree to a claim; it may name another account or name.
@@ -356,6 +338,7 @@ mod tests {
     use super::*;
     use crate::fleet::Fixed;
     use crate::fleet::outbound::Callback;
+    use crate::fleet::pending::MAX_PER_SITE;
     use crate::roles::message::{Hello, VERSION};
     use crate::store::Store;
     use crate::store::sqlite::SqliteStore;
@@ -389,38 +372,36 @@ mod tests {
         assert!(!wants(9 + HOLDS_SECONDS, "c00") && wants(10 + HOLDS_SECONDS, "c00"));
     }
 
-    #[test]
-    fn unknown_cameras_are_asked_about_each_minute_and_remembered_in_bounds() {
-        let mut consulted = Consulted::default();
-        assert!(consulted.handle_unknown(100, &[1; 32]));
-        assert!(!consulted.handle_unknown(159, &[1; 32]) && consulted.handle_unknown(160, &[1; 32]));
-        for n in 0..2 * MAX_ASKED as u32 {
-            let mut key = [0; 32];
-            key[..4].copy_from_slice(&n.to_be_bytes());
-            consulted.handle_unknown(161, &key);
-        }
-        assert_eq!(consulted.unknown.len(), MAX_ASKED);
+    /// Answers each question with the next of `answers`, and hangs up on all others; tells of each.
+    async fn system(answers: &'static [&'static str]) -> (Callback, mpsc::UnboundedReceiver<String>) {
+        let mut answers = answers.iter();
+        answering(move |_| Some(answers.next().copied().unwrap_or(""))).await
     }
 
-    /// Answers each question with the next of `answers`, and hangs up on all others; tells of each.
-    async fn system(answers: &'static [&'static str]) -> (Callback, mpsc::UnboundedReceiver<()>) {
+    /// Answers each question with what `answer` says: nothing hangs up, and `None` lets it wait. Tells of each.
+    async fn answering(
+        mut answer: impl FnMut(&str) -> Option<&'static str> + Send + 'static,
+    ) -> (Callback, mpsc::UnboundedReceiver<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let (asked, questions) = mpsc::unbounded_channel();
         tokio::spawn(async move {
-            let mut answers = answers.iter();
+            let mut waiting = Vec::new();
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut seen = Vec::new();
                 while !seen.ends_with(b"}") && stream.read_buf(&mut seen).await.unwrap() > 0 {}
-                if let Some(answer) = answers.next() {
-                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", answer.len());
-                    stream
-                        .write_all(format!("{head}{answer}").as_bytes())
-                        .await
-                        .unwrap();
+                let question = String::from_utf8(seen).unwrap();
+                match answer(&question) {
+                    Some("") => {}
+                    Some(answer) => {
+                        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", answer.len());
+                        let reply = format!("{head}{answer}");
+                        stream.write_all(reply.as_bytes()).await.unwrap();
+                    }
+                    None => waiting.push(stream),
                 }
-                let _ = asked.send(());
+                let _ = asked.send(question);
             }
         });
         (Callback::new(&url, b"secret", None).unwrap(), questions)
@@ -516,5 +497,116 @@ mod tests {
         fleet.consult("porch");
         soon("the yes", || !fleet.is_suspended("porch")).await;
         assert!(!store.cameras().unwrap()[0].suspended);
+    }
+
+    fn applicant(n: u32, address: [u8; 4]) -> Applicant {
+        let mut fingerprint = [0; 32];
+        fingerprint[..4].copy_from_slice(&n.to_be_bytes());
+        Applicant {
+            fingerprint,
+            address: (address, 4000).into(),
+            serial: Some(format!("SN{}", n % 10)),
+            model: None,
+            agent_version: None,
+            proof: None,
+        }
+    }
+
+    /// One host with as many keys as it likes, and a system that answers nothing.
+    #[tokio::test]
+    async fn one_address_leaves_room_for_questions_about_cameras_of_others() {
+        let (callback, mut questions) = answering(|_| None).await;
+        let fleet = open(&Arc::new(SqliteStore::in_memory().unwrap()), callback);
+        let comes = |applicant: Applicant| {
+            let has_place = fleet.pending().handle_seen(1, applicant.clone()).is_some();
+            fleet.offer(&applicant);
+            has_place
+        };
+        for n in 0..MAX_PER_SITE as u32 {
+            assert!(comes(applicant(n, [192, 0, 2, 1])));
+        }
+        assert!(!comes(applicant(99_999, [192, 0, 2, 1])), "it has no place");
+        for _ in 0..MAX_OFFERS_PER_SITE {
+            assert!(questions.recv().await.unwrap().contains("pending"));
+        }
+        for site in 1..MAX_OFFERS / MAX_OFFERS_PER_SITE {
+            for n in 0..MAX_OFFERS_PER_SITE {
+                let other = applicant((site * 100_000 + n) as u32, [198, 51, 100, site as u8]);
+                let key = fingerprint_text(&other.fingerprint);
+                assert!(comes(other));
+                assert!(questions.recv().await.unwrap().contains(&key));
+            }
+        }
+        assert!(comes(applicant(999_999, [203, 0, 113, 1])));
+        // Who was not asked about is not taken for one that was.
+        assert!(
+            fleet
+                .pending()
+                .handle_offer(1, &applicant(999_999, [203, 0, 113, 1]).fingerprint)
+        );
+        assert!(questions.try_recv().is_err(), "all turns are taken");
+        // Somebody without a place is nobody to ask about, however many turns are free.
+        fleet.turns.offers.lock().unwrap().clear();
+        fleet.offer(&applicant(99_999, [192, 0, 2, 1]));
+        assert_eq!(fleet.turns.offers.lock().unwrap().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn answers_about_many_cameras_are_written_together() {
+        const CAMERAS: u8 = 100;
+        let store = Arc::new(SqliteStore::in_memory().unwrap());
+        let camera = |n: u8| Camera::claimed(&format!("c{n}"), "acme", [n; 32], Method::Pin, 1);
+        store
+            .put_cameras(&(0..CAMERAS).map(camera).collect::<Vec<_>>())
+            .unwrap();
+        let (callback, _questions) = answering(|question| {
+            let claims = question.contains("pending");
+            Some(if claims {
+                r#"{"allow":true}"#
+            } else {
+                r#"{"allow":false}"#
+            })
+        })
+        .await;
+        let fleet = open(&store, callback);
+        let made = || fleet.metrics.rules_made.get();
+        let (before, start) = (made(), std::time::Instant::now());
+        for n in 0..CAMERAS {
+            fleet.consult(&format!("c{n}"));
+        }
+        soon("all of them", || {
+            (0..CAMERAS).all(|n| fleet.is_suspended(&format!("c{n}")))
+        })
+        .await;
+        let most = |start: std::time::Instant| 2 + start.elapsed().as_secs();
+        assert!(
+            made() - before <= most(start),
+            "{} for {CAMERAS}",
+            made() - before
+        );
+        let (before, start) = (made(), std::time::Instant::now());
+        for n in 1000..1000 + u32::from(CAMERAS) {
+            let newcomer = applicant(n, [10, 0, 0, n as u8]);
+            fleet.pending().handle_seen(1, newcomer.clone());
+            soon("a turn", || fleet.turns.offers.lock().unwrap().len() < MAX_OFFERS).await;
+            fleet.offer(&newcomer);
+        }
+        // Ten of them go by each serial, which is one camera's name.
+        let all = 2 * usize::from(CAMERAS);
+        soon("all claims", || fleet.cameras().len() == all).await;
+        assert!(
+            made() - before <= most(start),
+            "{} for {CAMERAS}",
+            made() - before
+        );
+        assert_eq!(
+            fleet
+                .cameras()
+                .iter()
+                .filter(|camera| camera.name.starts_with("SN"))
+                .count(),
+            100
+        );
+        assert!(fleet.camera("SN3").is_some() && fleet.waiting(1).is_empty());
     }
 }

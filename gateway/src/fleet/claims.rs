@@ -1,5 +1,6 @@
 //! Claims: making them, ending them, handing them on, and whole lists of them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -112,7 +113,7 @@ impl Fleet {
         };
         self.agree(&mut camera).await?;
         let (fleet, name) = (Arc::clone(self), camera.name.clone());
-        blocking(move || fleet.put_claim(camera)).await?;
+        blocking(move || fleet.put_claim(&camera)).await?;
         self.camera(&name)
             .ok_or_else(|| FleetError::Missing(format!("{name:?} was released again")))
     }
@@ -275,17 +276,36 @@ impl Fleet {
 
     /// A name that no camera has.
     pub(super) fn free_name(&self, serial: Option<&str>, key: &Sha256Hash) -> String {
+        self.free_name_beside(serial, key, &BTreeSet::new())
+    }
+
+    /// A name that no camera has, nor is in `taken`.
+    pub(super) fn free_name_beside(
+        &self,
+        serial: Option<&str>,
+        key: &Sha256Hash,
+        taken: &BTreeSet<String>,
+    ) -> String {
         let digits = hex(&key[..4]);
+        let is_free = |name: &str| self.account_of(name).is_none() && !taken.contains(name);
         match serial.filter(|serial| is_name(serial)) {
-            Some(serial) if self.account_of(serial).is_none() => serial.to_owned(),
+            Some(serial) if is_free(serial) => serial.to_owned(),
             Some(serial) if is_name(&format!("{serial}-{digits}")) => format!("{serial}-{digits}"),
             Some(_) | None => format!("camera-{digits}"),
         }
     }
 
-    pub(super) fn put_claim(&self, camera: Camera) -> Result<(), FleetError> {
-        let name = camera.name.clone();
-        if self.fixed.cameras.contains(&name) {
+    fn put_claim(&self, camera: &Camera) -> Result<(), FleetError> {
+        self.check_claim(camera)?;
+        self.change(|store| write_claim(store, camera))?;
+        self.note_claimed(camera);
+        Ok(())
+    }
+
+    /// Whether the configuration file leaves name and key to a claim.
+    pub(super) fn check_claim(&self, camera: &Camera) -> Result<(), FleetError> {
+        let name = &camera.name;
+        if self.fixed.cameras.contains(name) {
             return Err(FleetError::Conflict(format!(
                 "the name {name:?} is taken by the configuration file"
             )));
@@ -298,19 +318,16 @@ impl Fleet {
                 "this key is in the configuration file already".to_owned(),
             ));
         }
-        let key = camera.fingerprint;
-        self.change(|store| {
-            if let Some(key) = &key {
-                store.set_forward(key, None)?;
-            }
-            Ok(store.put_cameras(&[camera])?)
-        })?;
-        if let Some(key) = key {
-            self.pending().remove(&key);
+        Ok(())
+    }
+
+    /// A claim is written down.
+    pub(super) fn note_claimed(&self, camera: &Camera) {
+        if let Some(key) = &camera.fingerprint {
+            self.pending().remove(key);
             self.metrics.claims.inc();
         }
-        info!(camera = name, "camera claimed");
-        Ok(())
+        info!(camera = camera.name, "camera claimed");
     }
 
     /// A camera of the store that whoever asks may change.
@@ -462,6 +479,14 @@ impl Fleet {
             }
         }
     }
+}
+
+/// Puts a claim into the store; its key is sent nowhere else any more.
+pub(super) fn write_claim(store: &dyn Store, camera: &Camera) -> Result<(), FleetError> {
+    if let Some(key) = &camera.fingerprint {
+        store.set_forward(key, None)?;
+    }
+    Ok(store.put_cameras(std::slice::from_ref(camera))?)
 }
 
 enum Matched {

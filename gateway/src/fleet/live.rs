@@ -51,6 +51,7 @@ impl Fleet {
         self.policy
             .send_replace(Arc::new(self.make_policy((self.clock)())));
         self.registry.sync(&names);
+        self.metrics.rules_made.inc();
         Ok(())
     }
 

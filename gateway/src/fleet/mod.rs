@@ -14,6 +14,7 @@ pub mod import;
 pub mod link;
 mod live;
 mod merge;
+mod noted;
 pub mod operator;
 pub mod outbound;
 pub mod pending;
@@ -216,6 +217,7 @@ pub struct Fleet {
     pin_turn: tokio::sync::Mutex<()>,
     consulted: Mutex<callback::Consulted>,
     turns: callback::Turns,
+    unwritten: Mutex<noted::Unwritten>,
     clones: Mutex<clones::Clones>,
     views: ViewLog,
     /// Held while something is changed.
@@ -288,6 +290,7 @@ impl Fleet {
             pin_turn: tokio::sync::Mutex::default(),
             consulted: Mutex::default(),
             turns: callback::Turns::default(),
+            unwritten: Mutex::default(),
             clones: Mutex::default(),
             change: Mutex::default(),
         };

@@ -14,6 +14,8 @@ pub const MAX_PER_SITE: usize = MAX_PENDING / 2;
 pub const NO_ROOM_SECONDS: u64 = 300;
 /// Cameras ask again within minutes; one that has not for so long is forgotten.
 pub const FORGET_SECONDS: u64 = 1800;
+/// The operator's system is asked about a camera no more often than this.
+const ASK_SECONDS: u64 = 60;
 /// Wrong PINs for one camera within [`WRONG_PIN_SECONDS`].
 pub const MAX_WRONG_PINS: u32 = 5;
 /// Wrong PINs of one claimant within [`WRONG_PIN_SECONDS`].
@@ -49,6 +51,8 @@ pub struct Waiting {
     pub first_seen: u64,
     /// Seconds since 1970.
     pub last_seen: u64,
+    /// When the operator's system was asked about it last, by a clock that is never set.
+    asked: Option<u64>,
 }
 
 /// The list.
@@ -61,9 +65,9 @@ pub struct Pending {
 impl Pending {
     /// A camera asked. Gives the seconds after which it may ask again, or `None` if there is no room for it.
     pub fn handle_seen(&mut self, now: u64, applicant: Applicant) -> Option<u64> {
-        let first_seen = match self.remove(&applicant.fingerprint) {
-            Some(known) => known.first_seen,
-            None => now,
+        let (first_seen, asked) = match self.remove(&applicant.fingerprint) {
+            Some(known) => (known.first_seen, known.asked),
+            None => (now, None),
         };
         if self.waiting.len() >= MAX_PENDING {
             self.forget(now);
@@ -77,10 +81,25 @@ impl Pending {
         let waiting = Waiting {
             first_seen,
             last_seen: now,
+            asked,
             applicant,
         };
         self.waiting.insert(waiting.applicant.fingerprint, waiting);
         Some(retry_after(now.saturating_sub(first_seen), self.waiting.len()))
+    }
+
+    /// True if the operator's system is to be asked about this camera, which is remembered: it has a place here, and was
+    /// not asked about lately. `now` is of a clock that is never set.
+    pub fn handle_offer(&mut self, now: u64, fingerprint: &Sha256Hash) -> bool {
+        let Some(waiting) = self.waiting.get_mut(fingerprint) else {
+            return false;
+        };
+        let lately = |asked| now.saturating_sub(asked) < ASK_SECONDS;
+        if waiting.asked.is_some_and(lately) {
+            return false;
+        }
+        waiting.asked = Some(now);
+        true
     }
 
     /// Takes a camera out: claimed, or gone.
@@ -159,7 +178,7 @@ impl Pending {
 }
 
 /// What stands for one site: an address, or its whole /48 for IPv6.
-fn site(address: IpAddr) -> IpAddr {
+pub(super) fn site(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 80 << 80)),
         v4 => v4,
@@ -336,6 +355,18 @@ mod tests {
         assert!(pending.handle_seen(later, applicant(50_000, 7)).is_some());
         assert_eq!(pending.list(later).len(), 1);
         assert_eq!(pending.per_site.len(), 1);
+    }
+
+    #[test]
+    fn who_has_a_place_is_asked_about_each_minute() {
+        let mut pending = Pending::default();
+        let key = applicant(1, 1).fingerprint;
+        assert!(!pending.handle_offer(100, &key), "it has no place");
+        pending.handle_seen(1, applicant(1, 1));
+        assert!(pending.handle_offer(100, &key));
+        pending.handle_seen(2, applicant(1, 1));
+        assert!(!pending.handle_offer(100 + ASK_SECONDS - 1, &key));
+        assert!(pending.handle_offer(100 + ASK_SECONDS, &key));
     }
 
     #[test]

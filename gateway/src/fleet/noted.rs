@@ -1,0 +1,142 @@
+//! What the operator's system said is written down many at a time: each change makes all rules anew, which a system that
+//! says no to a whole fleet, or yes, must not bring about for each camera.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::claims::write_claim;
+use super::{Fleet, FleetError, blocking};
+use crate::config::Sha256Hash;
+use crate::store::Camera;
+
+/// Between two writes, in which more answers gather. The first one does not wait.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What waits to be written. Each camera is in it once at most, so the fleet and the list of those that wait bound it.
+#[derive(Default)]
+pub(super) struct Unwritten {
+    /// By name: the camera that was asked about, and whether the answer was no.
+    said: BTreeMap<String, (Arc<Camera>, bool)>,
+    /// By key: the claim, and whether its name is still to be found.
+    claims: BTreeMap<Sha256Hash, (Camera, bool)>,
+    /// Somebody writes.
+    writes: bool,
+}
+
+impl Fleet {
+    /// The operator's system has answered about a claimed camera.
+    pub(super) fn note_said(self: &Arc<Self>, asked: Arc<Camera>, suspended: bool) {
+        self.note(|unwritten| {
+            unwritten.said.insert(asked.name.clone(), (asked, suspended));
+        });
+    }
+
+    /// The operator's system gives an unknown camera to somebody. Without a name it gets one that is free.
+    pub(super) fn note_claim(self: &Arc<Self>, key: Sha256Hash, camera: Camera, nameless: bool) {
+        self.note(|unwritten| {
+            unwritten.claims.insert(key, (camera, nameless));
+        });
+    }
+
+    fn note(self: &Arc<Self>, add: impl FnOnce(&mut Unwritten)) {
+        let mut unwritten = self.unwritten();
+        add(&mut unwritten);
+        if std::mem::replace(&mut unwritten.writes, true) {
+            return;
+        }
+        let fleet = Arc::clone(self);
+        tokio::spawn(async move {
+            while let Some(batch) = fleet.next_batch() {
+                let writer = Arc::clone(&fleet);
+                let written = blocking(move || {
+                    writer.write_said(&batch.said)?;
+                    writer.write_claims(batch.claims)
+                });
+                if let Err(error) = written.await {
+                    error!(%error, "what the operator's system says is not written down");
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
+    }
+
+    /// What is to be written now; whoever is given nothing ends.
+    fn next_batch(&self) -> Option<Unwritten> {
+        let mut unwritten = self.unwritten();
+        let batch = std::mem::take(&mut *unwritten);
+        unwritten.writes = !batch.said.is_empty() || !batch.claims.is_empty();
+        unwritten.writes.then_some(batch)
+    }
+
+    /// Writes answers down, but for cameras that have changed hands since they were asked about. Blocks.
+    fn write_said(&self, said: &BTreeMap<String, (Arc<Camera>, bool)>) -> Result<(), FleetError> {
+        let news = |(asked, suspended): &(Arc<Camera>, bool)| {
+            let now = self.camera(&asked.name)?;
+            let same = now.id == asked.id && now.account == asked.account;
+            (same && now.suspended != *suspended).then(|| Camera {
+                suspended: *suspended,
+                ..Camera::clone(&now)
+            })
+        };
+        if said.values().any(|said| news(said).is_some()) {
+            let changed = self.change_at_any_time(|store| {
+                let changed: Vec<Camera> = said.values().filter_map(news).collect();
+                store.put_cameras(&changed)?;
+                Ok(changed)
+            })?;
+            for camera in changed {
+                let said = if camera.suspended {
+                    "suspended"
+                } else {
+                    "allowed again"
+                };
+                info!(camera = camera.name, "{said} by the operator's system");
+            }
+        }
+        let refused = said.iter().filter(|(_, (_, suspended))| *suspended);
+        for (name, _) in refused.filter(|(name, _)| self.is_suspended(name)) {
+            self.registry.end(name);
+        }
+        Ok(())
+    }
+
+    /// Writes claims down; one that cannot be made is no hindrance to the others. Blocks.
+    fn write_claims(&self, claims: BTreeMap<Sha256Hash, (Camera, bool)>) -> Result<(), FleetError> {
+        if claims.is_empty() {
+            return Ok(());
+        }
+        let made = self.change(|store| {
+            let mut made: Vec<Camera> = Vec::new();
+            let mut names = BTreeSet::new();
+            for (key, (mut camera, nameless)) in claims {
+                if nameless {
+                    camera.name = self.free_name_beside(camera.serial.as_deref(), &key, &names);
+                }
+                let written = self
+                    .check_claim(&camera)
+                    .and_then(|()| write_claim(store, &camera));
+                match written {
+                    Ok(()) => {
+                        names.insert(camera.name.clone());
+                        made.push(camera);
+                    }
+                    Err(error) => {
+                        warn!(camera = camera.name, %error, "given by the operator's system, but not claimed");
+                    }
+                }
+            }
+            Ok(made)
+        })?;
+        for camera in made {
+            self.note_claimed(&camera);
+        }
+        Ok(())
+    }
+
+    fn unwritten(&self) -> MutexGuard<'_, Unwritten> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
