@@ -9,9 +9,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use super::audit::MAX_AUDIT_BYTES;
 use super::flows::MAX_FLOWS_BYTES;
+use crate::config::is_name;
 use crate::store::Store;
 
 /// Largest report that is kept, in bytes.
@@ -24,6 +26,9 @@ const MAX_BYTES: u64 = {
     // Flows are written with every field, whatever the camera left out.
     2 * larger as u64
 };
+
+/// Audits of an older program that are taken into the database together.
+const TAKEN_TOGETHER: usize = 64;
 
 /// What a report is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,6 +130,22 @@ impl Folder {
     fn path(&self, camera: &str, kind: Kind) -> PathBuf {
         self.path.join(format!("{camera}.{}", kind.as_str()))
     }
+
+    /// The cameras of which there is a report.
+    fn cameras(&self, kind: Kind) -> io::Result<Vec<String>> {
+        let mut cameras = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name();
+            let camera = name.to_str().and_then(|name| name.rsplit_once('.'));
+            if let Some((camera, of)) = camera
+                && of == kind.as_str()
+                && is_name(camera)
+            {
+                cameras.push(camera.to_owned());
+            }
+        }
+        Ok(cameras)
+    }
 }
 
 impl Keep for Folder {
@@ -181,10 +202,46 @@ pub struct WithStore {
 }
 
 impl WithStore {
-    /// Over both. Audits that an older program left in the folder are read there.
+    /// Over both. Audits that an older program left in the folder go into the database, so that the next backup has
+    /// them. Blocks.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, folder: Folder) -> Self {
-        Self { store, folder }
+        let keep = Self { store, folder };
+        let left = keep.folder.cameras(Kind::Audit).unwrap_or_else(|error| {
+            warn!(%error, "the folder of reports cannot be read");
+            Vec::new()
+        });
+        for cameras in left.chunks(TAKEN_TOGETHER) {
+            // One that is damaged is no hindrance to the others.
+            if keep.take_over(cameras).is_err() {
+                for camera in cameras {
+                    if let Err(error) = keep.take_over(std::slice::from_ref(camera)) {
+                        warn!(camera, %error, "the audit that an older program kept stays in its file, and in no backup");
+                    }
+                }
+            }
+        }
+        keep
+    }
+
+    fn take_over(&self, cameras: &[String]) -> io::Result<()> {
+        let mut taken = Vec::new();
+        for camera in cameras {
+            // What is in the database is newer.
+            if self.store.audit(camera).map_err(io::Error::other)?.is_none()
+                && let Some(kept) = self.folder.load(camera, Kind::Audit)?
+            {
+                taken.push((camera.as_str(), kept));
+            }
+        }
+        let audits: Vec<(&str, u64, &[u8])> = taken
+            .iter()
+            .map(|(camera, (received_s, report))| (*camera, *received_s, report.as_slice()))
+            .collect();
+        self.store.put_audits(&audits).map_err(io::Error::other)?;
+        cameras
+            .iter()
+            .try_for_each(|camera| self.folder.remove(camera, Kind::Audit))
     }
 }
 
@@ -271,25 +328,38 @@ mod tests {
         fs::write(folder.join("front.audit"), vec![0; MAX_BYTES as usize + 1]).unwrap();
         assert!(keep.load("front", Kind::Audit).is_err());
     }
+
     #[test]
-    fn audits_of_an_older_program_are_found_and_move_into_the_database() {
+    fn audits_of_an_older_program_go_into_the_database_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::in_memory().unwrap());
         let folder = || Folder::new(dir.path().to_owned()).unwrap();
-        folder().save("front", Kind::Audit, 1, b"old").unwrap();
+        let cameras: Vec<String> = (0..2 * TAKEN_TOGETHER + 1).map(|n| format!("c.{n}")).collect();
+        for camera in &cameras {
+            folder().save(camera, Kind::Audit, 1, camera.as_bytes()).unwrap();
+        }
+        folder().save("c.0", Kind::Flows, 1, b"flows").unwrap();
+        store.put_audit("c.1", 2, b"newer").unwrap();
+        fs::write(dir.path().join("c.2.audit"), "damaged").unwrap();
         let keep = WithStore::new(Arc::clone(&store) as _, folder());
-        assert_eq!(
-            keep.load("front", Kind::Audit).unwrap(),
-            Some((1, b"old".to_vec()))
-        );
-        keep.save("front", Kind::Audit, 2, b"new").unwrap();
-        assert_eq!(
-            keep.load("front", Kind::Audit).unwrap(),
-            Some((2, b"new".to_vec()))
-        );
-        assert_eq!(store.audit("front").unwrap(), Some((2, b"new".to_vec())));
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-        keep.remove("front", Kind::Audit).unwrap();
-        assert_eq!(store.audit("front").unwrap(), None);
+        for camera in &cameras {
+            let expected = match camera.as_str() {
+                "c.1" => Some((2, b"newer".to_vec())),
+                "c.2" => None,
+                other => Some((1, other.as_bytes().to_vec())),
+            };
+            assert_eq!(store.audit(camera).unwrap(), expected, "{camera}");
+        }
+        let mut left: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["c.0.flows", "c.2.audit"], "nothing is lost");
+        keep.save("c.2", Kind::Audit, 3, b"new").unwrap();
+        assert_eq!(keep.load("c.2", Kind::Audit).unwrap(), Some((3, b"new".to_vec())));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        keep.remove("c.2", Kind::Audit).unwrap();
+        assert_eq!(store.audit("c.2").unwrap(), None);
     }
 }

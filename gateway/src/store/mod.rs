@@ -178,7 +178,15 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// Only of the database itself.
-    fn put_audit(&self, camera: &str, received: u64, report: &[u8]) -> Result<()>;
+    fn put_audit(&self, camera: &str, received: u64, report: &[u8]) -> Result<()> {
+        self.put_audits(&[(camera, received, report)])
+    }
+
+    /// The same for many, all or none.
+    ///
+    /// # Errors
+    /// Only of the database itself.
+    fn put_audits(&self, audits: &[(&str, u64, &[u8])]) -> Result<()>;
 
     /// Forgets a camera's audit, if there is one.
     ///

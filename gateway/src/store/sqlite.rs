@@ -253,13 +253,15 @@ impl Store for SqliteStore {
         Ok(kept.optional()?)
     }
 
-    fn put_audit(&self, camera: &str, received: u64, report: &[u8]) -> Result<()> {
+    fn put_audits(&self, audits: &[(&str, u64, &[u8])]) -> Result<()> {
         self.write(|transaction| {
-            transaction.execute(
-                "INSERT INTO audits VALUES (?1, ?2, ?3)
-                 ON CONFLICT (camera) DO UPDATE SET received = excluded.received, report = excluded.report",
-                params![camera, int(received), report],
-            )?;
+            for (camera, received, report) in audits {
+                transaction.execute(
+                    "INSERT INTO audits VALUES (?1, ?2, ?3)
+                     ON CONFLICT (camera) DO UPDATE SET received = excluded.received, report = excluded.report",
+                    params![camera, int(*received), report],
+                )?;
+            }
             Ok(())
         })
     }
