@@ -15,11 +15,14 @@ async fn endpoint() -> TestGateway {
 }
 
 async fn endpoint_of(capacity: usize) -> TestGateway {
-    let http = format!(
+    TestGateway::start_with("data = \"data\"\n", RTSPS, &endpoint_section(capacity)).await
+}
+
+fn endpoint_section(capacity: usize) -> String {
+    format!(
         "{HTTP_TOKEN}[endpoint]\nuplink_url = \"https://localhost:0/onvif/uplink\"\nrtsp_url = \"rtsp://localhost:0\"\n\
          http_url = \"http://localhost:0\"\njoin_token_file = \"join.token\"\ncapacity = {capacity}\n"
-    );
-    TestGateway::start_with("data = \"data\"\n", RTSPS, &http).await
+    )
 }
 
 async fn streamer(endpoint: &TestGateway, name: &str, token_file: &str) -> TestGateway {
@@ -317,34 +320,84 @@ async fn an_operator_moves_a_camera() {
     assert!(leads(&reply, other).is_some(), "{reply}");
 }
 
-/// Two devices with one key, at two streamers: the endpoint looks closely, and neither loses anything by it.
+/// Two devices with one key, at two streamers: the endpoint asks both and tells its operator, and neither device loses
+/// anything by it. (That it takes a minute, and what a reboot looks like, is in `fleet/clones.rs` and `uplink/link.rs`.)
 #[tokio::test]
-async fn a_cloned_camera_stays_at_both_streamers() {
-    let (endpoint, one, two) = fleet().await;
+async fn a_cloned_camera_is_told_of_and_stays_at_both_streamers() {
+    let http = endpoint_section(0);
+    let endpoint = TestGateway::start_looking_for_clones("data = \"data\"\n", RTSPS, &http, 8).await;
+    let (one, two) = tokio::join!(
+        streamer(&endpoint, "s1", "join.token"),
+        streamer(&endpoint, "s2", "join.token")
+    );
+    joined(&endpoint, 2).await;
     let camera = claimed(&endpoint, "SN1").await;
+    let honest = claimed(&endpoint, "SN2").await;
+    let (_, viewer) = endpoint
+        .api(
+            "POST",
+            "/viewers",
+            json!({"user": "carol", "password": "carols-password"}),
+        )
+        .await;
+    assert_eq!(viewer["user"], "carol", "{viewer}");
     let (first, other, path) = sent(&camera, &endpoint, &one, &two).await;
-    let (reply, agent) = arrives(&camera, first, &path, "").await;
+    let (reply, mut agent) = arrives(&camera, first, &path, "").await;
     let resume = format!("Lenscap-Resume: {}\r\n", field(&reply, "Lenscap-Resume").unwrap());
+    // One camera that has two uplinks for a while, as after a move, is one device.
+    let (at, elsewhere, path) = sent(&honest, &endpoint, &one, &two).await;
+    let (reply, mut honests) = arrives(&honest, at, &path, "").await;
+    let same = format!("Lenscap-Resume: {}\r\n", field(&reply, "Lenscap-Resume").unwrap());
+    let (_, mut moved) = arrives(&honest, elsewhere, "/onvif/uplink", &same).await;
     let twin = Newcomer {
         boot: "cd".repeat(16),
         ..camera
     };
-    let (_, twins) = arrives(&twin, other, "/onvif/uplink", &resume).await;
-    // The endpoint looks every ten seconds, and asks both streamers.
-    let ended = async {
-        tokio::select! {
-            _ = agent.task => "the first",
-            _ = twins.task => "its twin",
+    let (_, mut twins) = arrives(&twin, other, "/onvif/uplink", &resume).await;
+
+    let shown = async |name: &str| {
+        let (status, shown) = endpoint
+            .api("GET", &format!("/cameras/{name}"), Value::Null)
+            .await;
+        assert_eq!(status, 200, "{shown}");
+        shown["cloned"].clone()
+    };
+    assert_eq!(shown("SN1").await, Value::Null);
+    let told = async {
+        while shown("SN1").await == Value::Null {
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
-    let ended = tokio::time::timeout(Duration::from_secs(13), ended).await;
-    assert!(ended.is_err(), "{ended:?}");
-    joined(&endpoint, 2).await;
-    for streamer in [first, other] {
+    // It looks every ten seconds.
+    tokio::time::timeout(Duration::from_secs(40), told)
+        .await
+        .expect("the operator is told");
+    let since = shown("SN1").await.as_u64().unwrap();
+    assert!(lenscap_gateway::clock::unix_now() - since < 60, "{since}");
+    assert_eq!(endpoint.metric("clones_total").await, 1.0);
+    assert_eq!(shown("SN2").await, Value::Null);
+
+    // Both are served, nobody is asked to leave, and the key is good as before.
+    for (streamer, agent) in [(first, &mut agent), (other, &mut twins)] {
         streamer
             .wait_for(|list| list.contains("\"name\":\"SN1\",\"online\":true"))
             .await;
+        let mut viewer = Viewer::connect(streamer, "carol", "carols-password", "SN1/main").await;
+        viewer.play().await;
+        viewer.read_frames(3 * 104).await;
+        for _ in 0..3 {
+            agent.next_request().await;
+        }
     }
+    for agent in [&mut agent, &mut twins, &mut honests, &mut moved] {
+        assert!(!agent.task.is_finished());
+        if let Ok(Seen::Moved(to)) = agent.seen.try_recv() {
+            panic!("it was told to go to {to:?}");
+        }
+    }
+    let (reply, _) = twin.dial(&endpoint).await;
+    assert!(reply.starts_with("HTTP/1.1 307 "), "{reply}");
+    joined(&endpoint, 2).await;
 }
 
 #[tokio::test]

@@ -77,6 +77,8 @@ pub struct Config {
     pub tokens: BTreeMap<Sha256Hash, usize>,
     /// Viewers by user name.
     pub viewers: BTreeMap<String, Viewer>,
+    /// See [`Fixed`]. It is no option of the file: only tests have no minute.
+    pub clone_after_seconds: Option<u64>,
 }
 
 impl Config {
@@ -95,6 +97,7 @@ impl Config {
             realm: realm.to_owned(),
             part: self.part.clone(),
             activation: self.activation.clone(),
+            clone_after_seconds: self.clone_after_seconds,
         }
     }
 }
@@ -255,6 +258,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Loaded, Errors> {
         fingerprints,
         tokens,
         viewers,
+        clone_after_seconds: None,
     };
     Ok(Loaded { config, warnings })
 }

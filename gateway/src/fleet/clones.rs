@@ -13,8 +13,10 @@ use super::Fleet;
 use crate::clock::unix_now;
 use crate::roles::message::ToStreamer;
 use crate::uplink::link::PING_AFTER;
+use crate::uplink::upgrade::is_boot;
 
-/// How long two boots of one camera must both answer before they count as two devices.
+/// How long two boots of one camera must both answer before they count as two devices, unless
+/// [`Fixed`](super::Fixed) says otherwise.
 pub const CLONE_AFTER_SECONDS: u64 = 60;
 /// A boot that was not heard of for longer has ended: two looks, and a streamer's answer.
 const GAP_SECONDS: u64 = 30;
@@ -28,16 +30,27 @@ const MAX_CAMERAS: usize = 1024;
 const MAX_BOOTS: usize = 8;
 
 /// Which boots of which cameras have answered, and since when. No clock of its own.
-#[derive(Debug, Default)]
-pub(super) struct Clones(BTreeMap<String, BTreeMap<String, (u64, u64)>>);
+#[derive(Debug)]
+pub(super) struct Clones {
+    heard: BTreeMap<String, BTreeMap<String, (u64, u64)>>,
+    after_seconds: u64,
+}
 
 impl Clones {
-    /// These boots of a camera answer. True if two have done so for a minute.
+    /// Two boots are two devices after so many seconds.
+    pub(super) fn new(after_seconds: u64) -> Self {
+        Self {
+            heard: BTreeMap::new(),
+            after_seconds,
+        }
+    }
+
+    /// These boots of a camera answer. True if two have done so for long enough.
     fn handle_heard(&mut self, now: u64, camera: &str, boots: &[String]) -> bool {
-        if self.0.len() >= MAX_CAMERAS && !self.0.contains_key(camera) {
+        if self.heard.len() >= MAX_CAMERAS && !self.heard.contains_key(camera) {
             return false;
         }
-        let heard = self.0.entry(camera.to_owned()).or_default();
+        let heard = self.heard.entry(camera.to_owned()).or_default();
         heard.retain(|_, (_, last)| now.saturating_sub(*last) <= GAP_SECONDS);
         for boot in boots {
             if heard.len() < MAX_BOOTS || heard.contains_key(boot) {
@@ -47,14 +60,14 @@ impl Clones {
         let since = |then: &u64| now.saturating_sub(*then);
         let lasting = heard
             .values()
-            .filter(|(first, last)| since(first) >= CLONE_AFTER_SECONDS && since(last) <= STILL_SECONDS);
+            .filter(|(first, last)| since(first) >= self.after_seconds && since(last) <= STILL_SECONDS);
         lasting.count() > 1
     }
 
     /// Forgets cameras of which nothing was heard lately.
     fn forget(&mut self, now: u64) {
         let lately = |(_, last): &(u64, u64)| now.saturating_sub(*last) <= GAP_SECONDS;
-        self.0.retain(|_, heard| heard.values().any(lately));
+        self.heard.retain(|_, heard| heard.values().any(lately));
     }
 }
 
@@ -86,11 +99,23 @@ impl Fleet {
         }
     }
 
-    /// A streamer's answer: which boots of cameras answer there.
-    pub fn handle_boots_told(&self, told: &[(String, Vec<String>)]) {
+    /// A streamer's answer: which boots of cameras answer there. Of cameras that it has not, it has nothing to say.
+    pub fn handle_boots_told(&self, streamer: &str, told: &[(String, Vec<String>)]) {
         let now = self.start.elapsed().as_secs();
         for (camera, boots) in told {
-            self.handle_boots(now, camera, boots);
+            let are_boots = boots.iter().all(|boot| is_boot(boot));
+            if are_boots && self.streamers.has(streamer, camera) {
+                self.handle_boots(now, camera, boots);
+            }
+        }
+    }
+
+    /// A streamer has seen that these cameras are there twice. The same holds.
+    pub fn handle_clones_told(&self, streamer: &str, cameras: &[String]) {
+        for camera in cameras {
+            if self.streamers.has(streamer, camera) {
+                self.note_clone(camera);
+            }
         }
     }
 
@@ -102,7 +127,7 @@ impl Fleet {
     }
 
     /// A camera is there twice.
-    pub fn note_clone(&self, camera: &str) {
+    fn note_clone(&self, camera: &str) {
         let Some(index) = self.registry.index(camera) else {
             return;
         };
@@ -134,7 +159,7 @@ mod tests {
 
     #[test]
     fn two_that_answer_all_through_a_minute_are_two_devices() {
-        let mut clones = Clones::default();
+        let mut clones = Clones::new(CLONE_AFTER_SECONDS);
         for now in (0..60).step_by(10) {
             assert!(!clones.handle_heard(now, "c", &boots(&["a", "b"])), "{now}");
         }
@@ -147,14 +172,14 @@ mod tests {
         assert!(!clones.handle_heard(160, "d", &boots(&["a"])));
         assert!(clones.handle_heard(161, "d", &boots(&["b"])));
         clones.forget(161 + GAP_SECONDS + 1);
-        assert!(clones.0.is_empty());
+        assert!(clones.heard.is_empty());
     }
 
     /// A dead boot's uplink is found out within [`ANSWERED`], however fast the camera reboots.
     #[test]
     fn a_camera_that_reboots_again_and_again_is_one() {
         for every in [5, 15, 25, 40, 60, 90] {
-            let mut clones = Clones::default();
+            let mut clones = Clones::new(CLONE_AFTER_SECONDS);
             for now in (0..7200).step_by(5) {
                 let answers = |boot: &u64| now < (boot + 1) * every + ANSWERED.as_secs();
                 let seen: Vec<String> = (0..=now / every)
@@ -165,23 +190,61 @@ mod tests {
             }
         }
         // One that was off for long and one that came in its place.
-        let mut clones = Clones::default();
+        let mut clones = Clones::new(CLONE_AFTER_SECONDS);
         for now in (0..600).step_by(10) {
             let there = if now < 300 { "a" } else { "b" };
             assert!(!clones.handle_heard(now, "c", &boots(&[there])));
         }
     }
 
+    #[tokio::test]
+    async fn a_streamer_has_nothing_to_say_of_cameras_that_it_has_not() {
+        let fixed = Fixed {
+            cameras: vec!["porch".into(), "back".into(), "gate".into()],
+            clone_after_seconds: Some(0),
+            ..Fixed::default()
+        };
+        let fleet = Fleet::fixed_only(fixed, Arc::default(), Arc::default()).unwrap();
+        let hello = Hello {
+            v: VERSION,
+            name: "s1".into(),
+            uplink_url: "https://s1/".into(),
+            rtsp_url: None,
+            http_url: None,
+            capacity: 9,
+        };
+        let (id, _orders) = fleet.streamers().join(hello).unwrap();
+        let online = boots(&["porch", "gate", "nobody"]);
+        fleet.streamers().handle_online("s1", id, online);
+        let two = vec!["ab".repeat(16), "cd".repeat(16)];
+        let clones = || fleet.registry.clones();
+        fleet.handle_boots_told(
+            "s1",
+            &[("back".into(), two.clone()), ("nobody".into(), two.clone())],
+        );
+        fleet.handle_boots_told("s2", &[("porch".into(), two.clone())]);
+        fleet.handle_boots_told("s1", &[("porch".into(), boots(&["no", "boots"]))]);
+        fleet.handle_clones_told("s1", &boots(&["back", "nobody"]));
+        fleet.handle_clones_told("s2", &boots(&["porch"]));
+        assert_eq!(clones(), boots(&[]));
+        fleet.handle_boots_told("s1", &[("porch".into(), two)]);
+        fleet.handle_clones_told("s1", &boots(&["gate"]));
+        assert_eq!(clones(), ["gate", "porch"]);
+    }
+
     #[test]
     fn bounded() {
-        let mut clones = Clones::default();
+        let mut clones = Clones::new(CLONE_AFTER_SECONDS);
         for n in 0..2 * MAX_CAMERAS {
             clones.handle_heard(1, &n.to_string(), &boots(&["a", "b"]));
         }
         for n in 0..2 * MAX_BOOTS {
             clones.handle_heard(1, "0", &[n.to_string()]);
         }
-        assert_eq!((clones.0.len(), clones.0["0"].len()), (MAX_CAMERAS, MAX_BOOTS));
+        assert_eq!(
+            (clones.heard.len(), clones.heard["0"].len()),
+            (MAX_CAMERAS, MAX_BOOTS)
+        );
     }
 
     #[tokio::test]

@@ -140,6 +140,8 @@ pub struct Fixed {
     pub part: Part,
     /// Where cameras go that nobody has claimed here: this is an activation server.
     pub activation: Option<Forward>,
+    /// When two boots count as two devices, instead of after [`clones::CLONE_AFTER_SECONDS`].
+    pub clone_after_seconds: Option<u64>,
 }
 
 /// What this process does in its fleet.
@@ -255,6 +257,7 @@ impl Fleet {
         };
         let last_view = store.close_views()?;
         let start = Instant::now();
+        let clone_after_seconds = fixed.clone_after_seconds.unwrap_or(clones::CLONE_AFTER_SECONDS);
         let empty = Policy {
             digest: DigestServer::new(&[0; 32], "", &[]),
             viewers: BTreeMap::new(),
@@ -291,7 +294,7 @@ impl Fleet {
             consulted: Mutex::default(),
             turns: callback::Turns::default(),
             unwritten: Mutex::default(),
-            clones: Mutex::default(),
+            clones: Mutex::new(clones::Clones::new(clone_after_seconds)),
             change: Mutex::default(),
         };
         fleet.reload()?;

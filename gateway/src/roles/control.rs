@@ -100,8 +100,8 @@ async fn drive<W: AsyncWrite + Unpin>(
                 match message {
                     Some(ToEndpoint::Online(cameras)) => fleet.streamers().handle_online(name, id, cameras),
                     Some(ToEndpoint::Draining) => fleet.streamers().handle_draining(name, id),
-                    Some(ToEndpoint::Boots(told)) => fleet.handle_boots_told(&told),
-                    Some(ToEndpoint::Cloned(cameras)) => cameras.iter().for_each(|camera| fleet.note_clone(camera)),
+                    Some(ToEndpoint::Boots(told)) => fleet.handle_boots_told(name, &told),
+                    Some(ToEndpoint::Cloned(cameras)) => fleet.handle_clones_told(name, &cameras),
                     Some(ToEndpoint::Alive) => {}
                     Some(ToEndpoint::Hello(_)) => return "it said who it is twice",
                     None => return "its connection has ended",

@@ -133,13 +133,12 @@ impl Join {
     {
         let (reader, mut writer) = tokio::io::split(stream);
         let mut told = spawn_reader::<_, ToStreamer>(reader);
-        let mut online: Option<Vec<String>> = None;
-        let mut cloned: Vec<String> = Vec::new();
+        let mut news = News::default();
         let (mut look, mut alive) = (interval(LOOK), interval(ALIVE_EVERY));
         let mut heard = Instant::now();
-        let mut next = Some(ToEndpoint::Hello(self.hello.clone()));
+        let mut next = vec![ToEndpoint::Hello(self.hello.clone())];
         loop {
-            if let Some(message) = next.take() {
+            for message in next {
                 match timeout(WRITE_DEADLINE, write(&mut writer, &message)).await {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) | Err(_) => return "it takes nothing",
@@ -149,24 +148,13 @@ impl Join {
                 message = told.recv() => {
                     heard = Instant::now();
                     match message {
-                        Some(message) => self.handle(message, shared).await,
+                        Some(message) => self.handle(message, shared).await.into_iter().collect(),
                         None => return "its connection has ended",
                     }
                 }
-                _ = look.tick() => {
-                    let (now, twice) = (shared.registry.online(), shared.registry.clones());
-                    if online.as_ref() != Some(&now) {
-                        online = Some(now.clone());
-                        Some(ToEndpoint::Online(now))
-                    } else if cloned != twice {
-                        cloned.clone_from(&twice);
-                        Some(ToEndpoint::Cloned(twice))
-                    } else {
-                        None
-                    }
-                }
-                _ = alive.tick() => Some(ToEndpoint::Alive),
-                Ok(()) = draining.changed() => Some(ToEndpoint::Draining),
+                _ = look.tick() => news.look(shared.registry.online(), shared.registry.clones()),
+                _ = alive.tick() => vec![ToEndpoint::Alive],
+                Ok(()) = draining.changed() => vec![ToEndpoint::Draining],
                 () = sleep_until(heard + SILENCE) => return "it was silent",
             };
         }
@@ -202,6 +190,29 @@ impl Join {
             );
         }
         shared.fleet.set_remote(remote);
+    }
+}
+
+/// What the endpoint was told last.
+#[derive(Default)]
+struct News {
+    online: Option<Vec<String>>,
+    cloned: Vec<String>,
+}
+
+impl News {
+    /// What has changed since. Cameras first: what is said of others does not count.
+    fn look(&mut self, online: Vec<String>, cloned: Vec<String>) -> Vec<ToEndpoint> {
+        let mut news = Vec::new();
+        if self.online.as_ref() != Some(&online) {
+            self.online = Some(online.clone());
+            news.push(ToEndpoint::Online(online));
+        }
+        if self.cloned != cloned {
+            self.cloned.clone_from(&cloned);
+            news.push(ToEndpoint::Cloned(cloned));
+        }
+        news
     }
 }
 
@@ -252,5 +263,29 @@ pub async fn drain(shared: &Arc<Shared>, deadline: Duration) {
     };
     if timeout(deadline, gone).await.is_err() {
         warn!(cameras = left(), "some cameras have not moved in time");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_devices_with_one_key_are_told_of_however_often_cameras_come_and_go() {
+        let names = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+        let mut news = News::default();
+        let online = |list: &[&str]| ToEndpoint::Online(names(list));
+        let cloned = |list: &[&str]| ToEndpoint::Cloned(names(list));
+        assert_eq!(news.look(names(&[]), names(&[])), [online(&[])]);
+        assert_eq!(news.look(names(&["a"]), names(&[])), [online(&["a"])]);
+        assert_eq!(
+            news.look(names(&["a", "b"]), names(&["a"])),
+            [online(&["a", "b"]), cloned(&["a"])]
+        );
+        assert_eq!(news.look(names(&["a", "b"]), names(&["a"])), []);
+        assert_eq!(
+            news.look(names(&["a", "b"]), names(&["a", "b"])),
+            [cloned(&["a", "b"])]
+        );
     }
 }

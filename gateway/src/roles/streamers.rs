@@ -220,6 +220,16 @@ impl Streamers {
         table.joined.values().find(has).map(|joined| joined.hello.clone())
     }
 
+    /// True if this streamer has the camera.
+    #[must_use]
+    pub fn has(&self, name: &str, camera: &str) -> bool {
+        let table = self.table();
+        table
+            .joined
+            .get(name)
+            .is_some_and(|joined| joined.online.contains(camera))
+    }
+
     /// Tells a streamer something; false if it is not there, or does not listen.
     #[must_use]
     pub fn tell(&self, name: &str, message: ToStreamer) -> bool {

@@ -315,7 +315,7 @@ impl<'a> Head<'a> {
             model: label("lenscap-model"),
             boot: self
                 .text("lenscap-boot")
-                .filter(|boot| is_hex(boot, 32))
+                .filter(|boot| is_boot(boot))
                 .map(str::to_ascii_lowercase),
             proof: self
                 .text("lenscap-pin-proof")
@@ -360,6 +360,12 @@ pub fn control_token(head: &[u8]) -> Option<Bearer> {
     let head = Head(request.headers);
     let upgrades = head.lists("connection", "upgrade") && head.lists("upgrade", CONTROL_PROTOCOL);
     head.bearer().ok().flatten().filter(|_| upgrades)
+}
+
+/// True for what names a boot of a device.
+#[must_use]
+pub fn is_boot(text: &str) -> bool {
+    is_hex(text, 32)
 }
 
 fn is_hex(text: &str, digits: usize) -> bool {

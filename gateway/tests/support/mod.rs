@@ -91,6 +91,14 @@ impl TestGateway {
         Self::start_with("", "", "").await
     }
 
+    /// The same, that takes two boots for two devices after so many seconds.
+    pub async fn start_looking_for_clones(first: &str, rtsp: &str, http: &str, seconds: u64) -> Self {
+        Self::start_changed(first, rtsp, http, |config| {
+            config.clone_after_seconds = Some(seconds)
+        })
+        .await
+    }
+
     /// The same with a data folder, RTSPS, and a token for the operator.
     pub async fn start_kept() -> Self {
         Self::start_with("data = \"data\"\n", RTSPS, HTTP_TOKEN).await
@@ -98,6 +106,15 @@ impl TestGateway {
 
     /// `first` goes to the top of the configuration, `rtsp` into its section, `http` into its section and behind.
     pub async fn start_with(first: &str, rtsp: &str, http: &str) -> Self {
+        Self::start_changed(first, rtsp, http, |_| {}).await
+    }
+
+    async fn start_changed(
+        first: &str,
+        rtsp: &str,
+        http: &str,
+        change: impl FnOnce(&mut config::Config),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keys = Keys {
             server: self_signed("localhost"),
@@ -127,7 +144,7 @@ impl TestGateway {
             true => format!("Authorization: Bearer {OPERATOR_TOKEN}\r\n"),
             false => String::new(),
         };
-        let (addresses, reloader, stop, served) = serve(folder.path()).await;
+        let (addresses, reloader, stop, served) = serve(folder.path(), change).await;
         Self {
             addresses,
             keys,
@@ -148,7 +165,7 @@ impl TestGateway {
     pub async fn restart(&mut self) {
         drop(self.stop.take());
         within("the gateway to stop", &mut self.served).await.unwrap();
-        let (addresses, reloader, stop, served) = serve(self.folder.path()).await;
+        let (addresses, reloader, stop, served) = serve(self.folder.path(), |_| {}).await;
         (self.addresses, self.reloader) = (addresses, reloader);
         (self.stop, self.served) = (Some(stop), served);
     }
@@ -354,9 +371,10 @@ type Served = (
     tokio::task::JoinHandle<()>,
 );
 
-async fn serve(folder: &Path) -> Served {
-    let loaded = config::load(&folder.join("gateway.toml")).unwrap();
+async fn serve(folder: &Path, change: impl FnOnce(&mut config::Config)) -> Served {
+    let mut loaded = config::load(&folder.join("gateway.toml")).unwrap();
     assert_eq!(loaded.warnings, []);
+    change(&mut loaded.config);
     let gateway = Gateway::bind(loaded.config).await.unwrap();
     let (addresses, reloader) = (gateway.addresses(), gateway.reloader());
     let (stop, stopped) = oneshot::channel();
