@@ -2,7 +2,7 @@
 //! back while the endpoint is down.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -18,8 +18,8 @@ use crate::server::Shared;
 
 /// How often is looked for credentials that are old.
 const LOOK: Duration = Duration::from_secs(60);
-/// Cameras that are given one at a time.
-const MAX_AT_ONCE: usize = 16;
+/// Cameras that are given one at a time: those that do not answer must not keep the others waiting for long.
+const MAX_AT_ONCE: usize = 256;
 /// A camera that did not take one is asked again after this.
 const AGAIN_SECONDS: u64 = 3600;
 
@@ -77,11 +77,17 @@ async fn renew_all(shared: &Shared, now: u64) {
     if !shared.fleet.has_elsewhere() {
         return;
     }
-    let mut due = shared.registry.all_uplinks();
-    due.retain(|(_, uplink)| uplink.way_back().is_due(now));
+    let all = shared.registry.all_uplinks().into_iter();
+    // A strong reference would keep an uplink open that ends before its turn comes.
+    let due: Vec<(String, Weak<Uplink>)> = all
+        .filter(|(_, uplink)| uplink.way_back().is_due(now))
+        .map(|(camera, uplink)| (camera, Arc::downgrade(&uplink)))
+        .collect();
     futures_util::stream::iter(due)
         .for_each_concurrent(MAX_AT_ONCE, |(camera, uplink)| async move {
-            renew(shared, now, &camera, &uplink).await;
+            if let Some(uplink) = uplink.upgrade() {
+                renew(shared, now, &camera, &uplink).await;
+            }
         })
         .await;
 }
@@ -129,7 +135,10 @@ mod tests {
     use crate::rtsp::digest::hex;
     use crate::server::share_fixed;
     use crate::uplink::link::{self, Peer};
+    use crate::uplink::requests::TEXT_DEADLINE;
 
+    /// Cameras that take requests and never answer.
+    const MUTE: usize = 40;
     const HOUR: u64 = 3600;
     const DAY: u64 = 24 * HOUR;
 
@@ -142,7 +151,10 @@ mod tests {
         Rules {
             operator: hex(operator.public()),
             resume_key: "07".repeat(32),
-            cameras: [("front".to_owned(), true)].into(),
+            cameras: (0..MUTE)
+                .map(|n| (format!("deaf{n}"), true))
+                .chain([("front".to_owned(), true)])
+                .collect(),
             streamers: ["s1", "s2"]
                 .map(|name| (name.to_owned(), format!("https://{name}/")))
                 .into(),
@@ -164,12 +176,23 @@ mod tests {
 
     /// The camera `front`, whose agent answers with `status`; what it is given.
     async fn camera(shared: &Arc<Shared>, status: u16, resume: &str) -> mpsc::UnboundedReceiver<Vec<String>> {
+        camera_named("front", shared, status, resume).await
+    }
+
+    /// The same for one of another name; with status 0 it does not answer.
+    async fn camera_named(
+        name: &str,
+        shared: &Arc<Shared>,
+        status: u16,
+        resume: &str,
+    ) -> mpsc::UnboundedReceiver<Vec<String>> {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let (given, seen) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             let mut server = h2::server::Builder::new();
             let handshake = server.enable_connect_protocol().handshake::<_, Bytes>(theirs);
             let mut agent = handshake.await.unwrap();
+            let mut unanswered = Vec::new();
             while let Some(Ok((request, mut respond))) = agent.accept().await {
                 let is_ours = request.uri().path() == "/uplink/resume";
                 if is_ours {
@@ -179,12 +202,16 @@ mod tests {
                     let _ = given.send(values.map(|value| value.to_str().unwrap().to_owned()).collect());
                 }
                 let status = if is_ours { status } else { 404 };
+                if status == 0 {
+                    unanswered.push(respond);
+                    continue;
+                }
                 let reply = Response::builder().status(status).body(()).unwrap();
                 let _ = respond.send_response(reply, true);
             }
         });
         let peer = Peer {
-            camera: shared.registry.index("front").unwrap(),
+            camera: shared.registry.index(name).unwrap(),
             address: ([127, 0, 0, 1], 1).into(),
             version: None,
             boot: None,
@@ -196,7 +223,8 @@ mod tests {
             running.await;
             drop(stop);
         });
-        while shared.registry.all_uplinks().is_empty() {
+        let here = |name: &str| shared.registry.online().iter().any(|online| online == name);
+        while !here(name) {
             sleep(Duration::from_millis(1)).await;
         }
         seen
@@ -232,6 +260,34 @@ mod tests {
             assert_eq!(good.unwrap().proof(), Some([9; 32]), "hour {hour}");
         }
         assert_eq!(renewals, 29, "once a day");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cameras_that_do_not_answer_keep_no_other_waiting() {
+        let (shared, start) = (streamer(rules()), unix_now());
+        let mut kept = Vec::new();
+        let given = |name: &str| Resume::new(&[1; 32], name, Some(&[9; 32]), start).seal(&fleet_key());
+        for n in 0..MUTE {
+            let name = format!("deaf{n}");
+            kept.push(camera_named(&name, &shared, 0, &given(&name)).await);
+        }
+        let mut seen = camera(&shared, 200, &given("front")).await;
+        let due = start + RENEW_SECONDS;
+        let begun = tokio::time::Instant::now();
+        let (all, one) = tokio::join!(
+            async {
+                renew_all(&shared, due).await;
+                begun.elapsed()
+            },
+            async {
+                seen.recv().await.unwrap();
+                begun.elapsed()
+            }
+        );
+        assert!(
+            one < Duration::from_secs(2) && all < 2 * TEXT_DEADLINE,
+            "{one:?} {all:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
