@@ -227,7 +227,7 @@ pub(crate) fn run(counts: &[usize], report: &mut Report) -> Result<()> {
         };
         let drawn = count == DRAWN || count == most && most < DRAWN;
         let row = bench.run(drawn, report)?;
-        report.row(row);
+        report.row(row)?;
     }
     report.table(&[
         ("idle_uplinks", "idle uplinks"),

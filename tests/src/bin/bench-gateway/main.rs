@@ -109,11 +109,13 @@ fn measure() -> Result<bool> {
         } else {
             &[1000, 2000, 5000, 10_000]
         };
-        idle::run(counts, &mut report)?;
+        let done = idle::run(counts, &mut report);
+        report.part("idle", done);
     }
     if chosen(Part::Watched) {
         let (cameras, seconds) = if cli.quick { (10, 5) } else { (100, 30) };
-        watched::run(cameras, seconds, &mut report)?;
+        let done = watched::run(cameras, seconds, &mut report);
+        report.part("watched", done);
     }
     if chosen(Part::Failover) {
         let plan = if cli.quick {
@@ -129,7 +131,8 @@ fn measure() -> Result<bool> {
                 silences: 10,
             }
         };
-        failover::run(&plan, &mut report)?;
+        let done = failover::run(&plan, &mut report);
+        report.part("failover", done);
     }
-    report.finish()
+    Ok(report.finish())
 }

@@ -1,6 +1,7 @@
 //! Figures on the screen and in files, and whether they are what they have to be.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -20,8 +21,15 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// What an earlier run has measured goes: it is not to be taken for this one's.
     pub(crate) fn new(out: &Path) -> Result<Self> {
         fs::create_dir_all(out)?;
+        for name in ["gateway.json", "failover.json", "arrivals.json", "arrivals.png"] {
+            match fs::remove_file(out.join(name)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
+        }
         Ok(Self {
             out: out.to_owned(),
             began: Instant::now(),
@@ -35,9 +43,21 @@ impl Report {
         println!("[{:>4} s] {text}", self.began.elapsed().as_secs());
     }
 
-    /// An object of `gateway.json`.
-    pub(crate) fn row(&mut self, row: Value) {
+    /// An object of `gateway.json`, which is written at once: what fails later takes nothing away.
+    pub(crate) fn row(&mut self, row: Value) -> Result<()> {
         self.rows.push(row);
+        self.write("gateway.json", &Value::Array(self.rows.clone()))
+    }
+
+    /// The end of a part. One that could not be measured is not met, and no hindrance to the others.
+    pub(crate) fn part(&mut self, name: &str, done: Result<()>) {
+        match done {
+            Ok(()) => self.say(&format!("{name}: measured")),
+            Err(error) => {
+                self.say(&format!("{name}: {error:#}"));
+                self.missed.push(format!("{name}: not measured: {error:#}"));
+            }
+        }
     }
 
     /// Another file with figures.
@@ -77,18 +97,16 @@ impl Report {
         println!();
     }
 
-    /// Writes `gateway.json`, says what was met, and gives whether all was.
-    pub(crate) fn finish(self) -> Result<bool> {
-        if !self.rows.is_empty() {
-            self.write("gateway.json", &Value::Array(self.rows.clone()))?;
-        }
+    /// Says what was met, and gives whether all was.
+    pub(crate) fn finish(self) -> bool {
+        self.say(&format!("done; all files are in {}", self.out.display()));
         for what in &self.met {
             println!("met      {what}");
         }
         for what in &self.missed {
             println!("NOT MET  {what}");
         }
-        Ok(self.missed.is_empty())
+        self.missed.is_empty()
     }
 }
 
@@ -113,6 +131,25 @@ pub(crate) fn round(number: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_that_fails_takes_nothing_from_the_others_and_is_not_met() {
+        let out = tempfile::tempdir().unwrap();
+        let file = out.path().join("gateway.json");
+        fs::write(&file, "of an earlier run").unwrap();
+        let mut report = Report::new(out.path()).unwrap();
+        assert!(!file.exists());
+        report.row(serde_json::json!({"idle_uplinks": 1000})).unwrap();
+        report.expect(true, "something".to_owned());
+        report.part("idle", Ok(()));
+        report.part("watched", Err(anyhow::anyhow!("this machine is too slow")));
+        let written: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        assert_eq!(written[0]["idle_uplinks"], 1000);
+        assert!(!report.finish());
+        let mut report = Report::new(out.path()).unwrap();
+        report.part("idle", Ok(()));
+        assert!(report.finish());
+    }
 
     #[test]
     fn percentiles_are_figures_that_were_measured() {

@@ -103,7 +103,7 @@ pub(crate) fn run(cameras: usize, seconds: u64, report: &mut Report) -> Result<(
         "packets": packets,
         "gaps": gaps,
         "torn": torn,
-    }));
+    }))?;
     report.table(&[
         ("watched", "watched cameras"),
         ("mbit_s", "Mbit/s together"),
