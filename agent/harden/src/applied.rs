@@ -9,12 +9,18 @@ const MAX_FIELD_BYTES: usize = 256;
 const MEASURES: &[Measure] = &[Measure::Telnet, Measure::Credentials, Measure::Firewall];
 
 /// What was applied.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Applied {
     /// The measures.
     pub measures: Vec<Measure>,
     /// What stands in the tables, by whose it is: `login`, `media`, `web`.
     pub fields: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for Applied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.measures.fmt(f)
+    }
 }
 
 impl Applied {

@@ -34,7 +34,7 @@ pub(crate) struct Context<'c, 'r> {
 }
 
 /// Passwords that the plan makes.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Secrets {
     /// Of root's login, if a new one was made at random.
     pub login: Option<Secret>,
@@ -44,6 +44,12 @@ pub struct Secrets {
     pub media_user: Option<String>,
     /// What the tables get, by whose it is.
     pub fields: Vec<(&'static str, String)>,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secrets")
+    }
 }
 
 /// Everything that the measure needs beside the edits.

@@ -179,7 +179,7 @@ pub struct Profile {
 }
 
 /// A parsed `http://` URL on the camera.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SnapshotUrl {
     /// Where to connect.
     pub addr: SocketAddr,
@@ -187,6 +187,13 @@ pub struct SnapshotUrl {
     pub authority: String,
     /// The request's target, starting with `/`.
     pub target: String,
+}
+
+/// Many a target has a password in it.
+impl std::fmt::Debug for SnapshotUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.authority)
+    }
 }
 
 /// The camera's user.

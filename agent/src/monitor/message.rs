@@ -49,7 +49,7 @@ pub struct Store {
 }
 
 /// Something that a gateway gave for good.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Fact {
     /// Its new address.
     Endpoint {
@@ -74,6 +74,16 @@ pub enum Fact {
         /// Where it may be shown, with blanks between.
         addresses: String,
     },
+}
+
+impl std::fmt::Debug for Fact {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Endpoint { .. } => "Endpoint",
+            Self::Operator { .. } => "Operator",
+            Self::Resume { .. } => "Resume",
+        })
+    }
 }
 
 /// How an uplink is.

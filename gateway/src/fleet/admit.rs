@@ -1,5 +1,6 @@
 //! May this camera in? Asked for every connection, and answered from memory.
 
+use std::fmt;
 use std::sync::Arc;
 
 use tracing::{debug, info, warn};
@@ -14,7 +15,7 @@ use crate::store::{Camera, CameraState, Forward, Method};
 use crate::uplink::upgrade::{HeldKey, Introduction};
 
 /// What becomes of a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Admission {
     /// It is this camera.
     Admit {
@@ -50,6 +51,22 @@ pub enum Admission {
     Suspended,
     /// Nothing is known of it, and there is no list to wait in.
     Refuse,
+}
+
+/// The fields have tickets and credentials in them.
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Admit { .. } => "Admit",
+            Self::Redirect { .. } => "Redirect",
+            Self::Full => "Full",
+            Self::Forward { .. } => "Forward",
+            Self::Wait { .. } => "Wait",
+            Self::Settle(_) => "Settle",
+            Self::Suspended => "Suspended",
+            Self::Refuse => "Refuse",
+        })
+    }
 }
 
 /// A change that a camera's coming brings about.

@@ -1,6 +1,7 @@
 //! Which streamer carries which camera, at the endpoint; what a streamer takes, at a streamer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use tracing::{debug, warn};
@@ -19,7 +20,7 @@ use crate::rtsp::digest::hex;
 use crate::uplink::upgrade::Introduction;
 
 /// Where a camera goes when a process stops.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum WayOut {
     /// To its endpoint, which sends it on.
     Endpoint,
@@ -27,6 +28,16 @@ pub enum WayOut {
     Streamer(String),
     /// Nowhere.
     None,
+}
+
+impl fmt::Debug for WayOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Endpoint => "Endpoint",
+            Self::Streamer(_) => "Streamer",
+            Self::None => "None",
+        })
+    }
 }
 
 impl Fleet {

@@ -41,7 +41,7 @@ fn safe(error: &serde_json::Error) -> String {
 }
 
 /// The parameters of a query.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {

@@ -52,7 +52,7 @@ pub enum ToEndpoint {
 }
 
 /// To a streamer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ToStreamer {
     /// Everything that holds from now on, after each change.
@@ -68,6 +68,18 @@ pub enum ToStreamer {
     Boots(Vec<String>),
     /// Nothing new.
     Alive,
+}
+
+/// An address may have a ticket in it.
+impl fmt::Debug for ToStreamer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rules(rules) => rules.fmt(f),
+            Self::Move { camera, .. } => write!(f, "Move({camera:?})"),
+            Self::Boots(cameras) => write!(f, "Boots({cameras:?})"),
+            Self::Alive => f.write_str("Alive"),
+        }
+    }
 }
 
 /// What a streamer has to know. It holds secrets.

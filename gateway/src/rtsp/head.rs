@@ -1,6 +1,6 @@
 //! RTSP message heads (RFC 2326 sections 4 to 7): lenient where clients and cameras are, bytes kept as they came.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use thiserror::Error;
 
@@ -25,12 +25,21 @@ pub enum HeadError {
 }
 
 /// One header field.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Field {
     /// The name as written.
     pub name: String,
     /// The value without surrounding blanks; it need not be UTF-8.
     pub value: Vec<u8>,
+}
+
+/// Values may be answers to a login, or addresses that need none.
+impl fmt::Debug for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Field")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The fields of one head, in order.
@@ -92,7 +101,7 @@ impl Fields {
 }
 
 /// A request of a viewer, or (rarely) of a camera.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Request {
     /// The method as written; RTSP methods are case-sensitive.
     pub method: String,
@@ -100,6 +109,16 @@ pub struct Request {
     pub uri: String,
     /// Its header fields.
     pub fields: Fields,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A playback address has its right in the query, and some write a password before the host.
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("fields", &self.fields)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Request {

@@ -8,7 +8,7 @@
 pub const INNER_AUTHORITY: &str = "lenscap";
 
 /// A request URI of a viewer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ViewerUri<'a> {
     /// `rtsp` or `rtsps`, as written.
     pub scheme: &'a str,
@@ -20,6 +20,16 @@ pub struct ViewerUri<'a> {
     pub profile: &'a str,
     /// Everything after the profile: empty, or with its leading `/` or `?`.
     pub rest: &'a str,
+}
+
+impl std::fmt::Debug for ViewerUri<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A playback address has its right in the rest.
+        f.debug_struct("ViewerUri")
+            .field("camera", &self.camera)
+            .field("profile", &self.profile)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> ViewerUri<'a> {

@@ -35,7 +35,7 @@ pub enum Method {
 }
 
 /// What an operator's system knows of a camera; nothing here is acted upon.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Details {
     /// The operator's own id.
     pub agent_id: Option<String>,
@@ -49,6 +49,15 @@ pub struct Details {
     pub onvif_url: Option<String>,
     /// Whether it moves.
     pub ptz: Option<bool>,
+}
+
+/// Addresses of cameras often have a password in them.
+impl fmt::Debug for Details {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Details")
+            .field("agent_id", &self.agent_id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An address for good.

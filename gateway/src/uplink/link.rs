@@ -161,7 +161,7 @@ impl Drop for Lease {
 }
 
 /// Who is at the other end of a new uplink.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Peer {
     /// Index of the camera.
     pub camera: usize,
@@ -173,6 +173,15 @@ pub struct Peer {
     pub boot: Option<String>,
     /// The credential that it was given.
     pub resume: Option<String>,
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("camera", &self.camera)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]

@@ -13,7 +13,6 @@ use crate::run::snapshot::Fetch;
 pub(super) const MAX_REQUEST_BODY_BYTES: usize = 4096;
 
 /// One request from its head to the end of its answer.
-#[derive(Debug)]
 pub(super) enum Exchange {
     /// An RTSP session.
     Relay(Box<Relay>),
@@ -30,7 +29,7 @@ pub(super) enum Exchange {
 }
 
 /// The streams of one connection.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Exchanges {
     pub(super) streams: Table<StreamId, Exchange>,
 }

@@ -31,7 +31,6 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(64);
 const PULLS_PER_PASS: usize = 4;
 
 /// What a stream asks of those above.
-#[derive(Debug)]
 pub(crate) enum Ask {
     /// `GET /status`.
     Status { stream: StreamId },
