@@ -82,6 +82,8 @@ struct World {
     /// Until when each mishap lasts.
     until: BTreeMap<u8, u64>,
     endpoint: usize,
+    /// Without a streamer, the endpoint carries the camera itself, and gives no credential.
+    carries: bool,
     lapsed: bool,
     /// What has still to happen, the latest first.
     script: Vec<(u64, Mishap, u64)>,
@@ -137,6 +139,7 @@ impl World {
             now_ms: 0,
             until: BTreeMap::new(),
             endpoint: 0,
+            carries: seed % 2 == 1,
             lapsed: false,
             script,
             dialer: camera(seed, &Kept::default()),
@@ -247,6 +250,13 @@ impl World {
         if host == endpoint {
             let up = STREAMERS.iter().filter(|name| self.is_up(name));
             let targets: Vec<String> = up.map(|name| address(name) + "?ticket=t").collect();
+            if targets.is_empty() && self.carries {
+                let held = self.dialer.claim().unwrap().held();
+                return Reply::Switched(Welcome {
+                    operator: (held != self.owner.id()).then(|| self.owner.introduction(None)),
+                    ..Welcome::default()
+                });
+            }
             if targets.is_empty() {
                 return Reply::Unavailable {
                     status: 503,
@@ -278,7 +288,10 @@ impl World {
             match event {
                 Event::EndpointMoved { url, pin } => after.endpoint = Some((url, pin)),
                 Event::OperatorChanged(operator) => after.operator = Some(operator),
-                Event::ResumeChanged(resume) => after.resume = resume,
+                Event::ResumeChanged(resume) => {
+                    assert!(resume.is_some(), "the way back was given up");
+                    after.resume = resume;
+                }
                 Event::ClaimRefused(error) => panic!("{error}"),
                 Event::RedirectRefused(_) | Event::MoveFailed => continue,
             }

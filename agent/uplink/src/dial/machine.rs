@@ -41,6 +41,8 @@ pub struct Dialer {
     /// How to come back to a streamer, and what of that was to be kept last.
     resume: Option<Resume>,
     resume_kept: Option<Resume>,
+    /// A streamer did not take the credential since the last 101.
+    not_taken: bool,
     /// The last streamer was lost, and so has its turn after the others.
     streamer_lost: bool,
     /// The last round's start.
@@ -106,6 +108,7 @@ impl Dialer {
             at: None,
             resume: None,
             resume_kept: None,
+            not_taken: false,
             streamer_lost: false,
             round_at: None,
             moves: VecDeque::new(),
@@ -385,8 +388,13 @@ impl Dialer {
     }
 
     fn take_resume(&mut self, welcome: &Welcome, at: Url) {
-        self.resume = Resume::of(welcome, &at, |url| self.allows(url));
+        let new = Resume::of(welcome, &at, |url| self.allows(url));
         self.at = Some(at);
+        // A gateway that gives none knows no better way back than the one before.
+        if new.is_none() && !core::mem::take(&mut self.not_taken) {
+            return;
+        }
+        self.resume = new;
         let news = match (&self.resume, &self.resume_kept) {
             (Some(new), Some(kept)) => new.is_news_to(kept),
             (new, kept) => new.is_some() != kept.is_some(),
@@ -460,6 +468,7 @@ impl Dialer {
                 return;
             }
         };
+        self.not_taken |= from.resumes;
         let (role, count) = match good_for {
             GoodFor::Now => (Role::Streamer, usize::MAX),
             GoodFor::Ever => (Role::Endpoint, usize::MAX),

@@ -168,6 +168,36 @@ fn a_server_that_accepts_and_drops_is_not_hurried_to() {
     }
 }
 
+/// Both streamers are away, and the endpoint carries the camera itself.
+#[test]
+fn a_gateway_that_gives_no_credential_leaves_the_one_before() {
+    let owner = Signer::new();
+    let mut dialer = claimable(&[A]);
+    streaming(&mut dialer, ZERO, &owner);
+    events(&mut dialer);
+    let start = Duration::from_secs(100);
+    dialer.handle_outcome(start, Outcome::Lost);
+    let now = start + wait(&mut dialer, start).0;
+    for _ in [S2, S1] {
+        assert!(dial(&mut dialer, now).resumes);
+        dialer.handle_outcome(now, FAILED);
+    }
+    assert_eq!(dial(&mut dialer, now).url.as_str(), A);
+    dialer.handle_outcome(now, welcome(None, &[], None));
+    assert_eq!(dialer.credential(), Some(credential(1000).as_str()));
+    assert_eq!(events(&mut dialer), [], "flash has it still");
+    // One is back, and does not take it: the camera was moved, or its credentials are void.
+    let start = now + Duration::from_secs(100);
+    dialer.handle_outcome(start, Outcome::Lost);
+    let now = start + wait(&mut dialer, start).0;
+    assert!(dial(&mut dialer, now).resumes);
+    dialer.handle_outcome(now, redirect(false, &[A], None));
+    assert_eq!(dial(&mut dialer, now).url.as_str(), A);
+    dialer.handle_outcome(now, welcome(None, &[], None));
+    assert_eq!(dialer.credential(), None);
+    assert_eq!(events(&mut dialer), [Event::ResumeChanged(None)]);
+}
+
 #[test]
 fn after_a_restart_the_kept_streamer_comes_first() {
     let owner = Signer::new();
