@@ -200,3 +200,31 @@ impl Default for Metrics {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_alerts_that_ship_name_metrics_that_are() {
+        let alerts = include_str!("../../packaging/gateway/alerts.yml");
+        let metrics = Metrics::new();
+        metrics.refused(Refused::Tls);
+        let text = metrics.encode();
+        let is_there = |name: &str| {
+            let of_it = |line: &str| {
+                line.strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with([' ', '{']))
+            };
+            text.lines().any(of_it)
+        };
+        let words = alerts.split(|letter: char| !(letter.is_ascii_lowercase() || letter == '_'));
+        let names: Vec<&str> = words
+            .filter(|word| word.starts_with("lenscap_gateway_"))
+            .collect();
+        assert!(names.len() >= 8, "{names:?}");
+        for name in names {
+            assert!(is_there(name), "{name}");
+        }
+    }
+}
