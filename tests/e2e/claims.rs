@@ -17,6 +17,8 @@ use serde_json::Value;
 
 /// From the death of a streamer's process to media from another, endpoint up or down.
 const TAKEN_OVER_LIMIT: Duration = Duration::from_secs(5);
+/// Watched across the death of the endpoint for so long.
+const WATCHED_SECONDS: u64 = 8;
 /// From its silence.
 const SILENT_LIMIT: Duration = Duration::from_secs(35);
 
@@ -202,8 +204,39 @@ fn a_killed_streamers_camera_is_at_the_other_one() {
     let played = players::ffprobe(&dir, &url, 1);
     assert!(played.video > 0, "{played:?}");
 
+    // The endpoint is killed while somebody watches, who sees nothing of it.
+    let at = fleet
+        .streamers
+        .iter()
+        .find(|known| known.name() == second)
+        .unwrap();
+    let (config, rtsp) = (at.config(), at.rtsp.clone());
+    let watching = || {
+        let views: Value = serde_json::from_str(&ask(&["--config", &config], "views --json")).unwrap();
+        let views = views.as_array().unwrap().iter();
+        views.filter(|view| view["ended"].is_null()).count() > 0
+    };
+    wait::until("the viewers before to have ended", START_LIMIT, || {
+        (!watching()).then_some(())
+    });
+    let watched = std::thread::scope(|scope| {
+        let watched = scope.spawn(|| {
+            let url = format!("rtsp://{rtsp}/porch/main");
+            players::rtp_sink(&dir, &url, (VIEWER, &password), WATCHED_SECONDS)
+        });
+        wait::until("somebody who watches", START_LIMIT, || watching().then_some(()));
+        fleet.endpoint.kill();
+        watched.join().unwrap()
+    });
+    // 25 pictures a second.
+    assert!(watched.video > WATCHED_SECONDS * 25 / 2, "{watched:?}");
+    assert_eq!((watched.gaps, watched.torn), (0, 0), "{watched:?}");
+    println!(
+        "endpoint killed: {} pictures in {WATCHED_SECONDS} s, none missing",
+        watched.video
+    );
+
     // The same without an endpoint.
-    fleet.endpoint.kill();
     let killed_at = kill_streamer(&mut fleet, &second);
     let left = fleet
         .streamers
