@@ -45,9 +45,9 @@ agent: ## the agent for a camera's CPU, into dist/ (TARGET=rust-target, all for 
 	@$(INSTALL) packages
 	@packaging/toolchain/build.sh $(TARGET)
 
-packages: ## .ipk, .apk, tarballs, feed indexes, SBOMs and the gateway's .deb, into dist/ (TARGETS="rust-target ...", all for every one)
+packages: ## .ipk, .apk, tarballs, feed indexes, SBOMs and the gateway's .deb, into dist/ (TARGETS="rust-target ...", all for every one; FULL=1: lenscap-full too)
 	@$(INSTALL) packages
-	@packaging/packages.sh $(TARGETS)
+	@LENSCAP_FULL=$(FULL) packaging/packages.sh $(TARGETS)
 	@$(MAKE) --no-print-directory gateway-deb
 
 reproducible: ## builds the agent in two folders and compares the programs (TARGETS="rust-target ..."; minutes)

@@ -7,6 +7,7 @@
 # Result: dist/. LENSCAP_KEYS: folder of the signing keys, made at first use (default: lenscap/keys in the user's data
 # folder). LENSCAP_ARCH: OpenWrt's name of the architecture instead of the target's usual one, for a single target.
 # LENSCAP_BUILT=1: pack what lies in dist/ without building.
+# LENSCAP_FULL=1: lenscap-full as well, the package that has everything and takes lenscap's place.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -26,7 +27,12 @@ for target; do
 	target_facts "$target"
 	builds="$builds $target=${LENSCAP_ARCH:-$openwrt_arch}"
 done
-[ "${LENSCAP_BUILT:-}" = 1 ] || "$here/toolchain/build.sh" "$@"
+full=
+[ "${LENSCAP_FULL:-}" != 1 ] || full=--full
+if [ "${LENSCAP_BUILT:-}" != 1 ]; then
+	LENSCAP_VARIANT=base "$here/toolchain/build.sh" "$@"
+	[ -z "$full" ] || LENSCAP_VARIANT=full "$here/toolchain/build.sh" "$@"
+fi
 
 source=--source
 # Git says which files are the agent's.
@@ -35,4 +41,4 @@ source=--source
 	echo "packages: no git repository here, so no source tarball and no Buildroot tree"
 }
 # shellcheck disable=SC2086 # words on purpose
-exec "$here/python.sh" -m mkpkg.cli ${LENSCAP_KEYS:+--keys "$LENSCAP_KEYS"} $source $builds
+exec "$here/python.sh" -m mkpkg.cli ${LENSCAP_KEYS:+--keys "$LENSCAP_KEYS"} $source $full $builds

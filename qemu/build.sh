@@ -21,11 +21,8 @@ if [ "${1:-}" = demo ]; then
 fi
 
 if [ "${1:-}" = audit ]; then
-	audit=armv7-unknown-linux-musleabihf
-	LENSCAP_FEATURES="audit firewall flows" packaging/toolchain/build.sh $audit
-	mkdir -p target/qemu
-	mv "dist/$audit/lenscap" target/qemu/lenscap-audit
-	exit
+	export LENSCAP_VARIANT=full
+	exec packaging/toolchain/build.sh armv7-unknown-linux-musleabihf
 fi
 if [ "${1:-}" = demo ]; then
 	"$cargo" build --locked -p lenscap-gateway --bin lenscap-gateway

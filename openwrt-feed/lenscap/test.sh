@@ -3,8 +3,9 @@
 set -eu
 
 case "$1" in
-lenscap)
+lenscap | lenscap-full)
 	lenscap --version | grep -F "$2"
+	[ "$1" = lenscap ] || lenscap audit --only system.kernel --fail-on fail
 	lenscap check --config /etc/config/lenscap
 	grep -q '^lenscap:' /etc/passwd
 	grep -q '^lenscap:' /etc/group

@@ -25,7 +25,12 @@ _INFO = {
     "build_time": 11,
     "installed_size": 12,
     "file_size": 13,
+    "provider_priority": 14,
+    "provides": 16,
+    "replaces": 17,
 }
+# Whoever asks for a name without saying more gets the package of that name, as OpenWrt's default variants are got.
+_DEFAULT_PRIORITY, _OTHER_PRIORITY = 100, 1
 _SCRIPT = {"post-install": 3, "pre-deinstall": 4, "post-upgrade": 7}
 _LINK_MODE = 0o120000
 
@@ -70,7 +75,11 @@ def build(package, key):
         "url": package.url,
         "build_time": package.epoch,
         "installed_size": package.installed_size(),
+        "provider_priority": _OTHER_PRIORITY if package.stands_for else _DEFAULT_PRIORITY,
     }
+    if package.stands_for:
+        # A name that two packages provide with a version is never there twice.
+        info |= {"provides": (package.stands_for, info["version"]), "replaces": (package.stands_for,)}
     # Twenty zero bytes are stored under their own offset, which the id then takes.
     placeholder = heap.offset_of(heap.blob(info["unique_id"])) + 1
     fields = {
@@ -90,8 +99,17 @@ def _info(heap, info):
     fields = {}
     for name, value in info.items():
         if value or value == 0:
-            fields[_INFO[name]] = heap.integer(value) if isinstance(value, int) else heap.blob(value)
+            fields[_INFO[name]] = _value(heap, value)
     return heap.object(fields)
+
+
+def _value(heap, value):
+    if isinstance(value, int):
+        return heap.integer(value)
+    if isinstance(value, tuple):
+        # One dependency: a name, and the version if it is a matter of one.
+        return heap.array([heap.object({at: heap.blob(part) for at, part in enumerate(value, 1)})])
+    return heap.blob(value)
 
 
 def _registry(package):

@@ -24,6 +24,7 @@ def _parse(arguments):
     parser = argparse.ArgumentParser(prog="packages.sh", description=__doc__)
     parser.add_argument("builds", nargs="*", metavar="RUST-TARGET=OPENWRT-ARCH", help="what to pack")
     parser.add_argument("--source", action="store_true", help="the source tarball and the Buildroot tree as well")
+    parser.add_argument("--full", action="store_true", help="lenscap-full as well")
     parser.add_argument("--out", type=Path, default=contents.ROOT / "dist", help="where to (dist/)")
     parser.add_argument("--keys", type=Path, default=_default_keys(), help="folder of the signing keys (%(default)s)")
     options = parser.parse_args(arguments)
@@ -49,8 +50,10 @@ def _run(options):
         _forget_feed(options.out)
     for build in options.builds:
         target, arch = build.split("=")
-        packed.append(_pack(options.out, target, arch, epoch, folder))
-        good &= _budget(target)
+        variants = ("base", "full") if options.full else ("base",)
+        packed += _pack(options.out, target, arch, variants, epoch, folder)
+        for variant in variants:
+            good &= _budget(target, variant)
     if packed:
         _feed(options.out, packed, folder)
     if options.source:
@@ -58,36 +61,39 @@ def _run(options):
     return 0 if good else 1
 
 
-def _pack(out, target, arch, epoch, folder):
-    """Packages of one target; gives the package for the feed and its bytes."""
-    program = contents.binary(target)
-    checks.check_program(f"dist/{target}/lenscap", program, contents.ROOT)
-    closure = cargo.closure(contents.ROOT, target)
-    if auditable.unpack(program) != {(crate.name, crate.version) for crate in closure}:
-        raise PackageError(f"dist/{target}/lenscap lists other crates than Cargo.lock has now: make agent TARGET={target}")
-    toolchain = _toolchain(target)
-    package = contents.openwrt(program, arch, closure, epoch)
-
-    def write(path, data):
-        _write(path, data)
-        _write(path.with_name(path.name + ".cdx.json"), sbom.document(closure, path.name, data, epoch, toolchain))
-
-    as_ipk = ipk.build(package)
-    write(out / ipk.file_name(package), as_ipk)
+def _pack(out, target, arch, variants, epoch, folder):
+    """Packages of one target; gives each package for the feed with its bytes."""
     # apk's file names do not say the architecture, so each has a folder.
     apk_folder = out / "apk" / arch
     _empty(apk_folder)
-    as_apk = apk.build(package, folder.apk())
-    write(apk_folder / apk.file_name(package), as_apk.data)
-    _write(apk_folder / "packages.adb", apk.index([as_apk], f"lenscap {arch}", folder.apk()))
-    plain = tar.pack_gz(contents.tarball(program, closure), epoch, prefix="")
-    write(out / f"lenscap-{package.version.upstream}-{target}.tar.gz", plain)
-    return package, as_ipk
+    closure = cargo.closure(contents.ROOT, target)
+    packed, as_apks = [], []
+    for variant in variants:
+        name = os.path.relpath(contents.built(target, variant) / "lenscap", contents.ROOT)
+        program = contents.binary(target, variant)
+        checks.check_program(name, program, contents.ROOT)
+        if auditable.unpack(program) != {(crate.name, crate.version) for crate in closure}:
+            raise PackageError(f"{name} lists other crates than Cargo.lock has now: make packages builds it anew")
+        package = contents.openwrt(program, arch, closure, epoch, variant)
+        as_ipk, as_apk = ipk.build(package), apk.build(package, folder.apk())
+        plain = tar.pack_gz(contents.tarball(program, closure), epoch, prefix="")
+        for path, data in (
+            (out / ipk.file_name(package), as_ipk),
+            (apk_folder / apk.file_name(package), as_apk.data),
+            (out / f"{package.name}-{package.version.upstream}-{target}.tar.gz", plain),
+        ):
+            _write(path, data)
+            bill = sbom.document(closure, path.name, data, epoch, _toolchain(target, variant))
+            _write(path.with_name(path.name + ".cdx.json"), bill)
+        packed.append((package, as_ipk))
+        as_apks.append(as_apk)
+    _write(apk_folder / "packages.adb", apk.index(as_apks, f"lenscap {arch}", folder.apk()))
+    return packed
 
 
 def _forget_feed(out):
     """Removes the packages of the runs before: the index names those of this one alone."""
-    for path in (*out.glob("*.ipk"), *out.glob("*.ipk.cdx.json")):
+    for path in (*out.glob("*.ipk"), *out.glob("*.ipk.cdx.json"), *out.glob("lenscap-full-*.tar.gz*")):
         path.unlink()
     shutil.rmtree(out / "apk", ignore_errors=True)
 
@@ -99,23 +105,23 @@ def _feed(out, packed, folder):
     _write(out / "lenscap-apk.pem", folder.apk().public_file())
 
 
-def _budget(target):
+def _budget(target, variant):
     """Prints what the program costs; false if it is over its limit."""
-    lines, good = sizes.verdict(contents.binary(target))
-    chosen = os.environ.get("LENSCAP_FEATURES")
+    lines, good = sizes.verdict(contents.binary(target, variant), variant)
+    chosen = os.environ.get("LENSCAP_FEATURES") if variant == "base" else None
     counted = target == sizes.BUDGET_TARGET and not chosen
     why = f"the budget does not count for what LENSCAP_FEATURES chose: {chosen}" if chosen else f"the budget counts for {sizes.BUDGET_TARGET}"
-    print(f"{target}{'' if counted else f' ({why})'}")
+    print(f"{contents.VARIANTS[variant]}, {target}{'' if counted else f' ({why})'}")
     print("\n".join(lines))
-    symbols = contents.ROOT / "dist" / target / "lenscap.symbols"
+    symbols = contents.built(target, variant) / "lenscap.symbols"
     if symbols.is_file():
         spent = sizes.by_crate(symbols.read_bytes())
         print("\n".join(sizes.table(spent, sum(size for _, size in spent))))
     return good or not counted
 
 
-def _toolchain(target):
-    path = contents.ROOT / "dist" / target / "toolchain"
+def _toolchain(target, variant):
+    path = contents.built(target, variant) / "toolchain"
     if not path.is_file():
         return ()
     return tuple(tuple(line.split()) for line in path.read_text().splitlines())

@@ -11,6 +11,9 @@ from .model import DIRECTORY, Entry, Package, PackageError, Version
 
 ROOT = Path(__file__).resolve().parents[2]
 SUMMARY = "Keeps an IP camera out of botnets and its video reachable, over one outbound connection"
+# What the program is built as, and the package that it makes: `full` has what most cameras' flash has no room for.
+VARIANTS = {"base": "lenscap", "full": "lenscap-full"}
+FULL_SUMMARY = f"{SUMMARY}; with audit, flows and capture"
 LICENCE = "MIT OR Apache-2.0"
 USER = ("lenscap", "lenscap")
 FEED = ROOT / "openwrt-feed" / "lenscap" / "files"
@@ -42,15 +45,20 @@ def epoch(environ):
     return int(git.stdout) if git.returncode == 0 and git.stdout.strip() else int((ROOT / "Cargo.lock").stat().st_mtime)
 
 
-def binary(target):
+def built(target, variant):
+    """Where the agent lies that was built for a Rust target."""
+    return ROOT / "dist" / target / ("" if variant == "base" else variant)
+
+
+def binary(target, variant):
     """The agent built for a Rust target."""
-    path = ROOT / "dist" / target / "lenscap"
+    path = built(target, variant) / "lenscap"
     if not path.is_file():
-        raise PackageError(f"{path} is missing: make agent TARGET={target}")
+        raise PackageError(f"{path} is missing: packaging/toolchain/build.sh {target}, with LENSCAP_VARIANT={variant}")
     return path.read_bytes()
 
 
-def openwrt(program, arch, closure, when):
+def openwrt(program, arch, closure, when, variant="base"):
     """The package for OpenWrt."""
     entries = (
         Entry("usr/sbin/lenscap", mode=0o755, data=program),
@@ -64,10 +72,11 @@ def openwrt(program, arch, closure, when):
         *licences("usr/share/licenses/lenscap", closure),
     )
     return Package(
-        name="lenscap",
+        name=VARIANTS[variant],
+        stands_for="" if variant == "base" else VARIANTS["base"],
         version=version(),
         arch=arch,
-        summary=SUMMARY,
+        summary=SUMMARY if variant == "base" else FULL_SUMMARY,
         licence=LICENCE,
         entries=entries,
         epoch=when,

@@ -15,6 +15,9 @@ def control(package):
     fields = [
         ("Package", package.name),
         ("Version", package.version.ipk()),
+        ("Provides", package.stands_for),
+        ("Conflicts", package.stands_for),
+        ("Replaces", package.stands_for),
         ("Source", package.origin),
         ("SourceName", package.name),
         ("License", package.licence),

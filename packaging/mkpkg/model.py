@@ -75,6 +75,8 @@ class Package:
     section: str = "net"
     origin: str = ""
     url: str = ""
+    # Another package whose place it takes: it counts as that one, and is never there beside it.
+    stands_for: str = ""
     # `name:group` pairs that must exist on the device.
     users: tuple = ()
     conffiles: tuple = field(default=())

@@ -12,6 +12,8 @@ KIB = 1024
 BUDGET_TARGET = "armv7-unknown-linux-musleabihf"
 LIMIT_BYTES, TARGET_BYTES = 1280 * KIB, 1024 * KIB
 LIMIT_XZ_BYTES, TARGET_XZ_BYTES = 520 * KIB, 420 * KIB
+# Of lenscap-full, for flash that has room: what it took when this was set, and a little. It has no other target.
+FULL_LIMIT_XZ_BYTES = 585_000
 
 _V0_CRATE = re.compile(r"C(?:s[0-9A-Za-z]*_)?(\d+)_?")
 _LEGACY_PART = re.compile(r"[a-z_][a-z0-9_]*(?=\.\.|::)")
@@ -23,11 +25,12 @@ def xz_bytes(program):
     return len(lzma.compress(program, preset=9 | lzma.PRESET_EXTREME))
 
 
-def verdict(program):
+def verdict(program, variant="base"):
     """(lines to print, whether the limits are kept)."""
+    in_xz = (TARGET_XZ_BYTES, LIMIT_XZ_BYTES) if variant == "base" else (FULL_LIMIT_XZ_BYTES, FULL_LIMIT_XZ_BYTES)
     rows = (
         ("stripped", len(program), TARGET_BYTES, LIMIT_BYTES),
-        ("in xz", xz_bytes(program), TARGET_XZ_BYTES, LIMIT_XZ_BYTES),
+        ("in xz", xz_bytes(program), *in_xz),
     )
     lines = []
     for name, size, target, limit in rows:

@@ -3,15 +3,14 @@
 #
 # usage: packaging/toolchain/build.sh [rust-target ...]     default: armv7-unknown-linux-musleabihf; "all" for every one
 #
-# Result: dist/<target>/lenscap. For 64-bit CPUs the standard library comes from rustup where the target is installed there,
+# Result: dist/<target>/lenscap; of LENSCAP_VARIANT=full, which has everything, dist/<target>/full/lenscap. For 64-bit CPUs the standard library comes from rustup where the target is installed there,
 # else it is built from Debian's sources; one that was built by others has a 32-bit time_t on 32-bit CPUs. The C compiler,
 # linker and libc are zig's in either case.
 # LENSCAP_TOOLS: where zig and its cache are kept (default: the user's cache folder).
 # LENSCAP_STD=build: build the standard library even where rustup has it.
 # Beside it lies lenscap.symbols, the same program with its symbols, to see what costs bytes.
-# LENSCAP_FEATURES: what is in it besides the uplink and hardening (default: "firewall", of `lenscap harden`). "audit
-# audit-formats firewall flows rsa-key" is everything, with `lenscap audit` in all its formats, `lenscap flows` and
-# `lenscap capture`, and an RSA key as the camera's own, for a flash that has room.
+# LENSCAP_FEATURES: what is in it besides the uplink and hardening (default: "firewall", of `lenscap harden`); agent/Cargo.toml
+# lists what there is. "full" is everything, for a flash that has room.
 # LENSCAP_ROOTS: the web's CAs that it trusts: "common" (agent/data/common-roots; the default here), "all" (30 kB more of
 # compressed flash) or "none", where every configuration names a CA or a pin.
 # LENSCAP_BIN="package binary [option ...]": build that program instead, a test tool say, with these options of cargo's; it
@@ -186,8 +185,9 @@ build() {
 		link "$package" "$program"
 		return
 	fi
-	mkdir -p "$root/dist/$target"
-	list=$(echo "${LENSCAP_FEATURES-firewall}" | tr ' ' ,)
+	out=$root/dist/$target list=$(echo "${LENSCAP_FEATURES-firewall}" | tr ' ' ,)
+	[ "$variant" = base ] || out=$out/$variant list=$variant
+	mkdir -p "$out"
 	# Of each choice of features: cargo keeps their programs apart too.
 	symbols=$cross/$target/release/lenscap.symbols.$list
 	[ -f "$symbols" ] || rm -f "$cross/$target/release/deps/lenscap-"*
@@ -196,16 +196,21 @@ build() {
 	export LENSCAP_DEPENDENCIES
 	features="--no-default-features --features=$list"
 	LENSCAP_SYMBOLS_TO=$symbols link "$1" "$2"
-	cp "$symbols" "$root/dist/$target/lenscap.symbols"
-	cp "$cross/$target/release/lenscap" "$root/dist/$target/lenscap"
+	cp "$symbols" "$out/lenscap.symbols"
+	cp "$cross/$target/release/lenscap" "$out/lenscap"
 	# What is linked in beside crates, for the bill of materials.
 	printf 'std %s\nmusl zig-%s\n' "$("${RUSTC:-rustc}" --version | cut -d' ' -f2)" "$ZIG_VERSION" \
-		>"$root/dist/$target/toolchain"
-	echo "build: dist/$target/lenscap, $(stat -c %s "$root/dist/$target/lenscap") bytes"
+		>"$out/toolchain"
+	echo "build: ${out#"$root/"}/lenscap, $(stat -c %s "$out/lenscap") bytes"
 }
 
 case $root${CARGO_HOME:-$HOME} in
 *[[:space:]]*) fail "the compiler takes no path with a blank in it: $root, ${CARGO_HOME:-$HOME}" ;;
+esac
+variant=${LENSCAP_VARIANT:-base}
+case $variant in
+base | full) ;;
+*) fail "there is no LENSCAP_VARIANT $variant; known: base full" ;;
 esac
 [ $# -gt 0 ] || set -- armv7-unknown-linux-musleabihf
 # shellcheck disable=SC2086 # words on purpose

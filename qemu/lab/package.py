@@ -35,9 +35,9 @@ class Package:
 
 def load(variant: Variant) -> Package:
     """The newest tarball of the variant's target in dist/."""
-    found = sorted(paths.DIST.glob(f"lenscap-*-{variant.target}.tar.gz"), key=lambda path: path.stat().st_mtime)
+    found = sorted(paths.DIST.glob(f"lenscap-[0-9]*-{variant.target}.tar.gz"), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise PackageError(f"no dist/lenscap-*-{variant.target}.tar.gz: make packages TARGET={variant.target}")
+        raise PackageError(f"no dist/lenscap-[0-9]*-{variant.target}.tar.gz: make packages TARGETS={variant.target}")
     files = {}
     folder = ""
     with tarfile.open(found[-1]) as tar:

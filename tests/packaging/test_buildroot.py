@@ -5,6 +5,7 @@ import hashlib
 import re
 import subprocess
 import tempfile
+import tomllib
 import unittest
 from pathlib import Path
 
@@ -70,7 +71,7 @@ class ConfigIn(unittest.TestCase):
                 self.assertLessEqual(len(line.expandtabs(8)), 72, line)
         order = {"bool": 1, "prompt": 1, "default": 2, "depends": 3, "select": 4, "help": 5}
         blocks = re.findall(r"(?m)^(?:config \w+|choice)\n((?:(?:\t.*)?\n)+)", text)
-        self.assertEqual(len(blocks), 6)
+        self.assertEqual(len(blocks), 7)
         for block in blocks:
             keys = re.findall(r"(?m)^\t(bool|prompt|default|depends|select|help)\b", block)
             self.assertEqual(keys, sorted(keys, key=order.get), block)
@@ -82,6 +83,15 @@ class ConfigIn(unittest.TestCase):
         feed = (ROOT / "openwrt-feed" / "lenscap" / "Makefile").read_text()
         chosen = re.search(r"export LENSCAP_ROOTS:=\$\(strip \\\n(.*)\)\n", feed)[1]
         self.assertEqual(set(re.findall(r"[,(]([a-z]+)(?=[,)])", chosen)), known)
+
+    def test_what_is_built_in_is_what_the_agent_knows(self):
+        features = tomllib.loads((ROOT / "agent" / "Cargo.toml").read_text())["features"]
+        makefile = (PACKAGE / "lenscap.mk").read_text()
+        full, base = re.search(r"--no-default-features .*\n\t--features \$\(if \$\(BR2_PACKAGE_LENSCAP_FULL\),(\w+),(\w+)\)\n", makefile).groups()
+        self.assertEqual(set(features[full]), set(features) - {"default", full})
+        self.assertIn(base, features)
+        # The package that `make packages` makes has the same.
+        self.assertIn(f"LENSCAP_FEATURES-{base}}}", (ROOT / "packaging/toolchain/build.sh").read_text())
 
     def test_external_files(self):
         self.assertRegex((TREE / "external.desc").read_text(), r"\Aname: LENSCAP\ndesc: .+\n\Z")

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import re
 import shutil
 import struct
@@ -44,6 +45,48 @@ class Contents(unittest.TestCase):
                 "lib/upgrade/keep.d/lenscap": 0o644,
             },
         )
+
+    def test_the_full_package_takes_the_place_of_the_other(self):
+        full = contents.openwrt(b"program with more", "arm_cortex-a7", self.closure, fixture.EPOCH, "full")
+        paths = [{entry.path for entry in one.entries} for one in (self.package, full)]
+        self.assertEqual(*paths)
+        for package, expected in ((self.package, [None] * 3), (full, ["lenscap"] * 3)):
+            fields, _, _ = reader.ipk(ipk.build(package))
+            self.assertEqual([fields.get(name) for name in ("Provides", "Conflicts", "Replaces")], expected)
+        _, _, entries, _ = reader.apk(apk.build(full, None).data)
+        self.assertIn("lib/apk/packages/lenscap-full.list", entries)
+        self.assertEqual((full.name, full.before_removal), ("lenscap-full", self.package.before_removal))
+
+    def test_the_feed_builds_both(self):
+        """The Makefile as make reads it, in the place of OpenWrt's own files some that print."""
+        with tempfile.TemporaryDirectory() as folder:
+            rust = Path(folder, "feeds/packages/lang/rust")
+            rust.mkdir(parents=True)
+            for path in (Path(folder, "rules.mk"), Path(folder, "package.mk")):
+                path.touch()
+            Path(folder, "package.mk").write_text(
+                "define BuildPackage\n$(eval $(Package/$(1)))\n"
+                "$(info $(1)|$(VARIANT)|$(DEFAULT_VARIANT)|$(PROVIDES)|$(CONFLICTS)|$(USERID)|$(Package/$(1)/conffiles))\n"
+                "$(info $(call Package/$(1)/install,ROOT)$(Package/$(1)/prerm))\n"
+                "$(foreach one,VARIANT DEFAULT_VARIANT PROVIDES CONFLICTS USERID,$(eval $(one):=))\nendef\n"
+            )
+            (rust / "rust-package.mk").write_text("Build/Compile/Cargo=cargo [$(1)] $(RUST_PKG_FEATURES) $(2)\n")
+            said = {}
+            for variant in ("base", "full"):
+                command = ["make", "-s", "-C", ROOT / "openwrt-feed/lenscap", f"TOPDIR={folder}", f"INCLUDE_DIR={folder}"]
+                command += [f"BUILD_VARIANT={variant}", "--eval=print: ; @: $(info $(Build/Compile))", "print"]
+                said[variant] = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        for variant, features in (("base", "firewall"), ("full", "full")):
+            self.assertIn(f"cargo [] {features} --no-default-features", said[variant])
+        text = said["full"]
+        users = self.package.user_ids()
+        kept = "/etc/config/lenscap\n/etc/lenscap/"
+        self.assertIn(f"lenscap|base|1|||{users}|{kept}\n", text)
+        self.assertIn(f"lenscap-full|full||lenscap|lenscap|{users}|{kept}\n", text)
+        bodies = re.findall(r"(?s)/etc/lenscap/\n(.*?ROOT/usr/sbin/.*?)\nlenscap", text)
+        self.assertEqual(len(bodies), 2)
+        self.assertEqual(*bodies)
+        self.assertIn("harden --undo --only firewall", bodies[0])
 
     def test_removal_takes_back_what_is_not_confirmed_and_says_what_it_cannot(self):
         makefile = (ROOT / "openwrt-feed/lenscap/Makefile").read_text()
@@ -208,6 +251,12 @@ class Program(unittest.TestCase):
         lines, good = sizes.verdict(bytes(sizes.LIMIT_BYTES + 1))
         self.assertFalse(good)
         self.assertIn("OVER THE LIMIT", lines[0])
+
+    def test_the_full_program_has_a_budget_of_its_own(self):
+        """Bytes that xz finds nothing in, between the two limits."""
+        program = random.Random(7).randbytes((sizes.LIMIT_XZ_BYTES + sizes.FULL_LIMIT_XZ_BYTES) // 2)
+        self.assertEqual([sizes.verdict(program, variant)[1] for variant in ("base", "full")], [False, True])
+        self.assertFalse(sizes.verdict(program + random.Random(8).randbytes(60_000), "full")[1])
 
     def test_crate_of_symbols(self):
         for name, crate in (

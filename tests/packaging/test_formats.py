@@ -24,8 +24,8 @@ PINNED = {
     "Packages": "4e03d8a4d2491f482fea6efb68c162334e8b86c808221898a8d6a05df7ca1191",
     "Packages.gz": "e6371a45d0ac431dd025213352fc6c0293918869a46f435cf044bb977833c553",
     "Packages.sig": "24d30ea796be86f1d18b0025ee49988a2c193eafdf5f96ba37bf7269c48411b4",
-    "fixture-1.2.3-r1.apk": "a7b5ee66b612f7bcecfc6948b53d15b06388279363b7fe52f5b3518a4fbbce8c",
-    "packages.adb": "4bc2a2c8d027fad7036b4fcd06ffd49b07c55b2f07a885be2fd04a45ec930e03",
+    "fixture-1.2.3-r1.apk": "219bb6dc4457453bee637f4fd673f3143b9da2b078c798709bae7455dabf9a49",
+    "packages.adb": "40064bf09a6ab24ca6eba845437fd3497bb230758a7a006c0cbb644eaae69c26",
     "fixture.tar.gz": "e45aa97e5d316a7090c987f640125067163574e1ca9c18c34ad982fd1db285f7",
 }
 
@@ -100,6 +100,18 @@ class Apk(unittest.TestCase):
         names = {1: b"fixture", 2: b"1.2.3-r1", 5: b"arm_cortex-a7", 6: b"MIT", 11: fixture.EPOCH}
         for number, value in names.items():
             self.assertEqual(reader.field(self.info, number), value)
+
+    def test_a_package_that_stands_for_another(self):
+        """apk takes it for the other by its version, and so has never both (`apk add` tries it in packaging/README.md)."""
+        self.assertEqual([reader.field(self.info, number) for number in (14, 16, 17)], [100, None, None])
+        other = apk.build(fixture.package(name="fixture-full", stands_for="fixture"), fixture.APK)
+        _, info, _, _ = reader.apk(other.data)
+        self.assertEqual(reader.field(info, 14), 1)
+        self.assertEqual(reader.field(info, 16), [[b"fixture", b"1.2.3-r1"]])
+        self.assertEqual(reader.field(info, 17), [[b"fixture"]])
+        listed = reader.Adb(apk.index([other, self.built], "both", fixture.APK), b"indx")
+        names = [(reader.field(one, 1), reader.field(one, 16)) for one in reader.field(listed.root, 2)]
+        self.assertEqual(names, [(b"fixture", None), (b"fixture-full", [[b"fixture", b"1.2.3-r1"]])])
 
     def test_files_modes_and_owners(self):
         for entry in fixture.package().tree():

@@ -33,7 +33,10 @@ LENSCAP_CARGO_ENV = \
 	CARGO_PROFILE_RELEASE_LTO="fat" \
 	CARGO_PROFILE_RELEASE_CODEGEN_UNITS="1"
 
-LENSCAP_CARGO_BUILD_OPTS = --bin lenscap
+LENSCAP_CARGO_BUILD_OPTS = \
+	--bin lenscap \
+	--no-default-features \
+	--features $(if $(BR2_PACKAGE_LENSCAP_FULL),full,firewall)
 
 LENSCAP_CARGO_PROFILE = $(if $(BR2_ENABLE_DEBUG),debug,release)
 
