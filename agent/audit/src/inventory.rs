@@ -69,7 +69,13 @@ pub fn take(facts: &Facts) -> Vec<String> {
         let table = account.place.split(':').next().unwrap_or_default();
         add(Class::Account, format!("{table} {}{uid}", account.user));
     }
-    for start in facts.starts.value().into_iter().flatten() {
+    for start in facts
+        .starts
+        .value()
+        .into_iter()
+        .flatten()
+        .filter(|start| !start.own)
+    {
         add(Class::Start, format!("{} {}", start.place, start.what));
     }
     for module in facts.modules.value().into_iter().flatten() {

@@ -215,6 +215,7 @@ fn start(place: &str, what: &str, added: bool) -> Start {
         place: place.into(),
         what: what.into(),
         added,
+        own: false,
     }
 }
 

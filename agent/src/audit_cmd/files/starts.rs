@@ -13,12 +13,37 @@ use super::{Layers, MAX_ENTRIES, missing};
 /// Where packages list their files.
 const OPKG_LISTS: &str = "/usr/lib/opkg/info";
 const APK_DATABASES: &[&str] = &["/lib/apk/db/installed", "/usr/lib/apk/db/installed"];
+/// How much of a script's hash the inventory has.
+const SHOWN_HASH_BYTES: usize = 8;
 /// The most bytes of such a list.
 const MAX_LIST_BYTES: u64 = 1024 * 1024;
 /// Where everybody may write.
 const LOOSE: &[&str] = &["/tmp/", "/var/tmp/", "/dev/shm/", "/var/run/", "/run/"];
 /// Memory cards are a matter of their own.
 const CARD: &str = "/tmp/sd";
+/// Lenscap's own files as its packages bring them, each with its SHA-256. What only has the name is somebody else's.
+const OWN: &[(&str, &str)] = &[
+    (
+        "/etc/init.d/S34lenscap",
+        "1a62d2486e80de1bc17760e4a29d34cde28565ef8e7281e94d0c39ad707aa4ce",
+    ),
+    (
+        "/etc/init.d/S60lenscap",
+        "fa56b7c07141edfcf83a79a6e0c0907fac83fe131edfd3669598476b8278b098",
+    ),
+    (
+        "/etc/init.d/lenscap",
+        "f36d4b868ada4c68d7db57882d66ec6b2627e90a62cf11884711ba858281751e",
+    ),
+    (
+        "/etc/hotplug.d/iface/95-lenscap",
+        "a278d6dd199e8c4c5ca1f31134c6ac98cf3fda43f0cb90ee2c15c0fa6c9e8ac9",
+    ),
+    (
+        "/etc/uci-defaults/80-lenscap",
+        "d1d267fe3b7558f18e6cd70c33829bd2fc7cdff8912bf44ff90e05c0f18ea437",
+    ),
+];
 /// Programs that fetch files.
 const FETCHERS: &[&str] = &["wget", "curl", "tftp", "ftpget", "uclient-fetch"];
 
@@ -40,6 +65,19 @@ fn starts_itself(path: &str) -> bool {
     hooks.iter().any(|hook| path.contains(hook)) || !programs.iter().any(|place| path.starts_with(place))
 }
 
+/// All files of commands that the system runs by itself; scripts read those of `/etc/default`.
+fn commands(survey: &Survey) -> impl Iterator<Item = &String> {
+    let read = survey
+        .settings
+        .iter()
+        .filter(|path| path.starts_with("/etc/default/"));
+    survey
+        .scripts
+        .iter()
+        .filter(|path| starts_itself(path))
+        .chain(read)
+}
+
 fn is_table(path: &str) -> bool {
     matches!(name_of(path), "inittab" | "inetd.conf" | "crontab") || path.contains("/crontabs/")
 }
@@ -48,14 +86,24 @@ fn is_table(path: &str) -> bool {
 #[inline(never)]
 pub(super) fn all(root: &Root, survey: &Survey, layers: &Layers) -> Fact<Vec<Start>> {
     let mut starts = Vec::new();
-    for path in survey.scripts.iter().filter(|path| starts_itself(path)) {
+    for path in commands(survey) {
         let text = match root.read(path) {
             Ok(text) => text,
             Err(error) => return Fact::missing(path.clone(), missing(&error)),
         };
-        let what = short_hash(&text);
+        let hash = digest(&SHA256, &text);
+        let own = is_own(path, hash.as_ref());
         let added = layers.added(root, path) == Some(true) && !is_packaged(root, path);
-        push(&mut starts, path.clone(), what, added);
+        let what = hex(hash.as_ref().get(..SHOWN_HASH_BYTES).unwrap_or_default());
+        push(
+            &mut starts,
+            Start {
+                place: path.clone(),
+                what,
+                added,
+                own,
+            },
+        );
     }
     for path in survey.settings.iter().filter(|path| is_table(path)) {
         let text = match root.read(path) {
@@ -65,7 +113,16 @@ pub(super) fn all(root: &Root, survey: &Survey, layers: &Layers) -> Fact<Vec<Sta
         for line in String::from_utf8_lossy(&text).lines() {
             let line = line.trim();
             if !line.is_empty() && !line.starts_with('#') {
-                push(&mut starts, format!("{path}: {line}"), "line".into(), false);
+                let place = format!("{path}: {line}");
+                push(
+                    &mut starts,
+                    Start {
+                        place,
+                        what: "line".into(),
+                        added: false,
+                        own: false,
+                    },
+                );
             }
         }
     }
@@ -81,19 +138,20 @@ pub(super) fn all(root: &Root, survey: &Survey, layers: &Layers) -> Fact<Vec<Sta
     Fact::seen(format!("{} scripts and lines", starts.len()), starts)
 }
 
-fn push(starts: &mut Vec<Start>, place: String, what: String, added: bool) {
+fn push(starts: &mut Vec<Start>, start: Start) {
     if starts.len() < MAX_ENTRIES {
-        starts.push(Start { place, what, added });
+        starts.push(start);
     }
 }
 
-fn short_hash(text: &[u8]) -> String {
-    let hash = digest(&SHA256, text);
-    hash.as_ref()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+/// In lower case.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn is_own(path: &str, hash: &[u8]) -> bool {
+    OWN.iter()
+        .any(|(place, packed)| *place == path && hex(hash) == *packed)
 }
 
 /// Whether a package brought a file.
@@ -160,7 +218,7 @@ pub(super) fn findings(root: &Root, survey: &Survey, found: &mut Vec<Finding>) {
             text: "there is none; BusyBox then gives a shell on the console".into(),
         });
     }
-    for path in survey.scripts.iter().filter(|path| starts_itself(path)) {
+    for path in commands(survey) {
         let Ok(text) = root.read(path) else { continue };
         for command in shell::commands(&text) {
             if runs_loose(&command.words) {
@@ -335,5 +393,34 @@ pub(super) fn ssh(root: &Root, survey: &Survey) -> Fact<Option<bool>> {
             Missing::because("how it takes passwords is not understood"),
         ),
         None => Fact::seen("scripts", None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn lenscaps_own_files_are_those_of_the_packages() {
+        let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let files = [
+            "buildroot-ext/package/lenscap/S34lenscap",
+            "buildroot-ext/package/lenscap/S60lenscap",
+            "openwrt-feed/lenscap/files/lenscap.init",
+            "openwrt-feed/lenscap/files/lenscap.hotplug",
+            "openwrt-feed/lenscap/files/lenscap.defaults",
+        ];
+        assert_eq!(files.len(), OWN.len());
+        for ((place, packed), file) in OWN.iter().zip(files) {
+            let mut text = std::fs::read(tree.join(file)).unwrap();
+            let hash = hex(digest(&SHA256, &text).as_ref());
+            assert_eq!(*packed, hash, "{file} has changed: its hash in OWN must follow");
+            assert!(is_own(place, digest(&SHA256, &text).as_ref()));
+            assert!(!is_own(&format!("{place}2"), digest(&SHA256, &text).as_ref()));
+            text.push(b'\n');
+            assert!(!is_own(place, digest(&SHA256, &text).as_ref()));
+        }
     }
 }
