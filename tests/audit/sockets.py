@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 
+LOOKS = 20
 STATES = {
     1: "ESTABLISHED", 2: "SYN_SENT", 3: "SYN_RECV", 4: "FIN_WAIT1", 5: "FIN_WAIT2", 6: "TIME_WAIT", 7: "CLOSE",
     8: "CLOSE_WAIT", 9: "LAST_ACK", 10: "LISTEN", 11: "CLOSING",
@@ -115,7 +116,13 @@ def main():
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     held = open_some(rng)
     try:
-        theirs, ours = normal(netstat()), normal(audit(lenscap))
+        # A socket may go from one state to the next between two looks: those count between which netstat saw none do so.
+        for _ in range(LOOKS):
+            theirs, ours, after = normal(netstat()), normal(audit(lenscap)), normal(netstat())
+            if theirs == after:
+                break
+        else:
+            sys.exit(f"seed {seed}: {LOOKS} times sockets changed while they were looked at")
     finally:
         for one in held:
             if isinstance(one, subprocess.Popen):
