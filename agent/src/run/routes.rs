@@ -169,6 +169,9 @@ mod tests {
             "/flows?from=1",
             "/audit/",
             "/onvif/device_service",
+            // Captures are made on the camera, and nowhere else.
+            "/capture",
+            "/capture?seconds=1",
             "/rtsp/",
             "*",
             "/Status",

@@ -125,6 +125,20 @@ fn open_to_strangers(lan: &Lan) -> bool {
     lan.dial(STRANGER, CAMERA, 554).is_some()
 }
 
+/// What an audit in this network says of its filter.
+fn audited() -> [String; 3] {
+    let rules = ["network.firewall", "network.firewall6", "network.exposed"];
+    let only = rules.join(",");
+    let args = ["audit", "--json", "--no-probe", "--only", &only];
+    let said = output(env!("CARGO_BIN_EXE_lenscap"), &args, "").stdout;
+    let report: serde_json::Value = serde_json::from_slice(&said).unwrap();
+    rules.map(|id| {
+        let rules = report["rules"].as_array().unwrap();
+        let rule = rules.iter().find(|rule| rule["id"] == id).unwrap();
+        rule["verdict"].as_str().unwrap().to_owned()
+    })
+}
+
 const FIREWALL: &[&str] = &["--only", "firewall"];
 const APPLY: &[&str] = &["--only", "firewall", "--apply"];
 
@@ -152,6 +166,7 @@ fn it_is_applied_confirmed_restored_and_taken_back() {
             table().is_empty() && !camera.has(RECORD),
             "a plan changes nothing"
         );
+        assert_eq!(audited(), ["fail", "fail", "fail"]);
 
         let (code, text) = camera.harden(APPLY);
         assert_eq!(code, 0, "{text}");
@@ -170,6 +185,7 @@ fn it_is_applied_confirmed_restored_and_taken_back() {
         assert!(table().contains("tcp dport 8443") && table().contains("meta skuid 31200"));
         assert!(table().contains("ip daddr 10.9.0.2 udp dport 53"));
         assert!(!open_to_strangers(lan) && camera.has(WAITING));
+        assert_eq!(audited(), ["pass", "pass", "pass"]);
         let mode = fs::metadata(camera.path(RECORD)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
 
