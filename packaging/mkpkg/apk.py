@@ -79,7 +79,10 @@ def build(package, key):
     }
     if package.stands_for:
         # A name that two packages provide with a version is never there twice.
-        info |= {"provides": (package.stands_for, info["version"]), "replaces": (package.stands_for,)}
+        info["provides"] = (package.stands_for, info["version"])
+    if package.excludes:
+        # Whose files it may overwrite.
+        info["replaces"] = (package.excludes,)
     # Twenty zero bytes are stored under their own offset, which the id then takes.
     placeholder = heap.offset_of(heap.blob(info["unique_id"])) + 1
     fields = {

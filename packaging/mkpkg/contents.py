@@ -73,6 +73,7 @@ def openwrt(program, arch, closure, when, variant="base"):
     )
     return Package(
         name=VARIANTS[variant],
+        excludes=VARIANTS["full" if variant == "base" else "base"],
         stands_for="" if variant == "base" else VARIANTS["base"],
         version=version(),
         arch=arch,

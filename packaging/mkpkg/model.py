@@ -75,7 +75,9 @@ class Package:
     section: str = "net"
     origin: str = ""
     url: str = ""
-    # Another package whose place it takes: it counts as that one, and is never there beside it.
+    # A package that is never there beside it: whichever comes takes the other's place.
+    excludes: str = ""
+    # A package that it counts as.
     stands_for: str = ""
     # `name:group` pairs that must exist on the device.
     users: tuple = ()

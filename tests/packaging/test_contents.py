@@ -50,9 +50,10 @@ class Contents(unittest.TestCase):
         full = contents.openwrt(b"program with more", "arm_cortex-a7", self.closure, fixture.EPOCH, "full")
         paths = [{entry.path for entry in one.entries} for one in (self.package, full)]
         self.assertEqual(*paths)
-        for package, expected in ((self.package, [None] * 3), (full, ["lenscap"] * 3)):
+        # opkg would have both beside each other, if not each of them said so.
+        for package, provides, other in ((self.package, None, "lenscap-full"), (full, "lenscap", "lenscap")):
             fields, _, _ = reader.ipk(ipk.build(package))
-            self.assertEqual([fields.get(name) for name in ("Provides", "Conflicts", "Replaces")], expected)
+            self.assertEqual([fields.get(name) for name in ("Provides", "Conflicts", "Replaces")], [provides, other, other])
         _, _, entries, _ = reader.apk(apk.build(full, None).data)
         self.assertIn("lib/apk/packages/lenscap-full.list", entries)
         self.assertEqual((full.name, full.before_removal), ("lenscap-full", self.package.before_removal))
