@@ -3,8 +3,8 @@
 # cameras' CPUs. With `all`, the packages for every target too, for the user-mode runs; with `demo`, the first CPU alone.
 #
 # With `cross`, only what is for the cameras' CPUs, the agent of every target among it, and no packages: the long part, which
-# needs nothing of what this machine's programs are built in. With `audit`, nothing but the program for the scenario `audited`:
-# the packages leave the audit out for want of flash.
+# needs nothing of what this machine's programs are built in. With `audit`, nothing but the program for the scenario `audited`,
+# that of `lenscap-full`.
 #
 # usage: qemu/build.sh [all | cross | demo | audit]
 set -eu
