@@ -267,6 +267,8 @@ pub struct Socket {
     pub inode: u64,
     /// The process that has it, as an index of [`Processes::list`].
     pub owner: Option<usize>,
+    /// The kernel has it when it is asked, and leaves it out of its table.
+    pub hidden: bool,
 }
 
 impl Socket {

@@ -20,6 +20,7 @@ fn socket(proto: Proto, local: (&str, u16), remote: (&str, u16), state: u8, owne
         state,
         inode: 100 + u64::from(local.1),
         owner: Some(owner),
+        hidden: false,
     }
 }
 

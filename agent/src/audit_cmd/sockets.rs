@@ -3,10 +3,12 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::io::{self, BufRead, BufReader, Read as _};
 
-use lenscap_audit::facts::{Fact, Proto, Socket, Sockets};
+use lenscap_audit::facts::{Fact, LISTEN, Proto, Socket, Sockets};
+use lenscap_audit::flows::sockets as diag;
 use lenscap_harden::root::Root;
 
 use super::{is_absent, missing};
+use crate::sys::{self, Netlink};
 
 /// In the order that the rules expect.
 const TABLES: [(Proto, &str); 7] = [
@@ -40,7 +42,69 @@ pub(super) fn read(root: &Root) -> Vec<Fact<Sockets>> {
         }
         Err(error) => Fact::missing(path, missing(&error)),
     };
-    TABLES.into_iter().map(read).collect()
+    // Of this kernel, not of a tree that somebody made.
+    let before = if root.exists("/proc/self/net/tcp") {
+        asked()
+    } else {
+        Vec::new()
+    };
+    let mut tables: Vec<Fact<Sockets>> = TABLES.into_iter().map(read).collect();
+    if !before.is_empty() {
+        add_hidden(&mut tables, &before, &asked());
+    }
+    tables
+}
+
+/// TCP sockets that wait, as the kernel tells them when it is asked (INET_DIAG): whoever changed what it writes into
+/// `/proc` has rarely changed that too. Nothing where it cannot be asked.
+#[inline(never)]
+fn asked() -> Vec<Socket> {
+    let mut found: Vec<Socket> = Vec::new();
+    // AF_INET and AF_INET6.
+    for (proto, family) in [(Proto::Tcp, 2), (Proto::Tcp6, 10)] {
+        let request = diag::request(family, 1 << LISTEN);
+        let _ = sys::dump(Netlink::SockDiag, diag::DUMP, &request, &mut |kind, message| {
+            if let Some(socket) = diag::parse_message(kind, message) {
+                found.push(Socket {
+                    proto,
+                    local: (socket.local.ip(), socket.local.port()),
+                    remote: (socket.remote.ip(), 0),
+                    state: LISTEN,
+                    inode: socket.inode,
+                    owner: None,
+                    hidden: true,
+                });
+            }
+            found.len() < MAX_KEPT[0]
+        });
+    }
+    found
+}
+
+/// Adds those that were there before and after the tables were read, and are in none of them.
+fn add_hidden(tables: &mut [Fact<Sockets>], before: &[Socket], after: &[Socket]) {
+    let whole = |table: &Fact<Sockets>| {
+        table
+            .value()
+            .is_some_and(|table| table.left_out == 0 && table.odd == 0)
+    };
+    // The first two are TCP's.
+    if !tables.iter().take(2).all(whole) {
+        return;
+    }
+    let has = |list: &[Socket], inode| list.iter().any(|socket| socket.inode == inode);
+    for socket in before.iter().filter(|socket| has(after, socket.inode)) {
+        let shown = tables.iter().take(2).filter_map(Fact::value);
+        let mut shown = shown.filter(|table| has(&table.list, socket.inode));
+        let none = shown.next().is_none();
+        if none
+            && let Some(Ok(table)) = tables
+                .get_mut(socket.proto as usize)
+                .map(|table| &mut table.value)
+        {
+            table.list.push(socket.clone());
+        }
+    }
 }
 
 #[inline(never)]
@@ -90,6 +154,7 @@ fn parse(proto: Proto, line: &str) -> Option<Socket> {
             state: 0,
             inode,
             owner: None,
+            hidden: false,
         });
     }
     let local = address(fields.nth(1)?)?;
@@ -103,6 +168,7 @@ fn parse(proto: Proto, line: &str) -> Option<Socket> {
         state,
         inode,
         owner: None,
+        hidden: false,
     })
 }
 
@@ -128,6 +194,35 @@ fn address(text: &str) -> Option<(IpAddr, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_was_there_all_the_time_and_is_in_no_table_hides() {
+        let of = |inode| Socket {
+            hidden: true,
+            inode,
+            ..parse(Proto::Tcp, LINE).unwrap()
+        };
+        let tables = |odd| -> Vec<Fact<Sockets>> {
+            let list = vec![parse(Proto::Tcp, LINE).unwrap()];
+            let first = Sockets {
+                list,
+                odd,
+                ..Sockets::default()
+            };
+            vec![Fact::seen("tcp", first), Fact::seen("tcp6", Sockets::default())]
+        };
+        // 102 is in the table; 1 ended meanwhile, 2 came.
+        let (before, after) = ([of(102), of(1), of(7)], [of(7), of(2), of(102)]);
+        let mut seen = tables(0);
+        add_hidden(&mut seen, &before, &after);
+        let list = &seen[0].value().unwrap().list;
+        assert_eq!(list.len(), 2);
+        assert_eq!((list[1].inode, list[1].hidden), (7, true));
+        // Half a table tells nothing.
+        let mut seen = tables(1);
+        add_hidden(&mut seen, &before, &after);
+        assert_eq!(seen[0].value().unwrap().list.len(), 1);
+    }
 
     const HEAD: &str =
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";

@@ -80,7 +80,7 @@ fn all_sockets(blind: &mut Vec<String>) -> Vec<Socket> {
         sys::dump(
             Netlink::SockDiag,
             sockets::DUMP,
-            &sockets::request(family),
+            &sockets::request(family, sockets::EVERY_STATE),
             &mut |kind, message| {
                 found.extend(sockets::parse_message(kind, message));
                 found.len() < MAX_SOCKETS

@@ -102,6 +102,45 @@ fn what_mirai_leaves_is_found() {
     assert_eq!(report["worst"], "critical");
 }
 
+/// A kernel that leaves listeners out of a table, played by a mount.
+#[test]
+fn listeners_that_the_kernels_tables_leave_out_are_asked_for() {
+    if without_root() {
+        return;
+    }
+    let listen = "import socket, sys; one = socket.create_server(('0.0.0.0', 2323)); print('ready', flush=True); sys.stdin.read()";
+    let mut held = Command::new("unshare")
+        .args(["--net", "--mount", "python3", "-c", listen])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(held.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let held = Held(held);
+    assert_eq!(line, "ready\n");
+    let pid = held.0.id().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    // Over the shell's own, which becomes the audit.
+    let hide = format!(
+        "cp /proc/net/* {0} 2>/dev/null; head -n 1 /proc/net/tcp >{0}/tcp; mount --bind {0} /proc/$$/net",
+        folder.path().display()
+    );
+    for (before, owner) in [("true", "pass"), (&hide, "fail")] {
+        let only = "network.owner,network.exposed";
+        let script = format!("{before} && exec {LENSCAP} audit --json --no-probe --only {only}");
+        let enter = ["--target", &pid, "--net", "--mount", "sh", "-c", &script];
+        let report = report(&run("nsenter", &enter));
+        let why = evidence(&report, "network.owner");
+        assert_eq!(verdict(&report, "network.owner"), owner, "{why}");
+        assert_eq!(why.contains("leaves it out here"), owner == "fail", "{why}");
+        let exposed = evidence(&report, "network.exposed");
+        assert!(exposed.contains("tcp 0.0.0.0 port 2323"), "{exposed}");
+    }
+}
+
 #[test]
 fn what_is_hidden_is_unknown() {
     if without_root() {

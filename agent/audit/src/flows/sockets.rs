@@ -81,15 +81,17 @@ fn end(text: &str) -> Option<SocketAddr> {
     ))
 }
 
-/// `struct inet_diag_req_v2`: every TCP socket of an address family, with `tcp_info`.
+/// All states, to [`request`].
+pub const EVERY_STATE: u32 = u32::MAX;
+
+/// `struct inet_diag_req_v2`: the TCP sockets of an address family in some states (a bit each), with `tcp_info`.
 #[must_use]
-pub fn request(family: u8) -> [u8; 56] {
+pub fn request(family: u8, states: u32) -> [u8; 56] {
     let mut request = [0; 56];
     request[0] = family;
     request[1] = TCP;
     request[2] = 1 << (INFO - 1);
-    // Every state.
-    request[4..8].fill(0xff);
+    request[4..8].copy_from_slice(&states.to_ne_bytes());
     request
 }
 

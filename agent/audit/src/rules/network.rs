@@ -336,11 +336,16 @@ pub(super) fn owners(facts: &Facts, judge: &mut Judge) {
     let all_seen = closed == 0 && processes.left_out == 0 && no_nfs;
     let all = sockets(facts);
     for socket in &all {
-        if socket.inode == 0 || socket.owner.is_some() {
+        if !socket.hidden && (socket.inode == 0 || socket.owner.is_some()) {
             continue;
         }
         let text = describe(facts, socket);
-        if all_seen && socket.state == LISTEN && socket.proto.is_tcp() {
+        if socket.hidden {
+            judge.fail(
+                &source,
+                format!("{text}; the kernel tells it when it is asked, and leaves it out here"),
+            );
+        } else if all_seen && socket.state == LISTEN && socket.proto.is_tcp() {
             judge.fail(&source, format!("{text}, though every process was looked at"));
         } else {
             judge.unknown(&source, text);

@@ -155,6 +155,11 @@ const FAIL: &[(&str, Change)] = &[
         );
     }),
     ("network.owner", |f| push(f, nobodys(LISTEN))),
+    ("network.owner", |f| {
+        let mut socket = listener("127.0.0.1", 9);
+        socket.hidden = true;
+        push(f, socket);
+    }),
     ("network.raw", |f| {
         push(f, socket(Proto::Raw, ("0.0.0.0", 1), ("0.0.0.0", 0), 7, 0))
     }),
