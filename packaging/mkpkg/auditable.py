@@ -1,7 +1,7 @@
 """The list of crates inside the program itself, as cargo-auditable writes it: JSON under zlib in the section `.dep-v0`.
 `cargo audit bin`, Syft and Trivy read it and know known faults by it, wherever the program ends up.
 
-usage: python3 -m mkpkg.auditable RUST-TARGET FILE     writes the section's contents
+usage: python3 -m mkpkg.auditable RUST-TARGET FEATURES FILE     writes the section's contents
 """
 
 import json
@@ -45,9 +45,9 @@ def unpack(program):
 
 def main(arguments):
     """The command line."""
-    target, path = arguments
+    target, features, path = arguments
     try:
-        Path(path).write_bytes(pack(cargo.closure(contents.ROOT, target)))
+        Path(path).write_bytes(pack(cargo.closure(contents.ROOT, target, features)))
     except PackageError as error:
         sys.exit(f"crates: {error}")
 

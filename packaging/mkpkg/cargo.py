@@ -20,6 +20,8 @@ class Crate:
     """One crate. `checksum` is the SHA-256 of its archive as Cargo.lock has it; None for crates of this project."""
 
     name: str
+    # As its symbols have it.
+    library: str
     version: str
     licence: str
     checksum: str | None
@@ -40,13 +42,16 @@ def program():
     return found
 
 
-def closure(root, target, package="lenscap"):
-    """All crates that `package` needs at run time on `target`, itself first, the others by name and version."""
-    command = [program(), "metadata", "--format-version=1", "--locked", "--filter-platform", target]
-    run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    if run.returncode:
-        raise PackageError(f"cargo metadata: {run.stderr.strip()}")
-    return _reach(json.loads(run.stdout), _checksums(root), package)
+def closure(root, target, features=None, package="lenscap"):
+    """All crates that `package` needs at run time on `target`, itself first, the others by name and version. `features` is
+    the list it is built with, with commas; None is what its manifest has by default."""
+    linked = _tree(root, target, features, package)
+    metadata = json.loads(_ask(root, "metadata", "--format-version=1", "--filter-platform", target))
+    crates = _reach(metadata, _checksums(root), package, linked)
+    missed = linked - {(crate.name, crate.version) for crate in crates}
+    if missed:
+        raise PackageError(f"cargo metadata does not lead to {sorted(missed)}, which the program is built with")
+    return crates
 
 
 def licence_texts(crate):
@@ -58,9 +63,25 @@ def licence_texts(crate):
     return found
 
 
-def _reach(metadata, checksums, package):
+def _ask(root, command, *options):
+    run = subprocess.run([program(), command, "--locked", *options], cwd=root, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise PackageError(f"cargo {command}: {run.stderr.strip()}")
+    return run.stdout
+
+
+def _tree(root, target, features, package):
+    """(name, version) of all that ends in the program, procedural macros aside. `cargo metadata` knows the features of the
+    whole workspace together, `cargo tree` those that a build of this package has."""
+    chosen = () if features is None else ("--no-default-features", f"--features={features}")
+    edges = ("--edges=normal,no-proc-macro", "--prefix=none", "--format={p}")
+    lines = _ask(root, "tree", "--package", package, "--target", target, *chosen, *edges).splitlines()
+    return {(name, version.removeprefix("v")) for name, version, *_ in map(str.split, filter(None, lines))}
+
+
+def _reach(metadata, checksums, package, linked):
     packages = {one["id"]: one for one in metadata["packages"]}
-    nodes = {node["id"]: list(_linked(node, packages)) for node in metadata["resolve"]["nodes"]}
+    nodes = {node["id"]: list(_linked(node, packages, linked)) for node in metadata["resolve"]["nodes"]}
     start = next(one["id"] for one in metadata["packages"] if one["name"] == package)
     seen, waiting = {start}, [start]
     while waiting:
@@ -72,19 +93,19 @@ def _reach(metadata, checksums, package):
     return sorted(crates, key=lambda crate: (crate.name != package, crate.name, crate.version))
 
 
-def _linked(node, packages):
-    """Dependencies that end in the program: not the code of build scripts and tests, and no procedural macros."""
+def _linked(node, packages, linked):
+    """Dependencies that end in the program: not the code of build scripts and tests."""
     for dependency in node["deps"]:
         kinds = [kind["kind"] for kind in dependency["dep_kinds"]]
-        targets = packages[dependency["pkg"]]["targets"]
-        macro = any("proc-macro" in target["kind"] for target in targets)
-        if (None in kinds and not macro) or packages[dependency["pkg"]]["name"] in _DATA:
+        one = packages[dependency["pkg"]]
+        if (None in kinds and (one["name"], one["version"]) in linked) or one["name"] in _DATA:
             yield dependency["pkg"]
 
 
 def _crate(one, dependencies, packages, checksums):
     return Crate(
         name=one["name"],
+        library=next((target["name"] for target in one["targets"] if "lib" in target["kind"]), one["name"]).replace("-", "_"),
         version=one["version"],
         licence=(one["license"] or "").replace("/", " OR "),
         checksum=checksums.get((one["name"], one["version"])),

@@ -3,6 +3,7 @@
 import re
 import struct
 
+from . import sizes
 from .model import PackageError
 
 # Paths of a build machine. The names that the toolchain scripts put in their place are relative to nothing. Where cameras
@@ -13,6 +14,11 @@ _BUILD_PATHS = re.compile(rb"((?<!/rom)/root/(?!(?:root/)?\.ssh)|/home/(?!yi-hac
 _FOLDERS, _REMAPPED = ("agent", "target", "dist"), "/lenscap"
 _PT_INTERP, _PT_DYNAMIC = 3, 2
 _SHT_SYMTAB = 2
+# Rust's own, and what it brings along; their version is the compiler's.
+_STANDARD = {
+    "__rustc", "addr2line", "adler2", "alloc", "compiler_builtins", "core", "gimli", "hashbrown", "memchr", "miniz_oxide",
+    "object", "panic_abort", "panic_unwind", "rustc_demangle", "std", "std_detect", "unwind",
+}
 
 
 def check_program(name, program, root):
@@ -32,6 +38,15 @@ def check_program(name, program, root):
         raise PackageError(f"{name} is linked dynamically; it must be static")
     if _SHT_SYMTAB in _sections(program):
         raise PackageError(f"{name} is not stripped")
+
+
+def check_crates(name, symbols_program, closure):
+    """Raises if the program, as it is with its symbols, has code of a crate that is not in `closure`."""
+    known = _STANDARD | {crate.library for crate in closure}
+    # What belongs to no crate has a name that is none.
+    unknown = sorted(crate for crate, _ in sizes.by_crate(symbols_program) if crate.isidentifier() and crate not in known)
+    if unknown:
+        raise PackageError(f"{name} has code of {', '.join(unknown)}, which the list of its crates does not name")
 
 
 def _segments(program):

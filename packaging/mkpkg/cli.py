@@ -66,12 +66,13 @@ def _pack(out, target, arch, variants, epoch, folder):
     # apk's file names do not say the architecture, so each has a folder.
     apk_folder = out / "apk" / arch
     _empty(apk_folder)
-    closure = cargo.closure(contents.ROOT, target)
     packed, as_apks = [], []
     for variant in variants:
         name = os.path.relpath(contents.built(target, variant) / "lenscap", contents.ROOT)
         program = contents.binary(target, variant)
         checks.check_program(name, program, contents.ROOT)
+        closure = cargo.closure(contents.ROOT, target, _fact(target, variant, "features").decode().strip())
+        checks.check_crates(name, _fact(target, variant, "lenscap.symbols"), closure)
         if auditable.unpack(program) != {(crate.name, crate.version) for crate in closure}:
             raise PackageError(f"{name} lists other crates than Cargo.lock has now: make packages builds it anew")
         package = contents.openwrt(program, arch, closure, epoch, variant)
@@ -118,6 +119,14 @@ def _budget(target, variant):
         spent = sizes.by_crate(symbols.read_bytes())
         print("\n".join(sizes.table(spent, sum(size for _, size in spent))))
     return good or not counted
+
+
+def _fact(target, variant, name):
+    """What the build says of the program that lies beside it."""
+    path = contents.built(target, variant) / name
+    if not path.is_file():
+        raise PackageError(f"{path} is missing: make packages builds it")
+    return path.read_bytes()
 
 
 def _toolchain(target, variant):

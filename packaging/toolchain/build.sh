@@ -89,9 +89,10 @@ uses_rustup() {
 	[ "${LENSCAP_STD:-}" != build ] && rustup_has "$1"
 }
 
-# list_crates FILE: what $target's program will be made of, for the program itself. It is as old as what it says.
+# list_crates FILE: what $target's program with the features $list will be made of, for the program itself. The file is as
+# old as what it says.
 list_crates() {
-	(cd "$root/packaging" && unset RUSTC && PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m mkpkg.auditable "$target" "$1.new") ||
+	(cd "$root/packaging" && unset RUSTC && PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m mkpkg.auditable "$target" "$list" "$1.new") ||
 		fail "the list of crates cannot be made; see above"
 	if cmp -s "$1.new" "$1"; then
 		rm "$1.new"
@@ -191,13 +192,14 @@ build() {
 	# Of each choice of features: cargo keeps their programs apart too.
 	symbols=$cross/$target/release/lenscap.symbols.$list
 	[ -f "$symbols" ] || rm -f "$cross/$target/release/deps/lenscap-"*
-	LENSCAP_DEPENDENCIES=$cross.crates
+	LENSCAP_DEPENDENCIES=$cross.crates.$list
 	list_crates "$LENSCAP_DEPENDENCIES"
 	export LENSCAP_DEPENDENCIES
 	features="--no-default-features --features=$list"
 	LENSCAP_SYMBOLS_TO=$symbols link "$1" "$2"
 	cp "$symbols" "$out/lenscap.symbols"
 	cp "$cross/$target/release/lenscap" "$out/lenscap"
+	printf '%s\n' "$list" >"$out/features"
 	# What is linked in beside crates, for the bill of materials.
 	printf 'std %s\nmusl zig-%s\n' "$("${RUSTC:-rustc}" --version | cut -d' ' -f2)" "$ZIG_VERSION" \
 		>"$out/toolchain"

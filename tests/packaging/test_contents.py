@@ -25,7 +25,7 @@ TARGET = "armv7-unknown-linux-musleabihf"
 class Contents(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.closure = cargo.closure(ROOT, TARGET)
+        cls.closure = cargo.closure(ROOT, TARGET, "firewall")
         cls.package = contents.openwrt(b"program", "arm_cortex-a7", cls.closure, fixture.EPOCH)
 
     def test_both_formats_carry_the_same_files(self):
@@ -140,6 +140,19 @@ class Contents(unittest.TestCase):
         for crate in self.closure:
             self.assertTrue(crate.licence, crate.name)
             self.assertEqual(crate.checksum is None, crate.name.startswith("lenscap"), crate.name)
+
+    def test_closure_is_of_the_features_that_the_program_is_built_with(self):
+        """Features of Lenscap's own, and of others' crates: the gateway makes `url` want serde, the agent does not."""
+        default = re.search(r"LENSCAP_FEATURES-(\w+)}", (ROOT / "packaging/toolchain/build.sh").read_text())[1]
+        for features, with_qr in ((default, False), (f"{default},qr", True), (None, True)):
+            closure = cargo.closure(ROOT, TARGET, features)
+            names = {crate.name for crate in closure}
+            self.assertEqual("qrcodegen" in names, with_qr, features)
+            self.assertFalse(names & {"serde", "serde_core"}, features)
+            listed = json.loads(zlib.decompress(auditable.pack(closure)))["packages"]
+            self.assertEqual({one["name"] for one in listed}, names)
+        with self.assertRaisesRegex(PackageError, "nonesuch"):
+            cargo.closure(ROOT, TARGET, "nonesuch")
 
     def test_third_party_licences_name_every_crate(self):
         entry = next(e for e in self.package.entries if e.path.endswith("third-party.txt.gz"))
@@ -287,6 +300,11 @@ class Program(unittest.TestCase):
         spent = dict(sizes.by_crate(data))
         self.assertEqual(sum(spent.values()), total)
         self.assertLessEqual({"measured", "std", "core", "alloc"}, set(spent))
+        # The same symbols tell of a crate that nobody listed.
+        crate = cargo.Crate("measured-one", "measured", "1.0.0", "MIT", None, folder, ())
+        checks.check_crates("x", data, [crate])
+        with self.assertRaisesRegex(PackageError, "x has code of measured, which"):
+            checks.check_crates("x", data, [])
 
 
 class Source(unittest.TestCase):
