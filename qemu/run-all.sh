@@ -30,9 +30,11 @@ status=0
 /usr/bin/python3 qemu/test.py "$@" || status=$?
 wait "$targets" || status=1
 cat "$log"
-# That all of them can be packed.
-LENSCAP_BUILT=1 packaging/packages.sh all >out/qemu/packages.log 2>&1 || {
+# That all of them can be packed, and that what is packed is what was built.
+if LENSCAP_BUILT=1 packaging/packages.sh all >out/qemu/packages.log 2>&1; then
+	packaging/python.sh tests/packaging/shipped.py || status=1
+else
 	cat out/qemu/packages.log
 	status=1
-}
+fi
 exit "$status"
