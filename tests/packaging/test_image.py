@@ -235,16 +235,6 @@ class RefuseOpenImage(unittest.TestCase):
         self.assertIn("usage:", run.stderr)
 
 
-# As much of OpenWrt's make files as the feed's own uses.
-RULES = "INSTALL_DIR:=install -d -m0755\nINSTALL_BIN:=install -m0755\nINSTALL_DATA:=install -m0644\nINCLUDE_DIR:=$(TOPDIR)\n"
-STAGE = """define BuildPackage
-stage-$(1):
-	$(call Package/$(1)/install,$(STAGE))
-	$$(file >$(STAGE)/postinst,$$(Package/$(1)/postinst))
-endef
-"""
-
-
 class OpenWrtImage(RefuseOpenImage):
     """The same by OpenWrt's package, built by make and run as its image build runs package scripts."""
 
@@ -252,20 +242,20 @@ class OpenWrtImage(RefuseOpenImage):
         super().setUp()
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        top = Path(folder.name)
-        for name, text in (("rules.mk", RULES), ("package.mk", STAGE), ("feeds/packages/lang/rust/rust-package.mk", "")):
-            (top / name).parent.mkdir(parents=True, exist_ok=True)
-            (top / name).write_text(text)
-        self.stage = top / "stage"
-        self.stage.mkdir()
+        stage = Path(folder.name)
+        self.stage, self.postinst = stage / "root", stage / "control/postinst"
+        for made in (self.stage, self.postinst.parent):
+            made.mkdir()
+        # Files in the place of OpenWrt's own.
+        top = Path(__file__).resolve().parent / "openwrt"
         feed = ROOT / "openwrt-feed/lenscap"
-        words = ["make", "--no-print-directory", "-C", feed, f"TOPDIR={top}", f"STAGE={self.stage}", "stage-lenscap-closed-image"]
+        words = ["make", "--no-print-directory", "-C", feed, f"TOPDIR={top}", f"STAGE={stage}", "stage-lenscap-closed-image"]
         subprocess.run(words, check=True, capture_output=True, timeout=60)
 
     def run_hook(self):
         shutil.copytree(self.stage / "usr", self.tree / "usr", dirs_exist_ok=True)
         environment = {**os.environ, "IPKG_INSTROOT": str(self.tree)}
-        run = subprocess.run(["sh", self.stage / "postinst"], capture_output=True, text=True, check=False, env=environment)
+        run = subprocess.run(["sh", self.postinst], capture_output=True, text=True, check=False, env=environment)
         left = (self.tree / "usr/lib/lenscap-closed-image").exists()
         self.assertEqual(left, run.returncode != 0, "what it needs is not for the camera")
         return run
@@ -273,7 +263,7 @@ class OpenWrtImage(RefuseOpenImage):
     def test_a_running_device_is_left_alone(self):
         self.shadow("root", "")
         environment = {name: value for name, value in os.environ.items() if name != "IPKG_INSTROOT"}
-        run = subprocess.run(["sh", self.stage / "postinst"], capture_output=True, text=True, check=False, env=environment)
+        run = subprocess.run(["sh", self.postinst], capture_output=True, text=True, check=False, env=environment)
         self.assertEqual((run.returncode, run.stderr), (0, ""))
 
 
