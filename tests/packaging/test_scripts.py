@@ -3,19 +3,18 @@ place of OpenWrt's functions.sh and rc.common that do what is known of those (op
 that shares no code with the writers finds in the packages."""
 
 import os
-import shutil
 import subprocess
 import tempfile
 import unittest
 from pathlib import Path
 
+import device
 import fixture
 import reader
 from mkpkg import apk, cargo, contents, ipk
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-TIMEOUT = 30
 PROGRAM = b"""#!/bin/sh
 [ "$1" = run ] || echo "program: $*" >>"${IPKG_INSTROOT}/calls"
 """
@@ -29,24 +28,15 @@ STARTED = [
     "lenscap: stderr 1",
 ]
 OPENED = ["lenscap: stop", "program: harden --roll-back --now", "program: harden --undo --only firewall"]
-IN_ROOT = 'mount --bind /dev/null "$0/dev/null" && exec chroot "$0" "$@"'
 
 
-class Device:
-    """A root file system with BusyBox and what the scripts call."""
+class Device(device.Device):
+    """With what OpenWrt's packages call."""
 
     def __init__(self, folder):
-        self.root = Path(folder)
-        busybox = shutil.which("busybox")
-        if busybox is None:
-            raise AssertionError("no busybox: apt-get install busybox-static")
-        for path in ("bin", "dev", "etc/rc.d", "lib", "tmp", "usr/lib/opkg/info", "usr/bin", "var/run"):
+        super().__init__(folder)
+        for path in ("etc/rc.d", "usr/lib/opkg/info"):
             (self.root / path).mkdir(parents=True)
-        shutil.copy(busybox, self.root / "bin/busybox")
-        for applet in subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split():
-            if applet != "busybox":
-                (self.root / "bin" / applet).symlink_to("busybox")
-        self.put("dev/null", b"")
         self.put("lib/functions.sh", (HERE / "openwrt/functions.sh").read_bytes())
         self.put("etc/rc.common", (HERE / "openwrt/rc.common.sh").read_bytes(), 0o755)
         self.put("etc/passwd", b"root:x:0:0:root:/root:/bin/ash\n")
@@ -54,24 +44,15 @@ class Device:
         # Before BusyBox' own, whose lines a system log would take.
         self.put("usr/bin/logger", b"#!/bin/sh\ncat >>/logged\n", 0o755)
 
-    def put(self, path, data, mode=0o644):
-        file = self.root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-        file.chmod(mode)
-
     def run(self, *words, **environment):
         """A command on the device itself; what it said must be nothing."""
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **environment}
-        words = ["unshare", "--map-root-user", "--mount", "sh", "-c", IN_ROOT, self.root, *words]
-        self._judge(subprocess.run(words, env={**environment, "PATH": f"{environment['PATH']}:{os.environ['PATH']}"},
-                                   capture_output=True, text=True, timeout=TIMEOUT, check=False))
+        self._judge(super().run(*words, **environment))
 
     def run_outside(self, script):
         """A script as an image builder runs it, which has the device's tree as a folder."""
         environment = {"PATH": f"{self.root}/bin", "IPKG_INSTROOT": str(self.root)}
-        self._judge(subprocess.run([shutil.which("busybox"), "ash", self.root / script.lstrip("/")], env=environment,
-                                   capture_output=True, text=True, timeout=TIMEOUT, check=False))
+        words = [self.root / "bin/busybox", "ash", self.root / script.lstrip("/")]
+        self._judge(subprocess.run(words, env=environment, capture_output=True, text=True, timeout=device.TIMEOUT, check=False))
 
     @staticmethod
     def _judge(run):
