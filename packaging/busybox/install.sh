@@ -115,11 +115,16 @@ blocks_kib() {
 	echo $((blocks * BLOCK_BYTES / 1024))
 }
 
-# The number before the percentage: names of devices and folders may have blanks, and long ones a line of their own.
-free_kib() {
-	df -k "$1" | awk '
+# What is free where a path lies: KiB with -k, files with -i. Nothing where df cannot tell, or there is no fixed number. It is
+# the number before the percentage: names of devices and folders may have blanks, and long ones a line of their own.
+free_of() {
+	df "$1" "$2" 2>/dev/null | awk '
 		NR > 1 { line = line " " $0 }
-		END { n = split(line, f, " "); for (i = 2; i < n && f[i] !~ /^[0-9]+%$/; i++); print f[i - 1] }
+		END {
+			n = split(line, f, " ")
+			for (i = 5; i < n && f[i] !~ /^([0-9]+%|-)$/; i++);
+			if (i < n && f[i - 3] + 0 > 0) print f[i - 1]
+		}
 	'
 }
 
@@ -153,22 +158,10 @@ mount_of() {
 	' /proc/mounts
 }
 
-# Like free_kib, for files; nothing where the file system has no fixed number of them, or df cannot tell.
-free_files() {
-	df -i "$1" 2>/dev/null | awk '
-		NR > 1 { line = line " " $0 }
-		END {
-			n = split(line, f, " ")
-			for (i = 4; i < n && f[i] !~ /^([0-9]+%|-)$/; i++);
-			if (i < n && f[i - 3] + 0 > 0) print f[i - 1]
-		}
-	'
-}
-
 check_files() {
 	set -- "${program%/*}" "$here"/licenses/*
 	files=$((SPARE_FILES + $# - 1))
-	free=$(free_files "$(existing "$1")")
+	free=$(free_of -i "$(existing "$1")")
 	[ -z "$free" ] || [ "$free" -ge "$files" ] || fail "$1 has room for $free more files, $files are needed; nothing was changed"
 }
 
@@ -225,11 +218,12 @@ check() {
 		check_folder "$folder"
 	done
 	needed=$(needed_kib)
-	free=$(free_kib "$(existing "${program%/*}")")
+	free=$(free_of -k "$(existing "${program%/*}")")
+	free=${free:-0}
 	echo "install: needs $needed KiB in ${program%/*}, $free KiB are free"
 	[ "$free" -ge "$needed" ] || fail "not enough space; nothing was changed"
-	free=$(free_kib "$(existing "${config%/*}")")
-	[ "$free" -ge "$SPARE_KIB" ] || fail "not enough space in ${config%/*}: $free KiB; nothing was changed"
+	free=$(free_of -k "$(existing "${config%/*}")")
+	[ "${free:-0}" -ge "$SPARE_KIB" ] || fail "not enough space in ${config%/*}: ${free:-0} KiB; nothing was changed"
 	check_files
 }
 

@@ -251,6 +251,16 @@ class InstallerWithOtherTools(Case):
         self.put(tools / "df", "#!/bin/sh\necho 'Filesystem 1K-blocks Used Available Use% Mounted on'\necho '/dev/sdb1 900000 1 899999 1% /media/My Disk'\n", 0o755)
         self.assertIn("899999 KiB are free", self.install(path=f"{tools}:{self.path}").stdout)
 
+    def test_a_file_system_that_does_not_say_what_is_free_has_nothing(self):
+        tools = self.base / "bin"
+        tools.mkdir()
+        self.put(tools / "df", "#!/bin/sh\necho 'Filesystem 1K-blocks Used Available Use% Mounted on'\necho 'none 0 0 0 - /'\n", 0o755)
+        before = self.tree()
+        run = self.install(status=1, path=f"{tools}:{self.path}")
+        self.assertIn(", 0 KiB are free", run.stdout)
+        self.assertEqual(run.stderr, "install: not enough space; nothing was changed\n")
+        self.assertEqual(self.tree(), before)
+
     def test_refuses_before_the_first_byte_when_there_is_no_room_for_files(self):
         tools = self.base / "bin"
         tools.mkdir()
