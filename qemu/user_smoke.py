@@ -3,7 +3,7 @@
 
 usage: qemu/user_smoke.py [rust-target ...]
 
-Each must do its TLS handshake and carry an RTSP session: ffprobe reads the profile, rtp-sink sees no gap.
+Each must say the packages' version, do its TLS handshake and carry an RTSP session: ffprobe reads the profile, rtp-sink sees no gap.
 The agent runs unprivileged, and so without its monitor, which would start it anew: without binfmt_misc, which is the
 whole machine's matter, a foreign program cannot be started by an emulated one. The booted images show both.
 """
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from pathlib import Path
 
 from lab import paths
@@ -45,6 +46,11 @@ def facts() -> dict[str, tuple[str, str]]:
     script = '. packaging/toolchain/targets.sh; for t in $LENSCAP_TARGETS; do target_facts $t; echo $t $emulator $emulator_cpu; done'
     done = subprocess.run(["sh", "-c", script], cwd=paths.ROOT, capture_output=True, text=True, check=True)
     return {line.split()[0]: tuple(line.split()[1:]) for line in done.stdout.splitlines()}
+
+
+def package_version() -> str:
+    """What the packages' names say."""
+    return tomllib.loads((paths.ROOT / "Cargo.toml").read_text(encoding="utf-8"))["workspace"]["package"]["version"]
 
 
 class Camera:
@@ -94,6 +100,9 @@ def smoke(target: str, emulator: str, cpu: str, camera: Camera, base: Path) -> s
     shutil.copy2(binary, folder / "lenscap")
     unprivileged = hand_over(folder)
     emulated = [f"{emulator}-static", "-cpu", cpu, str(folder / "lenscap")]
+    told = subprocess.run([*emulated, "--version"], capture_output=True, text=True, timeout=60, check=False, **unprivileged)
+    if told.stdout != f"lenscap {package_version()}\n":
+        raise GatewayError(f"lenscap --version: {told.stdout!r} instead of {package_version()}, status {told.returncode}")
     said = subprocess.run([*emulated, "identity", "--json", "--config", config], capture_output=True, text=True, timeout=60,
                           check=False, **unprivileged)
     if said.returncode != 0:
