@@ -12,6 +12,7 @@ use base64ct::{Base64, Encoding as _};
 use lenscap_harden::credentials::Secrets;
 use lenscap_harden::defaults::Checker;
 use lenscap_harden::engine::{self, Plan, Settings, Undone};
+use lenscap_harden::firewall::{Allowed, Watch};
 use lenscap_harden::report::{Finding, Measure, Status, Verdict};
 use lenscap_harden::root::{Attributes, Lock, Root};
 use lenscap_harden::secret::{LoginPassword, Secret};
@@ -96,13 +97,29 @@ fn try_run(request: &Request) -> Result<u8, Stop> {
         }
         None => Root::live().map_err(|error| unknown(&error))?,
     };
-    if let Some(Config { harden, agent, .. }) = config_of(request, &root) {
+    let mut watch = Watch {
+        cut: request.cut,
+        ..Watch::default()
+    };
+    if let Some(Config {
+        harden,
+        agent,
+        profiles,
+        ..
+    }) = config_of(request, &root)
+    {
+        watch.allowed = Allowed::parse_all(&harden.allow_lan);
+        for profile in profiles {
+            watch.ports.push(profile.rtsp_addr.port());
+            watch.ports.extend(profile.snapshot.map(|url| url.addr.port()));
+        }
         settings.resolv_conf = agent.resolv_conf.to_str().map(str::to_owned);
         if request.only.is_none() && harden.closes_network() {
             settings.measures.push(Measure::Firewall);
         }
         settings.close = harden.close;
     }
+    settings.watch = root.is_live().then_some(watch);
     match request.action {
         Action::Plan => {
             let mut checker = engine::checker(&root, &settings, u64::MAX);
@@ -192,7 +209,7 @@ fn plan_surveyed<'a>(
             config: config.as_ref(),
             state_dir: &settings.state_dir,
             unconfirmed: waiting.is_some_and(|waiting| engine::waits_for(&waiting, &record)),
-            cut: request.cut,
+            watch: settings.watch.as_ref(),
             probe: !matches!(request.action, Action::Recheck | Action::Boot),
         };
         firewall::plan(asked, &mut plan.edits).map_err(|error| unknown(&error))?;

@@ -10,8 +10,8 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::Value;
 
 use support::{
-    BOOT_ID, ON_FLASH, code, fits, fixture, in_camera, listens, roots_hash, running, text, without_root,
-    without_ssh,
+    BOOT_ID, ON_FLASH, code, fits, fixture, in_camera, listens, roots_hash, running, text, watches,
+    without_root, without_ssh,
 };
 
 fn harden(dir: &Path, args: &[&str]) -> Output {
@@ -395,6 +395,83 @@ const CLOSES: &str = "config uplink 'main'\n\toption endpoint 'https://gw.exampl
 fn configure(dir: &Path, config: &str) {
     std::fs::create_dir_all(dir.join("etc/config")).unwrap();
     std::fs::write(dir.join("etc/config/lenscap"), config).unwrap();
+}
+
+/// The firewall is off: a recorder that lost the password would be cut off all the same.
+#[test]
+fn whoever_watches_keeps_the_media_password_until_somebody_decides() {
+    if without_root() {
+        return;
+    }
+    const PLAIN: &str = "config uplink 'main'\n\toption endpoint 'https://gw.example.net/u'\nconfig profile 'main'\n\
+        \toption rtsp 'rtsp://127.0.0.1:7070/'\nconfig harden\n\toption firewall '0'\n";
+    let label = ["--only", "credentials", "--apply", "--password-file", "/label"];
+    let camera = |name: &str, port: u16| {
+        let dir = running(name, ON_FLASH);
+        configure(dir.path(), PLAIN);
+        std::fs::write(dir.path().join("label"), "label-7Q2M-9ZKD\n").unwrap();
+        // The owner's own login, and the camera's connection with itself.
+        watches(dir.path(), [192, 168, 1, 30], 22);
+        watches(dir.path(), [192, 168, 1, 20], 554);
+        watches(dir.path(), [192, 168, 1, 10], port);
+        dir
+    };
+    let read = |dir: &tempfile::TempDir, path: &str| std::fs::read_to_string(dir.path().join(path)).unwrap();
+    // The usual port, that of the configuration, and any other of what holds the camera.
+    for (port, what) in [(554, "RTSP"), (7070, "video"), (6000, "video")] {
+        let dir = camera("thingino", port);
+        listens(dir.path(), 4711, 6000, "streamer", "/dev/video0");
+        let before = read(&dir, "etc/prudynt.json");
+        let plan = text(&in_camera(dir.path(), &["--only", "credentials"]));
+        let waits = format!(
+            "credentials  fails    waits: 192.168.1.10 is connected to port {port} ({what}). `list allow_lan \
+             '192.168.1.10:{port}'` lets it stay, --cut cuts it off\n"
+        );
+        assert!(plan.contains(&waits), "{plan}");
+        assert!(
+            !plan.contains("192.168.1.30") && !plan.contains("192.168.1.20 "),
+            "{plan}"
+        );
+        let waited = in_camera(dir.path(), &label);
+        assert!(
+            code(&waited) == 1 && text(&waited).contains(&waits),
+            "{}",
+            text(&waited)
+        );
+        assert_eq!(read(&dir, "etc/prudynt.json"), before);
+        assert!(!dir.path().join("etc/lenscap/camera-password").exists());
+        assert!(
+            fits("label-7Q2M-9ZKD", &roots_hash(dir.path(), "etc/shadow")),
+            "logins do not wait"
+        );
+        let allowed = format!("{PLAIN}\tlist allow_lan '192.168.1.10:{port}'\n");
+        let (config, args) = if port == 554 {
+            (allowed.as_str(), &label[..])
+        } else {
+            (PLAIN, &[&label[..], &["--cut"]].concat()[..])
+        };
+        configure(dir.path(), config);
+        let closed = in_camera(dir.path(), args);
+        assert_eq!(code(&closed), 0, "{}", text(&closed));
+        let told = format!("192.168.1.10 is connected to port {port} ({what}) and needs the new password");
+        assert!(text(&closed).contains(&told), "{}", text(&closed));
+        let media = read(&dir, "etc/lenscap/camera-password");
+        assert!(read(&dir, "etc/prudynt.json").contains(media.trim()));
+        // What was decided is put back without another question.
+        configure(dir.path(), PLAIN);
+        std::fs::write(dir.path().join("etc/prudynt.json"), &before).unwrap();
+        assert_eq!(code(&in_camera(dir.path(), &label)), 0);
+        assert!(read(&dir, "etc/prudynt.json").contains(media.trim()));
+    }
+    // Where RTSP asks for root's own password, that one waits.
+    let dir = camera("openipc", 554);
+    let before = roots_hash(dir.path(), "etc/shadow");
+    let waited = text(&in_camera(dir.path(), &label));
+    assert!(
+        waited.contains("waits: 192.168.1.10 is connected to port 554"),
+        "{waited}"
+    );
+    assert_eq!(roots_hash(dir.path(), "etc/shadow"), before);
 }
 
 #[test]

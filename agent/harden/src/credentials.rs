@@ -9,6 +9,7 @@ use crate::applied::Applied;
 use crate::crypt::{Scheme, verify};
 use crate::defaults::{Checker, Strength};
 use crate::edits::Edits;
+use crate::engine::Settings;
 use crate::firmware::Recognised;
 use crate::hostkeys;
 use crate::report::{Measure, Status};
@@ -23,14 +24,15 @@ pub(crate) struct Context<'c, 'r> {
     pub(crate) recognised: &'c [Recognised],
     pub(crate) checker: &'c mut Checker,
     pub(crate) random: Random<'c>,
-    pub(crate) login_password: &'c LoginPassword,
-    pub(crate) password_file: &'c str,
+    pub(crate) settings: &'c Settings,
     scheme: Scheme,
     secrets: Secrets,
     kept: &'c Applied,
     hashes: Vec<(&'static str, String)>,
     /// Root's password field, if it gets another.
     root_field: Option<String>,
+    /// Whether media keeps its passwords, as somebody watches; once it is asked.
+    waits: Option<bool>,
 }
 
 /// Passwords that the plan makes.
@@ -62,10 +64,8 @@ pub struct Inputs<'c> {
     pub checker: &'c mut Checker,
     /// Randomness for new passwords.
     pub random: Random<'c>,
-    /// How login passwords are made.
-    pub login_password: &'c LoginPassword,
-    /// Where the agent finds the media password.
-    pub password_file: &'c str,
+    /// How passwords are made, and where the agent finds its own.
+    pub settings: &'c Settings,
     /// What an earlier run wrote.
     pub kept: &'c Applied,
 }
@@ -81,13 +81,13 @@ pub fn plan(inputs: Inputs<'_>, edits: &mut Edits<'_>) -> io::Result<Secrets> {
         recognised: inputs.recognised,
         checker: inputs.checker,
         random: inputs.random,
-        login_password: inputs.login_password,
-        password_file: inputs.password_file,
+        settings: inputs.settings,
         scheme: Scheme::Md5,
         secrets: Secrets::default(),
         kept: inputs.kept,
         hashes: Vec::new(),
         root_field: None,
+        waits: None,
         edits,
     };
     let tables = accounts::read(&mut context)?;
@@ -97,6 +97,9 @@ pub fn plan(inputs: Inputs<'_>, edits: &mut Edits<'_>) -> io::Result<Secrets> {
     hostkeys::report(context.edits);
     services::plan(&mut context)?;
     accounts::plan(&mut context, &tables)?;
+    if context.waits == Some(true) {
+        context.secrets.media = None;
+    }
     if context.secrets.media.is_some() {
         keep_media_password(&mut context)?;
     }
@@ -130,12 +133,20 @@ impl Context<'_, '_> {
         self.edits.find(Measure::Credentials, status, at, text);
     }
 
+    /// Whether media keeps its passwords until somebody decides.
+    fn media_waits(&mut self) -> bool {
+        let (settings, edits) = (self.settings, &mut *self.edits);
+        *self
+            .waits
+            .get_or_insert_with(|| !settings.media_may_change(edits))
+    }
+
     /// The media password: that of an earlier run where there is one.
     fn media_secret(&mut self) -> io::Result<Secret> {
         if let Some(secret) = &self.secrets.media {
             return Ok(secret.clone());
         }
-        let stored = self.edits.read(self.password_file)?.unwrap_or_default();
+        let stored = self.edits.read(&self.settings.password_file)?.unwrap_or_default();
         let stored = String::from_utf8_lossy(&stored);
         let secret = match Secret::given(stored.trim_end()) {
             Ok(secret) => {
@@ -170,7 +181,7 @@ impl Context<'_, '_> {
         let kept = self
             .kept
             .field(whose)
-            .filter(|_| *self.login_password == LoginPassword::Kept);
+            .filter(|_| self.settings.login_password == LoginPassword::Kept);
         let field = kept.unwrap_or("!").to_owned();
         self.note(whose, &field);
         field
@@ -184,7 +195,7 @@ impl Context<'_, '_> {
 
     /// The login password; `None`: logins are locked, or it is no longer known.
     fn login_secret(&mut self) -> io::Result<Option<Secret>> {
-        match self.login_password {
+        match &self.settings.login_password {
             LoginPassword::Lock | LoginPassword::Kept => return Ok(None),
             LoginPassword::Given(secret) => return Ok(Some(secret.clone())),
             LoginPassword::Random => {}
@@ -242,7 +253,7 @@ pub fn write_password_file(edits: &mut Edits<'_>, path: &str, secret: &Secret) -
 
 fn keep_media_password(context: &mut Context<'_, '_>) -> io::Result<()> {
     let secret = context.media_secret()?;
-    let path = context.password_file;
+    let path = &context.settings.password_file;
     if !write_password_file(context.edits, path, &secret)? {
         return Ok(());
     }

@@ -7,7 +7,7 @@ use crate::applied::Applied;
 use crate::credentials::{self, Secrets};
 use crate::defaults::Checker;
 use crate::edits::Edits;
-use crate::firewall::Policy;
+use crate::firewall::{Policy, Watch, watchers_agree};
 use crate::firmware::{Recognised, recognise};
 use crate::gate::{Boots, Confirmation};
 use crate::journal::{Entry, Journal, Saved, sha256};
@@ -42,6 +42,20 @@ pub struct Settings {
     pub filter: Option<Policy>,
     /// Where name servers are named, beside the usual places.
     pub resolv_conf: Option<String>,
+    /// Who is asked before media gets another password; `None`: nobody can be there.
+    pub watch: Option<Watch>,
+}
+
+impl Settings {
+    /// Whether media may get another password. Once it has one of ours, that was decided.
+    pub fn media_may_change(&self, edits: &mut Edits<'_>) -> bool {
+        let Some(watch) = &self.watch else {
+            return true;
+        };
+        let journal = Store::new(edits.root(), &self.state_dir).journal();
+        journal.is_ok_and(|journal| journal.entry(&self.password_file).is_some())
+            || watchers_agree(edits, Measure::Credentials, watch)
+    }
 }
 
 impl Default for Settings {
@@ -54,6 +68,7 @@ impl Default for Settings {
             close: Close::default(),
             filter: None,
             resolv_conf: None,
+            watch: None,
         }
     }
 }
@@ -206,8 +221,7 @@ pub fn plan_surveyed<'a>(
             recognised: &recognised,
             checker,
             random,
-            login_password: &settings.login_password,
-            password_file: &settings.password_file,
+            settings,
             kept: &applied(root, settings),
         };
         secrets = credentials::plan(inputs, &mut edits)?;

@@ -143,7 +143,10 @@ fn all_accounts(root: &Root, survey: &Survey, checker: &mut Checker) -> Fact<Vec
 #[inline(never)]
 fn hardener(root: &Root, survey: &Survey, checker: &mut Checker, found: &mut Vec<Finding>) -> io::Result<()> {
     let mut edits = Edits::new(root);
-    let settings = Settings::default();
+    let settings = Settings {
+        login_password: LoginPassword::Lock,
+        ..Settings::default()
+    };
     telnet::plan(survey, settings.close, &mut edits)?;
     let inputs = credentials::Inputs {
         survey,
@@ -154,8 +157,7 @@ fn hardener(root: &Root, survey: &Survey, checker: &mut Checker, found: &mut Vec
             bytes.fill(b'x');
             Ok(())
         },
-        login_password: &LoginPassword::Lock,
-        password_file: &settings.password_file,
+        settings: &settings,
         kept: &engine::applied(root, &settings),
     };
     credentials::plan(inputs, &mut edits)?;

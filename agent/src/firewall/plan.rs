@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use lenscap_harden::edits::Edits;
 use lenscap_harden::firewall::nft::Found;
 use lenscap_harden::firewall::{
-    Abilities, Allowed, Peer, Policy, apart, own_addresses, peers, rebind, to_nft_text,
+    Abilities, Allowed, Policy, Watch, apart, own_addresses, rebind, to_nft_text, watchers_agree,
 };
 use lenscap_harden::listeners;
 use lenscap_harden::report::{Measure, Status};
@@ -83,10 +83,13 @@ pub fn plan(request: Request<'_>, edits: &mut Edits<'_>) -> io::Result<()> {
         Ok(held) => held,
         Err(why) => {
             find(edits, Status::Fails, &format!("not enforceable here: {why}"));
+            if !agree(edits, request.watch) {
+                return Ok(());
+            }
             let allowed = |port| policy.allow_in.iter().any(|allowed| allowed.port == port);
             rebind(edits, &allowed)?;
             if let Some(streamer) = &config.harden.streamer {
-                live_apart(edits, &request, streamer, &policy, config)?;
+                live_apart(edits, request.state_dir, streamer, &policy, config)?;
             }
             policy.blackhole = config.harden.blackhole;
             return if policy.blackhole {
@@ -102,7 +105,7 @@ pub fn plan(request: Request<'_>, edits: &mut Edits<'_>) -> io::Result<()> {
             .as_ref()
             .filter(|kept| kept.no_ipv6)
             .map_or_else(|| ipv6_is_off(root), |kept| kept.ipv6_was_off);
-    if !watchers_agree(root, edits, &policy, request.cut) {
+    if !agree(edits, request.watch) {
         return Ok(());
     }
     // Servers come and go with the network: that alone is no reason to write flash.
@@ -159,10 +162,14 @@ fn find(edits: &mut Edits<'_>, status: Status, text: &str) {
     edits.find(Measure::Firewall, status, None, text);
 }
 
+fn agree(edits: &mut Edits<'_>, watch: Option<&Watch>) -> bool {
+    watch.is_none_or(|watch| watchers_agree(edits, Measure::Firewall, watch))
+}
+
 /// The streamer in a network of its own stands in for a filter, as far as it can.
 fn live_apart(
     edits: &mut Edits<'_>,
-    request: &Request<'_>,
+    state_dir: &str,
     streamer: &Path,
     policy: &Policy,
     config: &Config,
@@ -173,11 +180,9 @@ fn live_apart(
         "this kernel has no network namespaces"
     } else if policy.allow_in.iter().any(reached) {
         "`list allow_lan` lets somebody reach the streamer, which so stays where it is"
-    } else if watchers_agree(edits.root(), edits, policy, request.cut) {
-        let survey = Survey::take(edits.root(), request.state_dir);
-        return apart(edits, &survey, streamer);
     } else {
-        return Ok(());
+        let survey = Survey::take(edits.root(), state_dir);
+        return apart(edits, &survey, streamer);
     };
     find(edits, Status::Notice, why);
     Ok(())
@@ -214,9 +219,6 @@ fn blackhole(
 /// What the configuration and the camera's files ask for, and time servers that have names only. Servers that are known
 /// from before stay known, so that a network that is not up yet changes nothing.
 fn wanted(root: &Root, config: &Config, kept: Option<&Policy>) -> (Policy, Vec<String>) {
-    let allowed = |list: &[String]| -> Vec<Allowed> {
-        list.iter().filter_map(|text| Allowed::parse(text).ok()).collect()
-    };
     let passwd = root.read("/etc/passwd").unwrap_or_default();
     let mut ports: Vec<u16> = Vec::new();
     let mut add = |port| {
@@ -243,8 +245,8 @@ fn wanted(root: &Root, config: &Config, kept: Option<&Policy>) -> (Policy, Vec<S
     let mut policy = Policy {
         uid: Some(monitor::uid_in(&config.agent, &String::from_utf8_lossy(&passwd))),
         ports,
-        allow_in: allowed(&config.harden.allow_lan),
-        allow_out: allowed(&config.harden.allow_out),
+        allow_in: Allowed::parse_all(&config.harden.allow_lan),
+        allow_out: Allowed::parse_all(&config.harden.allow_out),
         discovery: config.harden.discovery,
         ..Policy::default()
     };
@@ -349,38 +351,6 @@ fn nft_refuses(text: &str) -> bool {
         .map(|mut stdin| stdin.write_all(text.as_bytes()));
     let status = child.wait();
     !matches!((written, status), (Some(Ok(())), Ok(status)) if status.success())
-}
-
-/// Names everybody who watches now and would not be let in. Says whether it can go on.
-fn watchers_agree(root: &Root, edits: &mut Edits<'_>, policy: &Policy, cut: bool) -> bool {
-    let mut agree = true;
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        let text = root.head(table, MAX_TABLE_BYTES).unwrap_or_default();
-        for Peer { addr, port, what } in peers(&String::from_utf8_lossy(&text)) {
-            if policy.allow_in.iter().any(|allowed| allowed.covers(addr, port)) {
-                continue;
-            }
-            let place = if addr.is_ipv6() {
-                format!("[{addr}]:{port}")
-            } else {
-                format!("{addr}:{port}")
-            };
-            let (status, text) = if cut {
-                (
-                    Status::Notice,
-                    format!("{addr} is connected to port {port} ({what}) and is cut off"),
-                )
-            } else {
-                agree = false;
-                let text = format!(
-                    "waits: {addr} is connected to port {port} ({what}). `list allow_lan '{place}'` lets it stay, --cut cuts it off"
-                );
-                (Status::Fails, text)
-            };
-            find(edits, status, &text);
-        }
-    }
-    agree
 }
 
 /// What this kernel's filter cannot ask.

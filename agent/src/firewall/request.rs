@@ -1,5 +1,7 @@
 //! What `lenscap harden` asks of the firewall, whether the program has one or not.
 
+use lenscap_harden::firewall::Watch;
+
 use crate::config::Config;
 
 /// What is asked of the measure.
@@ -11,8 +13,8 @@ pub struct Request<'a> {
     pub state_dir: &'a str,
     /// What is in force waits for its owner's confirmation.
     pub unconfirmed: bool,
-    /// Whoever watches now and is not allowed is cut off.
-    pub cut: bool,
+    /// Who is asked; `None`: nobody can be there.
+    pub watch: Option<&'a Watch>,
     /// What is in force is tried from outside, by a network interface that is there for a moment.
     pub probe: bool,
 }

@@ -321,6 +321,12 @@ fn look_with(
         }
         plan.edits.find(Measure::Credentials, status, None, what);
     }
+    let before = plan.edits.findings.len();
+    if !found.is_empty() && !settings.media_may_change(&mut plan.edits) {
+        found.clear();
+        let waits = plan.edits.findings.iter().skip(before);
+        stuck.extend(waits.map(|finding| finding.text.clone()));
+    }
     for service in untried {
         let what = format!(
             "{}: not all that everybody knows is tried yet; {LATER}",

@@ -315,6 +315,28 @@ fn whoever_watches_is_not_cut_off_without_a_decision() {
         );
         assert!(!open_to_strangers(lan));
         assert_eq!(camera.harden(&["--undo"]).0, 0);
+        drop(_watching);
+
+        // Where nothing filters, a streamer stays bound as it is for them, on whatever port the configuration names.
+        let config = CONFIG.replace("127.0.0.1/", "127.0.0.1:7070/");
+        camera.write("etc/config/lenscap", &config);
+        camera.write("etc/mediamtx.yml", "rtspAddress: :7070\n");
+        let _video = TcpListener::bind("0.0.0.0:7070").unwrap();
+        let _watching = lan.dial(STRANGER, CAMERA, 7070).unwrap();
+        let powerless = |args: &[&str]| {
+            camera.harden(&["--undo"]);
+            let before = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"];
+            answer(&camera.command(&before).args(args).output().unwrap())
+        };
+        let bound = || fs::read_to_string(camera.path("etc/mediamtx.yml")).unwrap();
+        let (code, text) = powerless(APPLY);
+        assert!(
+            code == 1 && text.contains("waits: 10.9.0.3 is connected to port 7070 (video)"),
+            "{text}"
+        );
+        assert_eq!(bound(), "rtspAddress: :7070\n");
+        let (_, text) = powerless(&[APPLY, &["--cut"]].concat());
+        assert_eq!(bound(), "rtspAddress: 127.0.0.1:7070\n", "{text}");
     });
 }
 

@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
-use support::{BOOT_ID, ON_FLASH, code, in_camera, running, text, without_root};
+use support::{BOOT_ID, ON_FLASH, code, in_camera, running, text, watches, without_root};
 
 /// The longest that a service takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -137,6 +137,30 @@ fn users_of_services_get_the_media_password_and_it_is_taken_back() {
     let old = ["onvif", "isapi"].map(|name| (name.to_owned(), "12345".to_owned()));
     assert_eq!([services.changed(), services.changed()], old);
     assert!(!record.exists() && stored(dir.path()).is_empty());
+}
+
+#[test]
+fn whoever_watches_is_asked_first() {
+    if without_root() {
+        return;
+    }
+    let mut services = Services::new(&["12345"]);
+    let dir = camera(services.port);
+    watches(dir.path(), [192, 168, 1, 10], services.port);
+    let waited = in_camera(dir.path(), APPLY);
+    let waits = format!(
+        "credentials  waits: 192.168.1.10 is connected to port {} (video)",
+        services.port
+    );
+    assert!(
+        code(&waited) == 1 && text(&waited).contains(&waits),
+        "{}",
+        text(&waited)
+    );
+    assert!(services.lines.try_recv().is_err() && stored(dir.path()).is_empty());
+    let closed = in_camera(dir.path(), &[APPLY, &["--cut"]].concat());
+    assert_eq!(code(&closed), 0, "{}", text(&closed));
+    assert_eq!(services.changed().1, stored(dir.path()).trim_end());
 }
 
 #[test]

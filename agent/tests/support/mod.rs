@@ -144,3 +144,17 @@ pub(crate) fn listens(dir: &Path, pid: u32, port: u16, cmdline: &str, also: &str
     )
     .unwrap();
 }
+
+/// Shows somebody else's connection to a port of the camera in its `/proc`.
+pub(crate) fn watches(dir: &Path, from: [u8; 4], port: u16) {
+    use std::io::Write as _;
+    let [from, here] = [from, [192, 168, 1, 20]].map(u32::from_ne_bytes);
+    let table = std::fs::OpenOptions::new()
+        .append(true)
+        .open(dir.join("proc/net/tcp"));
+    writeln!(
+        table.unwrap(),
+        " 0: {here:08X}:{port:04X} {from:08X}:9C40 01 0:0 0:0 0 0 0 9{port} 1"
+    )
+    .unwrap();
+}

@@ -101,7 +101,15 @@ fn judge(
         .recognised
         .iter()
         .any(|known| known.adapter.media_accounts.contains(&user.as_str()));
+    let for_media = for_media && !passwd.has_shell();
     let one_password = is_root && context.recognised.iter().any(|known| known.adapter.one_password);
+    if (one_password || for_media && !is_root) && context.media_waits() {
+        context.find(Status::Fails, at, format!("{user} {}", describe(strength)));
+        if is_root {
+            context.root_field = Some(account.field.clone());
+        }
+        return Ok(None);
+    }
     let (field, becomes) = if one_password && password_login_off(context)? {
         (
             context.media_hash()?,
@@ -115,7 +123,7 @@ fn judge(
             "gets the new login password"
         };
         (field, becomes)
-    } else if for_media && !passwd.has_shell() {
+    } else if for_media {
         (
             context.media_hash()?,
             "gets the media password; it gives no shell",

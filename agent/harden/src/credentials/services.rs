@@ -41,7 +41,12 @@ fn service(context: &mut Context<'_, '_>, place: &Place, old: &mut Vec<String>) 
         let Some((new, what)) = replacement(context, role, &value)? else {
             continue;
         };
-        context.find(Status::Planned, at, what);
+        let waits = !matches!(role, Role::WebHash | Role::ClearLogin) && context.media_waits();
+        let status = if waits { Status::Fails } else { Status::Planned };
+        context.find(status, at, what);
+        if waits {
+            continue;
+        }
         text.splice(range, new.bytes());
         old.push(value);
         changed = true;
@@ -128,7 +133,7 @@ fn dependents(context: &mut Context<'_, '_>, adapter: &Adapter, old: &[String]) 
         let mut changed = false;
         for range in url_passwords(&text, user).into_iter().rev() {
             let value = String::from_utf8_lossy(text.get(range.clone()).unwrap_or_default()).into_owned();
-            if !is_known(&value) && !old.contains(&value) {
+            if !is_known(&value) && !old.contains(&value) || context.media_waits() {
                 continue;
             }
             let secret = context.media_secret()?;

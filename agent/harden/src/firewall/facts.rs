@@ -1,16 +1,24 @@
 //! What the running camera says: its servers, its addresses, and who is connected to it.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::Allowed;
+use crate::edits::Edits;
+use crate::listeners;
+use crate::report::{Measure, Status};
 
 /// The most lines of a table that are read.
 const MAX_LINES: usize = 4096;
 /// The most peers and addresses that are kept.
 const MAX_PEERS: usize = 32;
+/// The longest table of the kernel that is read.
+const MAX_TABLE_BYTES: u64 = 1 << 20;
 /// `TCP_ESTABLISHED` in `/proc/net/tcp`.
 const ESTABLISHED: &str = "01";
+const SSH: &str = "SSH";
 /// Where cameras give video or a login to others, and what it is.
 const WATCHED_PORTS: &[(u16, &str)] = &[
-    (22, "SSH"),
+    (22, SSH),
     (554, "RTSP"),
     (8554, "RTSP"),
     (80, "HTTP or ONVIF"),
@@ -31,9 +39,63 @@ pub struct Peer {
     pub what: &'static str,
 }
 
-/// The peers in the text of `/proc/net/tcp` or `/proc/net/tcp6`. Connections of this camera with itself are none.
+/// Who is asked before something closes that they may be using.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    /// Who may stay.
+    pub allowed: Vec<Allowed>,
+    /// Where this camera gives video, beside the usual ports.
+    pub ports: Vec<u16>,
+    /// The others are cut off.
+    pub cut: bool,
+}
+
+/// Names everybody who is connected where this camera gives video, and would lose it to a measure. Says whether it can go
+/// on: else it waits for a decision.
+pub fn watchers_agree(edits: &mut Edits<'_>, measure: Measure, watch: &Watch) -> bool {
+    let root = edits.root();
+    let mut ports = watch.ports.clone();
+    for listener in listeners::read(root).unwrap_or_default() {
+        if listener.processes.iter().any(|process| process.vital.is_some()) {
+            ports.push(listener.port);
+        }
+    }
+    let firewall = measure == Measure::Firewall;
+    let mut agree = true;
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let text = root.head(table, MAX_TABLE_BYTES).unwrap_or_default();
+        for Peer { addr, port, what } in peers(&String::from_utf8_lossy(&text), &ports) {
+            let allowed = watch.allowed.iter().any(|allowed| allowed.covers(addr, port));
+            // Whoever is logged in stays so with another password.
+            let keeps = if firewall { allowed } else { what == SSH };
+            if keeps {
+                continue;
+            }
+            let who = format!("{addr} is connected to port {port} ({what})");
+            let (status, text) = if !allowed && !watch.cut {
+                agree = false;
+                let place = SocketAddr::new(addr, port);
+                let text =
+                    format!("waits: {who}. `list allow_lan '{place}'` lets it stay, --cut cuts it off");
+                (Status::Fails, text)
+            } else {
+                let becomes = if firewall {
+                    "is cut off"
+                } else {
+                    "needs the new password"
+                };
+                (Status::Notice, format!("{who} and {becomes}"))
+            };
+            edits.find(measure, status, None, text);
+        }
+    }
+    agree
+}
+
+/// The peers in the text of `/proc/net/tcp` or `/proc/net/tcp6`, on these ports too. Connections of this camera with itself
+/// are none.
 #[must_use]
-pub fn peers(table: &str) -> Vec<Peer> {
+pub fn peers(table: &str, ports: &[u16]) -> Vec<Peer> {
     let mut peers = Vec::new();
     for line in table.lines().skip(1).take(MAX_LINES) {
         let mut fields = line.split_ascii_whitespace().skip(1);
@@ -44,7 +106,9 @@ pub fn peers(table: &str) -> Vec<Peer> {
         let (Some((own, port)), Some((addr, _))) = (socket(local), socket(remote)) else {
             continue;
         };
-        let Some((_, what)) = WATCHED_PORTS.iter().find(|(media, _)| *media == port) else {
+        let known = WATCHED_PORTS.iter().find(|(media, _)| *media == port);
+        let other = || ports.contains(&port).then_some("video");
+        let Some(what) = known.map(|(_, what)| *what).or_else(other) else {
             continue;
         };
         let peer = Peer { addr, port, what };

@@ -16,7 +16,9 @@ mod rule;
 pub mod xt;
 
 pub use apart::{START, apart};
-pub use facts::{Peer, name_servers, own_addresses, own_addresses6, peers, time_servers};
+pub use facts::{
+    Peer, Watch, name_servers, own_addresses, own_addresses6, peers, time_servers, watchers_agree,
+};
 pub use net::{Allowed, Net};
 pub use nft_text::to_nft_text;
 pub use policy::{MAX_SERVERS, Policy};

@@ -114,6 +114,12 @@ impl Allowed {
         Ok(Self { net, port, tcp, udp })
     }
 
+    /// Those of a list that can be read.
+    #[must_use]
+    pub fn parse_all(list: &[String]) -> Vec<Self> {
+        list.iter().filter_map(|text| Self::parse(text).ok()).collect()
+    }
+
     /// Whether it lets an address in, over TCP, to a port.
     #[must_use]
     pub fn covers(&self, addr: IpAddr, port: u16) -> bool {

@@ -346,12 +346,14 @@ fn peers_are_those_that_take_video() {
         port,
         what,
     };
-    assert_eq!(peers(&table), [peer(554, "RTSP"), peer(34567, "DVRIP")]);
+    assert_eq!(peers(&table, &[]), [peer(554, "RTSP"), peer(34567, "DVRIP")]);
+    let also = [peer(554, "RTSP"), peer(34567, "DVRIP"), peer(23, "video")];
+    assert_eq!(peers(&table, &[23, 554]), also);
     let table = format!(
         "head\n 0: {mapped}:0050 {mapped}:9C40 01 0\n 1: {0}{0}{0}{0}:0050 {mapped}:9C40 01 0\n",
         word([0; 4])
     );
-    assert_eq!(peers(&table), [peer(80, "HTTP or ONVIF")]);
+    assert_eq!(peers(&table, &[]), [peer(80, "HTTP or ONVIF")]);
 }
 
 #[test]
@@ -670,7 +672,7 @@ proptest! {
         let _ = nft::end(&bytes);
         let _ = nft::read(&bytes, &info, &rules);
         let _ = Policy::parse(&String::from_utf8_lossy(&bytes));
-        let _ = peers(&String::from_utf8_lossy(&bytes));
+        let _ = peers(&String::from_utf8_lossy(&bytes), &[]);
         for layout in LAYOUTS {
             for family in [Family::V4, Family::V6] {
                 let _ = xt::entries_request(&info, layout);
