@@ -43,6 +43,12 @@ pub fn in_force(_: &Root, _: &str, _: Option<&str>) -> Option<Policy> {
     None
 }
 
+/// There is none.
+#[must_use]
+pub fn tried(_: &Root, _: &str, _: Option<&str>) -> (Status, String) {
+    (Status::Fails, String::new())
+}
+
 /// Where a program with a firewall keeps its record.
 #[must_use]
 pub fn record_path(state_dir: &str) -> String {

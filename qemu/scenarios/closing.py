@@ -5,9 +5,9 @@ from lab.lab import STATE, Lab
 from lab.owner import Owner
 
 CAMERA_PORTS = {22, 80, 554}
-# Exit status of applying, and the word of a look later. Without TUN the camera cannot try its filter from within when it is
-# applied, and says so; looks later read the rules back.
-VERDICTS = {"vendor": (2, "holds"), "modern": (0, "holds"), "bare": (1, "fails")}
+# Exit status of applying, and the word of a look later. Without TUN the camera cannot try its filter from within, and says
+# so, then and at every look.
+VERDICTS = {"vendor": (2, "unknown"), "modern": (0, "holds"), "bare": (1, "fails")}
 
 
 def closed(lab: Lab) -> None:

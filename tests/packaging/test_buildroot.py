@@ -129,7 +129,7 @@ class InitScript(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             program = Path(folder, "lenscap")
             script = path.read_text().replace("/usr/sbin/$DAEMON", str(program)).replace("/etc/default/", f"{folder}/default-")
-            for status, word in ((0, "OK"), (1, "not as it should be"), (2, "not as it should be")):
+            for status, word in ((0, "OK"), (1, "not as it should be"), (2, "not known yet")):
                 program.write_text(f'#!/bin/sh\necho "$*" >{folder}/args\nexit {status}\n')
                 program.chmod(0o755)
                 run = subprocess.run(["sh", "-c", script, "S34", "start"], capture_output=True, text=True, timeout=20, check=True)

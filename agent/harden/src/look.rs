@@ -83,6 +83,8 @@ pub struct Memory {
     pub restores: Restores,
     /// The name and time servers that the firewall let through, as one word.
     pub servers: Option<String>,
+    /// The root's [`stamp`] when a packet from outside was last seen to be dropped.
+    pub proven: Option<String>,
 }
 
 impl Memory {
@@ -105,8 +107,8 @@ impl Memory {
         let good = good.map_or(String::new(), |(then, stamp)| {
             format!("{} {stamp}", then.as_secs())
         });
-        let servers = self.servers.as_deref().unwrap_or_default();
-        format!("{good}\n{}\n{servers}\n", self.restores.to_text())
+        let [servers, proven] = [&self.servers, &self.proven].map(|line| line.as_deref().unwrap_or_default());
+        format!("{good}\n{}\n{servers}\n{proven}\n", self.restores.to_text())
     }
 
     /// Reads those lines. What is damaged, or of another boot, says nothing.
@@ -117,10 +119,13 @@ impl Memory {
             let (then, stamp) = line.split_once(' ')?;
             Some((Duration::from_secs(then.parse().ok()?), stamp.to_owned()))
         });
+        let restores = Restores::parse(lines.next().unwrap_or_default(), now);
+        let mut word = || lines.next().filter(|line| !line.is_empty()).map(str::to_owned);
         Self {
             good,
-            restores: Restores::parse(lines.next().unwrap_or_default(), now),
-            servers: lines.next().filter(|line| !line.is_empty()).map(str::to_owned),
+            restores,
+            servers: word(),
+            proven: word(),
         }
     }
 }
@@ -145,6 +150,7 @@ mod tests {
         assert!(!memory.trusts(seconds(99), "a"));
         assert_eq!(memory.restores.count(seconds(200)), 1);
         assert_eq!(memory.servers.as_deref(), Some("word"));
+        assert_eq!(memory.proven, None);
         let mut memory = memory;
         memory.note(seconds(300), "a".into(), false);
         assert!(!Memory::parse(&memory.to_text(), seconds(300)).trusts(seconds(300), "a"));

@@ -23,7 +23,7 @@ use nix::sys::socket::SockProtocol;
 
 use crate::netlink;
 
-pub use plan::{include, is_own, plan};
+pub use plan::{include, is_own, plan, tried};
 pub use request::Request;
 
 /// Files of name servers: the configured one first, then those that a local resolver asks.
@@ -162,12 +162,17 @@ pub fn record(root: &Root, state_dir: &str) -> Option<Policy> {
 /// The policy of the record, if the kernel has its rules now. Routes block no port.
 #[must_use]
 pub fn in_force(root: &Root, state_dir: &str, resolv_conf: Option<&str>) -> Option<Policy> {
+    held(root, state_dir, resolv_conf).map(|(policy, ..)| policy)
+}
+
+/// The same, with its rules and what holds them.
+fn held(root: &Root, state_dir: &str, resolv_conf: Option<&str>) -> Option<(Policy, Rung, Rules)> {
     let mut policy = record(root, state_dir).filter(|policy| !policy.blackhole)?;
     let (dns, ntp, _) = servers(root, resolv_conf);
     policy.add_servers(&dns, &ntp);
     let (rung, can) = ladder(&policy).ok()?;
-    let found = rung.find(&policy.rules(can));
-    matches!(found, Ok(Found::Same { .. })).then_some(policy)
+    let rules = policy.rules(can);
+    matches!(rung.find(&rules), Ok(Found::Same { .. })).then_some((policy, rung, rules))
 }
 
 /// Where it is kept.

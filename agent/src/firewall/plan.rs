@@ -15,7 +15,7 @@ use lenscap_harden::root::{Attributes, Root};
 use lenscap_harden::survey::Survey;
 
 use super::probe::{Probe, STRANGER};
-use super::{Request, Rung, has_ipv6, ipv6_is_off, ladder, record, record_path, routes_hold, servers};
+use super::{Request, Rung, has_ipv6, held, ipv6_is_off, ladder, record, record_path, routes_hold, servers};
 use crate::config::{Config, HardenMode};
 use crate::monitor;
 
@@ -128,13 +128,9 @@ pub fn plan(request: Request<'_>, edits: &mut Edits<'_>) -> io::Result<()> {
                 rung.name()
             );
             find(edits, Status::Holds, &text);
-            let rules = policy.rules(can);
-            let dropped = || match rung.find(&rules) {
-                Ok(Found::Same { dropped_in, .. }) => dropped_in,
-                _ => 0,
-            };
             if request.probe {
-                probe(root, edits, &policy, &dropped);
+                let (status, text) = tried(root, request.state_dir, config.agent.resolv_conf.to_str());
+                find(edits, status, &text);
             }
         }
         Ok(_) => {
@@ -377,9 +373,17 @@ fn weaknesses(edits: &mut Edits<'_>, policy: &Policy, can: Abilities) {
     }
 }
 
-/// Knocks from outside.
-fn probe(root: &Root, edits: &mut Edits<'_>, policy: &Policy, dropped: &dyn Fn() -> u64) {
-    let (status, text) = match knock(root, policy, dropped) {
+/// Knocks from outside at what is in force. Gives what came of it, in a sentence.
+#[must_use]
+pub fn tried(root: &Root, state_dir: &str, resolv_conf: Option<&str>) -> (Status, String) {
+    let knocked = match held(root, state_dir, resolv_conf) {
+        Some((policy, rung, rules)) => knock(root, &policy, &|| match rung.find(&rules) {
+            Ok(Found::Same { dropped_in, .. }) => dropped_in,
+            _ => 0,
+        }),
+        None => Err(io::Error::other("its rules are gone")),
+    };
+    match knocked {
         Ok(Knocked::Silent(ports)) => (
             Status::Holds,
             format!("packets from outside to port {ports} are dropped"),
@@ -401,8 +405,7 @@ fn probe(root: &Root, edits: &mut Edits<'_>, policy: &Policy, dropped: &dyn Fn()
             Status::Unknown,
             format!("whether packets from outside are dropped could not be tried: {error}"),
         ),
-    };
-    find(edits, status, &text);
+    }
 }
 
 enum Knocked {

@@ -222,6 +222,7 @@ impl Look<'_> {
         }
         if shells == 0 && memory.trusts(self.now, &stamp) {
             outcome.verdict = Some(Verdict::Holds);
+            self.prove(stamp, memory, &mut outcome);
             return Ok(outcome);
         }
         let mut seen = Vec::new();
@@ -252,8 +253,27 @@ impl Look<'_> {
         }
         let journal = Store::new(self.root, &self.settings.state_dir).journal();
         let stamp = journal.map_or(stamp, |journal| look::stamp(self.root, &journal));
-        memory.note(self.now, stamp, outcome.verdict == Some(Verdict::Holds));
+        memory.note(self.now, stamp.clone(), outcome.verdict == Some(Verdict::Holds));
+        self.prove(stamp, memory, &mut outcome);
         Ok(outcome)
+    }
+
+    /// Rules that are in place may do nothing: a packet from outside tells, once for each state of the camera. Where none
+    /// can be made it is never known. Neither is a reason to change anything.
+    fn prove(&self, stamp: String, memory: &mut Memory, outcome: &mut Outcome) {
+        let firewall = self.settings.measures.contains(&Measure::Firewall);
+        if !firewall || outcome.verdict != Some(Verdict::Holds) || memory.proven.as_ref() == Some(&stamp) {
+            return;
+        }
+        let resolv_conf = self.settings.resolv_conf.as_deref();
+        let (status, why) = firewall::tried(self.root, &self.settings.state_dir, resolv_conf);
+        if status == Status::Holds {
+            memory.proven = Some(stamp);
+            return;
+        }
+        let fails = status == Status::Fails;
+        outcome.verdict = Some(if fails { Verdict::Fails } else { Verdict::Unknown });
+        outcome.reason = bounded(why);
     }
 
     /// Rules are in the kernel alone: whoever loads others removes them without touching a file, and after a boot there are
@@ -269,7 +289,11 @@ impl Look<'_> {
         if !others && memory.restores.count(self.now) >= MAX_RESTORES {
             return Ok(());
         }
-        if live::put_firewall_back(self.root, &self.settings)? && !others {
+        let acted = live::put_firewall_back(self.root, &self.settings)?;
+        if acted {
+            memory.proven = None;
+        }
+        if acted && !others {
             outcome.restored.push("firewall".into());
             if !self.request.boot {
                 memory.restores.allow(self.now);

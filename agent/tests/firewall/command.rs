@@ -398,6 +398,44 @@ fn without_an_owner_or_a_filter_nothing_is_pretended() {
 }
 
 #[test]
+fn a_look_claims_no_more_than_a_packet_from_outside_has_shown() {
+    if without_root() {
+        return;
+    }
+    with_lan(|lan| {
+        let camera = Camera::new();
+        camera.write("var/run/lenscap/status", "");
+        let _video = TcpListener::bind("0.0.0.0:554").unwrap();
+        let tun = camera.path("dev/net/tun");
+        fs::remove_file(&tun).unwrap();
+        assert_eq!(camera.harden(APPLY).0, 2);
+        assert_eq!(camera.harden(&["--confirm"]).0, 0);
+        let look = || camera.harden(&["--only", "firewall", "--recheck"]);
+        let untried = "hardening    unknown; whether packets from outside are dropped could not be tried";
+        // The second trusts the first, and nothing is put back for it.
+        for _ in 0..2 {
+            let (code, said) = look();
+            assert!(code == 2 && said.starts_with(untried), "{said}");
+        }
+        run("mknod", &[&tun, "c", "10", "200"]);
+        let proven = (0, "hardening    holds\n".to_owned());
+        assert_eq!(look(), proven);
+        // It is known of these rules from then on, until they are others or were gone.
+        fs::remove_file(&tun).unwrap();
+        assert_eq!(look(), proven);
+        run("nft", &["flush", "ruleset"]);
+        let (code, said) = look();
+        assert!(
+            code == 2 && said.starts_with("hardening    unknown; closed again: 1 files"),
+            "{said}"
+        );
+        assert!(!open_to_strangers(lan));
+        assert!(look().1.starts_with(untried));
+        assert_eq!(camera.harden(&["--undo"]).0, 0);
+    });
+}
+
+#[test]
 fn the_firewall_alone_is_taken_back() {
     if without_root() {
         return;
