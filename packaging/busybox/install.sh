@@ -364,6 +364,13 @@ check_boot() {
 	echo "install: found nothing that runs /etc/init.d/S* at boot; add these lines to the script that does, the first before the network: /etc/init.d/S34lenscap start; /etc/init.d/S60lenscap start"
 }
 
+# What was closed is closed again at boot by a script that runs in the order of its number.
+check_order() {
+	for file in "$root"/etc/init.d/S[0-2][0-9]*network* "$root"/etc/init.d/S3[0-3]*network*; do
+		[ ! -f "$file" ] || echo "install: note: ${file#"$root"} runs before ${early#"$root"}: at boot the network is up before hardening has looked"
+	done
+}
+
 install() {
 	check
 	if [ "$start" = yes ] && [ -x "$init" ] && "$init" stop; then
@@ -386,6 +393,7 @@ install() {
 	fi
 	sync
 	check_boot
+	check_order
 	stopped=no
 	if [ "$start" = yes ]; then
 		"$init" start

@@ -81,6 +81,16 @@ class Installer(Case):
             self.assertEqual(oct(tree[path][0]), oct(mode), path)
         self.assertFalse([path for path in tree if path.endswith(".new")])
 
+    def test_says_where_the_network_comes_before_hardening(self):
+        note = "runs before /etc/init.d/S34lenscap: at boot the network is up before hardening has looked"
+        for name, told in (("S34network", False), ("S40network", False), ("S33wifi-network", True), ("S20network", True)):
+            script = self.root / "etc/init.d" / name
+            self.put(script, "#!/bin/sh\n", 0o755)
+            said = self.install().stdout
+            self.assertEqual(f"note: /etc/init.d/{name} {note}\n" in said, told, said)
+            self.assertEqual(note in said, told, said)
+            script.unlink()
+
     def test_makes_a_user_that_nobody_can_log_in_as(self):
         self.install()
         self.install()
