@@ -215,22 +215,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Remembers that the camera holds the operator's key. Blocks.
-    pub fn confirm(&self, name: &str) {
-        let confirmed = self.change(|store| match self.camera(name) {
-            Some(camera) if !camera.confirmed => {
-                let mut camera = Camera::clone(&camera);
-                camera.confirmed = true;
-                Ok(store.put_cameras(&[camera])?)
-            }
-            Some(_) | None => Ok(()),
-        });
-        if let Err(error) = confirmed {
-            warn!(camera = name, %error, "not written down that the camera holds the operator's key");
-        }
-    }
-
-    /// True if [`Fleet::confirm`] has something to do.
+    /// True if [`Fleet::note_confirmed`] has something to do.
     #[must_use]
     pub fn wants_confirm(&self, name: &str, said: &Introduction) -> bool {
         said.operator == HeldKey::Id(self.operator.id().to_owned())

@@ -608,5 +608,15 @@ mod tests {
             100
         );
         assert!(fleet.camera("SN3").is_some() && fleet.waiting(1).is_empty());
+        // All have got the operator's key, and come with it.
+        let (before, start) = (made(), std::time::Instant::now());
+        for camera in fleet.cameras() {
+            fleet.note_confirmed(&camera.name);
+        }
+        soon("all confirmed", || {
+            fleet.cameras().iter().all(|camera| camera.confirmed)
+        })
+        .await;
+        assert!(made() - before <= most(start), "{} for {all}", made() - before);
     }
 }

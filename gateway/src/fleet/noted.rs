@@ -1,5 +1,6 @@
-//! What the operator's system said is written down many at a time: each change makes all rules anew, which a system that
-//! says no to a whole fleet, or yes, must not bring about for each camera.
+//! What the operator's system said, and which cameras hold the operator's key, is written down many at a time: each
+//! change makes all rules anew, which a system that says no to a whole fleet, or a fleet that comes back at once, must not
+//! bring about for each camera.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -22,6 +23,8 @@ pub(super) struct Unwritten {
     said: BTreeMap<String, (Arc<Camera>, bool)>,
     /// By key: the claim, and whether its name is still to be found.
     claims: BTreeMap<Sha256Hash, (Camera, bool)>,
+    /// By name: cameras that hold the operator's key.
+    confirmed: BTreeSet<String>,
     /// Somebody writes.
     writes: bool,
 }
@@ -41,6 +44,13 @@ impl Fleet {
         });
     }
 
+    /// A camera has shown that it holds the operator's key.
+    pub fn note_confirmed(self: &Arc<Self>, name: &str) {
+        self.note(|unwritten| {
+            unwritten.confirmed.insert(name.to_owned());
+        });
+    }
+
     fn note(self: &Arc<Self>, add: impl FnOnce(&mut Unwritten)) {
         let mut unwritten = self.unwritten();
         add(&mut unwritten);
@@ -52,11 +62,20 @@ impl Fleet {
             while let Some(batch) = fleet.next_batch() {
                 let writer = Arc::clone(&fleet);
                 let written = blocking(move || {
-                    writer.write_said(&batch.said)?;
-                    writer.write_claims(batch.claims)
+                    // None is a hindrance to the others.
+                    for done in [
+                        writer.write_said(&batch.said),
+                        writer.write_claims(batch.claims),
+                        writer.write_confirmed(&batch.confirmed),
+                    ] {
+                        if let Err(error) = done {
+                            error!(%error, "what is new of some cameras is not written down");
+                        }
+                    }
+                    Ok(())
                 });
-                if let Err(error) = written.await {
-                    error!(%error, "what the operator's system says is not written down");
+                if written.await.is_err() {
+                    return;
                 }
                 tokio::time::sleep(PAUSE).await;
             }
@@ -67,7 +86,8 @@ impl Fleet {
     fn next_batch(&self) -> Option<Unwritten> {
         let mut unwritten = self.unwritten();
         let batch = std::mem::take(&mut *unwritten);
-        unwritten.writes = !batch.said.is_empty() || !batch.claims.is_empty();
+        let is_empty = batch.said.is_empty() && batch.claims.is_empty() && batch.confirmed.is_empty();
+        unwritten.writes = !is_empty;
         unwritten.writes.then_some(batch)
     }
 
@@ -134,6 +154,23 @@ impl Fleet {
             self.note_claimed(&camera);
         }
         Ok(())
+    }
+
+    fn write_confirmed(&self, names: &BTreeSet<String>) -> Result<(), FleetError> {
+        let news = |name: &String| {
+            let camera = self.camera(name).filter(|camera| !camera.confirmed)?;
+            Some(Camera {
+                confirmed: true,
+                ..Camera::clone(&camera)
+            })
+        };
+        if !names.iter().any(|name| news(name).is_some()) {
+            return Ok(());
+        }
+        self.change(|store| {
+            let changed: Vec<Camera> = names.iter().filter_map(news).collect();
+            Ok(store.put_cameras(&changed)?)
+        })
     }
 
     fn unwritten(&self) -> MutexGuard<'_, Unwritten> {

@@ -168,9 +168,7 @@ impl Listener {
             fields,
         } = admitted;
         if self.shared.fleet.wants_confirm(&name, &upgrade.introduction) {
-            let fleet = Arc::clone(&self.shared.fleet);
-            let name = name.clone();
-            tokio::task::spawn_blocking(move || fleet.confirm(&name));
+            self.shared.fleet.note_confirmed(&name);
         }
         self.shared.fleet.consult(&name);
         let peer = Peer {
