@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use lenscap_tests::harness::fleet::{
-    CLAIMED_LIMIT, Fleet, Member, VIEWER, add_viewer, ask, camera, camera_config, camera_program,
+    CLAIMED_LIMIT, Fleet, JOIN_TOKEN, Member, VIEWER, add_viewer, ask, camera, camera_config, camera_program,
     claim_by_pin, on_camera,
 };
 use lenscap_tests::harness::gateway::{BACK_LIMIT, port_of};
@@ -21,6 +21,9 @@ const TAKEN_OVER_LIMIT: Duration = Duration::from_secs(5);
 const WATCHED_SECONDS: u64 = 8;
 /// From its silence.
 const SILENT_LIMIT: Duration = Duration::from_secs(35);
+
+/// How tickets, credentials and playback addresses begin: `{"v":1` in base64.
+const SEALED: &str = "eyJ2Ijox";
 
 #[test]
 fn from_nothing_to_video() {
@@ -171,7 +174,7 @@ fn drop_packets(port: u16) {
 #[test]
 fn a_killed_streamers_camera_is_at_the_other_one() {
     let dir = TestDir::new("claims::a_killed_streamer");
-    let mut fleet = Fleet::start(&dir, &["s1", "s2", "s3"]);
+    let mut fleet = Fleet::start_logging(&dir, &["s1", "s2", "s3"], "trace");
     fleet.import("SN-0042,porch\n");
     let simcam = Simcam::playing(Codec::H264).auth("none").start(&dir);
     let config = camera_config(
@@ -180,7 +183,10 @@ fn a_killed_streamers_camera_is_at_the_other_one() {
         &fleet.uplink_section(),
         &simcam.profile("main").rtsp,
     );
-    let _agent = camera_program(&dir, &config);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replace("config agent\n", "config agent\n\toption log_level 'trace'\n");
+    std::fs::write(&config, text).unwrap();
+    let agent = camera_program(&dir, &config);
     let first = wait::until("the camera at a streamer", CLAIMED_LIMIT, || {
         fleet.streamer_of("porch", "")
     });
@@ -256,6 +262,22 @@ fn a_killed_streamers_camera_is_at_the_other_one() {
         1,
     );
     assert!(played.video > 0, "{played:?}");
+
+    // By then each has seen tickets, credentials, passwords and the token for streamers.
+    let kept = std::fs::read_to_string(dir.join("agent/state/uplinks")).unwrap();
+    assert!(kept.contains(SEALED), "{kept}");
+    let members = fleet.streamers.iter().chain([&fleet.endpoint]);
+    let mut logs: Vec<(&str, String)> = members
+        .map(|member| (member.name(), member.process.stderr_text()))
+        .collect();
+    logs.push(("agent", agent.log()));
+    for (who, log) in logs {
+        assert!(log.len() > 1000, "{who} says something at level trace");
+        discreet::assert_discreet(who, &log);
+        for secret in [SEALED, JOIN_TOKEN, &password] {
+            assert!(!log.contains(secret), "{secret} is in the log of {who}");
+        }
+    }
 }
 
 /// A power cut of the whole fleet. Whichever of its machines is up first, every camera is back, and plays.

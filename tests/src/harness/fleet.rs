@@ -88,6 +88,9 @@ pub fn claim_by_pin(place: &[&str], serial: &str, name: &str, pin: &str) {
     assert!(status.success(), "{status}");
 }
 
+/// What lets streamers in.
+pub const JOIN_TOKEN: &str = "join-token-0123456789";
+
 /// A gateway of the fleet, with a certificate by the fleet's authority.
 #[derive(Debug)]
 pub struct Member {
@@ -95,6 +98,7 @@ pub struct Member {
     name: String,
     config: PathBuf,
     text: String,
+    log_level: String,
     /// The process.
     pub process: Process,
     /// `HOST:PORT` that cameras dial.
@@ -105,12 +109,12 @@ pub struct Member {
 
 impl Member {
     #[track_caller]
-    fn start(dir: &TestDir, ca: &Path, name: &str, section: &str) -> Self {
+    fn start(dir: &TestDir, ca: &Path, name: &str, section: &str, log_level: &str) -> Self {
         let folder = dir.subdir(name);
         let out = folder.join("gateway").display().to_string();
         let place = ca.display().to_string();
         ask(&["--data", &place], &format!("ca issue localhost --out {out}"));
-        folder.write_secret("join.token", "join-token-0123456789");
+        folder.write_secret("join.token", JOIN_TOKEN);
         let text = format!(
             "data = \"data\"\n[uplink]\nlisten = \"UPLINK\"\ncert = \"gateway.pem\"\nkey = \"gateway.key\"\n\
              [rtsp]\nlisten = \"RTSP\"\n{section}uplink_url = \"https://localhost:0/onvif/uplink\"\n\
@@ -118,7 +122,7 @@ impl Member {
         );
         let any = "127.0.0.1:0";
         let config = folder.write("gateway.toml", with_addresses(&text, any, any));
-        let (process, uplink, rtsp) = spawn(dir, name, &config);
+        let (process, uplink, rtsp) = spawn(dir, name, &config, log_level);
         // From now on the same ports again.
         folder.write("gateway.toml", with_addresses(&text, &uplink, &rtsp));
         Self {
@@ -126,6 +130,7 @@ impl Member {
             name: name.to_owned(),
             config,
             text,
+            log_level: log_level.to_owned(),
             process,
             uplink,
             rtsp,
@@ -153,7 +158,7 @@ impl Member {
         self.process.kill();
         let text = with_addresses(&self.text, &self.uplink, &self.rtsp);
         std::fs::write(&self.config, text).expect("its configuration can be written");
-        (self.process, ..) = spawn(&self.dir, &self.name, &self.config);
+        (self.process, ..) = spawn(&self.dir, &self.name, &self.config, &self.log_level);
     }
 }
 
@@ -162,9 +167,11 @@ fn with_addresses(text: &str, uplink: &str, rtsp: &str) -> String {
 }
 
 #[track_caller]
-fn spawn(dir: &TestDir, name: &str, config: &Path) -> (Process, String, String) {
+fn spawn(dir: &TestDir, name: &str, config: &Path, log_level: &str) -> (Process, String, String) {
     let mut command = Command::new(tools::own("lenscap-gateway"));
-    command.args(["run", "--config"]).arg(config);
+    command
+        .args(["run", "--log-level", log_level, "--config"])
+        .arg(config);
     let mut process = Process::start(dir, name, &command);
     let listening = process.wait_event("listening", START_LIMIT);
     let address = |name: &str| listening[name].as_str().unwrap().to_owned();
@@ -188,16 +195,22 @@ impl Fleet {
     /// Starts an endpoint and streamers of these names, and waits until they have joined.
     #[track_caller]
     pub fn start(dir: &TestDir, names: &[&str]) -> Self {
+        Self::start_logging(dir, names, "info")
+    }
+
+    /// The same with another log level.
+    #[track_caller]
+    pub fn start_logging(dir: &TestDir, names: &[&str], log_level: &str) -> Self {
         let ca = dir.join("ca");
         ask(&["--data", &ca.display().to_string()], "ca init");
-        let endpoint = Member::start(dir, &ca, "endpoint", "[endpoint]\ncapacity = 0\n");
+        let endpoint = Member::start(dir, &ca, "endpoint", "[endpoint]\ncapacity = 0\n", log_level);
         let port = gateway::port_of(&endpoint.uplink);
         let ca_file = ca.join("ca.pem");
         let streamers = names.iter().map(|name| {
             let section = format!(
                 "[streamer]\nname = \"{name}\"\nendpoint = \"localhost:{port}\"\nendpoint_ca = {ca_file:?}\n"
             );
-            Member::start(dir, &ca, name, &section)
+            Member::start(dir, &ca, name, &section, log_level)
         });
         let mut fleet = Self {
             dir: dir.clone(),
