@@ -30,18 +30,24 @@ mod clock {
 
 /// Open files.
 mod limits {
-    use anyhow::Result;
+    use anyhow::{Result, ensure};
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
     /// Enough for ten thousand connections at each end.
     const WANTED: u64 = 65_536;
+    /// Without so many, the gateway would refuse cameras, which would be waited for in vain.
+    const NEEDED: u64 = 12_000;
 
-    /// As many as may be; root may have what it wants.
+    /// As many as may be; root may have what it wants, unless it is in a container that says otherwise.
     pub(crate) fn raise() -> Result<()> {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         let wanted = soft.max(WANTED);
         if setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted)).is_err() {
             setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+            ensure!(
+                hard >= NEEDED,
+                "a process may have {hard} open files here, {NEEDED} are needed: raise the hard limit (ulimit -Hn)"
+            );
         }
         Ok(())
     }
