@@ -22,19 +22,19 @@ class Feed(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.stage = Path(folder.name)
 
-    def make(self, package, goal, *words):
-        command = ["make", "--no-print-directory", "-C", FEED / package, f"TOPDIR={HERE / 'openwrt'}", f"STAGE={self.stage}", goal, *words]
+    def make(self, feed, goal, *words):
+        command = ["make", "--no-print-directory", "-C", FEED / feed, f"TOPDIR={HERE / 'openwrt'}", f"STAGE={self.stage}", goal, *words]
         run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         self.assertEqual(run.returncode, 0, run.stderr)
         return run
 
-    def staged(self, package, *words):
-        """What a package would install: path -> (mode, content or None for a folder); standard folders aside."""
-        built = self.stage / "built/bin" / package
+    def staged(self, package, feed, *words):
+        """What a package of a folder of the feed would install: path -> (mode, content or None for a folder); standard folders aside."""
+        built = self.stage / "built/bin" / feed
         for folder in (built.parent, self.stage / "root", self.stage / "control"):
             folder.mkdir(parents=True)
         built.write_bytes(PROGRAM)
-        self.make(package, f"stage-{package}", *words)
+        self.make(feed, f"stage-{package}", *words)
         root = self.stage / "root"
         found = {str(path.relative_to(root)): (path.stat().st_mode & 0o777, path.read_bytes() if path.is_file() else None)
                  for path in root.rglob("*")}
@@ -46,16 +46,22 @@ class Feed(unittest.TestCase):
     def facts(self):
         return dict(zip(("name", "version", "licence", "users", "depends", "roots"), self.control("facts").strip().split("|"), strict=True))
 
-    def test_the_agents_package_is_the_one_that_is_packed(self):
+    def test_the_agents_packages_are_those_that_are_packed(self):
         closure = cargo.closure(ROOT, "armv7-unknown-linux-musleabihf", "firewall")
-        packed = contents.openwrt(PROGRAM, "arm_cortex-a7", closure, fixture.EPOCH)
+        base = self.stage
+        for variant, name in contents.VARIANTS.items():
+            with self.subTest(package=name):
+                self.stage = base / variant
+                self.compare(name, contents.openwrt(PROGRAM, "arm_cortex-a7", closure, fixture.EPOCH, variant))
+
+    def compare(self, name, packed):
         expected = {entry.path: (entry.mode, entry.data if entry.kind == FILE else None) for entry in packed.entries}
         # Packages of an OpenWrt tree carry no licence texts, and what is to be kept is told by the conffiles.
         kept = expected.pop("lib/upgrade/keep.d/lenscap")[1].decode()
         expected = {path: entry for path, entry in expected.items() if not path.startswith("usr/share/licenses/")}
         self.assertEqual(expected["etc/lenscap"], (0o700, None))
         self.assertEqual([entry.path for entry in packed.entries if entry.kind == DIRECTORY], ["etc/lenscap"])
-        self.assertEqual(self.staged("lenscap"), expected)
+        self.assertEqual(self.staged(name, "lenscap"), expected)
         conffiles = "".join(f"/{path}\n" for path in packed.conffiles)
         self.assertEqual(self.control("conffiles"), conffiles + kept)
         facts = self.facts()
@@ -71,11 +77,11 @@ class Feed(unittest.TestCase):
     def test_the_choice_of_cas_reaches_the_build(self):
         for number, (word, roots) in enumerate((("CONFIG_LENSCAP_ROOTS_ALL=y", "all"), ("CONFIG_LENSCAP_ROOTS_NONE=y", "none"))):
             self.stage = self.stage / str(number)
-            self.staged("lenscap", word)
+            self.staged("lenscap", "lenscap", word)
             self.assertEqual(self.facts()["roots"], roots)
 
     def test_the_gateways_package(self):
-        self.assertEqual(self.staged("lenscap-gateway"), {
+        self.assertEqual(self.staged("lenscap-gateway", "lenscap-gateway"), {
             "usr/sbin/lenscap-gateway": (0o755, PROGRAM),
             "etc/lenscap-gateway/gateway.toml": (0o644, (ROOT / "packaging/gateway/gateway.toml").read_bytes()),
             "etc/init.d/lenscap-gateway": (0o755, (FEED / "lenscap-gateway/files/lenscap-gateway.init").read_bytes()),

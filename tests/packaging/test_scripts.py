@@ -71,12 +71,14 @@ class Device(device.Device):
 
 
 class Scripts:
-    """What holds for both tools."""
+    """What holds for both tools and both packages of the agent."""
+
+    variant = "base"
 
     @classmethod
     def setUpClass(cls):
         closure = cargo.closure(ROOT, "armv7-unknown-linux-musleabihf", "firewall")
-        cls.package = contents.openwrt(PROGRAM, "arm_cortex-a7", closure, fixture.EPOCH)
+        cls.package = contents.openwrt(PROGRAM, "arm_cortex-a7", closure, fixture.EPOCH, cls.variant)
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -180,6 +182,22 @@ class Apk(Scripts, unittest.TestCase):
                 self.device.put(name, data, mode)
         for number, name in ((3, "post-install"), (4, "pre-deinstall"), (7, "post-upgrade")):
             self.device.put(f"tmp/{name}", reader.field(scripts, number), 0o755)
+
+
+class OpkgFull(Opkg):
+    """The package that takes the other's place."""
+
+    variant = "full"
+    info = "/usr/lib/opkg/info/lenscap-full"
+    installed = (f"{info}.postinst", "configure")
+    removed = (f"{info}.prerm", "remove")
+    upgraded = ((removed, {"PKG_UPGRADE": "1"}), (installed, {"PKG_UPGRADE": "1"}))
+
+
+class ApkFull(Apk):
+    """The package that takes the other's place."""
+
+    variant = "full"
 
 
 if __name__ == "__main__":
