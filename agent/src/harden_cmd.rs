@@ -13,6 +13,7 @@ use lenscap_harden::credentials::Secrets;
 use lenscap_harden::defaults::Checker;
 use lenscap_harden::engine::{self, Plan, Settings, Undone};
 use lenscap_harden::firewall::{Allowed, Watch};
+use lenscap_harden::gate::Why;
 use lenscap_harden::report::{Finding, Measure, Status, Verdict};
 use lenscap_harden::root::{Attributes, Lock, Root};
 use lenscap_harden::secret::{LoginPassword, Secret};
@@ -20,7 +21,7 @@ use lenscap_harden::survey::Survey;
 use lenscap_harden::transaction::{Failure, Recovered};
 
 use crate::cli::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, Stop, finish};
-use crate::config::{self, Config};
+use crate::config::{self, Config, HardenPassword};
 use crate::json::Writer;
 use crate::seal::Recipient;
 use crate::{firewall, sys};
@@ -101,6 +102,20 @@ fn try_run(request: &Request) -> Result<u8, Stop> {
         cut: request.cut,
         ..Watch::default()
     };
+    let given = request.password.is_some() || request.password_file.is_some();
+    let mut owner_key = None;
+    if !root.is_live() {
+        let text = root.read(config::DEFAULT_PATH).unwrap_or_default();
+        let harden = config::harden_leniently(&String::from_utf8_lossy(&text));
+        owner_key = harden.owner_key;
+        settings.login_password = match harden.password {
+            _ if given => settings.login_password,
+            HardenPassword::Secret => LoginPassword::Missing,
+            // One that its owner alone can read may be in all cameras of an image.
+            HardenPassword::Random if owner_key.is_some() => LoginPassword::Random,
+            HardenPassword::Random | HardenPassword::Lock => LoginPassword::Lock,
+        };
+    }
     if let Some(Config {
         harden,
         agent,
@@ -135,7 +150,8 @@ fn try_run(request: &Request) -> Result<u8, Stop> {
             let _lock = lock(&root)?;
             let survey = engine::survey(&root, &settings);
             let mut checker = engine::checker(&root, &settings, u64::MAX);
-            apply(request, &root, &settings, &survey, &mut checker, None, None)
+            let key = owner_key.as_deref();
+            apply(request, &root, &settings, &survey, &mut checker, None, key)
         }
         Action::Confirm => live::confirm(request, &root, &settings),
         Action::RollBack { now } => live::roll_back(request, &root, &settings, now),
@@ -248,6 +264,10 @@ fn apply(
     let mut first = plan_surveyed(request, root, settings, survey, checker)?;
     let sealed = seal_login(&mut first, owner_key)?;
     show(request, &first, "planned")?;
+    let mut fields = first.secrets.fields.iter();
+    if settings.login_password == LoginPassword::Missing && fields.any(|(_, field)| field == "!") {
+        return Err(Stop(Why::NoSecret.explain().into(), EXIT_FAILURE));
+    }
     let mut tell = |secrets: &Secrets| disclose(request, secrets, sealed.as_deref());
     let before = firewall::record(root, &settings.state_dir);
     engine::apply(&first, settings, applied_at, &mut tell).map_err(failed)?;

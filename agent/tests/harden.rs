@@ -24,6 +24,14 @@ fn harden(dir: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
+/// A tree that becomes an image with this program, as far as a tree tells.
+fn with_program(name: &str) -> tempfile::TempDir {
+    let dir = fixture(name);
+    std::fs::create_dir_all(dir.path().join("usr/sbin")).unwrap();
+    std::fs::write(dir.path().join("usr/sbin/lenscap"), "").unwrap();
+    dir
+}
+
 /// All names and contents, as tar sees them; times left out.
 fn archive(dir: &Path) -> Vec<u8> {
     let tar = Command::new("tar")
@@ -47,7 +55,7 @@ fn a_tree_is_shown_closed_and_taken_back() {
     for line in [
         "firmware     BusyBox, known by /bin/busybox (tried: fixture)",
         "telnet       planned  /etc/rc.local:4: starts a shell on a port: `telnetd -l /bin/sh -p 2323`",
-        "credentials  planned  /etc/passwd:1: root has no password: gets the new login password",
+        "credentials  planned  /etc/passwd:1: root has no password: is locked; keys work",
         "credentials  planned  /etc/passwd:3: guest has a password that everybody knows (list: mirai): is locked",
         "verdict      does not hold",
     ] {
@@ -55,9 +63,10 @@ fn a_tree_is_shown_closed_and_taken_back() {
     }
     assert_eq!(archive(dir.path()), before);
 
-    let closed = harden(dir.path(), &[]);
+    let closed = harden(dir.path(), &["--password", "random"]);
     assert_eq!(code(&closed), 0, "{}", text(&closed));
     let report = text(&closed);
+    assert!(report.contains("notice   every camera of this image has the new login password"));
     let password = report
         .lines()
         .find_map(|line| line.strip_prefix("root's new login password, shown only now: "));
@@ -84,8 +93,8 @@ fn a_tree_is_shown_closed_and_taken_back() {
 
 #[test]
 fn machines_read_one_object_for_each_event() {
-    let dir = fixture("thingino");
-    let output = harden(dir.path(), &["--json"]);
+    let dir = with_program("thingino");
+    let output = harden(dir.path(), &["--json", "--password", "random"]);
     assert_eq!(code(&output), 0);
     let text = text(&output);
     let events: Vec<Value> = text
@@ -111,7 +120,7 @@ fn machines_read_one_object_for_each_event() {
 
 #[test]
 fn a_measure_alone_leaves_the_other() {
-    let dir = fixture("yi-hack");
+    let dir = with_program("yi-hack");
     assert_eq!(code(&harden(dir.path(), &["--only", "telnet"])), 0);
     let conf = std::fs::read_to_string(dir.path().join("home/yi-hack/etc/system.conf")).unwrap();
     assert!(conf.contains("TELNETD=no\n") && conf.contains("USERNAME=\n"));
@@ -502,7 +511,7 @@ fn ftp_and_dvrip_are_told_and_closed_by_option() {
             "netip:\n  enabled: false\n",
         ),
     ] {
-        let dir = fixture(name);
+        let dir = with_program(name);
         let read = || std::fs::read_to_string(dir.path().join(path)).unwrap();
         let plan = text(&harden(dir.path(), &["--dry-run"]));
         assert!(plan.lines().any(|line| line.starts_with(told)), "{told}\n{plan}");
@@ -553,6 +562,125 @@ fn ftp_is_stopped_and_the_camera_behind_dvrip_is_not() {
     vendor.kill().unwrap();
     vendor.wait().unwrap();
     assert!(!ftp.wait().unwrap().success());
+}
+
+#[test]
+fn a_trees_own_options_say_how_logins_are_made() {
+    let keys = tempfile::tempdir().unwrap();
+    let identity = keys.path().join("identity");
+    let age = |program: &str, args: &[&std::ffi::OsStr]| {
+        let output = Command::new(program).args(args).output();
+        let output = output.unwrap_or_else(|error| panic!("{program}: {error}; Debian's package age"));
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    age("age-keygen", &["-o".as_ref(), identity.as_ref()]);
+    let recipient = age("age-keygen", &["-y".as_ref(), identity.as_ref()]);
+    let label = keys.path().join("label");
+    std::fs::write(&label, "label-7Q2M-9ZKD\n").unwrap();
+    let tree = |options: &str| {
+        let dir = fixture("busybox");
+        configure(dir.path(), &format!("{CLOSES}{options}"));
+        dir
+    };
+    let hash = |dir: &tempfile::TempDir| roots_hash(dir.path(), "etc/passwd");
+    // The same password in every camera of an image is no default.
+    for options in ["", "\toption password 'lock'\n"] {
+        let dir = tree(options);
+        let closed = harden(dir.path(), &[]);
+        assert_eq!(
+            (code(&closed), hash(&dir).as_str()),
+            (0, "!"),
+            "{}",
+            text(&closed)
+        );
+        assert!(text(&closed).contains("root has no password: is locked; keys work"));
+    }
+    let dir = tree(&format!("\toption owner_key '{}'\n", recipient.trim()));
+    let closed = harden(dir.path(), &[]);
+    assert_eq!(code(&closed), 0, "{}", text(&closed));
+    assert!(!text(&closed).contains("shown only now"), "{}", text(&closed));
+    let sealed = dir.path().join("etc/lenscap/login.age");
+    let password = age(
+        "age",
+        &["-d".as_ref(), "-i".as_ref(), identity.as_ref(), sealed.as_ref()],
+    );
+    assert!(fits(&password, &hash(&dir)));
+    // Where the uplink leads another file may say.
+    let dir = fixture("busybox");
+    configure(dir.path(), "config harden\n\toption password 'secret'\n");
+    let before = archive(dir.path());
+    let planned = text(&harden(dir.path(), &["--dry-run"]));
+    assert!(
+        planned.contains("planned  /etc/passwd:1: root has no password"),
+        "{planned}"
+    );
+    let refused = harden(dir.path(), &[]);
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        code(&refused) == 1 && why.contains("the configuration wants a given login password"),
+        "{why}"
+    );
+    assert_eq!(archive(dir.path()), before, "nothing is changed");
+    let given = harden(dir.path(), &["--password-file", label.to_str().unwrap()]);
+    assert_eq!(code(&given), 0, "{}", text(&given));
+    assert!(fits("label-7Q2M-9ZKD", &hash(&dir)));
+    // Nothing is missing where nothing is to be replaced.
+    assert_eq!(code(&harden(dir.path(), &[])), 0);
+}
+
+/// No two cameras of an image have the same one for long.
+#[test]
+fn the_first_boot_makes_another_media_password_than_the_images() {
+    if without_root() {
+        return;
+    }
+    for name in ["thingino", "openipc", "yi-hack"] {
+        let dir = with_program(name);
+        configure(dir.path(), CLOSES);
+        let stored = || std::fs::read_to_string(dir.path().join("etc/lenscap/camera-password")).unwrap();
+        let credentials = ["--only", "credentials"];
+        let closed = harden(dir.path(), &credentials);
+        assert_eq!(code(&closed), 0, "{}", text(&closed));
+        let told = "notice   the media password is part of the image: the first boot makes another";
+        assert!(text(&closed).contains(told), "{}", text(&closed));
+        let of_image = stored();
+        let holders = |password: &str| {
+            let grep = Command::new("grep")
+                .args(["-rlF", password.trim(), "--exclude-dir=harden", "etc", "home"])
+                .current_dir(dir.path())
+                .output();
+            let mut files: Vec<String> = String::from_utf8(grep.unwrap().stdout)
+                .unwrap()
+                .lines()
+                .map(str::to_owned)
+                .collect();
+            files.sort();
+            files
+        };
+        let before = holders(&of_image);
+        support::run(dir.path(), ON_FLASH);
+        assert!(before.len() > 1, "{name}: {before:?}");
+        let boot = [&credentials[..], &["--boot"]].concat();
+        let booted = in_camera(dir.path(), &boot);
+        assert_eq!(code(&booted), 0, "{name}: {}", text(&booted));
+        let own = stored();
+        assert_ne!(own, of_image);
+        assert_eq!(
+            (holders(&own), holders(&of_image)),
+            (before, Vec::new()),
+            "{name}"
+        );
+        if name != "yi-hack" {
+            let shadow = std::fs::read_to_string(dir.path().join("etc/shadow")).unwrap();
+            let user = if name == "thingino" { "thingino:" } else { "root:" };
+            let line = shadow.lines().find(|line| line.starts_with(user)).unwrap();
+            assert!(fits(own.trim(), line.split(':').nth(1).unwrap()), "{line}");
+        }
+        // Once.
+        assert_eq!(code(&in_camera(dir.path(), &boot)), 0);
+        assert_eq!(stored(), own);
+    }
 }
 
 #[test]

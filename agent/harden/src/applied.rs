@@ -13,7 +13,7 @@ const MEASURES: &[Measure] = &[Measure::Telnet, Measure::Credentials, Measure::F
 pub struct Applied {
     /// The measures.
     pub measures: Vec<Measure>,
-    /// What stands in the tables, by whose it is: `login`, `media`, `web`.
+    /// What stands in the tables, by whose it is: `login`, `media`, `web`; and whether `image` gave it.
     pub fields: Vec<(String, String)>,
 }
 
@@ -56,7 +56,7 @@ impl Applied {
         let mut applied = Self::default();
         for line in text.lines() {
             match line.split_once(' ') {
-                Some((whose @ ("login" | "media" | "web"), field))
+                Some((whose @ ("login" | "media" | "web" | "image"), field))
                     if !field.is_empty() && field.len() <= MAX_FIELD_BYTES && !field.contains([':', ' ']) =>
                 {
                     applied.put(whose, field);

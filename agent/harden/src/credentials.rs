@@ -7,7 +7,7 @@ use std::io;
 
 use crate::applied::Applied;
 use crate::crypt::{Scheme, verify};
-use crate::defaults::{Checker, Strength};
+use crate::defaults::{Checker, Strength, is_known};
 use crate::edits::Edits;
 use crate::engine::Settings;
 use crate::firmware::Recognised;
@@ -16,6 +16,12 @@ use crate::report::{Measure, Status};
 use crate::root::Attributes;
 use crate::secret::{self, LoginPassword, Random, Secret};
 use crate::survey::Survey;
+
+/// A note of a tree: its media password is that of the image, until a camera makes its own.
+const IMAGE: &str = "image";
+const OLD: &str = "media";
+/// What does that.
+const PROGRAM: &str = "/usr/sbin/lenscap";
 
 /// What is planned for the passwords of a root.
 pub(crate) struct Context<'c, 'r> {
@@ -33,6 +39,8 @@ pub(crate) struct Context<'c, 'r> {
     root_field: Option<String>,
     /// Whether media keeps its passwords, as somebody watches; once it is asked.
     waits: Option<bool>,
+    /// The media password that the image gave to every camera: another takes its place.
+    image: Option<Secret>,
 }
 
 /// Passwords that the plan makes.
@@ -76,6 +84,14 @@ pub struct Inputs<'c> {
 /// When a file that was seen cannot be read, or there is no randomness.
 pub fn plan(inputs: Inputs<'_>, edits: &mut Edits<'_>) -> io::Result<Secrets> {
     let before = edits.findings.len();
+    let root = edits.root();
+    let mut image = None;
+    // Services that no file holds have it too, where they were given it.
+    let services = format!("{}/services", inputs.settings.state_dir);
+    if root.is_live() && inputs.kept.field(IMAGE) == Some(OLD) && !root.exists(&services) {
+        let stored = edits.read(&inputs.settings.password_file)?.unwrap_or_default();
+        image = Secret::given(String::from_utf8_lossy(&stored).trim_end()).ok();
+    }
     let mut context = Context {
         survey: inputs.survey,
         recognised: inputs.recognised,
@@ -88,6 +104,7 @@ pub fn plan(inputs: Inputs<'_>, edits: &mut Edits<'_>) -> io::Result<Secrets> {
         hashes: Vec::new(),
         root_field: None,
         waits: None,
+        image,
         edits,
     };
     let tables = accounts::read(&mut context)?;
@@ -102,6 +119,9 @@ pub fn plan(inputs: Inputs<'_>, edits: &mut Edits<'_>) -> io::Result<Secrets> {
     }
     if context.secrets.media.is_some() {
         keep_media_password(&mut context)?;
+    }
+    if !root.is_live() {
+        in_every_camera(&mut context);
     }
     if !context.survey.complete {
         let text = "some files could not be looked at";
@@ -128,9 +148,41 @@ pub fn plan(inputs: Inputs<'_>, edits: &mut Edits<'_>) -> io::Result<Secrets> {
     Ok(secrets)
 }
 
+/// What a tree holds all cameras of its image will have.
+fn in_every_camera(context: &mut Context<'_, '_>) {
+    if context.secrets.login.is_some() {
+        context.find(
+            Status::Notice,
+            None,
+            "every camera of this image has the new login password",
+        );
+    }
+    if context.secrets.media.is_none() && context.kept.field(IMAGE).is_none() {
+        return;
+    }
+    let (status, text) = if context.edits.root().exists(PROGRAM) {
+        (
+            Status::Notice,
+            "the media password is part of the image: the first boot makes another",
+        )
+    } else {
+        (
+            Status::Fails,
+            "the media password is part of the image: every camera will have it",
+        )
+    };
+    context.find(status, None, text);
+}
+
 impl Context<'_, '_> {
     fn find(&mut self, status: Status, at: Option<(&str, u32)>, text: impl Into<String>) {
         self.edits.find(Measure::Credentials, status, at, text);
+    }
+
+    /// Whether others have a service's password too.
+    fn is_weak(&self, password: &str) -> bool {
+        let image = self.image.as_ref();
+        is_known(password) || image.is_some_and(|image| image.reveal() == password)
     }
 
     /// Whether media keeps its passwords until somebody decides.
@@ -148,8 +200,12 @@ impl Context<'_, '_> {
         }
         let stored = self.edits.read(&self.settings.password_file)?.unwrap_or_default();
         let stored = String::from_utf8_lossy(&stored);
+        let live = self.edits.root().is_live();
+        if !live || self.image.is_some() {
+            self.note(IMAGE, if live { "renewed" } else { OLD });
+        }
         let secret = match Secret::given(stored.trim_end()) {
-            Ok(secret) => {
+            Ok(secret) if self.image.is_none() => {
                 // Tables that are put back get the hash that the others have.
                 let fits = |hash: &&str| verify(hash, secret.reveal().as_bytes()) == Some(true);
                 if let Some(hash) = self.kept.field("media").filter(fits) {
@@ -157,7 +213,7 @@ impl Context<'_, '_> {
                 }
                 secret
             }
-            Err(_) => Secret::random(self.random)?,
+            _ => Secret::random(self.random)?,
         };
         self.secrets.media = Some(secret.clone());
         Ok(secret)
@@ -196,7 +252,7 @@ impl Context<'_, '_> {
     /// The login password; `None`: logins are locked, or it is no longer known.
     fn login_secret(&mut self) -> io::Result<Option<Secret>> {
         match &self.settings.login_password {
-            LoginPassword::Lock | LoginPassword::Kept => return Ok(None),
+            LoginPassword::Lock | LoginPassword::Kept | LoginPassword::Missing => return Ok(None),
             LoginPassword::Given(secret) => return Ok(Some(secret.clone())),
             LoginPassword::Random => {}
         }
@@ -279,6 +335,6 @@ fn describe(strength: Strength) -> String {
         Strength::Known(known) if known.password.is_empty() => "has the empty password".into(),
         Strength::Known(known) => format!("has a password that everybody knows (list: {})", known.source),
         Strength::Unknown(why) => why.into(),
-        Strength::Own | Strength::Locked | Strength::Shadowed => "is well".into(),
+        Strength::Own | Strength::Locked | Strength::Shadowed => "has a password of the image".into(),
     }
 }

@@ -85,6 +85,8 @@ pub enum LoginPassword {
     Lock,
     /// Given.
     Given(Secret),
+    /// To be given: until then there is none.
+    Missing,
     /// That of an earlier run, of which the hash alone is known.
     Kept,
 }

@@ -89,6 +89,12 @@ pub fn parse_leniently(text: &str) -> Option<Config> {
     read::config(text, &mut Sink::new(String::new()))
 }
 
+/// What `config harden` says, as far as it can be read: an image may have its uplink from somewhere else.
+#[must_use]
+pub fn harden_leniently(text: &str) -> Harden {
+    read::harden_only(text, &mut Sink::new(String::new()))
+}
+
 fn finish<T>(value: Option<T>, mut sink: Sink) -> Result<(T, Vec<Diagnostic>), Errors> {
     sink.errors
         .sort_by_key(|diagnostic| diagnostic.position.for_order());

@@ -83,6 +83,11 @@ pub(super) fn config(text: &str, sink: &mut Sink) -> Option<Config> {
     })
 }
 
+/// `config harden` alone.
+pub(super) fn harden_only(text: &str, sink: &mut Sink) -> Harden {
+    harden(&sections(text, sink), sink)
+}
+
 /// `config agent` alone.
 pub(super) fn agent_only(text: &str, sink: &mut Sink) -> AgentConfig {
     let sections = sections(text, sink);

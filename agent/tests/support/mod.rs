@@ -71,8 +71,14 @@ pub(crate) fn install(dir: &Path, program: &str, place: &str) {
 /// A running camera: the program, the libraries it needs, and a `/proc` as the kernel would show it, below a new root.
 pub(crate) fn running(name: &str, mounts: &str) -> tempfile::TempDir {
     let dir = fixture(name);
+    run(dir.path(), mounts);
+    dir
+}
+
+/// Makes a tree a running camera.
+pub(crate) fn run(dir: &Path, mounts: &str) {
     let program = env!("CARGO_BIN_EXE_lenscap");
-    install(dir.path(), program, "lenscap");
+    install(dir, program, "lenscap");
     for (path, text) in [
         ("proc/mounts", mounts),
         ("proc/net/tcp", "  sl  local_address\n"),
@@ -81,14 +87,13 @@ pub(crate) fn running(name: &str, mounts: &str) -> tempfile::TempDir {
             "6c1f4a0e-0000-0000-0000-000000000001\n",
         ),
     ] {
-        let path = dir.path().join(path);
+        let path = dir.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
-    std::fs::create_dir_all(dir.path().join("dev")).unwrap();
-    std::fs::write(dir.path().join("dev/null"), "").unwrap();
-    listens(dir.path(), SSH_SERVER, 22, "dropbear -B", "/dev/null");
-    dir
+    std::fs::create_dir_all(dir.join("dev")).unwrap();
+    std::fs::write(dir.join("dev/null"), "").unwrap();
+    listens(dir, SSH_SERVER, 22, "dropbear -B", "/dev/null");
 }
 
 /// The process of a running camera that lets its owner in.

@@ -87,7 +87,9 @@ fn judge(
     let at = Some((path, account.line));
     let strength = context.checker.judge(&account.field);
     let user = &account.user;
+    let of_image = context.image.is_some() && context.kept.field("media") == Some(account.field.as_str());
     match strength {
+        Strength::Own if of_image => {}
         Strength::Own | Strength::Locked | Strength::Shadowed => return Ok(None),
         Strength::Unknown(_) => {
             context.find(Status::Unknown, at, format!("{user}: {}", describe(strength)));

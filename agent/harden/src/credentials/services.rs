@@ -78,7 +78,7 @@ fn replacement(
             context.secrets.media_user.get_or_insert_with(|| value.to_owned());
             None
         }
-        Role::MediaPassword if is_known(value) => {
+        Role::MediaPassword if context.is_weak(value) => {
             let secret = context.media_secret()?;
             Some((
                 secret.reveal().into(),
@@ -94,7 +94,7 @@ fn replacement(
         Role::MediaPair => {
             let (user, password) = value.split_once(':').unwrap_or((value, ""));
             context.secrets.media_user.get_or_insert_with(|| user.to_owned());
-            if !is_known(password) {
+            if !context.is_weak(password) {
                 return Ok(None);
             }
             let secret = context.media_secret()?;
@@ -133,7 +133,7 @@ fn dependents(context: &mut Context<'_, '_>, adapter: &Adapter, old: &[String]) 
         let mut changed = false;
         for range in url_passwords(&text, user).into_iter().rev() {
             let value = String::from_utf8_lossy(text.get(range.clone()).unwrap_or_default()).into_owned();
-            if !is_known(&value) && !old.contains(&value) || context.media_waits() {
+            if !context.is_weak(&value) && !old.contains(&value) || context.media_waits() {
                 continue;
             }
             let secret = context.media_secret()?;

@@ -130,6 +130,25 @@ fn firmwares_are_recognised_by_what_they_have() {
 }
 
 #[test]
+fn a_media_password_in_an_image_is_every_cameras() {
+    let every = |run: &Run| {
+        let known = |finding: &&crate::report::Finding| {
+            finding
+                .text
+                .starts_with("the media password is part of the image")
+        };
+        run.findings.iter().find(known).map(|finding| finding.status)
+    };
+    let mut camera = Camera::new("thingino");
+    // The first boot makes another, if there is what does that.
+    assert_eq!(every(&camera.harden()), Some(Status::Notice));
+    fs::remove_file(camera.dir.path().join(super::PROGRAM)).unwrap();
+    let run = camera.harden();
+    assert_eq!((every(&run), run.changes.len()), (Some(Status::Fails), 0));
+    assert_eq!(every(&Camera::new("busybox").harden()), None);
+}
+
+#[test]
 fn openipc_keeps_one_password_for_rtsp_and_none_for_ssh() {
     let mut camera = Camera::new("openipc");
     let run = camera.harden();

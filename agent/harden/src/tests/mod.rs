@@ -33,6 +33,8 @@ const FIXTURES: &[&str] = &[
     "yi-hack",
 ];
 
+const PROGRAM: &str = "usr/sbin/lenscap";
+
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../tests/fixtures")
@@ -142,6 +144,9 @@ impl Camera {
             tempfile::tempdir().unwrap()
         };
         copy(&fixture(name), dir.path());
+        // The program is part of the image.
+        fs::create_dir_all(dir.path().join("usr/sbin")).unwrap();
+        fs::write(dir.path().join(PROGRAM), "").unwrap();
         let root = Root::tree(dir.path()).unwrap();
         Self {
             dir,
