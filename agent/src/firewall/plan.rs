@@ -397,8 +397,9 @@ pub fn tried(root: &Root, state_dir: &str, resolv_conf: Option<&str>) -> (Status
             Status::Fails,
             format!("a packet from outside to port {ports} is answered"),
         ),
+        // Until there is one.
         Ok(Knocked::Nothing) => (
-            Status::Holds,
+            Status::Notice,
             "no port of this camera is open to others, with the firewall or without".into(),
         ),
         Err(error) => (

@@ -267,12 +267,15 @@ impl Look<'_> {
         }
         let resolv_conf = self.settings.resolv_conf.as_deref();
         let (status, why) = firewall::tried(self.root, &self.settings.state_dir, resolv_conf);
-        if status == Status::Holds {
-            memory.proven = Some(stamp);
-            return;
-        }
-        let fails = status == Status::Fails;
-        outcome.verdict = Some(if fails { Verdict::Fails } else { Verdict::Unknown });
+        outcome.verdict = Some(match status {
+            Status::Holds => {
+                memory.proven = Some(stamp);
+                return;
+            }
+            Status::Notice => return,
+            Status::Fails | Status::Planned => Verdict::Fails,
+            Status::Unknown => Verdict::Unknown,
+        });
         outcome.reason = bounded(why);
     }
 
