@@ -10,8 +10,8 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::Value;
 
 use support::{
-    BOOT_ID, ON_FLASH, code, fits, fixture, in_camera, listens, roots_hash, running, text, watches,
-    without_root, without_ssh,
+    BOOT_ID, ON_FLASH, code, fits, fixture, in_camera, in_camera_later, listens, roots_hash, running, text,
+    watches, without_root, without_ssh,
 };
 
 fn harden(dir: &Path, args: &[&str]) -> Output {
@@ -224,17 +224,11 @@ fn a_running_camera_waits_for_its_owner() {
     assert!(text(&closed).contains("`lenscap harden --confirm` within 10 minutes"));
     assert!(fits("label-7Q2M-9ZKD", &shadow(&dir)));
     let unconfirmed = dir.path().join("etc/lenscap/harden/unconfirmed");
-    let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
-    let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
-    if uptime > 600.0 {
-        // As if it had been applied when this machine started, ten minutes ago and more.
-        let waiting = std::fs::read_to_string(&unconfirmed).unwrap();
-        let (_, paths) = waiting.split_once('\n').unwrap();
-        std::fs::write(&unconfirmed, format!("{BOOT_ID} 0\n{paths}")).unwrap();
-        assert_eq!(code(&in_camera(dir.path(), &["--roll-back"])), 0);
-    } else {
-        assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
-    }
+    // As if it had been applied when this machine started, ten minutes ago and more.
+    let waiting = std::fs::read_to_string(&unconfirmed).unwrap();
+    let (_, paths) = waiting.split_once('\n').unwrap();
+    std::fs::write(&unconfirmed, format!("{BOOT_ID} 0\n{paths}")).unwrap();
+    assert_eq!(code(&in_camera_later(dir.path(), &["--roll-back"])), 0);
     assert_eq!(shadow(&dir), "", "every login works as before");
     assert!(!unconfirmed.exists());
 

@@ -395,9 +395,8 @@ fn what_was_not_confirmed_is_waited_for_after_a_boot_even_if_hardening_is_off() 
 fn just_started(dir: &Path, args: &[&str]) -> std::process::Output {
     let uptime = fs::read_to_string("/proc/uptime").unwrap();
     let uptime: i64 = uptime.split('.').next().unwrap().parse().unwrap();
-    let monotonic = (30 - uptime).to_string();
-    Command::new("unshare")
-        .args(["--time", "--fork", "--monotonic", &monotonic, "chroot"])
+    support::later(30 - uptime)
+        .arg("chroot")
         .arg(dir)
         .args(["/lenscap", "harden"])
         .args(args)

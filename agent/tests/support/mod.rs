@@ -113,6 +113,23 @@ pub(crate) fn in_camera(dir: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
+/// The words that start a program on a camera that runs for so many seconds longer than this machine.
+pub(crate) fn later(seconds: i64) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--time", "--fork", "--kill-child", "--monotonic"]);
+    command.arg(seconds.to_string());
+    command
+}
+
+/// What was applied when this machine started was not confirmed in time then, however short that is ago.
+pub(crate) const OVERDUE: i64 = 700;
+
+pub(crate) fn in_camera_later(dir: &Path, args: &[&str]) -> Output {
+    let mut command = later(OVERDUE);
+    command.arg("chroot").arg(dir).args(["/lenscap", "harden"]);
+    command.args(args).output().unwrap()
+}
+
 /// Changing a root needs root. Whoever cannot be says so.
 pub(crate) fn without_root() -> bool {
     let unprivileged = std::env::var_os("LENSCAP_TEST_UNPRIVILEGED").is_some();
