@@ -252,6 +252,78 @@ fn a_new_password_is_for_the_owners_key_alone() {
 }
 
 #[test]
+/// A way in by a key.
+fn authorise(dir: &Path) {
+    fs::create_dir_all(dir.join("root/.ssh")).unwrap();
+    fs::write(dir.join("root/.ssh/authorized_keys"), OWNERS_KEY).unwrap();
+}
+
+const ALLOWED: &str = "\tlist allow_lan '192.168.1.2:22'\n";
+
+#[test]
+fn a_password_that_is_to_be_given_is_waited_for() {
+    if without_root() {
+        return;
+    }
+    let missing = "the configuration wants a given login password: --password-file";
+    let mode = "\toption mode 'enforce'\n";
+    let dir = open(
+        "busybox",
+        ON_FLASH,
+        &format!("{ALLOWED}{mode}\toption password 'secret'\n"),
+    );
+    authorise(dir.path());
+    let output = in_camera(dir.path(), &["--apply"]);
+    assert_eq!(code(&output), 1);
+    let said = text(&output);
+    assert!(
+        said.contains(&format!("credentials is not changed: {missing}")),
+        "{said}"
+    );
+    assert!(!said.contains("telnet is not changed"), "{said}");
+    // Nor does a look make one, which may do anything else.
+    let (status, said) = recheck(dir.path());
+    assert_eq!((status, &said["reason"]), (1, &missing.into()), "{said}");
+    assert_eq!(roots_hash(dir.path(), "etc/passwd"), "");
+    assert!(!dir.path().join("etc/lenscap/camera-password").exists());
+
+    let output = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert!(fits(LABEL, &roots_hash(dir.path(), "etc/passwd")));
+    // What was given once is put back without being given again.
+    fs::write(dir.path().join("etc/passwd"), original("busybox", "etc/passwd")).unwrap();
+    let (status, said) = recheck(dir.path());
+    assert_eq!((status, &said["restored"]), (0, &"/etc/passwd".into()), "{said}");
+    assert!(fits(LABEL, &roots_hash(dir.path(), "etc/passwd")));
+}
+
+#[test]
+fn a_login_that_is_to_be_locked_is_locked() {
+    if without_root() {
+        return;
+    }
+    // Even where there is somebody to encrypt a password to.
+    let key = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa";
+    let options = format!("{ALLOWED}\toption password 'lock'\n\toption owner_key '{key}'\n");
+    for (args, mode) in [
+        (&["--apply"][..], ""),
+        (&["--recheck"], "\toption mode 'enforce'\n"),
+    ] {
+        let dir = open("busybox", ON_FLASH, &format!("{options}{mode}"));
+        authorise(dir.path());
+        let output = in_camera(dir.path(), args);
+        assert_eq!(code(&output), 0, "{args:?}: {}", text(&output));
+        assert_eq!(roots_hash(dir.path(), "etc/passwd"), "!");
+        assert!(!text(&output).contains("new login password"), "{}", text(&output));
+        assert!(!dir.path().join("etc/lenscap/login.age").exists());
+    }
+    // What is given on the command line goes before.
+    let dir = open("busybox", ON_FLASH, &options);
+    let output = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert!(fits(LABEL, &roots_hash(dir.path(), "etc/passwd")));
+}
+
 fn a_claimed_uplink_is_a_way_in_and_confirms_when_it_comes_back() {
     if without_root() {
         return;
