@@ -39,11 +39,11 @@ pub(super) fn watched(resolv_conf: &Path) -> Vec<String> {
 ///
 /// # Errors
 /// What the system says.
-pub(super) fn note_healthy() -> io::Result<()> {
-    let (root, settings) = (Root::live()?, Settings::default());
-    let mut boots = engine::boots(&root, &settings);
+pub(super) fn note_healthy(root: &Root) -> io::Result<()> {
+    let settings = Settings::default();
+    let mut boots = engine::boots(root, &settings);
     boots.healthy();
-    engine::keep_boots(&root, &settings, &boots)
+    engine::keep_boots(root, &settings, &boots)
 }
 
 /// Where the last good configuration is kept.

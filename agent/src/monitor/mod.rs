@@ -47,6 +47,8 @@ pub(crate) use state::HARDENING_FILE;
 pub use state::{describe, running_monitor};
 pub use user::uid_in;
 
+use lenscap_harden::root::Root;
+
 use crate::cli::{EXIT_CONFIG, EXIT_FAILURE, EXIT_OK};
 use crate::clock::Clock;
 use crate::config::{self, Config, Errors, HardenMode, Loaded, LogTarget};
@@ -240,7 +242,7 @@ impl Monitor {
             self.run_jobs(now);
             let Config { agent, uplinks, .. } = &self.config;
             self.keeper.handle_timeout(now, &agent.state_dir, uplinks);
-            self.note_health(now);
+            self.note_health(now, &Root::live);
             self.write_state();
             if let Err(error) = self.wait(now) {
                 log::error!("poll: {error}");
@@ -385,10 +387,10 @@ impl Monitor {
         Some(agent.since + HEALTHY_AFTER)
     }
 
-    fn note_health(&mut self, now: Duration) {
+    fn note_health(&mut self, now: Duration, root: &dyn Fn() -> io::Result<Root>) {
         if self.healthy_at().is_some_and(|at| now >= at) {
             self.healthy = true;
-            if let Err(error) = keep::note_healthy() {
+            if let Err(error) = root().and_then(|root| keep::note_healthy(&root)) {
                 log::warn!("that this boot was a good one cannot be kept: {error}");
             }
         }
