@@ -145,9 +145,6 @@ pub fn ladder(policy: &Policy) -> Result<(Rung, Abilities), String> {
             ));
         }
     };
-    if !v6 && has_ipv6() && !Path::new(IPV6).is_dir() {
-        return Err("this kernel can neither filter IPv6 nor switch it off".into());
-    }
     let rung = Rung::Iptables { v6 };
     Ok((rung, xt::abilities(rung.families())))
 }
@@ -162,7 +159,8 @@ pub fn record(root: &Root, state_dir: &str) -> Option<Policy> {
 /// The policy of the record, if the kernel has its rules now. Routes block no port.
 #[must_use]
 pub fn in_force(root: &Root, state_dir: &str, resolv_conf: Option<&str>) -> Option<Policy> {
-    held(root, state_dir, resolv_conf).map(|(policy, ..)| policy)
+    let (policy, rung, _) = held(root, state_dir, resolv_conf)?;
+    (!leaves_ipv6(rung)).then_some(policy)
 }
 
 /// The same, with its rules and what holds them.
@@ -351,6 +349,11 @@ pub fn watched(root: &Root, state_dir: &str, resolv_conf: Option<&str>) -> Vec<S
     let led = |path: &&str| root.canonical(path).ok();
     paths.extend(resolv_conf.iter().chain(RESOLV_CONF).filter_map(led));
     paths
+}
+
+/// Whether IPv6 can neither be filtered nor switched off.
+fn leaves_ipv6(rung: Rung) -> bool {
+    rung == (Rung::Iptables { v6: false }) && has_ipv6() && !Path::new(IPV6).is_dir()
 }
 
 fn has_ipv6() -> bool {

@@ -15,7 +15,10 @@ use lenscap_harden::root::{Attributes, Root};
 use lenscap_harden::survey::Survey;
 
 use super::probe::{Probe, STRANGER};
-use super::{Request, Rung, has_ipv6, held, ipv6_is_off, ladder, record, record_path, routes_hold, servers};
+use super::{
+    Request, Rung, has_ipv6, held, ipv6_is_off, ladder, leaves_ipv6, record, record_path, routes_hold,
+    servers,
+};
 use crate::config::{Config, HardenMode};
 use crate::monitor;
 
@@ -28,6 +31,7 @@ const FW3_FILE: &str = "/etc/firewall.user";
 const FW3: &str = "/sbin/fw3";
 const FW3_LINE: &str = "/usr/sbin/lenscap harden --restore";
 const HTTPS: u16 = 443;
+const IPV6_STAYS: &str = "this kernel can neither filter IPv6 nor switch it off";
 /// The most ports that are tried from outside.
 const MAX_PROBES: usize = 8;
 /// The longest table of the kernel that is read.
@@ -79,18 +83,19 @@ pub fn plan(request: Request<'_>, edits: &mut Edits<'_>) -> io::Result<()> {
         find(edits, Status::Notice, text);
         return Ok(());
     }
-    let (rung, can) = match ladder(&policy) {
+    let held = ladder(&policy).and_then(|held| {
+        // Routes lead nowhere for both.
+        let routes = config.harden.blackhole && leaves_ipv6(held.0);
+        if routes { Err(IPV6_STAYS.into()) } else { Ok(held) }
+    });
+    let (rung, can) = match held {
         Ok(held) => held,
         Err(why) => {
             find(edits, Status::Fails, &format!("not enforceable here: {why}"));
             if !agree(edits, request.watch) {
                 return Ok(());
             }
-            let allowed = |port| policy.allow_in.iter().any(|allowed| allowed.port == port);
-            rebind(edits, &allowed)?;
-            if let Some(streamer) = &config.harden.streamer {
-                live_apart(edits, request.state_dir, streamer, &policy, config)?;
-            }
+            without_filter(edits, request.state_dir, &policy, config)?;
             policy.blackhole = config.harden.blackhole;
             return if policy.blackhole {
                 blackhole(root, edits, &path, &policy, kept.as_ref())
@@ -99,7 +104,11 @@ pub fn plan(request: Request<'_>, edits: &mut Edits<'_>) -> io::Result<()> {
             };
         }
     };
-    policy.no_ipv6 = rung == (Rung::Iptables { v6: false }) && has_ipv6();
+    let open = leaves_ipv6(rung);
+    if open {
+        find(edits, Status::Fails, IPV6_STAYS);
+    }
+    policy.no_ipv6 = rung == (Rung::Iptables { v6: false }) && has_ipv6() && !open;
     policy.ipv6_was_off = policy.no_ipv6
         && kept
             .as_ref()
@@ -107,6 +116,9 @@ pub fn plan(request: Request<'_>, edits: &mut Edits<'_>) -> io::Result<()> {
             .map_or_else(|| ipv6_is_off(root), |kept| kept.ipv6_was_off);
     if !agree(edits, request.watch) {
         return Ok(());
+    }
+    if open {
+        without_filter(edits, request.state_dir, &policy, config)?;
     }
     // Servers come and go with the network: that alone is no reason to write flash.
     let in_force = kept.as_ref().is_some_and(|kept| kept.same_but_servers(&policy));
@@ -160,6 +172,21 @@ fn find(edits: &mut Edits<'_>, status: Status, text: &str) {
 
 fn agree(edits: &mut Edits<'_>, watch: Option<&Watch>) -> bool {
     watch.is_none_or(|watch| watchers_agree(edits, Measure::Firewall, watch))
+}
+
+/// What helps a little where there is none.
+fn without_filter(
+    edits: &mut Edits<'_>,
+    state_dir: &str,
+    policy: &Policy,
+    config: &Config,
+) -> io::Result<()> {
+    let allowed = |port| policy.allow_in.iter().any(|allowed| allowed.port == port);
+    rebind(edits, &allowed)?;
+    match &config.harden.streamer {
+        Some(streamer) => live_apart(edits, state_dir, streamer, policy, config),
+        None => Ok(()),
+    }
 }
 
 /// The streamer in a network of its own stands in for a filter, as far as it can.

@@ -93,13 +93,17 @@ impl Camera {
     }
 
     pub(super) fn harden(&self, args: &[&str]) -> (i32, String) {
-        // What this thread's network is like.
+        self.show_network();
+        let output = self.command(&[]).args(args).output().unwrap();
+        answer(&output)
+    }
+
+    /// What this thread's network is like.
+    fn show_network(&self) {
         for table in ["tcp", "tcp6", "fib_trie"] {
             let text = fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap();
             self.write(&format!("proc/net/{table}"), &text);
         }
-        let output = self.command(&[]).args(args).output().unwrap();
-        answer(&output)
     }
 
     pub(super) fn command(&self, before: &[&str]) -> Command {
@@ -282,6 +286,51 @@ fn what_is_not_confirmed_in_time_is_taken_back() {
         assert_eq!(answer(&output).0, 0);
         assert!(open_to_strangers(lan) && !camera.has(RECORD) && !camera.has(WAITING));
         assert!(table().is_empty());
+    });
+}
+
+#[test]
+fn without_a_filter_for_ipv6_ipv4_is_closed_all_the_same() {
+    if without_root() {
+        return;
+    }
+    with_lan(|lan| {
+        let camera = Camera::new();
+        let _video = TcpListener::bind("0.0.0.0:554").unwrap();
+        camera.write("proc/net/if_inet6", "");
+        let kernel = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/firewall/ipv4_alone.py");
+        let harden = |args: &[&str]| {
+            camera.show_network();
+            let mut command = camera.command(&["/usr/bin/python3", kernel]);
+            answer(&command.args(args).output().unwrap())
+        };
+        let held = "holds    closed by iptables, IPv4 alone";
+        let open = "fails    this kernel can neither filter IPv6 nor switch it off";
+        for _ in 0..2 {
+            let (code, text) = harden(APPLY);
+            assert!(code == 1 && text.contains(held) && text.contains(open), "{text}");
+            assert!(!open_to_strangers(lan));
+        }
+        // What is blocked for half of the world is not blocked.
+        let _shell = TcpListener::bind("0.0.0.0:2323").unwrap();
+        let (_, text) = harden(&["--only", "telnet"]);
+        assert!(text.contains("port 2323 is open"), "{text}");
+        assert!(!text.contains("the firewall blocks the port"), "{text}");
+        assert_eq!(harden(&["--undo"]).0, 0);
+        assert!(open_to_strangers(lan) && !camera.has(RECORD));
+
+        // Where it can be switched off, it is, and is on again afterwards.
+        let switch = "proc/sys/net/ipv6/conf/eth0/disable_ipv6";
+        camera.write(switch, "0");
+        let (code, text) = harden(APPLY);
+        assert!(code == 0 && text.contains(held), "{text}");
+        assert!(!text.contains("neither filter"), "{text}");
+        assert!(!open_to_strangers(lan));
+        assert_eq!(fs::read_to_string(camera.path(switch)).unwrap(), "1");
+        let (_, text) = harden(&["--only", "telnet"]);
+        assert!(text.contains("the firewall blocks the port"), "{text}");
+        assert_eq!(harden(&["--undo"]).0, 0);
+        assert_eq!(fs::read_to_string(camera.path(switch)).unwrap(), "0");
     });
 }
 
