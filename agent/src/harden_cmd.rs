@@ -282,14 +282,19 @@ fn apply(
         held = live::sync_firewall(root, settings, before.as_ref());
     }
     let mut inetd = None;
+    let mut back = false;
     if root.is_live() && settings.measures.contains(&Measure::Telnet) {
-        inetd = live::renew_inetd(root, &first);
-        live::stop_shells(root, settings.close);
+        inetd = live::renew_inits(root, &first);
+        back = live::stop_shells(root, settings, true).1;
     }
     // What was written is looked at again, as if by another run; which files matter is known.
     let mut second = plan_surveyed(request, root, settings, survey, checker)?;
     if let Some(why) = inetd {
         second.edits.find(Measure::Telnet, Status::Unknown, None, why);
+    }
+    if back {
+        let why = "what was stopped is started again, by something that runs until the camera starts again";
+        second.edits.find(Measure::Telnet, Status::Fails, None, why);
     }
     if root.is_live() {
         engine::remember(root, settings, checker);

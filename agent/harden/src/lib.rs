@@ -20,6 +20,7 @@ pub mod listeners;
 pub mod locate;
 pub mod look;
 pub mod report;
+pub mod respawn;
 pub mod root;
 pub mod secret;
 pub mod shell;

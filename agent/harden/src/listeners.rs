@@ -11,7 +11,7 @@ use crate::telnet::relays_shell;
 /// `TCP_LISTEN` in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
 /// The most processes that are looked at.
-const MAX_PROCESSES: usize = 4096;
+pub(crate) const MAX_PROCESSES: usize = 4096;
 /// Ports where cameras of many makers give a shell.
 const SHELL_PORTS: &[u16] = &[23, 2323, 4321, 9527, 9530];
 /// Ports worth knowing, and what the configuration calls them.
@@ -246,7 +246,7 @@ fn add_socket((inode, (port, loopback)): (u64, (u16, bool)), listeners: &mut Vec
 }
 
 /// Files of `/proc` are of size 0 and end when they end.
-fn proc_text(root: &Root, path: &str) -> io::Result<String> {
+pub(crate) fn proc_text(root: &Root, path: &str) -> io::Result<String> {
     let text = root.head(path, crate::root::MAX_TEXT_BYTES as u64)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
@@ -277,8 +277,7 @@ fn add_process(root: &Root, pid: u32, listeners: &mut [(u64, Listener)], cameras
     for (number, link) in descriptors {
         match link {
             Ok(link) => {
-                let standard = matches!(number.as_str(), "0" | "1" | "2");
-                strange |= is_device(&link) && !(standard && link.starts_with("/dev/tty"));
+                strange |= is_device(&number, &link);
                 links.push(link);
             }
             // It is closed by now.
@@ -351,10 +350,13 @@ fn add_process(root: &Root, pid: u32, listeners: &mut [(u64, Listener)], cameras
 }
 
 /// Whether a descriptor leads to a device that has a purpose.
-fn is_device(link: &str) -> bool {
+pub(crate) fn is_device(number: &str, link: &str) -> bool {
     let name = link.strip_suffix(" (deleted)").unwrap_or(link);
-    let common =
-        || COMMON_DEVICES.contains(&name) || COMMON_FOLDERS.iter().any(|folder| name.starts_with(folder));
+    let common = || {
+        COMMON_DEVICES.contains(&name)
+            || COMMON_FOLDERS.iter().any(|folder| name.starts_with(folder))
+            || matches!(number, "0" | "1" | "2") && name.starts_with("/dev/tty")
+    };
     ["/dev/", "/sys/"].iter().any(|folder| name.starts_with(folder)) && !common()
         || BUFFERS.iter().any(|start| name.starts_with(start))
 }
@@ -365,7 +367,7 @@ fn maps_device(root: &Root, folder: &str) -> Option<bool> {
     // Addresses, access, offset, device, inode, and what is mapped.
     let path = |line: &str| {
         line.find('/')
-            .is_some_and(|at| line.get(at..).is_some_and(is_device))
+            .is_some_and(|at| line.get(at..).is_some_and(|path| is_device("", path)))
     };
     Some(text.lines().any(path))
 }

@@ -469,6 +469,15 @@ pub fn inetd_lines((path, edit): (&str, &Edit)) -> usize {
     ours(&edit.contents).saturating_sub(before)
 }
 
+/// Whether a change puts lines of init's table in comments, and does nothing else: of what it reads anew, it would start
+/// one beside the other.
+#[must_use]
+pub fn is_inittab((path, edit): (&str, &Edit)) -> bool {
+    let bare = |text: &[u8]| String::from_utf8_lossy(text).replace(COMMENT, "");
+    let before = edit.original.as_deref().unwrap_or_default();
+    name_of(path) == "inittab" && bare(before) == bare(&edit.contents)
+}
+
 /// The same for a line of a table, where the program may follow a colon.
 fn line_relays_shell(line: &str) -> bool {
     let words: Vec<&str> = line.split(|c: char| c.is_whitespace() || c == ';').collect();

@@ -381,11 +381,11 @@ impl Look<'_> {
         outcome.restored.extend(put_back);
         match measure {
             Measure::Telnet => {
-                if let Some(why) = live::renew_inetd(self.root, &plan) {
+                if let Some(why) = live::renew_inits(self.root, &plan) {
                     outcome.reason = bounded(why);
                     outcome.untold = true;
                 }
-                outcome.stopped = live::stop_shells(self.root, alone.close);
+                outcome.stopped = live::stop_shells(self.root, alone, !self.request.boot).0;
             }
             Measure::Firewall => live::sync_firewall(self.root, alone, None)?,
             Measure::Credentials => {}

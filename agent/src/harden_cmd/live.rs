@@ -23,6 +23,8 @@ use lenscap_harden::root::{Root, folder_of};
 use lenscap_harden::secret::LoginPassword;
 use lenscap_harden::storage::{self, Storage};
 use lenscap_harden::survey::Survey;
+use lenscap_harden::transaction::Store;
+use lenscap_harden::{respawn, telnet};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
@@ -47,8 +49,12 @@ const KEY_PROGRAMS: &[&str] = &[
 /// of the end of a process that is not a child.
 const END_WITHIN: Duration = Duration::from_secs(2);
 const END_PAUSE: Duration = Duration::from_millis(20);
-/// What restarts one at once has done so by then; nothing tells that a firmware starts it again.
-const RESTARTED_WITHIN: Duration = Duration::from_millis(500);
+/// What restarts one at once has done so by then, BusyBox's init after a second; nothing tells that a firmware starts it again.
+const RESTARTED_WITHIN: Duration = Duration::from_millis(1200);
+/// Loops of cameras look every ten seconds.
+const LOOPED_WITHIN: Duration = Duration::from_secs(12);
+/// What comes back that often is left.
+const MAX_COMEBACKS: usize = 3;
 /// How often what cannot be waited for is tried: a file system that comes back, a folder that the kernel does not watch.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -580,10 +586,13 @@ fn renew_host_keys(
     Ok(done)
 }
 
-/// Has inetd read its table again where a plan took lines out of it. Gives what to tell if it still listens: what is open
+/// Has init and inetd read their tables again where a plan took lines out of them. Gives what to tell if it still listens: what is open
 /// is what counts, not what a table says.
-pub(super) fn renew_inetd(root: &Root, plan: &Plan<'_>) -> Option<String> {
-    let removed: usize = plan.edits.files().map(lenscap_harden::telnet::inetd_lines).sum();
+pub(super) fn renew_inits(root: &Root, plan: &Plan<'_>) -> Option<String> {
+    if plan.edits.files().any(telnet::is_inittab) && respawn::is_init(root) {
+        let _ = kill(Pid::from_raw(1), Signal::SIGHUP);
+    }
+    let removed: usize = plan.edits.files().map(telnet::inetd_lines).sum();
     let now = || listeners::inetd(&listeners::read(root).unwrap_or_default());
     let before = now();
     if removed == 0 || before.is_empty() {
@@ -619,19 +628,52 @@ pub(super) fn shells(root: &Root, close: Close) -> Vec<u32> {
     listeners::stoppable(&listeners::read(root).unwrap_or_default(), close)
 }
 
-/// Ends them, and says how many processes that were. Whether it stays away, the next look tells.
-pub(super) fn stop_shells(root: &Root, close: Close) -> usize {
-    let mut told = shells(root, close);
+/// Ends them, and loops that start them again, if they do. Says how many processes that were, and whether one came back
+/// and stayed. `patient`: where something may start them again, that is waited for.
+pub(super) fn stop_shells(root: &Root, settings: &Settings, patient: bool) -> (usize, bool) {
     let signal = |pid: u32, signal: Option<Signal>| {
         i32::try_from(pid).is_ok_and(|pid| kill(Pid::from_raw(pid), signal).is_ok())
     };
-    told.retain(|pid| signal(*pid, Some(Signal::SIGTERM)));
-    if !told.is_empty() {
+    let end = |pids: &[u32]| {
+        for pid in pids {
+            signal(*pid, Some(Signal::SIGTERM));
+        }
         let deadline = sys::monotonic() + END_WITHIN;
-        while told.iter().any(|pid| signal(*pid, None)) && sys::monotonic() < deadline {
+        while pids.iter().any(|pid| signal(*pid, None)) && sys::monotonic() < deadline {
             std::thread::sleep(END_PAUSE);
         }
-        std::thread::sleep(RESTARTED_WITHIN);
+    };
+    let journal = Store::new(root, &settings.state_dir)
+        .journal()
+        .unwrap_or_default();
+    let mut until = Duration::ZERO;
+    let mut told: Vec<u32> = Vec::new();
+    for comebacks in 0..=MAX_COMEBACKS {
+        let mut back = loop {
+            let mut back = shells(root, settings.close);
+            back.retain(|pid| !told.contains(pid));
+            if !back.is_empty() {
+                break back;
+            }
+            if sys::monotonic() >= until {
+                return (told.len(), false);
+            }
+            std::thread::sleep(RESTARTED_WITHIN);
+        };
+        let listeners = listeners::read(root).unwrap_or_default();
+        let mut starters = respawn::starters(root, &listeners, &back, &journal);
+        let wait = patient && (comebacks > 0 || !starters.is_empty());
+        if comebacks > 0 {
+            starters.retain(|(_, may_end)| *may_end);
+            if starters.is_empty() || comebacks == MAX_COMEBACKS {
+                break;
+            }
+            let starters: Vec<u32> = starters.into_iter().map(|(pid, _)| pid).collect();
+            end(&starters);
+        }
+        end(&back);
+        told.append(&mut back);
+        until = sys::monotonic() + if wait { LOOPED_WITHIN } else { RESTARTED_WITHIN };
     }
-    told.len()
+    (told.len(), true)
 }

@@ -5,6 +5,7 @@
 
 #[path = "../support/changes.rs"]
 mod changes;
+mod loops;
 mod service;
 #[path = "../support/mod.rs"]
 mod support;
@@ -251,7 +252,6 @@ fn a_new_password_is_for_the_owners_key_alone() {
     }
 }
 
-#[test]
 /// A way in by a key.
 fn authorise(dir: &Path) {
     fs::create_dir_all(dir.join("root/.ssh")).unwrap();
@@ -324,6 +324,7 @@ fn a_login_that_is_to_be_locked_is_locked() {
     assert!(fits(LABEL, &roots_hash(dir.path(), "etc/passwd")));
 }
 
+#[test]
 fn a_claimed_uplink_is_a_way_in_and_confirms_when_it_comes_back() {
     if without_root() {
         return;
