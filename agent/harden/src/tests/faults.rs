@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::*;
-use crate::engine::{recover, undo};
+use crate::engine::{confirm, recover, roll_back, undo, waiting};
 use nix::errno::Errno;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,8 @@ const FAULTS: &[Fault] = &[
     Fault::Power,
     Fault::Once(Errno::EIO),
     Fault::Once(Errno::ENOSPC),
+    Fault::Once(Errno::EROFS),
+    Fault::Lasting(Errno::EIO),
     Fault::Lasting(Errno::ENOSPC),
     Fault::Lasting(Errno::EROFS),
 ];
@@ -75,31 +77,38 @@ fn both(name: &str) -> (Snapshot, Snapshot, String) {
 }
 
 #[test]
-fn hardening_survives_a_fault_at_every_step() {
-    for name in ["thingino", "busybox"] {
-        let (old, new, memory) = both(name);
-        at_every_step(30, |what, fault, step| {
-            let what = format!("{name}, {what}");
-            let mut camera = Camera::remembering(name, &memory);
-            camera.applied_at = Some(("boot", Duration::ZERO));
-            let hit = arm(&mut camera.root, step, fault);
-            let run = camera.harden();
-            camera.root.gate = None;
-            let now = own(&camera.snapshot());
-            each_file_is_old_or_new(&now, &old, &new, &what);
-            let gone = old.keys().find(|path| !now.contains_key(*path));
-            assert_eq!(gone, None, "{what}");
-            match &run.result {
-                Ok(()) => same(&now, &new, &what),
-                Err(Failure::Unchanged(_)) => same(&now, &old, &what),
-                Err(Failure::Unfinished(_)) => {}
-            }
-            // Whoever finds the new password in a table was told it before.
-            assert!(now == old || run.disclosed, "{what}");
-            next_run_finishes(camera, &old, &new, &what);
-            hit.get()
-        });
-    }
+fn hardening_accounts_survives_a_fault_at_every_step() {
+    hardening_survives("busybox");
+}
+
+#[test]
+fn hardening_dependents_survives_a_fault_at_every_step() {
+    hardening_survives("thingino");
+}
+
+fn hardening_survives(name: &str) {
+    let (old, new, memory) = both(name);
+    at_every_step(30, |what, fault, step| {
+        let what = format!("{name}, {what}");
+        let mut camera = Camera::remembering(name, &memory);
+        camera.applied_at = Some(("boot", Duration::ZERO));
+        let hit = arm(&mut camera.root, step, fault);
+        let run = camera.harden();
+        camera.root.gate = None;
+        let now = own(&camera.snapshot());
+        each_file_is_old_or_new(&now, &old, &new, &what);
+        let gone = old.keys().find(|path| !now.contains_key(*path));
+        assert_eq!(gone, None, "{what}");
+        match &run.result {
+            Ok(()) => same(&now, &new, &what),
+            Err(Failure::Unchanged(_)) => same(&now, &old, &what),
+            Err(Failure::Unfinished(_)) => {}
+        }
+        // Whoever finds the new password in a table was told it before.
+        assert!(now == old || run.disclosed, "{what}");
+        next_run_finishes(camera, &old, &new, &what);
+        hit.get()
+    });
 }
 
 fn next_run_finishes(mut camera: Camera, old: &Snapshot, new: &Snapshot, what: &str) {
@@ -134,6 +143,72 @@ fn undoing_survives_a_fault_at_every_step() {
         recover(&camera.root, &camera.settings).unwrap();
         undo(&camera.root, &camera.settings, true).unwrap();
         same(&own(&camera.snapshot()), &old, what);
+        hit.get()
+    });
+}
+
+/// A camera that waits for its owner.
+fn unconfirmed(name: &str, memory: &str) -> Camera {
+    let mut camera = Camera::remembering(name, memory);
+    camera.applied_at = Some(("boot", Duration::ZERO));
+    camera.harden().result.unwrap();
+    camera
+}
+
+#[test]
+fn rolling_back_survives_a_fault_at_every_step() {
+    let name = "thingino";
+    let (old, new, memory) = both(name);
+    at_every_step(20, |what, fault, step| {
+        let mut camera = unconfirmed(name, &memory);
+        let hit = arm(&mut camera.root, step, fault);
+        let first = roll_back(&camera.root, &camera.settings, None, &|_| false);
+        camera.root.gate = None;
+        let now = own(&camera.snapshot());
+        each_file_is_old_or_new(&now, &old, &new, what);
+        // Whoever waits goes on as long as something waits: not before all is taken back may nothing wait.
+        let waits = waiting(&camera.root, &camera.settings).unwrap().is_some();
+        assert!(waits || now == old, "{what}: forgotten halfway");
+        if first.is_ok() {
+            same(&now, &old, what);
+        }
+        recover(&camera.root, &camera.settings).unwrap();
+        if waiting(&camera.root, &camera.settings).unwrap().is_some() {
+            let undone = roll_back(&camera.root, &camera.settings, None, &|_| false).unwrap();
+            assert_eq!(undone.changed_since, Vec::<String>::new(), "{what}");
+        }
+        same(&own(&camera.snapshot()), &old, what);
+        assert!(
+            waiting(&camera.root, &camera.settings).unwrap().is_none(),
+            "{what}"
+        );
+        let left = camera
+            .snapshot()
+            .into_keys()
+            .find(|path| path.contains("/.lenscap-"));
+        assert_eq!(left, None, "{what}: something is left");
+        hit.get()
+    });
+}
+
+#[test]
+fn confirming_survives_a_fault_at_every_step() {
+    let name = "thingino";
+    let (_, new, memory) = both(name);
+    at_every_step(1, |what, fault, step| {
+        let mut camera = unconfirmed(name, &memory);
+        let hit = arm(&mut camera.root, step, fault);
+        let first = confirm(&camera.root, &camera.settings);
+        camera.root.gate = None;
+        let waits = waiting(&camera.root, &camera.settings).unwrap().is_some();
+        // Said to be confirmed, it is; what failed may be asked for again.
+        assert!(!(first.is_ok() && waits), "{what}");
+        assert_eq!(confirm(&camera.root, &camera.settings).unwrap(), waits, "{what}");
+        assert!(
+            waiting(&camera.root, &camera.settings).unwrap().is_none(),
+            "{what}"
+        );
+        same(&own(&camera.snapshot()), &new, what);
         hit.get()
     });
 }
