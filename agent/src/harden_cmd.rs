@@ -284,7 +284,8 @@ fn apply(
     let mut inetd = None;
     let mut back = false;
     if root.is_live() && settings.measures.contains(&Measure::Telnet) {
-        inetd = live::renew_inits(root, &first);
+        live::renew_init(root, &first);
+        inetd = live::renew_inetd(root, &first);
         back = live::stop_shells(root, settings, true).1;
     }
     // What was written is looked at again, as if by another run; which files matter is known.

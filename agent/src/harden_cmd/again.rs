@@ -381,7 +381,8 @@ impl Look<'_> {
         outcome.restored.extend(put_back);
         match measure {
             Measure::Telnet => {
-                if let Some(why) = live::renew_inits(self.root, &plan) {
+                live::renew_init(self.root, &plan);
+                if let Some(why) = live::renew_inetd(self.root, &plan) {
                     outcome.reason = bounded(why);
                     outcome.untold = true;
                 }

@@ -49,7 +49,8 @@ const KEY_PROGRAMS: &[&str] = &[
 /// of the end of a process that is not a child.
 const END_WITHIN: Duration = Duration::from_secs(2);
 const END_PAUSE: Duration = Duration::from_millis(20);
-/// What restarts one at once has done so by then, BusyBox's init after a second; nothing tells that a firmware starts it again.
+/// What restarts one at once has done so by then, BusyBox's init after a second; nothing tells that a firmware starts it
+/// again.
 const RESTARTED_WITHIN: Duration = Duration::from_millis(1200);
 /// Loops of cameras look every ten seconds.
 const LOOPED_WITHIN: Duration = Duration::from_secs(12);
@@ -586,12 +587,9 @@ fn renew_host_keys(
     Ok(done)
 }
 
-/// Has init and inetd read their tables again where a plan took lines out of them. Gives what to tell if it still listens: what is open
+/// Has inetd read its table again where a plan took lines out of it. Gives what to tell if it still listens: what is open
 /// is what counts, not what a table says.
-pub(super) fn renew_inits(root: &Root, plan: &Plan<'_>) -> Option<String> {
-    if plan.edits.files().any(telnet::is_inittab) && respawn::is_init(root) {
-        let _ = kill(Pid::from_raw(1), Signal::SIGHUP);
-    }
+pub(super) fn renew_inetd(root: &Root, plan: &Plan<'_>) -> Option<String> {
     let removed: usize = plan.edits.files().map(telnet::inetd_lines).sum();
     let now = || listeners::inetd(&listeners::read(root).unwrap_or_default());
     let before = now();
@@ -620,6 +618,13 @@ pub(super) fn renew_inits(root: &Root, plan: &Plan<'_>) -> Option<String> {
             ));
         }
         std::thread::sleep(END_PAUSE);
+    }
+}
+
+/// Has init read its table again where a plan took lines out of it: what it starts again is in its memory.
+pub(super) fn renew_init(root: &Root, plan: &Plan<'_>) {
+    if plan.edits.files().any(telnet::is_inittab) && respawn::is_init(root) {
+        let _ = kill(Pid::from_raw(1), Signal::SIGHUP);
     }
 }
 
