@@ -38,14 +38,14 @@ pub fn starters(root: &Root, listeners: &[Listener], pids: &[u32], journal: &Jou
                 let mut all = listeners.iter().flat_map(|listener| &listener.processes);
                 all.any(|process| process.pid == pid)
             };
-            let devices = || {
-                let links = root.links(&format!("/proc/{pid}/fd"));
-                let strange = |(number, link): (String, io::Result<String>)| {
-                    link.map_or(true, |link| is_device(&number, &link))
+            let no_device = || {
+                let plain = |(number, link): (String, io::Result<String>)| {
+                    link.is_ok_and(|link| !is_device(&number, &link))
                 };
-                links.map_or(true, |links| links.into_iter().any(strange))
+                let links = root.links(&format!("/proc/{pid}/fd"));
+                links.is_ok_and(|links| links.into_iter().all(plain))
             };
-            found.push((pid, shell && pid > 1 && !listens() && !devices()));
+            found.push((pid, shell && pid > 1 && !listens() && no_device()));
         }
     }
     found
