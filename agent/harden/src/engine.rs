@@ -9,7 +9,7 @@ use crate::defaults::Checker;
 use crate::edits::Edits;
 use crate::firewall::{Policy, Watch, watchers_agree};
 use crate::firmware::{Recognised, recognise};
-use crate::gate::{Boots, Confirmation};
+use crate::gate::{Boots, Confirmation, Due};
 use crate::journal::{Entry, Journal, Saved, sha256};
 use crate::listeners::{self, Close};
 use crate::report::{Finding, Measure, Status, Verdict, verdict};
@@ -382,18 +382,27 @@ fn applied_rest(root: &Root, settings: &Settings, rest: &Journal) -> Option<Writ
     })
 }
 
-/// What waits for the owner: this run's files, and those of an earlier one that waits already. The earlier time counts.
+/// What waits for the owner: this run's files, and those of an earlier one that waits already. The earlier time counts,
+/// but where it is over: then something could not be taken back yet, and goes with this run.
 fn confirmation_write<'p>(
     root: &Root,
     paths: impl Iterator<Item = &'p str>,
     settings: &Settings,
     (boot_id, applied_at): (&str, Duration),
 ) -> io::Result<Write> {
-    let mut confirmation = waiting(root, settings)?.unwrap_or(Confirmation {
+    let earlier = waiting(root, settings)?;
+    let mut confirmation = Confirmation {
         boot_id: boot_id.to_owned(),
         applied_at,
         paths: Vec::new(),
-    });
+    };
+    if let Some(earlier) = earlier {
+        if earlier.due(boot_id, applied_at) == Due::RollBack {
+            confirmation.paths = earlier.paths;
+        } else {
+            confirmation = earlier;
+        }
+    }
     for path in paths {
         if !confirmation.paths.iter().any(|have| have == path) {
             confirmation.paths.push(path.to_owned());
@@ -612,7 +621,8 @@ fn take_back(
         let path = confirmation_path(settings);
         writes.push(Write::Remove { path });
     }
-    if back.unasked && !undone.changed_since.is_empty() {
+    // It is tried again and again.
+    if back.unasked && !undone.changed_since.is_empty() && undone.changed_since != left(root, settings) {
         writes.push(Write::File {
             path: left_path(settings),
             contents: undone.changed_since.join("\n").into_bytes(),

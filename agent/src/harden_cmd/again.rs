@@ -104,7 +104,7 @@ fn look(
         // Whatever comes of this look, and whether or not others follow: nobody else takes it back.
         live::wait_in_background(&request.config)?;
     }
-    live::take_back_overdue(root, settings, &request.config, &boot_id)?;
+    let overdue = live::take_back_overdue(root, settings, &request.config, &boot_id)?.services;
     let _lock = lock(root)?;
     recover(request, root, settings)?;
     confirm_by_uplink(request, root, settings, &boot_id)?;
@@ -118,12 +118,15 @@ fn look(
     if let Some(why) = failed.into_iter().next() {
         outcome.verdict = Some(Verdict::Fails);
         outcome.reason = bounded(why);
+    } else if let (Err(why), Some(Verdict::Holds)) = (overdue, outcome.verdict) {
+        outcome.verdict = Some(Verdict::Unknown);
+        outcome.reason = bounded(why.to_string());
     }
     Ok(outcome)
 }
 
 /// A run that was cut short between the camera's services and the files is finished: until then the agent has not the
-/// password that they have. Not at boot, when they are not up yet. Gives what could not be done.
+/// password that they have. Not at boot, when they are not up yet. Gives what could not be done, and what a run left open.
 fn finish_services(
     request: &Request,
     root: &Root,
@@ -131,16 +134,20 @@ fn finish_services(
     harden: &Harden,
     applied_at: (&str, Duration),
 ) -> Result<Vec<String>, Stop> {
-    if request.boot || !local::is_unfinished(root, settings) {
-        return Ok(Vec::new());
+    let mut failed = Vec::new();
+    if !request.boot && local::is_unfinished(root, settings) {
+        // As it would have been.
+        let confirm = (harden.mode != HardenMode::Enforce).then_some(applied_at);
+        match local::finish(root, settings, &request.config, confirm) {
+            Ok(closed) => failed = closed.failed,
+            Err(Stop(why, _)) => failed.push(why),
+        }
+        if confirm.is_some() && engine::waiting(root, settings).is_ok_and(|waiting| waiting.is_some()) {
+            live::wait_in_background(&request.config)?;
+        }
     }
-    // As it would have been.
-    let confirm = (harden.mode != HardenMode::Enforce).then_some(applied_at);
-    let closed = local::finish(root, settings, &request.config, confirm)?;
-    if confirm.is_some() && engine::waiting(root, settings).is_ok_and(|waiting| waiting.is_some()) {
-        live::wait_in_background(&request.config)?;
-    }
-    Ok(closed.failed)
+    failed.extend(local::still_open(root, settings));
+    Ok(failed)
 }
 
 fn look_again(

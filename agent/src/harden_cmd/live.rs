@@ -71,7 +71,10 @@ pub(super) fn must_be_root() -> Result<(), Stop> {
 pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> Result<u8, Stop> {
     must_be_root()?;
     let boot_id = boot_id(root)?;
-    take_back_overdue(root, &settings, &request.config, &boot_id)?;
+    let overdue = take_back_overdue(root, &settings, &request.config, &boot_id)?.services;
+    if let Err(why) = &overdue {
+        say(request, &format!("credentials  {why}"))?;
+    }
     // From the first look on: the service's own would come in between.
     let _lock = lock(root)?;
     recover(request, root, &settings)?;
@@ -141,7 +144,7 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
         "restart    services take new passwords when the camera starts again",
     )?;
     Ok(match status {
-        _ if !waiting.is_empty() || !closed.failed.is_empty() => EXIT_FAILURE,
+        _ if !waiting.is_empty() || !closed.failed.is_empty() || overdue.is_err() => EXIT_FAILURE,
         EXIT_OK if !closed.untold.is_empty() => super::EXIT_UNKNOWN,
         status => status,
     })
@@ -224,7 +227,7 @@ pub(super) fn roll_back(request: &Request, root: &Root, settings: &Settings, now
         recover(request, root, settings)?;
         let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
         if let Some(waiting) = waiting {
-            tell_left(&take_back(root, settings, &request.config, &waiting)?)?;
+            tell_taken(take_back(root, settings, &request.config, &waiting)?)?;
             say(request, "what was not confirmed is taken back")?;
         } else if local::is_unfinished(root, settings) {
             let undone = local::undo(root, settings, &request.config);
@@ -242,19 +245,30 @@ pub(super) fn roll_back(request: &Request, root: &Root, settings: &Settings, now
             // A confirmation removes a file of this folder.
             Due::Wait(left) => wait_for_change(&settings.state_dir, left),
             Due::RollBack => match take_back_overdue(root, settings, &request.config, &boot_id) {
-                Ok(left) => return tell_left(&left).map(|()| EXIT_OK),
+                Ok(taken) if taken.services.is_ok() => return tell_taken(taken).map(|()| EXIT_OK),
                 // Another run, or a file system or a service that comes back.
-                Err(_) => std::thread::sleep(LOOK_EVERY),
+                Ok(_) | Err(_) => std::thread::sleep(LOOK_EVERY),
             },
         }
     }
 }
 
-fn tell_left(left: &[String]) -> Result<(), Stop> {
-    if left.is_empty() {
+/// What came of taking back.
+pub(super) struct Taken {
+    /// Files that somebody else changed since: they stay.
+    left: Vec<String>,
+    /// Whether services have their old passwords.
+    pub(super) services: io::Result<()>,
+}
+
+fn tell_taken(taken: Taken) -> Result<(), Stop> {
+    taken
+        .services
+        .map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
+    if taken.left.is_empty() {
         return Ok(());
     }
-    Err(Stop(not_taken_back(left), EXIT_FAILURE))
+    Err(Stop(not_taken_back(&taken.left), EXIT_FAILURE))
 }
 
 /// Waits until something is removed from a folder, at most for `limit`. A kernel that does not tell is asked again.
@@ -274,13 +288,13 @@ fn wait_for_change(dir: &str, limit: Duration) {
     }
 }
 
-/// Takes back what nobody confirmed in time. Gives the files that somebody else changed since: they stay.
+/// Takes back what nobody confirmed in time.
 pub(super) fn take_back_overdue(
     root: &Root,
     settings: &Settings,
     config: &Path,
     boot_id: &str,
-) -> Result<Vec<String>, Stop> {
+) -> Result<Taken, Stop> {
     let _lock = lock(root)?;
     engine::recover(root, settings).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
     let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
@@ -288,18 +302,16 @@ pub(super) fn take_back_overdue(
         Some(waiting) if waiting.due(boot_id, sys::monotonic()) == Due::RollBack => {
             take_back(root, settings, config, &waiting)
         }
-        Some(_) | None => Ok(Vec::new()),
+        Some(_) | None => Ok(Taken {
+            left: Vec::new(),
+            services: Ok(()),
+        }),
     }
 }
 
 /// Every login works as before, that of services too; what cannot be reached does not hold up the others, and its password
 /// waits on.
-fn take_back(
-    root: &Root,
-    settings: &Settings,
-    config: &Path,
-    waiting: &Confirmation,
-) -> Result<Vec<String>, Stop> {
+fn take_back(root: &Root, settings: &Settings, config: &Path, waiting: &Confirmation) -> Result<Taken, Stop> {
     let waits = |path: &str| engine::waits_for(waiting, path);
     let services = if waits(&settings.password_file) {
         local::undo(root, settings, config)
@@ -313,8 +325,10 @@ fn take_back(
     let along = |path: &str| firewall && firewall::is_own(path, &settings.state_dir);
     let undone = engine::roll_back(root, settings, needed, &along).map_err(failed)?;
     sync_firewall(root, settings, before.as_ref())?;
-    services.map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
-    Ok(undone.changed_since)
+    Ok(Taken {
+        left: undone.changed_since,
+        services,
+    })
 }
 
 /// Puts the firewall in place again after a boot, or after others' rules were loaded. What the owner has not confirmed

@@ -20,7 +20,7 @@ use lenscap_harden::report::{Finding, Measure, Status};
 use lenscap_harden::root::{Attributes, Root};
 use lenscap_harden::secret::Secret;
 use lenscap_harden::survey::contains;
-use tries::Tries;
+use tries::{LOCKED_FOR, Tries};
 use web::{
     DAHUA, DEVICE, ISAPI, SCHEMA, dahua_request, dahua_user, date_request, encoded, isapi_id, isapi_users,
     levels, onvif_users, send, soap,
@@ -116,10 +116,14 @@ impl Password<'static> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Has {
     Old,
+    /// The old one may open it too.
     New,
+    /// It was none of them before the time that a user is locked, and is none of them now.
     Neither,
-    /// It did not answer.
+    /// It did not answer, or its user may be locked.
     Untold,
+    /// The same, but it said that it has the new one.
+    Given,
 }
 
 /// Why a service is not what it should be.
@@ -128,13 +132,24 @@ struct Stuck {
     why: io::Error,
 }
 
+/// What a service of the record has taken so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Old,
+    /// The new password was taken once: it is not forgotten before the old one is.
+    New,
+    /// And the old one may open it too.
+    Both,
+}
+
 /// A service whose user has a password that everybody knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Service {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Service {
     kind: Kind,
     address: SocketAddr,
     /// Which of [`TRIED`] it was.
     old: usize,
+    seen: Seen,
 }
 
 impl Service {
@@ -143,9 +158,21 @@ impl Service {
         format!("{name} on port {}", self.address.port())
     }
 
-    fn to_line(&self) -> String {
+    fn is(&self, other: &Self) -> bool {
+        (self.kind, self.address) == (other.kind, other.address)
+    }
+
+    /// What must not be taken for closed.
+    fn may_be_open(&self) -> String {
+        format!(
+            "{}: the old password of {USER} may still open it: `lenscap harden --apply` looks again",
+            self.name()
+        )
+    }
+
+    fn to_line(self) -> String {
         let (kind, _) = self.kind.names();
-        format!("{kind} {} {}\n", self.address, self.old)
+        format!("{kind} {} {}", self.address, self.old)
     }
 
     fn parse(line: &str) -> Option<Self> {
@@ -154,19 +181,32 @@ impl Service {
         let (kind, ..) = *KINDS.iter().find(|(_, record, ..)| *record == word)?;
         let address: SocketAddr = words.next()?.parse().ok()?;
         let old = words.next()?.parse().ok().filter(|old| *old < TRIED.len())?;
-        address.ip().is_loopback().then_some(Self { kind, address, old })
+        let seen = match words.next() {
+            Some("2") => Seen::Both,
+            Some("1") => Seen::New,
+            Some(_) | None => Seen::Old,
+        };
+        address.ip().is_loopback().then_some(Self {
+            kind,
+            address,
+            old,
+            seen,
+        })
     }
 
     /// What it tells whoever has the password; `None`: it is wrong.
     fn opens(&self, password: Password<'_>, tries: &mut Tries) -> io::Result<Option<String>> {
         let Password(which, text) = password;
+        if tries.is_late() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         let answer = match self.kind {
             Kind::Onvif => onvif_users(self.address, text),
             Kind::Isapi => isapi_users(self.address, text),
             Kind::Dahua => dahua_user(self.address, text),
             Kind::Dvrip => dvrip::opens(self.address, text).map(|opens| opens.then(String::new)),
         };
-        let door = |old: usize| Self { old, ..self.clone() };
+        let door = |old: usize| Self { old, ..*self };
         match &answer {
             Ok(opened) => tries.note(&door(which), opened.is_some()),
             // An answer that is not understood may be about the password.
@@ -178,8 +218,8 @@ impl Service {
         answer
     }
 
-    /// Gives the user another password, and makes sure that it alone opens the service, as far as may be tried. `shared`:
-    /// another service has it already, and this may be the same user.
+    /// Gives the user another password, and makes sure that it alone opens the service. `shared`: another service has it
+    /// already, and this may be the same user.
     fn change(
         &self,
         from: Password<'_>,
@@ -187,51 +227,77 @@ impl Service {
         shared: bool,
         tries: &mut Tries,
     ) -> Result<(), Stuck> {
-        let untold = |why| Stuck {
-            has: Has::Untold,
-            why,
-        };
         let stuck = |has, why: &str| {
             Err(Stuck {
                 has,
                 why: refused(why),
             })
         };
-        if tries.is_spent() {
+        let ages = [from, to].map(|Password(old, _)| tries.age(&Self { old, ..*self }));
+        let since = |long| {
+            let fits = |age: Option<Duration>| age.is_some_and(|age| (age >= LOCKED_FOR) == long);
+            ages.into_iter().all(fits)
+        };
+        // Whoever tries wrong passwords has the user locked, and then none opens it.
+        if tries.is_spent() || since(false) {
             return stuck(Has::Untold, LATER);
         }
-        if shared && self.opens(to, tries).map_err(untold)?.is_some() {
-            return Ok(());
-        }
-        let Some(users) = self.opens(from, tries).map_err(untold)? else {
-            if !shared && self.opens(to, tries).map_err(untold)?.is_some() {
-                return Ok(());
-            }
-            return stuck(Has::Neither, "it does not take its password");
+        let neither = if since(true) { Has::Neither } else { Has::Untold };
+        let untold = |why| Stuck {
+            has: Has::Untold,
+            why,
         };
-        let asked = self.ask(from, to, &users);
+        if !shared || self.opens(to, tries).map_err(untold)?.is_none() {
+            if let Some(users) = self.opens(from, tries).map_err(untold)? {
+                self.ask_and_see(from, to, &users, neither, tries)?;
+            } else if !shared && tries.is_spent() {
+                return stuck(Has::Untold, LATER);
+            } else if shared || self.opens(to, tries).map_err(untold)?.is_none() {
+                return stuck(neither, "it takes neither password");
+            }
+        }
+        if tries.left() == 0 || !matches!(self.opens(from, tries), Ok(None)) {
+            return stuck(Has::New, "the old password may still open it");
+        }
+        Ok(())
+    }
+
+    /// Asks for another password, and sees whether that opens it.
+    fn ask_and_see(
+        &self,
+        from: Password<'_>,
+        to: Password<'_>,
+        users: &str,
+        neither: Has,
+        tries: &mut Tries,
+    ) -> Result<(), Stuck> {
+        let asked = self.ask(from, to, users);
+        let has = if matches!(asked, Ok(200)) {
+            Has::Given
+        } else {
+            Has::Untold
+        };
+        let untold = |why| Stuck { has, why };
         // What is refused is not changed, as a rule; what is not answered may be.
         if let Ok(status) = asked
             && status != 200
             && self.opens(from, tries).map_err(untold)?.is_some()
         {
-            return stuck(Has::Old, &format!("it answers {status}"));
+            let why = refused(&format!("it answers {status}"));
+            return Err(Stuck { has: Has::Old, why });
         }
-        if self.opens(to, tries).map_err(untold)?.is_none() {
-            let has = match self.opens(from, tries) {
-                Ok(Some(_)) => Has::Old,
-                Ok(None) => Has::Neither,
-                Err(_) => Has::Untold,
-            };
-            let why = asked
-                .err()
-                .unwrap_or_else(|| refused("the new password does not open it"));
-            return Err(Stuck { has, why });
+        if self.opens(to, tries).map_err(untold)?.is_some() {
+            return Ok(());
         }
-        if tries.left() > 0 && matches!(self.opens(from, tries), Ok(Some(_))) {
-            return stuck(Has::New, "the old password still opens it");
-        }
-        Ok(())
+        let has = match self.opens(from, tries) {
+            Ok(Some(_)) => Has::Old,
+            Ok(None) if has == Has::Untold => neither,
+            Ok(None) | Err(_) => has,
+        };
+        let why = asked
+            .err()
+            .unwrap_or_else(|| refused("the new password does not open it"));
+        Err(Stuck { has, why })
     }
 
     /// Asks for another password. Gives the status of the answer.
@@ -272,15 +338,22 @@ fn refused(why: &str) -> io::Error {
     io::Error::other(why)
 }
 
-/// Looks for services whose user has a password that everybody knows, and says so in the plan. Gives those that can be
-/// closed, and a sentence for each other.
-pub(super) fn look(
-    root: &Root,
-    settings: &Settings,
-    config: &Path,
-    plan: &mut Plan<'_>,
-) -> (Vec<Service>, Vec<String>) {
-    look_with(&mut Tries::new(config), root, settings, config, plan)
+/// Looks for services whose user has a password that everybody knows, and says so in the plan.
+pub(super) fn look(root: &Root, settings: &Settings, config: &Path, plan: &mut Plan<'_>) {
+    look_with(&mut Tries::new(config), root, settings, config, plan);
+}
+
+/// What a look finds.
+#[derive(Default)]
+struct Looked {
+    /// Those that can be closed.
+    open: Vec<Service>,
+    /// A sentence for each other.
+    stuck: Vec<String>,
+    /// Those of the record that no old password opens any more.
+    shut: Vec<Service>,
+    /// Those where it could not be told.
+    untold: Vec<Service>,
 }
 
 fn look_with(
@@ -289,8 +362,7 @@ fn look_with(
     settings: &Settings,
     config: &Path,
     plan: &mut Plan<'_>,
-) -> (Vec<Service>, Vec<String>) {
-    let (mut found, mut stuck) = (Vec::<Service>::new(), Vec::new());
+) -> Looked {
     let profiles = config::load(config)
         .map(|loaded| loaded.config.profiles)
         .unwrap_or_default();
@@ -299,15 +371,13 @@ fn look_with(
         address.contains(IN_ADDRESS)
     };
     let held = profiles.iter().find(holds);
-    let doors = doors(tries, root, settings, &addresses(root, &profiles));
-    let (open, untried) = known_passwords(tries, doors);
-    if !open.is_empty() || !untried.is_empty() {
-        // What the files alone had to say.
-        let well =
-            |finding: &Finding| (finding.measure, finding.status) == (Measure::Credentials, Status::Holds);
-        plan.edits.findings.retain(|finding| !well(finding));
-    }
-    for service in open {
+    let (ours, unfinished) = record(root, &format!("{}/{RECORD}", settings.state_dir));
+    let media = current(root, settings, unfinished.as_ref());
+    let mut looked = Looked::default();
+    let doors = doors(tries, &ours, &media, &addresses(root, &profiles), &mut looked);
+    let untried = known_passwords(tries, doors, &mut looked);
+    let mut found = Vec::new();
+    for service in core::mem::take(&mut looked.open) {
         let mut what = format!("{}: {USER} has a password that everybody knows", service.name());
         let mut status = Status::Planned;
         if let Some(profile) = held {
@@ -315,11 +385,11 @@ fn look_with(
             let why = format!("; it stays, as the address of profile {} holds it", profile.name);
             what.push_str(&why);
             status = Status::Fails;
-            stuck.push(what.clone());
+            looked.stuck.push(what.clone());
         } else {
-            found.push(service);
+            looked.open.push(service);
         }
-        plan.edits.find(Measure::Credentials, status, None, what);
+        found.push((status, what));
     }
     let before = plan.edits.findings.len();
     if !found.is_empty() && !settings.media_may_change(&mut plan.edits) {
@@ -332,52 +402,106 @@ fn look_with(
             "{}: not all that everybody knows is tried yet; {LATER}",
             service.name()
         );
-        plan.edits.find(Measure::Credentials, Status::Unknown, None, what);
+        found.push((Status::Unknown, what));
     }
-    (found, stuck)
+    for service in &looked.untold {
+        found.push((Status::Unknown, format!("{}: it does not answer", service.name())));
+    }
+    for service in ours.iter().filter(|our| our.seen == Seen::Both) {
+        if !looked
+            .open
+            .iter()
+            .chain(&looked.shut)
+            .any(|seen| seen.is(service))
+        {
+            looked.stuck.push(service.may_be_open());
+            found.push((Status::Fails, service.may_be_open()));
+        }
+    }
+    if !found.is_empty() {
+        // What the files alone had to say.
+        let well =
+            |finding: &Finding| (finding.measure, finding.status) == (Measure::Credentials, Status::Holds);
+        plan.edits.findings.retain(|finding| !well(finding));
+    }
+    for (status, what) in found {
+        plan.edits.find(Measure::Credentials, status, None, what);
+    }
+    looked
 }
 
 /// The services that answer, but for those that have the media password already.
-fn doors(tries: &mut Tries, root: &Root, settings: &Settings, addresses: &[SocketAddr]) -> Vec<Service> {
-    let (ours, _) = record(root, &format!("{}/{RECORD}", settings.state_dir));
-    let media = root.read(&settings.password_file).unwrap_or_default();
-    let media = String::from_utf8_lossy(&media).trim_end().to_owned();
+fn doors(
+    tries: &mut Tries,
+    ours: &[Service],
+    media: &str,
+    addresses: &[SocketAddr],
+    looked: &mut Looked,
+) -> Vec<Service> {
     let mut doors = Vec::new();
     for address in addresses {
         for (kind, ..) in KINDS {
-            // What does not answer as such a service is none.
-            if (kind == Kind::Dvrip) != (address.port() == dvrip::PORT)
-                || !kind.speaks(*address).is_ok_and(|speaks| speaks)
-            {
+            if (kind == Kind::Dvrip) != (address.port() == dvrip::PORT) {
                 continue;
             }
             let door = Service {
                 kind,
                 address: *address,
                 old: OTHER,
+                seen: Seen::Old,
             };
-            let is_ours = ours.iter().any(|our| (our.kind, our.address) == (kind, *address));
-            if !is_ours || matches!(door.opens(Password(OTHER, &media), tries), Ok(None)) {
-                doors.push(door);
+            let our = ours.iter().find(|our| our.is(&door));
+            let speaks = if tries.is_late() {
+                Err(io::ErrorKind::TimedOut.into())
+            } else {
+                kind.speaks(*address)
+            };
+            match (speaks, our) {
+                (Ok(true), Some(our)) if tries.left() > 0 => {
+                    match door.opens(Password(OTHER, media), tries) {
+                        Ok(Some(_)) if our.seen == Seen::Both && tries.left() > 0 => {
+                            match our.opens(Password::known(our.old), tries) {
+                                Ok(Some(_)) => looked.open.push(*our),
+                                Ok(None) => looked.shut.push(*our),
+                                Err(_) => {}
+                            }
+                        }
+                        Ok(Some(_)) => {}
+                        Ok(None) => doors.push(door),
+                        Err(_) => looked.untold.push(door),
+                    }
+                }
+                (Ok(true), _) => doors.push(door),
+                // It hangs. What does not answer as such a service is none, but for one that was.
+                (Err(error), our) if hangs(&error) => {
+                    looked.untold.extend(our.map(|_| door));
+                    break;
+                }
+                (Ok(false) | Err(_), _) => {}
             }
         }
     }
     doors
 }
 
+/// How the kernel tells of a time that is over depends on what was waited for.
+fn hangs(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
+}
+
 /// Tries passwords, one at each service in turn. What has opened one is tried first at others: they may have the same user.
-/// Gives those that are open, and those where some are left to be tried.
-fn known_passwords(tries: &mut Tries, mut doors: Vec<Service>) -> (Vec<Service>, Vec<Service>) {
-    let mut open: Vec<Service> = Vec::new();
+/// Gives those where some are left to be tried.
+fn known_passwords(tries: &mut Tries, mut doors: Vec<Service>, looked: &mut Looked) -> Vec<Service> {
+    let open = &mut looked.open;
     loop {
         let mut tried = false;
         let mut closed = Vec::new();
         for door in doors {
             let first = open.last().map(|service| service.old);
-            let candidates = first.iter().chain(door.kind.tried()).map(|old| Service {
-                old: *old,
-                ..door.clone()
-            });
+            let candidates = first
+                .iter()
+                .chain(door.kind.tried())
+                .map(|old| Service { old: *old, ..door });
             let Some(next) = candidates.into_iter().find(|next| !tries.failed(next)) else {
                 continue;
             };
@@ -391,14 +515,13 @@ fn known_passwords(tries: &mut Tries, mut doors: Vec<Service>) -> (Vec<Service>,
             match next.opens(Password::known(next.old), tries) {
                 Ok(Some(_)) => open.push(next),
                 Ok(None) => closed.push(door),
-                // It is none after all.
-                Err(_) => {}
+                Err(_) => looked.untold.push(door),
             }
         }
         doors = closed;
         if !tried {
             open.sort_by_key(|service| (service.address, service.kind));
-            return (open, doors);
+            return doors;
         }
     }
 }
@@ -436,26 +559,30 @@ pub(super) fn close(
     let mut closed = finish(root, settings, config, applied_at)?;
     let mut tries = Tries::new(config);
     let mut plan = empty_plan(root);
-    let (services, stuck) = look_with(&mut tries, root, settings, config, &mut plan);
-    closed.failed.extend(stuck);
+    let looked = look_with(&mut tries, root, settings, config, &mut plan);
+    let services = looked.open;
+    closed.failed.extend(looked.stuck);
     let unknown = |finding: &&Finding| finding.status == Status::Unknown;
     let untried = plan.edits.findings.iter().filter(unknown);
     closed.untold.extend(untried.map(|finding| finding.text.clone()));
-    if services.is_empty() {
-        return Ok(closed);
-    }
     let stop = |error: io::Error| Stop(error.to_string(), EXIT_FAILURE);
     let path = format!("{}/{RECORD}", settings.state_dir);
     let (mut done, unfinished) = record(root, &path);
+    for service in &looked.shut {
+        let known = done.iter_mut().filter(|have| have.is(service));
+        known.for_each(|have| have.seen = Seen::New);
+    }
+    if services.is_empty() {
+        if !looked.shut.is_empty() {
+            write(root, &path, &done, unfinished.as_ref()).map_err(stop)?;
+        }
+        return Ok(closed);
+    }
     let secret = match unfinished {
         Some(secret) => secret,
         None => new_secret(root, settings, &services).map_err(stop)?,
     };
-    done.retain(|have| {
-        !services
-            .iter()
-            .any(|new| (new.kind, new.address) == (have.kind, have.address))
-    });
+    done.retain(|have| !services.iter().any(|new| new.is(have)));
     done.extend_from_slice(&services);
     // Whatever happens from here on, the password is known.
     write(root, &path, &done, Some(&secret)).map_err(stop)?;
@@ -494,6 +621,13 @@ pub(super) fn finish(
     )
 }
 
+/// What a run closed and may be open still, a sentence each.
+pub(super) fn still_open(root: &Root, settings: &Settings) -> Vec<String> {
+    let (services, _) = record(root, &format!("{}/{RECORD}", settings.state_dir));
+    let both = services.iter().filter(|service| service.seen == Seen::Both);
+    both.map(Service::may_be_open).collect()
+}
+
 /// Whether a run was cut short there.
 pub(super) fn is_unfinished(root: &Root, settings: &Settings) -> bool {
     let (_, secret) = record(root, &format!("{}/{RECORD}", settings.state_dir));
@@ -530,22 +664,38 @@ fn give(
     let mut untold = 0;
     for service in services {
         let new = Password(OTHER, secret.reveal());
-        let Err(Stuck { has, why }) = service.change(Password::known(service.old), new, shared, tries) else {
-            shared = true;
-            closed
-                .changed
-                .push(format!("{}: {USER} gets the media password", service.name()));
-            continue;
+        let changed = service.change(Password::known(service.old), new, shared, tries);
+        shared |= matches!(changed, Ok(()) | Err(Stuck { has: Has::New, .. }));
+        let seen = match changed {
+            Ok(()) => {
+                closed
+                    .changed
+                    .push(format!("{}: {USER} gets the media password", service.name()));
+                Some(Seen::New)
+            }
+            Err(Stuck { has, why }) => {
+                closed.failed.push(format!(
+                    "{}: the password of {USER} could not be changed: {why}",
+                    service.name()
+                ));
+                let seen = match has {
+                    Has::Old => None,
+                    Has::New => Some(Seen::Both),
+                    Has::Given => Some(Seen::New),
+                    Has::Neither if service.seen == Seen::Old => None,
+                    Has::Neither | Has::Untold => Some(service.seen),
+                };
+                untold += usize::from(seen.is_some() && has != Has::New);
+                seen
+            }
         };
-        closed.failed.push(format!(
-            "{}: the password of {USER} could not be changed: {why}",
-            service.name()
-        ));
-        match has {
-            Has::Old | Has::Neither => done.retain(|have| have != service),
-            Has::New => {}
-            Has::Untold => untold += 1,
-        }
+        done.retain_mut(|have| {
+            if !have.is(service) {
+                return true;
+            }
+            have.seen = seen.unwrap_or(have.seen);
+            seen.is_some()
+        });
     }
     if done.len() > untold {
         let mut plan = empty_plan(root);
@@ -579,8 +729,7 @@ pub(super) fn empty_plan(root: &Root) -> Plan<'_> {
 
 /// The media password there is, or a new one. ISAPI takes 16 characters at most.
 fn new_secret(root: &Root, settings: &Settings, services: &[Service]) -> io::Result<Secret> {
-    let stored = root.read(&settings.password_file).unwrap_or_default();
-    if let Ok(stored) = Secret::given(String::from_utf8_lossy(&stored).trim_end()) {
+    if let Ok(stored) = Secret::given(&current(root, settings, None)) {
         return Ok(stored);
     }
     let secret = Secret::random(&mut super::fill)?;
@@ -591,34 +740,45 @@ fn new_secret(root: &Root, settings: &Settings, services: &[Service]) -> io::Res
     Secret::given(short).map_err(io::Error::other)
 }
 
-/// Gives services their old passwords back. One is forgotten only if it answered and neither password opens it: of one
-/// that is not up nobody would know the password, and so the record and the password stay for another try.
+/// The password that services have or get.
+fn current(root: &Root, settings: &Settings, unfinished: Option<&Secret>) -> String {
+    if let Some(secret) = unfinished {
+        return secret.reveal().to_owned();
+    }
+    let stored = root.read(&settings.password_file).unwrap_or_default();
+    String::from_utf8_lossy(&stored).trim_end().to_owned()
+}
+
+/// Gives services their old passwords back. One that has taken the media password is forgotten only once the old one opens
+/// it: of one that is not up, or whose user is locked, nobody would know the password, and so the record and the password
+/// stay for another try.
 pub(super) fn undo(root: &Root, settings: &Settings, config: &Path) -> io::Result<()> {
     let path = format!("{}/{RECORD}", settings.state_dir);
     let (mut services, unfinished) = record(root, &path);
     if services.is_empty() {
         return Ok(());
     }
-    let stored = root.read(&settings.password_file).unwrap_or_default();
-    let stored = String::from_utf8_lossy(&stored).trim_end().to_owned();
     let secret = unfinished.as_ref();
-    let current = secret.map_or(stored.as_str(), Secret::reveal);
+    let current = current(root, settings, secret);
     let all = services.len();
     let mut result = Ok(());
     let mut tries = Tries::new(config);
     let mut shared = secret.is_some();
     services.retain(|service| {
         let old = Password::known(service.old);
-        let changed = service.change(Password(OTHER, current), old, shared, &mut tries);
+        let changed = service.change(Password(OTHER, &current), old, shared, &mut tries);
         let Err(Stuck { has, why: error }) = changed else {
             shared = true;
             return false;
         };
-        if has == Has::Neither {
+        let never_new = secret.is_some() && service.seen == Seen::Old;
+        // The old one opens it: that the other may too does no harm.
+        if has == Has::New || has == Has::Neither && never_new {
             return false;
         }
         let why = format!(
-            "{}: {USER} has the media password still, which is kept in {}: {error}; try again when the service is up",
+            "{}: {USER} has the media password still, which is kept in {}: {error}; try again when the service is up, or remove \
+             {path} if it has another password by now",
             service.name(),
             if secret.is_some() { &path } else { &settings.password_file }
         );
@@ -650,7 +810,8 @@ fn write(root: &Root, path: &str, services: &[Service], secret: Option<&Secret>)
     if services.is_empty() {
         return root.remove(path);
     }
-    let mut text: String = services.iter().map(Service::to_line).collect();
+    let line = |service: &Service| format!("{} {}\n", service.to_line(), service.seen as u8);
+    let mut text: String = services.iter().map(line).collect();
     if let Some(secret) = secret {
         text.push_str(&format!("new {}\n", secret.reveal()));
     }
@@ -689,7 +850,13 @@ mod tests {
             "dahua 127.0.0.1:80 0",
             "dvrip 127.0.0.1:34567 2",
         ] {
-            assert_eq!(Service::parse(line).unwrap().to_line(), format!("{line}\n"));
+            for (mark, seen) in ["", " 1", " 2"]
+                .into_iter()
+                .zip([Seen::Old, Seen::New, Seen::Both])
+            {
+                let service = Service::parse(&format!("{line}{mark}")).unwrap();
+                assert_eq!((service.to_line().as_str(), service.seen), (line, seen));
+            }
         }
         for bad in [
             "onvif 192.168.1.2:80 1",

@@ -1,7 +1,9 @@
 """A camera's ONVIF service and Hikvision's ISAPI, with one user, admin. Every digest is computed here from the clear
 password, by Python's own hashlib. usage: camera.py PASSWORD [refuse | dahua | dvrip | shared | plain [PORT]]; prints its port, and then each change.
 `dahua`: Dahua's interface instead. `dvrip`: DVRIP beside ONVIF, on its own port and with the same user. `shared`: ONVIF and
-ISAPI have the same user. Five wrong passwords in a row lock a user for good, as cameras do for half an hour."""
+ISAPI have the same user. Five wrong passwords in a row lock a user for good, as cameras do for half an hour.
+Lines of standard input, each answered by `done`: `lock` and `unlock` users, as whoever tries wrong passwords does;
+`lock-next`: at the next change; `keep` and `drop`: old passwords open it as well, or no more; `hang`: no request is answered."""
 
 import base64
 import hashlib
@@ -28,6 +30,8 @@ DATE = {"Hour": 3, "Minute": 4, "Second": 5, "Year": 1970, "Month": 1, "Day": 2}
 CREATED = "1970-01-02T03:04:05Z"
 state = {"onvif": PASSWORD, "isapi": PASSWORD}
 wrong = {"onvif": 0, "isapi": 0}
+kept = []
+told = set()
 
 
 def user(service):
@@ -45,6 +49,21 @@ def judge(service, right):
     return right
 
 
+def passwords(service):
+    return [state[user(service)], *(kept if "keep" in told else [])]
+
+
+def obey():
+    for line in sys.stdin:
+        told.add(line.strip())
+        if told & {"lock", "unlock"}:
+            wrong.update(dict.fromkeys(wrong, 5 if "lock" in told else 0))
+            told.difference_update({"lock", "unlock"})
+        if "drop" in told:
+            told.difference_update({"keep", "drop"})
+        print("done", flush=True)
+
+
 def value(text, name):
     found = re.search(rf"<(?:\w+:)?{name}(?: [^>]*)?>([^<]*)<", text)
     return found[1] if found else None
@@ -54,8 +73,11 @@ def token_fits(text):
     nonce, created, digest = (value(text, name) for name in ("Nonce", "Created", "Password"))
     if value(text, "Username") != "admin" or not nonce or created != CREATED:
         return False
-    wanted = hashlib.sha1(base64.b64decode(nonce) + created.encode() + state["onvif"].encode()).digest()
-    return judge("onvif", base64.b64decode(digest) == wanted)
+    wanted = [
+        hashlib.sha1(base64.b64decode(nonce) + created.encode() + password.encode()).digest()
+        for password in passwords("onvif")
+    ]
+    return judge("onvif", base64.b64decode(digest) in wanted)
 
 
 def md5(text):
@@ -66,9 +88,9 @@ def digest_fits(header, method, path):
     fields = dict(re.findall(r'(\w+)="?([^",]*)"?', header or ""))
     if fields.get("username") != "admin" or fields.get("uri") != path or fields.get("nonce") != NONCE:
         return False
-    secret = md5(f"admin:{REALM}:{state[user('isapi')]}")
-    text = f"{secret}:{NONCE}:{fields['nc']}:{fields['cnonce']}:{fields['qop']}:" + md5(f"{method}:{path}")
-    return judge("isapi", fields.get("response") == md5(text))
+    rest = f"{NONCE}:{fields['nc']}:{fields['cnonce']}:{fields['qop']}:" + md5(f"{method}:{path}")
+    secrets = [md5(f"admin:{REALM}:{password}") for password in passwords("isapi")]
+    return judge("isapi", fields.get("response") in [md5(f"{secret}:{rest}") for secret in secrets])
 
 
 class Camera(http.server.BaseHTTPRequestHandler):
@@ -84,6 +106,11 @@ class Camera(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body.encode())))
         self.end_headers()
         self.wfile.write(body.encode())
+
+    def handle_one_request(self):
+        if "hang" in told:
+            threading.Event().wait()
+        super().handle_one_request()
 
     def body(self):
         return self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
@@ -116,7 +143,11 @@ class Camera(http.server.BaseHTTPRequestHandler):
         self.answer(400, "<e:Fault/>")
 
     def change(self, service, password, body):
+        kept.append(state[user(service)])
         state[user(service)] = password
+        if "lock-next" in told:
+            told.discard("lock-next")
+            wrong[user(service)] = 5
         print(service, password, flush=True)
         self.answer(200, body)
 
@@ -200,6 +231,7 @@ class Dvrip(socketserver.BaseRequestHandler):
 KNOWN = ["", "label-media-9ZKD"]
 if DVRIP:
     threading.Thread(target=socketserver.ThreadingTCPServer(("127.0.0.1", 34567), Dvrip).serve_forever, daemon=True).start()
+threading.Thread(target=obey, daemon=True).start()
 server = http.server.ThreadingHTTPServer(("127.0.0.1", PORT), Camera)
 print(server.server_address[1], flush=True)
 server.serve_forever()

@@ -5,11 +5,12 @@
 // Not on a camera.
 #![allow(clippy::disallowed_methods)]
 
+mod locked;
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -33,6 +34,7 @@ impl Services {
         let mut child = Command::new("python3")
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/local/camera.py"))
             .args(args)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -47,6 +49,12 @@ impl Services {
         });
         let port = lines.recv_timeout(PATIENCE).unwrap().parse().unwrap();
         Self { child, lines, port }
+    }
+
+    /// Has the camera do something else from now on. Changes so far are not asked for any more.
+    fn tell(&mut self, what: &str) {
+        writeln!(self.child.stdin.as_ref().unwrap(), "{what}").unwrap();
+        while self.lines.recv_timeout(PATIENCE).unwrap() != "done" {}
     }
 
     /// The next change: which service, and its new password.
@@ -257,13 +265,22 @@ fn the_password_of_a_service_that_is_down_is_not_lost() {
         assert!(stored(dir.path()).is_empty() && !record.exists() && !unconfirmed.exists());
         drop(services);
 
-        // One that has a password of its owner's by now is done with.
+        // One that has a password of its owner's by now looks as if its user were locked: its owner says so.
         let services = again("12345");
         assert_eq!(code(&in_camera(dir.path(), APPLY)), 0);
         drop(services);
         let _services = again("my-own-password");
+        let output = in_camera(dir.path(), &["--undo", "--restore-insecure"]);
+        assert_eq!(code(&output), 1);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            said.contains("remove /etc/lenscap/harden/services if it has another password by now"),
+            "{said}"
+        );
+        assert!(!stored(dir.path()).is_empty());
+        fs::remove_file(&record).unwrap();
         assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
-        assert!(stored(dir.path()).is_empty() && !record.exists());
+        assert!(stored(dir.path()).is_empty());
     });
 }
 

@@ -10,7 +10,9 @@ use crate::{config, files, monitor, sys};
 /// So many wrong ones at most, of all services together, without a right one in between.
 pub(super) const MAX_WRONG: usize = 4;
 /// How long a camera remembers them, or has its user locked.
-const LOCKED_FOR: Duration = Duration::from_secs(30 * 60);
+pub(super) const LOCKED_FOR: Duration = Duration::from_secs(30 * 60);
+/// No run waits longer for all services together: others wait for it.
+const MAX_WAIT: Duration = Duration::from_secs(30);
 /// How long a password that was wrong is not tried there again.
 const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3600);
 /// In the run folder: a camera that starts again counts anew.
@@ -36,6 +38,8 @@ pub(super) struct Tries {
     file: PathBuf,
     now: Duration,
     wrong: Vec<Wrong>,
+    /// Whether this run has opened a service, once it has tried to.
+    opened: Option<bool>,
 }
 
 impl Tries {
@@ -48,12 +52,24 @@ impl Tries {
             wrong: parse(&String::from_utf8_lossy(&text), now),
             file,
             now,
+            opened: None,
         }
     }
 
+    /// Whether services had their time.
+    pub(super) fn is_late(&self) -> bool {
+        sys::monotonic().saturating_sub(self.now) >= MAX_WAIT
+    }
+
     fn counted(&self) -> usize {
-        let recent = |wrong: &&Wrong| self.now.saturating_sub(wrong.at) < LOCKED_FOR;
-        self.wrong.iter().filter(recent).map(|wrong| wrong.count).sum()
+        let counts = self.wrong.iter().map(|wrong| self.count(wrong));
+        counts.sum()
+    }
+
+    /// How often a camera may remember it.
+    fn count(&self, wrong: &Wrong) -> usize {
+        let recent = self.now.saturating_sub(wrong.at) < LOCKED_FOR;
+        if recent { wrong.count } else { 0 }
     }
 
     /// How many may still be wrong.
@@ -62,16 +78,21 @@ impl Tries {
     }
 
     /// Whether nothing at all may be tried. A password that another service has taken may still be: where it is wrong, the
-    /// user is another, whose count has none of the other's.
+    /// user is another, whose count has none of the other's. So may one that a service has, where none was refused yet.
     pub(super) fn is_spent(&self) -> bool {
-        self.counted() > MAX_WRONG
+        self.counted() >= MAX_WRONG + usize::from(self.opened != Some(false))
+    }
+
+    /// How long ago it was wrong there.
+    pub(super) fn age(&self, service: &Service) -> Option<Duration> {
+        let what = service.to_line();
+        let wrong = self.wrong.iter().find(|wrong| wrong.what == what)?;
+        Some(self.now.saturating_sub(wrong.at))
     }
 
     /// Whether it was wrong there.
     pub(super) fn failed(&self, service: &Service) -> bool {
-        let what = service.to_line();
-        let same = |wrong: &Wrong| wrong.what == what && self.now.saturating_sub(wrong.at) < REMEMBERED_FOR;
-        self.wrong.iter().any(same)
+        self.age(service).is_some_and(|age| age < REMEMBERED_FOR)
     }
 
     /// A service was opened, or not. After a right password it counts anew.
@@ -79,7 +100,8 @@ impl Tries {
         let what = service.to_line();
         let before = self.wrong.clone();
         let again = self.wrong.iter().position(|wrong| wrong.what == what);
-        let count = again.map_or(0, |at| self.wrong.remove(at).count);
+        let again = again.map(|at| self.wrong.remove(at));
+        self.opened = Some(opened || self.opened == Some(true));
         if opened {
             let door = what.rsplit_once(' ').map_or("", |(door, _)| door);
             let there = self.wrong.iter_mut().filter(|wrong| {
@@ -89,6 +111,7 @@ impl Tries {
             there.for_each(|wrong| wrong.count = 0);
         } else {
             self.wrong.truncate(MAX_KEPT - 1);
+            let count = again.map_or(0, |wrong| self.count(&wrong));
             let (at, count) = (self.now, count.saturating_add(1));
             self.wrong.insert(0, Wrong { at, count, what });
         }
@@ -99,7 +122,7 @@ impl Tries {
 
     /// Nothing depends on it within one run.
     fn keep(&self) {
-        let line = |wrong: &Wrong| format!("{} {} {}", wrong.at.as_secs(), wrong.count, wrong.what);
+        let line = |wrong: &Wrong| format!("{} {} {}\n", wrong.at.as_secs(), wrong.count, wrong.what);
         let text: String = self.wrong.iter().map(line).collect();
         if let Some(folder) = self.file.parent() {
             let _ = monitor::make_run_dir(folder);
@@ -108,15 +131,15 @@ impl Tries {
     }
 }
 
-/// Times that are still to come are of another boot.
+/// Times that are still to come are of another boot. A count beyond all bounds is one that leaves nothing to be tried.
 fn parse(text: &str, now: Duration) -> Vec<Wrong> {
     let line = |line: &str| {
         let (at, rest) = line.split_once(' ')?;
         let (count, what) = rest.split_once(' ')?;
         Some(Wrong {
             at: Duration::from_secs(at.parse().ok()?),
-            count: count.parse().ok().filter(|count| *count <= MAX_KEPT)?,
-            what: format!("{what}\n"),
+            count: count.parse().unwrap_or(MAX_KEPT).min(MAX_KEPT),
+            what: what.to_owned(),
         })
     };
     let wrong = text.lines().filter_map(line).filter(|wrong| wrong.at <= now);
@@ -127,27 +150,68 @@ fn parse(text: &str, now: Duration) -> Vec<Wrong> {
 mod tests {
     use std::net::SocketAddr;
 
-    use super::super::{Kind, OTHER};
+    use super::super::{Kind, OTHER, Seen};
     use super::*;
 
     fn service(kind: Kind, port: u16, old: usize) -> Service {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        Service { kind, address, old }
+        Service {
+            kind,
+            address,
+            old,
+            seen: Seen::Old,
+        }
+    }
+
+    /// A run that begins then.
+    fn run_at(file: &Path, seconds: u64) -> Tries {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let now = Duration::from_secs(seconds);
+        Tries {
+            wrong: parse(&text, now),
+            file: file.to_owned(),
+            now,
+            opened: None,
+        }
+    }
+
+    #[test]
+    fn no_count_is_so_high_that_it_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(FILE);
+        let door = service(Kind::Onvif, 80, OTHER);
+        for _ in 0..2 * MAX_KEPT {
+            run_at(&file, 100).note(&door, false);
+            assert!(run_at(&file, 200).failed(&door));
+        }
+        let again = run_at(&file, 200);
+        assert!(again.left() == 0 && again.is_spent());
+        // Other services, as many as are remembered and more: what counts is in front.
+        for port in 1000..1200 {
+            run_at(&file, 100 + u64::from(port)).note(&service(Kind::Onvif, port, 0), false);
+            assert_eq!(run_at(&file, 101 + u64::from(port)).left(), 0);
+        }
+        // Half an hour after the last one all may be tried again, and it counts anew.
+        let mut later = run_at(&file, 1300 + 1800);
+        assert_eq!(later.left(), MAX_WRONG);
+        later.note(&service(Kind::Onvif, 1199, 0), false);
+        assert_eq!(later.left(), MAX_WRONG - 1);
+        // A file that somebody else wrote.
+        let now = Duration::from_secs(9);
+        for count in ["65", "99999999999999999999", "x"] {
+            let kept = parse(&format!("9 {count} onvif 127.0.0.1:80 0\n"), now);
+            assert_eq!(
+                kept.iter().map(|wrong| wrong.count).collect::<Vec<_>>(),
+                [MAX_KEPT]
+            );
+        }
     }
 
     #[test]
     fn four_in_a_row_are_the_most_and_are_remembered() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("run").join(FILE);
-        let at = |seconds: u64| {
-            let text = std::fs::read_to_string(&file).unwrap_or_default();
-            let now = Duration::from_secs(seconds);
-            Tries {
-                wrong: parse(&text, now),
-                file: file.clone(),
-                now,
-            }
-        };
+        let at = |seconds: u64| run_at(&file, seconds);
         let onvif = |old: usize| service(Kind::Onvif, 80, old);
         let isapi = |old: usize| service(Kind::Isapi, 8, old);
         let mut tries = at(100);
@@ -161,7 +225,10 @@ mod tests {
         let mut tries = at(200);
         tries.note(&onvif(0), false);
         tries.note(&onvif(1), false);
-        assert!(tries.left() == 0 && !tries.is_spent());
+        assert!(tries.left() == 0 && tries.is_spent());
+        // But where a service was opened.
+        tries.opened = Some(true);
+        assert!(!tries.is_spent());
         tries.note(&onvif(2), false);
         assert!(tries.is_spent());
         // Forgotten by the camera after half an hour, and here after a day.
@@ -180,7 +247,7 @@ mod tests {
         // Of another boot, or damaged.
         assert_eq!(at(50).left(), 4);
         assert_eq!(
-            parse("x\n1 1\n\n9 1 y\n9 99 z\n", Duration::from_secs(9)).len(),
+            parse("x\n1 1\n\n9 1 y\n10 1 z\n", Duration::from_secs(9)).len(),
             1
         );
     }
