@@ -3,18 +3,21 @@
 //! It is no shell: it expands only variables that the script sets to a fixed text. What it cannot follow it reports as
 //! seen rather than as understood: what `$(…)` and backticks run, and what here-documents hold, stands apart.
 
-/// The most commands of one script.
-const MAX_COMMANDS: usize = 20_000;
+/// What following a script may cost, in bytes of values that are made and compared: for each of its bytes, and at most.
+const WORK_PER_BYTE: usize = 64;
+const MIN_WORK: usize = 1024;
+const MAX_WORK: usize = 1 << 19;
+/// What a command or an assignment costs.
+const STEP: usize = 16;
+/// How often a script is read anew, as its variables may be used above where they are set.
+const MAX_READINGS: usize = 6;
 /// Words after which a command starts.
 const RESERVED: &[&str] = &[
     "if", "then", "else", "elif", "do", "while", "until", "!", "{", "time",
 ];
 
-/// The most values that a word may have, and the longest.
-const MAX_VALUES: usize = 8;
-const MAX_VALUE_BYTES: usize = 4096;
 /// How deep `$(…)` and the like are looked into.
-const MAX_DEPTH: usize = 3;
+const MAX_DEPTH: usize = 4;
 /// Commands that set variables.
 const SETTERS: &[&str] = &["export", "local", "readonly", "declare", "typeset"];
 
@@ -44,63 +47,134 @@ pub struct Script {
     pub commands: Vec<Command>,
     /// Those within `$(…)`, backticks and here-documents. Where they start is not told.
     pub inner: Vec<Command>,
+    /// Whether a limit was reached: there may be other commands, and other values in these.
+    pub cut: bool,
 }
 
-/// The simple commands of a script.
+/// The simple commands of a script, read once from its beginning.
 #[must_use]
 pub fn commands(text: &[u8]) -> Vec<Command> {
-    let mut scanner = Scanner::new(text, Vec::new());
+    let mut known = Known::new(text);
+    let mut scanner = Scanner::new(text, &mut known);
     scanner.run();
     scanner.commands
 }
 
-/// The same, with what may run within them.
+/// The same with what may run within them, and with variables that are set below: a function is above what calls it.
 #[must_use]
 pub fn scan(text: &[u8]) -> Script {
-    scan_below(text, Vec::new(), 0).0
+    let mut known = Known::new(text);
+    loop {
+        known.changed = false;
+        known.variables.iter_mut().for_each(|variable| variable.fresh = 0);
+        let mut script = scan_below(text, &mut known, 0);
+        known.reading += 1;
+        script.cut = known.left == 0 || known.changed && known.reading == MAX_READINGS;
+        if script.cut || !known.changed {
+            return script;
+        }
+    }
 }
 
-/// Gives the variables back that it is given.
-fn scan_below(text: &[u8], variables: Vec<Variable>, depth: usize) -> (Script, Vec<Variable>) {
-    let mut scanner = Scanner::new(text, variables);
+fn scan_below(text: &[u8], known: &mut Known, depth: usize) -> Script {
+    let mut scanner = Scanner::new(text, known);
     scanner.run();
     let mut script = Script {
         commands: scanner.commands,
-        inner: Vec::new(),
+        ..Script::default()
     };
-    let mut variables = scanner.variables;
-    let inner = if depth < MAX_DEPTH {
-        scanner.inner
-    } else {
-        Vec::new()
-    };
-    for (line, text) in inner {
-        let known = variables.len();
-        let (found, back) = scan_below(&text, variables, depth + 1);
-        variables = back;
-        variables.truncate(known);
+    for (line, text) in scanner.inner {
+        if depth == MAX_DEPTH {
+            known.left = 0;
+            break;
+        }
+        let found = scan_below(&text, known, depth + 1);
         for mut command in found.commands.into_iter().chain(found.inner) {
             command.line += line - 1;
-            if script.inner.len() < MAX_COMMANDS {
-                script.inner.push(command);
-            }
+            script.inner.push(command);
         }
     }
-    (script, variables)
+    script
 }
 
-/// A name and a value.
-type Variable = (String, String);
+/// What is known of a script's variables, and what may still be spent on it.
+struct Known {
+    /// By name.
+    variables: Vec<Variable>,
+    /// Whether this reading found a value that is new.
+    changed: bool,
+    /// How many readings there were before.
+    reading: usize,
+    /// 0: a limit was reached.
+    left: usize,
+}
+
+struct Variable {
+    name: String,
+    /// All that it may be; the newest is last.
+    values: Vec<String>,
+    /// How many of the last of them this reading saw set.
+    fresh: usize,
+}
+
+impl Known {
+    fn new(text: &[u8]) -> Self {
+        Self {
+            variables: Vec::new(),
+            changed: false,
+            reading: 0,
+            left: (text.len() * WORK_PER_BYTE + MIN_WORK).min(MAX_WORK),
+        }
+    }
+
+    fn spend(&mut self, work: usize) {
+        self.left = self.left.saturating_sub(work);
+    }
+
+    fn at(&self, name: &str) -> Result<usize, usize> {
+        self.variables
+            .binary_search_by(|variable| variable.name.as_str().cmp(name))
+    }
+
+    fn find(&self, name: &str) -> Option<&Variable> {
+        self.variables.get(self.at(name).ok()?)
+    }
+
+    fn put(&mut self, name: &str, value: String) {
+        let at = self.at(name).unwrap_or_else(|at| {
+            self.spend(self.variables.len());
+            let variable = Variable {
+                name: name.to_owned(),
+                values: Vec::new(),
+                fresh: 0,
+            };
+            self.variables.insert(at, variable);
+            at
+        });
+        let variable = &mut self.variables[at];
+        let values = &mut variable.values;
+        let known = values.len();
+        let have = values.iter().position(|have| *have == value);
+        if have.is_none_or(|at| at + variable.fresh < known) {
+            variable.fresh += 1;
+        }
+        if let Some(at) = have {
+            values.remove(at);
+        }
+        values.push(value);
+        self.changed |= have.is_none();
+        self.spend(STEP + known);
+    }
+}
 
 struct Scanner<'a> {
     text: &'a [u8],
+    known: &'a mut Known,
     at: usize,
     line: u32,
     parentheses: u32,
     words: Vec<Word>,
     heredocs: Vec<Vec<u8>>,
-    /// In the order in which they are set.
-    variables: Vec<Variable>,
     commands: Vec<Command>,
     /// Texts that are scripts of their own, and their lines.
     inner: Vec<(u32, Vec<u8>)>,
@@ -114,15 +188,15 @@ struct Word {
 }
 
 impl<'a> Scanner<'a> {
-    fn new(text: &'a [u8], variables: Vec<Variable>) -> Self {
+    fn new(text: &'a [u8], known: &'a mut Known) -> Self {
         Self {
             text,
+            known,
             at: 0,
             line: 1,
             parentheses: 0,
             words: Vec::new(),
             heredocs: Vec::new(),
-            variables,
             commands: Vec::new(),
             inner: Vec::new(),
         }
@@ -133,7 +207,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn run(&mut self) {
-        while self.at < self.text.len() && self.commands.len() < MAX_COMMANDS {
+        while self.at < self.text.len() && self.known.left > 0 {
             match self.peek(0) {
                 b' ' | b'\t' | b'\r' => self.at += 1,
                 b'\\' if self.peek(1) == b'\n' => {
@@ -380,6 +454,7 @@ impl<'a> Scanner<'a> {
             .skip(assignments)
             .map(|word| word.value.as_str())
             .collect();
+        self.known.spend(STEP);
         let command = Command {
             start,
             line,
@@ -389,12 +464,17 @@ impl<'a> Scanner<'a> {
             background,
             piped: false,
         };
+        if self.known.left == 0 {
+            // Its words may be in part.
+            return;
+        }
         self.commands.push(command);
         match rest.as_slice() {
             [setter, set @ ..] if SETTERS.contains(setter) => set.iter().for_each(|word| self.set(word)),
             ["for", name, "in", values @ ..] => {
-                let values = values.iter().take(MAX_VALUES);
-                values.for_each(|value| self.set(&format!("{name}={value}")));
+                values
+                    .iter()
+                    .for_each(|value| self.set(&format!("{name}={value}")));
             }
             _ => {}
         }
@@ -402,30 +482,48 @@ impl<'a> Scanner<'a> {
 
     /// An assignment gives a variable a value, or several.
     fn set(&mut self, word: &str) {
-        if let Some((name, value)) = assignment(word) {
-            let (values, _) = self.values(value, true);
-            // The first is the newest.
-            let set = values.into_iter().rev().map(|value| (name.to_owned(), value));
-            self.variables.extend(set);
+        let Some((name, value)) = assignment(word) else {
+            return;
+        };
+        let own = value.split('$').skip(1).any(|behind| variable(behind).0 == name);
+        let known = self.known.find(name);
+        let unresolved = known.is_some_and(|known| known.values.iter().any(|have| have == value));
+        // What is added to its own values would be added anew at each reading.
+        let added = own && (self.known.reading > 1 || self.known.reading == 1 && !unresolved);
+        let (values, _) = self.values(value, true, if added { name } else { "" });
+        // The first is the newest.
+        for new in values.into_iter().rev() {
+            if !added || new != value {
+                self.known.put(name, new);
+            }
+        }
+        if added && let Ok(at) = self.known.at(name) {
+            let variable = &mut self.known.variables[at];
+            variable.fresh = variable.values.len();
         }
     }
 
     /// A word that is one known variable becomes the words of its value.
-    fn expand(&self, word: &str) -> Vec<String> {
+    fn expand(&mut self, word: &str) -> Vec<String> {
         let name = word.strip_prefix('$').map(|name| {
             let braced = name.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
             braced.unwrap_or(name)
         });
-        let known = name.and_then(|name| self.variables.iter().rev().find(|(known, _)| known == name));
-        match known {
-            Some((_, value)) => value.split_ascii_whitespace().map(str::to_owned).collect(),
-            None => vec![word.to_owned()],
-        }
+        let known = name.and_then(|name| self.known.find(name));
+        let Some(value) = known.and_then(|known| known.values.last()) else {
+            return vec![word.to_owned()];
+        };
+        let (words, length) = (
+            value.split_ascii_whitespace().map(str::to_owned).collect(),
+            value.len(),
+        );
+        self.known.spend(length);
+        words
     }
 
     /// All that a word may be. One that is a variable alone becomes the words of its values.
-    fn all(&self, word: &str, several: bool) -> Vec<String> {
-        let (values, alone) = self.values(word, several);
+    fn all(&mut self, word: &str, several: bool) -> Vec<String> {
+        let (values, alone) = self.values(word, several, "");
         let split = |value: String| -> Vec<String> {
             if alone && !value.contains(['(', '`']) {
                 value.split_ascii_whitespace().map(str::to_owned).collect()
@@ -437,35 +535,40 @@ impl<'a> Scanner<'a> {
     }
 
     /// What a word may be, and whether it is a variable alone. `several`: variables that have more than one value have each.
-    fn values(&self, word: &str, several: bool) -> (Vec<String>, bool) {
+    /// The variable `but` stays as it is.
+    fn values(&mut self, word: &str, several: bool, but: &str) -> (Vec<String>, bool) {
         let mut all = vec![String::new()];
         let mut alone = false;
         let mut rest = word;
         while let Some((text, behind)) = rest.split_once('$') {
             let (name, default, after) = variable(behind);
-            let set = self.variables.iter().rev().filter(|(known, _)| known == name);
-            let mut values: Vec<&str> = Vec::new();
-            for value in set.map(|(_, value)| value.as_str()).chain(default) {
-                if !values.contains(&value) && values.len() < MAX_VALUES {
-                    values.push(value);
-                }
+            let known = self.known.find(name).filter(|_| name != but);
+            let (mut set, fresh) = known.map_or((&[][..], 0), |known| (known.values.as_slice(), known.fresh));
+            if !several && fresh > 0 {
+                set = set.get(set.len() - fresh..).unwrap_or_default();
             }
+            let mut values: Vec<&str> = set.iter().rev().map(String::as_str).collect();
+            values.extend(default.filter(|default| !values.contains(default)));
             // Whoever runs the script may have set it.
-            let sure = values.len() == 1 && self.variables.iter().any(|(known, _)| known == name);
+            let sure = values.len() == 1 && known.is_some();
             if sure || several && !values.is_empty() {
                 alone = rest.len() == word.len() && text.is_empty() && after.is_empty();
             } else {
                 let seen = rest.len() - text.len() - after.len();
                 values = rest.get(text.len()..text.len() + seen).into_iter().collect();
             }
-            let each = |value: &String| {
-                values
-                    .iter()
-                    .map(|new| format!("{value}{text}{new}"))
-                    .collect::<Vec<_>>()
-            };
-            all = all.iter().flat_map(each).take(MAX_VALUES).collect();
-            all.retain(|value| value.len() <= MAX_VALUE_BYTES);
+            let (mut next, mut left) = (Vec::new(), self.known.left);
+            for (start, new) in all
+                .iter()
+                .flat_map(|start| values.iter().map(move |new| (start, *new)))
+            {
+                left = left.saturating_sub(start.len() + text.len() + new.len());
+                if left == 0 {
+                    break;
+                }
+                next.push([start, text, new].concat());
+            }
+            (all, self.known.left) = (next, left);
             rest = after;
         }
         all.iter_mut().for_each(|value| value.push_str(rest));
@@ -590,6 +693,19 @@ mod tests {
                 vec!["2:cat", "6:d", "<1:a", "<3:b", "<4:c"],
             ),
             ("cat <<E\nb", vec!["1:cat", "<2:b"]),
+            // A function stands above what it uses, through others too.
+            ("f() { $T; }\nT=a; f", vec!["1:a", "1:}", "2:f"]),
+            (
+                "f() { U=$T; $U; }\ng() { T=$S; }\nS=a",
+                vec!["1:a $S $T = $U", "1:}", "2:}"],
+            ),
+            (
+                "f() { $T; }\nT=${T}b; T=a",
+                vec!["1:a ab ${T}bb ${T}b = $T", "1:}"],
+            ),
+            // What a variable is at a place is known there, whatever it is elsewhere.
+            ("T=a; $T; T=b", vec!["1:a b = a"]),
+            ("P=$P:/a; x $P", vec!["1:x $P:/a:/a $P:/a = x $P"]),
             (
                 "A=x; B=$A/y; B=\"$B\"; ${B} ${A:-z}",
                 vec!["1:x/y x z = x/y ${A:-z}"],
@@ -597,6 +713,49 @@ mod tests {
         ] {
             assert_eq!(meant(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn every_value_counts_and_what_is_too_much_is_told() {
+        let many: Vec<String> = (0..100).map(|number| format!("p{number}")).collect();
+        let script = scan(format!("for i in {}; do $i; done", many.join(" ")).as_bytes());
+        assert!(!script.cut);
+        assert!(many.iter().all(|name| script.commands[1].meant.contains(name)));
+        let long = "x".repeat(5000);
+        let script = scan(format!("A={long}; B=b; run \"$A $B\"").as_bytes());
+        assert!(!script.cut && script.commands[0].meant[1].ends_with("x b"));
+        for (text, cut) in [
+            ("P=$P:/a; P=$P:/b; x $P", false),
+            ("a $(b $(c `d`))", false),
+            ("a $(b $(c $(d $(e $(f)))))", true),
+            ("A=\"$B x\"; B=\"$A y\"", true),
+            (
+                "A=aaaaaaaa; A=$A$A; A=$A$A; A=$A$A; A=$A$A; A=$A$A; A=$A$A; A=$A$A; A=$A$A; A=$A$A",
+                true,
+            ),
+        ] {
+            assert_eq!(scan(text.as_bytes()).cut, cut, "{text}");
+        }
+        // As large as a script may be. Time is not measured, work is.
+        for line in [
+            "a=1\n",
+            "a=$a$a\n",
+            "$a$a$a\n",
+            "a=$a; $a\n",
+            "x\n",
+            "`x`\n",
+            "for i in $i 1 2 3 $i\n",
+        ] {
+            let text = line.repeat(crate::root::MAX_TEXT_BYTES / line.len());
+            let script = scan(text.as_bytes());
+            assert!(script.cut, "{line}");
+            assert!(script.commands.len() + script.inner.len() <= MAX_WORK / STEP);
+        }
+        let mut text = String::new();
+        for number in 0..20_000 {
+            text.push_str(&format!("a{number}={number}\n"));
+        }
+        assert!(scan(text.as_bytes()).cut);
     }
 
     proptest::proptest! {

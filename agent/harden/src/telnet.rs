@@ -207,7 +207,7 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
         return Ok(());
     }
     let mut changed = false;
-    let shell::Script { commands, inner } = shell::scan(&text);
+    let shell::Script { commands, inner, cut } = shell::scan(&text);
     // From the end, so that earlier places stay where they are.
     for (at, command) in commands.iter().enumerate().rev() {
         let words = command.words.join(" ");
@@ -236,6 +236,10 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
         if may_start(target, &command) {
             mentioned(target, path, &command, edits);
         }
+    }
+    if cut && target.close {
+        let what = "is too long or too tangled to be followed to its end";
+        edits.find(Measure::Telnet, Status::Unknown, Some((path, 0)), what);
     }
     if changed {
         let why = format!("commands that start {} do nothing", target.what);
@@ -364,12 +368,12 @@ fn names_server(target: &Target, words: &[&str]) -> bool {
 fn runs_server(target: &Target, text: &str) -> bool {
     let starts = |command: &Command| may_start(target, command);
     let named = target.servers.iter().any(|server| text.contains(server));
-    let shell::Script { commands, inner } = if named {
+    let shell::Script { commands, inner, cut } = if named {
         shell::scan(text.as_bytes())
     } else {
         shell::Script::default()
     };
-    commands.iter().chain(&inner).any(starts)
+    cut || commands.iter().chain(&inner).any(starts)
 }
 
 /// Whether a program that connects what it is told to the network gives a shell to whoever comes.

@@ -10,6 +10,7 @@ use crate::locate;
 use crate::report::Status;
 use crate::root::folder_of;
 use crate::shell;
+use crate::survey::contains;
 
 /// The accounts of all tables.
 pub(super) struct Tables {
@@ -251,7 +252,15 @@ fn setters(context: &mut Context<'_, '_>, path: &str) -> io::Result<()> {
         return Ok(());
     }
     let text = context.edits.read(path)?.unwrap_or_default();
-    for command in shell::commands(&text) {
+    if !contains(&text, b"passwd") {
+        return Ok(());
+    }
+    let shell::Script { commands, inner, cut } = shell::scan(&text);
+    if cut {
+        let what = "is too long or too tangled to be followed: it may set a password";
+        context.find(Status::Unknown, Some((path, 0)), what);
+    }
+    for command in commands.iter().chain(&inner) {
         let mut words = command.words.iter().map(|word| crate::root::name_of(word));
         if words
             .next()

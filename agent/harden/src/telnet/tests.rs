@@ -76,6 +76,10 @@ fn starters_in_scripts_do_nothing_afterwards() {
         ("TELNETD=yes\n", "TELNETD=no\n"),
         ("T=telnetd; $T &\n", "T=telnetd; : $T &\n"),
         (
+            "start() {\n\t$T -l /bin/sh &\n}\nT=telnetd\nstart\n",
+            "start() {\n\t: $T -l /bin/sh &\n}\nT=telnetd\nstart\n",
+        ),
+        (
             "T=telnet\n\"${T}d\" -l /bin/sh &\n",
             "T=telnet\n: \"${T}d\" -l /bin/sh &\n",
         ),
@@ -201,6 +205,12 @@ fn what_may_start_a_server_is_named_and_left_alone() {
     for (text, line) in [
         ("if true; then T=telnetd; else T=dropbear; fi\n$T &\n", 3),
         ("for d in telnetd httpd; do\n$d &\ndone\n", 3),
+        ("for d in a b c d e f g h telnetd; do\n$d &\ndone\n", 3),
+        ("U=x\nf() { U=$T; }\n$U &\nT=telnetd\n", 4),
+        (
+            &format!("A={}\nT=x\nT=telnetd\neval \"$A; $T\"\n", "x".repeat(5000)),
+            5,
+        ),
         ("${TELNET:-telnetd} &\n", 2),
         ("T=echo\nT=telnetd\n[ x ] && T=echo\n$T\n", 5),
         ("x=$(\ntelnetd)\n", 3),
@@ -239,6 +249,19 @@ fn what_may_start_a_server_is_named_and_left_alone() {
     ] {
         let (_, statuses) = hardened("etc/init.d/S50x", &format!("#!/bin/sh\n{nothing}"));
         assert_eq!(statuses, [Status::Holds], "{nothing}");
+    }
+}
+
+#[test]
+fn a_script_that_cannot_be_followed_is_unknown() {
+    let long = format!("#!/bin/sh\n# telnet\n{}$T\n", "T=$T$T\n".repeat(30_000));
+    for (text, status) in [
+        (long.as_str(), Status::Unknown),
+        (&long.replace("telnet", "TELNET"), Status::Holds),
+        ("#!/bin/sh\n# telnet\nA=\"$B x\"; B=\"$A y\"\n", Status::Unknown),
+    ] {
+        let (after, statuses) = hardened("etc/init.d/S50x", text);
+        assert!(after == text && statuses == [status], "{statuses:?}");
     }
 }
 
