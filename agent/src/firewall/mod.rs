@@ -10,8 +10,9 @@ mod probe;
 mod request;
 mod xt;
 
-use std::io;
+use std::io::{self, Read as _};
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use lenscap_harden::firewall::nft::Found;
@@ -26,13 +27,15 @@ use crate::netlink;
 pub use plan::{include, is_own, plan, tried};
 pub use request::Request;
 
-/// Files of name servers: the configured one first, then those that a local resolver asks.
+/// Files of name servers: the usual one first, then those that a local resolver asks.
 const RESOLV_CONF: &[&str] = &[
     "/etc/resolv.conf",
     "/tmp/resolv.conf",
     "/tmp/resolv.conf.auto",
     "/tmp/resolv.conf.d/resolv.conf.auto",
 ];
+/// The most name servers of one file: no resolver asks more (`MAXNS` of resolv.conf(5)).
+const MAX_OF_FILE: usize = 3;
 /// Files of time servers.
 const TIME_CONF: &[&str] = &["/etc/config/system", "/etc/ntp.conf", "/etc/chrony.conf"];
 /// The longest of these.
@@ -310,18 +313,29 @@ fn routes_hold(root: &Root, policy: &Policy) -> bool {
         .is_ok_and(|have| have.len() == wanted.len() && wanted.iter().all(|route| have.contains(route)))
 }
 
-/// Name servers, time servers, and the names of time servers, as the camera has them.
+/// Name servers, time servers, and the names of time servers, as the camera has them. Those that its programs are told to
+/// ask come first. What lies in a folder where anybody makes files counts only if nobody but root may write it.
 fn servers(root: &Root, resolv_conf: Option<&str>) -> (Vec<IpAddr>, Vec<IpAddr>, Vec<String>) {
-    let read = |path: &str| {
-        let text = root.head(path, MAX_CONF_BYTES).unwrap_or_default();
-        String::from_utf8_lossy(&text).into_owned()
+    let read = |path: &str, anybodys: bool| {
+        let text = root.reader(path).and_then(|file| {
+            let about = file.metadata()?;
+            let mut text = Vec::new();
+            if !anybodys || about.uid() == 0 && about.mode() & 0o022 == 0 {
+                file.take(MAX_CONF_BYTES).read_to_end(&mut text)?;
+            }
+            Ok(text)
+        });
+        String::from_utf8_lossy(&text.unwrap_or_default()).into_owned()
     };
     let mut all = (Vec::new(), Vec::new(), Vec::new());
-    for path in resolv_conf.iter().chain(RESOLV_CONF) {
-        all.0.extend(name_servers(&read(path)));
+    let configured = resolv_conf.iter().chain(RESOLV_CONF.first());
+    let paths = configured.map(|path| (path, false));
+    for (path, anybodys) in paths.chain(RESOLV_CONF.iter().skip(1).map(|path| (path, true))) {
+        let found = name_servers(&read(path, anybodys));
+        all.0.extend(found.into_iter().take(MAX_OF_FILE));
     }
     for path in TIME_CONF {
-        let text = read(path);
+        let text = read(path, false);
         let (addresses, names) = time_servers(&text);
         all.1.extend(addresses);
         all.2.extend(names.into_iter().map(str::to_owned));
@@ -383,9 +397,45 @@ fn ipv6_is_off(root: &Root) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn configured_name_servers_are_not_pushed_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, net: u8, mode: u32| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let lines = (1..=9).map(|host| format!("nameserver 10.0.{net}.{host}\n"));
+            std::fs::write(&path, lines.collect::<String>()).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        // Lease programs of cameras write it for everybody, and it is what is asked all the same.
+        write("etc/resolv.conf", 1, 0o666);
+        write("etc/own.conf", 0, 0o644);
+        write("tmp/resolv.conf", 2, 0o666);
+        write("tmp/resolv.conf.auto", 3, 0o664);
+        let root = Root::tree(dir.path()).unwrap();
+        let known = || {
+            let mut policy = Policy::parse("lenscap-firewall 1\ndns 10.0.9.9\n").unwrap();
+            policy.add_servers(&servers(&root, Some("/etc/own.conf")).0, &[]);
+            policy.dns.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let configured = [
+            "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.1.1", "10.0.1.2", "10.0.1.3",
+        ];
+        let others = |names: &[&'static str]| [&configured, names].concat();
+        assert_eq!(known(), others(&["10.0.9.9"]));
+        if nix::unistd::geteuid().is_root() {
+            write("tmp/resolv.conf.d/resolv.conf.auto", 4, 0o644);
+            assert_eq!(known(), others(&["10.0.4.1", "10.0.4.2"]));
+            let auto = dir.path().join("tmp/resolv.conf.d/resolv.conf.auto");
+            std::os::unix::fs::chown(auto, Some(31_200), None).unwrap();
+            assert_eq!(known(), others(&["10.0.9.9"]));
+        }
+    }
 
     #[test]
     fn ipv6_is_switched_off_and_on() {

@@ -181,15 +181,16 @@ impl Policy {
         with_servers == *other
     }
 
-    /// Takes name and time servers that became known, and keeps those that were.
+    /// Takes name and time servers that became known, the first of them first, and keeps those that were, as far as there
+    /// is room.
     pub fn add_servers(&mut self, dns: &[IpAddr], ntp: &[IpAddr]) {
         for (have, new) in [(&mut self.dns, dns), (&mut self.ntp, ntp)] {
-            for server in new {
-                if !have.contains(server) {
-                    have.insert(0, *server);
+            let known = core::mem::take(have);
+            for server in new.iter().chain(&known) {
+                if !have.contains(server) && have.len() < MAX_SERVERS {
+                    have.push(*server);
                 }
             }
-            have.truncate(MAX_SERVERS);
         }
     }
 }

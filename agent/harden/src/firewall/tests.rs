@@ -291,10 +291,16 @@ fn servers_that_were_known_stay_and_are_few() {
         }
         .same_but_servers(&before)
     );
+    assert_eq!(policy.dns, [ip("192.168.1.1"), ip("9.9.9.9")]);
+    policy.add_servers(&[ip("9.9.9.9")], &[]);
     assert_eq!(policy.dns, [ip("9.9.9.9"), ip("192.168.1.1")]);
+    // Those that are named last, or were before, go first.
     let many: Vec<IpAddr> = (0..20_u8).map(|n| IpAddr::from([10, 0, 0, n])).collect();
     policy.add_servers(&many, &many);
-    assert_eq!((policy.dns.len(), policy.ntp.len()), (MAX_SERVERS, MAX_SERVERS));
+    assert_eq!(
+        (policy.dns.as_slice(), policy.ntp.len()),
+        (&many[..MAX_SERVERS], MAX_SERVERS)
+    );
 }
 
 #[test]
