@@ -24,19 +24,26 @@ struct Target {
     what: &'static str,
     /// Whether it is closed; else it is only told.
     close: bool,
+    /// How many shells are to run what is looked at, one in another.
+    depth: u8,
 }
+
+/// The most of these.
+const MAX_DEPTH: u8 = 4;
 
 const SHELLS: Target = Target {
     servers: SHELL_SERVERS,
     hints: &[b"telnet", b"nc", b"netcat", b"socat", b"tcpsvd"],
     what: "a shell on a port",
     close: true,
+    depth: 0,
 };
 const FTP: Target = Target {
     servers: FTP_SERVERS,
     hints: &[b"ftpd"],
     what: "FTP",
     close: false,
+    depth: 0,
 };
 /// Switches of an FTP server. What uploads by FTP has other names, and SFTP is SSH's.
 const FTP_SWITCHES: &[&str] = &[
@@ -203,7 +210,7 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
     let Some(mut text) = edits.read(path)? else {
         return Ok(());
     };
-    if !target.hints.iter().any(|hint| contains(&text, hint)) {
+    if !target.is_hinted(&text) {
         return Ok(());
     }
     let mut changed = false;
@@ -278,7 +285,7 @@ fn feeds_shell(target: &Target, command: &Command, next: Option<&Command>) -> bo
         named && words.all(|word| word.starts_with('-'))
     };
     let said = command.meant.get(1..).unwrap_or_default().join(" ");
-    command.piped && next.is_some_and(shell) && runs_server(target, &said)
+    command.piped && next.is_some_and(shell) && runs_server(target, &said) != Effect::Nothing
 }
 
 /// What a word is that asks for a program's place, such as `$(which telnetd)`.
@@ -335,8 +342,11 @@ fn effect(target: &Target, words: &[String], background: bool) -> Effect {
             _ if target.is_shell() && relays_shell(name, after) => {
                 return Effect::Starts { waits: !background };
             }
-            "sh" | "ash" | "bash" | "su" | "eval" if after.iter().any(|word| runs_server(target, word)) => {
-                return Effect::Starts { waits: false };
+            "sh" | "ash" | "bash" | "su" | "eval" => {
+                let mut effects = after.iter().map(|word| runs_server(target, word));
+                let found = effects.find(|effect| *effect != Effect::Nothing);
+                let named = || names_server(target, after).then_some(Effect::Mentions);
+                return found.or_else(named).unwrap_or(Effect::Nothing);
             }
             // Asks where it is.
             "command" if after.first().is_some_and(|word| short_flag(word, 'v')) => return Effect::Nothing,
@@ -358,22 +368,37 @@ impl Target {
     fn is_shell(&self) -> bool {
         self.servers == SHELL_SERVERS
     }
+
+    fn is_hinted(&self, text: &[u8]) -> bool {
+        self.hints.iter().any(|hint| contains(text, hint))
+    }
 }
 
 fn names_server(target: &Target, words: &[&str]) -> bool {
     words.iter().any(|word| target.servers.contains(&name_of(word)))
 }
 
-/// Whether a text that a shell is to run starts a server.
-fn runs_server(target: &Target, text: &str) -> bool {
-    let starts = |command: &Command| may_start(target, command);
-    let named = target.servers.iter().any(|server| text.contains(server));
-    let shell::Script { commands, inner, cut } = if named {
-        shell::scan(text.as_bytes())
-    } else {
-        shell::Script::default()
+/// What a text does that a shell is to run. Where that cannot be followed, the text is not understood.
+fn runs_server(target: &Target, text: &str) -> Effect {
+    if !target.is_hinted(text.as_bytes()) {
+        return Effect::Nothing;
+    }
+    if target.depth == MAX_DEPTH {
+        return Effect::Mentions;
+    }
+    let target = Target {
+        depth: target.depth + 1,
+        ..*target
     };
-    cut || commands.iter().chain(&inner).any(starts)
+    let shell::Script { commands, inner, cut } = shell::scan(text.as_bytes());
+    let mut all = commands.iter().chain(&inner);
+    if all.any(|command| may_start(&target, command)) {
+        Effect::Starts { waits: false }
+    } else if cut {
+        Effect::Mentions
+    } else {
+        Effect::Nothing
+    }
 }
 
 /// Whether a program that connects what it is told to the network gives a shell to whoever comes.
@@ -438,11 +463,12 @@ fn table(target: &Target, path: &str, when: &str, edits: &mut Edits<'_>) -> io::
     let mut out = Vec::with_capacity(text.len() + 32);
     for (line, number) in text.split_inclusive(|byte| *byte == b'\n').zip(1..) {
         let readable = String::from_utf8_lossy(line);
-        let words: Vec<&str> = readable
-            .split(|c: char| c.is_whitespace() || c == ':' || c == ';')
-            .collect();
+        let in_path = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
+        let words: Vec<&str> = readable.split(|c: char| !in_path(c)).collect();
         let comment = readable.trim_start().starts_with('#');
-        let relays = target.is_shell() && line_relays_shell(&readable);
+        // inetd starts what the seventh field begins.
+        let served = || name_of(path) == "inetd.conf" && runs_shell(readable.split_whitespace().skip(6));
+        let relays = target.is_shell() && (line_relays_shell(&readable) || served());
         if !comment && (relays || names_server(target, &words)) {
             if target.close {
                 out.extend_from_slice(COMMENT.as_bytes());

@@ -57,6 +57,10 @@ fn starters_in_scripts_do_nothing_afterwards() {
         ),
         ("sh -c 'sleep 5; telnetd' &", ": sh -c 'sleep 5; telnetd' &"),
         (
+            "sh -c 'while :; do nc -l -p 23 -e /bin/sh; done' &",
+            ": sh -c 'while :; do nc -l -p 23 -e /bin/sh; done' &",
+        ),
+        (
             "socat TCP-LISTEN:4444,reuseaddr,fork EXEC:'/bin/sh -i',pty &",
             ": socat TCP-LISTEN:4444,reuseaddr,fork EXEC:'/bin/sh -i',pty &",
         ),
@@ -152,6 +156,21 @@ fn tables_and_settings_are_switched_off() {
             "etc/inetd.conf",
             "telnet stream tcp nowait root /usr/sbin/telnetd telnetd -i\n",
             "#lenscap: telnet stream tcp nowait root /usr/sbin/telnetd telnetd -i\n",
+        ),
+        (
+            "etc/inetd.conf",
+            "99 stream tcp nowait root /bin/sh sh -i\n98 stream tcp nowait root /bin/sh sh /x\n",
+            "#lenscap: 99 stream tcp nowait root /bin/sh sh -i\n98 stream tcp nowait root /bin/sh sh /x\n",
+        ),
+        (
+            "etc/inittab",
+            "::respawn:/bin/sh -c 'telnetd -F'\n::respawn:/bin/getty\n",
+            "#lenscap: ::respawn:/bin/sh -c 'telnetd -F'\n::respawn:/bin/getty\n",
+        ),
+        (
+            "etc/crontabs/root",
+            "* * * * * [ -e /x ]||telnetd\n",
+            "#lenscap: * * * * * [ -e /x ]||telnetd\n",
         ),
         (
             "etc/crontabs/root",
@@ -263,6 +282,10 @@ fn a_script_that_cannot_be_followed_is_unknown() {
         let (after, statuses) = hardened("etc/init.d/S50x", text);
         assert!(after == text && statuses == [status], "{statuses:?}");
     }
+    // Nor does it take for ever.
+    let (open, close) = ("sh -c $(".repeat(200), ")".repeat(200));
+    let (_, statuses) = hardened("etc/init.d/S50x", &format!("#!/bin/sh\n{open}nc{close}\n"));
+    assert!(statuses.contains(&Status::Unknown), "{statuses:?}");
 }
 
 #[test]
