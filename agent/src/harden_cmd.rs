@@ -217,6 +217,12 @@ fn plan_surveyed<'a>(
     }
     let planned = engine::plan_surveyed(root, &with_filter, survey, checker, &mut fill);
     let mut plan = planned.map_err(|error| unknown(&error))?;
+    if root.is_live()
+        && settings.measures.contains(&Measure::Telnet)
+        && let Some((_, why)) = live::inetd_unread(root, settings)
+    {
+        plan.edits.find(Measure::Telnet, Status::Unknown, None, why);
+    }
     if settings.measures.contains(&Measure::Firewall) {
         let config = config_of(request, root);
         let record = firewall::record_path(&settings.state_dir);
@@ -281,18 +287,14 @@ fn apply(
     if settings.measures.contains(&Measure::Firewall) {
         held = live::sync_firewall(root, settings, before.as_ref());
     }
-    let mut inetd = None;
+    let mut renewed = Ok(());
     let mut back = false;
     if root.is_live() && settings.measures.contains(&Measure::Telnet) {
-        live::renew_init(root, &first);
-        inetd = live::renew_inetd(root, &first);
+        renewed = live::renew(root, settings, &first);
         back = live::stop_shells(root, settings, true).1;
     }
     // What was written is looked at again, as if by another run; which files matter is known.
     let mut second = plan_surveyed(request, root, settings, survey, checker)?;
-    if let Some(why) = inetd {
-        second.edits.find(Measure::Telnet, Status::Unknown, None, why);
-    }
     if back {
         let why = "what was stopped is started again, by something that runs until the camera starts again";
         second.edits.find(Measure::Telnet, Status::Fails, None, why);
@@ -305,6 +307,7 @@ fn apply(
         show(request, &second, "verified")?;
     }
     held?;
+    renewed?;
     waiter?;
     Ok(exit_status(second.verdict()))
 }
@@ -336,6 +339,7 @@ fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: b
     let wanted = |path: &str| wanted(path) && (services.is_ok() || path != settings.password_file);
     let before = firewall::record(root, &settings.state_dir);
     let undone = engine::undo_some(root, settings, restore_insecure, &wanted).map_err(failed)?;
+    live::revive(root, &undone.restored, "");
     live::sync_firewall(root, settings, before.as_ref())?;
     let Undone {
         restored,

@@ -323,6 +323,129 @@ fn inetd_reads_its_table_again_and_is_not_believed() {
         let still = "inetd still listens on port 13, 23, 9527, though lines of its table are gone";
         assert_eq!(text(&output).contains(still), !obeys, "{}", text(&output));
         assert!(inetd.0.try_wait().unwrap().is_none(), "it serves others");
+        let note = dir.path().join("etc/lenscap/harden/inetd");
+        assert!(note.exists());
+        if obeys {
+            continue;
+        }
+        // Nor later, when nothing is left to remove, until it is another process or has closed what it should.
+        let plan = |told: bool| {
+            let output = in_camera(dir.path(), &["--only", "telnet"]);
+            assert_eq!(
+                text(&output).contains("inetd still listens"),
+                told,
+                "{}",
+                text(&output)
+            );
+            code(&output)
+        };
+        assert_eq!(plan(true), 2);
+        let again = in_camera(dir.path(), &["--only", "telnet", "--apply"]);
+        assert!(
+            text(&again).contains(still) && code(&again) == 2,
+            "{}",
+            text(&again)
+        );
+        let fakes = dir.path().join("proc");
+        let (old, new) = (fakes.join(inetd.0.id().to_string()), fakes.join("4000000"));
+        std::fs::rename(&old, &new).unwrap();
+        plan(false);
+        std::fs::rename(&new, &old).unwrap();
+        plan(true);
+        // Two lines went: telnet's, and that of a shell.
+        let table = std::fs::read_to_string(&sockets).unwrap();
+        let first = table.replace(":0017 ", ":0018 ");
+        std::fs::write(&sockets, &first).unwrap();
+        assert_eq!(plan(true), 2);
+        std::fs::write(&sockets, first.replace(":2537 ", ":0019 ")).unwrap();
+        assert_eq!(plan(false), 0);
+        std::fs::write(&sockets, &table).unwrap();
+        plan(true);
+        assert_eq!(code(&in_camera(dir.path(), &["--undo"])), 0);
+        assert!(!note.exists());
+    }
+}
+
+/// What it runs is made to leave a trace.
+const TELNETD: &str = "telnetd /started";
+
+#[test]
+fn what_was_stopped_starts_again_when_nobody_confirms() {
+    if without_root() {
+        return;
+    }
+    for (user, mode, starts) in [(0, 0o755, true), (1000, 0o755, false), (0, 0o757, false)] {
+        let dir = running("busybox", ON_FLASH);
+        std::fs::write(dir.path().join("label"), "label-7Q2M-9ZKD\n").unwrap();
+        support::install(dir.path(), "/usr/bin/touch", "bin/busybox");
+        let busybox = dir.path().join("bin/busybox");
+        std::fs::set_permissions(&busybox, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        let mut shell = Ended(Command::new("sleep").arg("1000").spawn().unwrap());
+        let pid = shell.0.id();
+        listens(dir.path(), pid, 23, TELNETD, "/dev/null");
+        let fake = dir.path().join(format!("proc/{pid}"));
+        let status = format!("Name:\ttelnetd\nUid:\t{user}\t{user}\t{user}\t{user}\n");
+        std::fs::write(fake.join("status"), status).unwrap();
+        let hups = dir.path().join("hups");
+        let script = format!(
+            "trap 'echo >>{0}' HUP; : >{0}; while :; do sleep 0.05; done",
+            hups.display()
+        );
+        let inetd = Command::new("env")
+            .args(["--default-signal=HUP", "sh", "-c", &script])
+            .stderr(Stdio::null())
+            .spawn();
+        let inetd = Ended(inetd.unwrap());
+        let wait = |what: &dyn Fn() -> bool| {
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+            while !what() {
+                assert!(std::time::Instant::now() < deadline);
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        };
+        wait(&|| hups.exists());
+        // It has no socket left, and is found by its name.
+        let table = dir.path().join(format!("proc/{}", inetd.0.id()));
+        std::fs::create_dir_all(&table).unwrap();
+        std::fs::write(table.join("cmdline"), "/usr/sbin/inetd\0").unwrap();
+        let closed = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+        assert_eq!(code(&closed), 1, "its `/proc` still shows it: {}", text(&closed));
+        assert!(!shell.0.wait().unwrap().success());
+        let stopped = dir.path().join("etc/lenscap/harden/stopped");
+        assert_eq!(stopped.exists(), user == 0);
+        std::fs::remove_dir_all(&fake).unwrap();
+        let output = in_camera(dir.path(), &["--roll-back", "--now"]);
+        assert_eq!(code(&output), 0, "{}", text(&output));
+        let started = dir.path().join("started");
+        if starts {
+            wait(&|| started.exists());
+        }
+        assert_eq!(started.exists(), starts, "{user} {mode:o}");
+        wait(&|| !std::fs::read(&hups).unwrap().is_empty());
+        assert!(!stopped.exists());
+    }
+}
+
+#[test]
+fn init_reads_its_table_again() {
+    if without_root() {
+        return;
+    }
+    let dir = running("busybox", ON_FLASH);
+    std::fs::write(dir.path().join("label"), "label-7Q2M-9ZKD\n").unwrap();
+    support::install(dir.path(), "/bin/sh", "bin/sh");
+    // A namespace of processes has a first one of its own.
+    for (name, hups) in [("init", 2), ("systemd", 0)] {
+        std::fs::write(dir.path().join("proc/1/cmdline"), format!("{name}\0")).unwrap();
+        let script = "trap 'echo hup' HUP; /lenscap harden --apply --password-file /label >/dev/null; \
+                      /lenscap harden --roll-back --now >/dev/null; :";
+        let output = Command::new("unshare")
+            .args(["--pid", "--fork", "--kill-child", "chroot"])
+            .arg(dir.path())
+            .args(["/bin/sh", "-c", script])
+            .output()
+            .unwrap();
+        assert_eq!(text(&output), "hup\n".repeat(hups), "{name}");
     }
 }
 

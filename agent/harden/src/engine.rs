@@ -73,33 +73,55 @@ impl Default for Settings {
     }
 }
 
+/// Notes of the state folder. What inetd is to close: the boot, how many, and the sockets that it had.
+pub const INETD: &str = "inetd";
+/// The programs that were stopped and start again if nobody confirms, one in a line.
+pub const STOPPED: &str = "stopped";
+const BOOTS: &str = "boots";
+const LEFT: &str = "left";
+const APPLIED: &str = "applied";
+const VERDICTS: &str = "verdicts";
+
+/// A note of the state folder; nothing if there is none.
+#[must_use]
+pub fn kept(root: &Root, settings: &Settings, name: &str) -> String {
+    let text = root.read(&note_path(settings, name)).unwrap_or_default();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Keeps a note in the place of another.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn keep(root: &Root, settings: &Settings, name: &str, text: &str) -> io::Result<()> {
+    let path = note_path(settings, name);
+    let temporary = format!("{path}.new");
+    root.remove(&temporary)?;
+    root.create(&temporary, text.as_bytes(), Attributes::PRIVATE)?;
+    root.rename(&temporary, &path)
+}
+
+fn note_path(settings: &Settings, name: &str) -> String {
+    format!("{}/{name}", settings.state_dir)
+}
+
 /// What an earlier run learned about hashes.
 #[must_use]
 pub fn checker(root: &Root, settings: &Settings, budget: u64) -> Checker {
-    let memory = root.read(&memory_path(settings)).unwrap_or_default();
-    Checker::with_memory(budget, &String::from_utf8_lossy(&memory))
+    Checker::with_memory(budget, &kept(root, settings, VERDICTS))
 }
 
 /// Keeps what was learned, for a slow processor's next run. It is no loss if that fails.
 pub fn remember(root: &Root, settings: &Settings, checker: &Checker) {
     if let Some(memory) = checker.memory().filter(|_| root.exists(&settings.state_dir)) {
-        let _ = replace(root, &memory_path(settings), &memory);
+        let _ = keep(root, settings, VERDICTS, &memory);
     }
-}
-
-/// Puts a file of the state folder in the place of another.
-fn replace(root: &Root, path: &str, text: &str) -> io::Result<()> {
-    let temporary = format!("{path}.new");
-    root.remove(&temporary)?;
-    root.create(&temporary, text.as_bytes(), Attributes::PRIVATE)?;
-    root.rename(&temporary, path)
 }
 
 /// The boots so far.
 #[must_use]
 pub fn boots(root: &Root, settings: &Settings) -> Boots {
-    let text = root.read(&boots_path(settings)).unwrap_or_default();
-    Boots::parse(&String::from_utf8_lossy(&text))
+    Boots::parse(&kept(root, settings, BOOTS))
 }
 
 /// Keeps the count of boots, if it is another one.
@@ -111,26 +133,13 @@ pub fn keep_boots(root: &Root, settings: &Settings, boots: &Boots) -> io::Result
         return Ok(());
     }
     root.make_folders(&settings.state_dir)?;
-    replace(root, &boots_path(settings), &boots.to_text())
-}
-
-fn boots_path(settings: &Settings) -> String {
-    format!("{}/boots", settings.state_dir)
+    keep(root, settings, BOOTS, &boots.to_text())
 }
 
 /// What earlier runs applied.
 #[must_use]
 pub fn applied(root: &Root, settings: &Settings) -> Applied {
-    let text = root.read(&applied_path(settings)).unwrap_or_default();
-    Applied::parse(&String::from_utf8_lossy(&text))
-}
-
-fn applied_path(settings: &Settings) -> String {
-    format!("{}/applied", settings.state_dir)
-}
-
-fn memory_path(settings: &Settings) -> String {
-    format!("{}/verdicts", settings.state_dir)
+    Applied::parse(&kept(root, settings, APPLIED))
 }
 
 /// What was found, and what would be changed. Nothing is changed yet.
@@ -346,7 +355,7 @@ fn applied_write(plan: &Plan<'_>, settings: &Settings, changes: bool) -> Option<
 
 fn note(settings: &Settings, applied: &Applied) -> Write {
     Write::File {
-        path: applied_path(settings),
+        path: note_path(settings, APPLIED),
         contents: applied.to_text().into_bytes(),
         attributes: Attributes::PRIVATE,
     }
@@ -363,7 +372,7 @@ fn applied_rest(root: &Root, settings: &Settings, rest: &Journal) -> Option<Writ
         let mut entries = entries.filter(|entry| entry.path != settings.password_file);
         entries.any(|entry| entry.insecure == insecure)
     };
-    let record = format!("{}/{}", settings.state_dir, crate::firewall::RECORD);
+    let record = note_path(settings, crate::firewall::RECORD);
     let (telnet, credentials) = (any(false), any(true));
     left.measures.retain(|measure| match measure {
         Measure::Telnet => telnet,
@@ -375,7 +384,7 @@ fn applied_rest(root: &Root, settings: &Settings, rest: &Journal) -> Option<Writ
     }
     Some(if left == Applied::default() {
         Write::Remove {
-            path: applied_path(settings),
+            path: note_path(settings, APPLIED),
         }
     } else {
         note(settings, &left)
@@ -437,7 +446,7 @@ pub fn wait_with(
 /// The file that is there as long as something waits for a confirmation.
 #[must_use]
 pub fn confirmation_path(settings: &Settings) -> String {
-    format!("{}/unconfirmed", settings.state_dir)
+    note_path(settings, "unconfirmed")
 }
 
 /// What waits for a confirmation.
@@ -465,6 +474,7 @@ pub fn waits_for(waiting: &Confirmation, path: &str) -> bool {
 pub fn confirm(root: &Root, settings: &Settings) -> io::Result<bool> {
     let waited = waiting(root, settings)?.is_some();
     if waited {
+        root.remove(&note_path(settings, STOPPED))?;
         root.remove(&confirmation_path(settings))?;
         root.sync_folder(&settings.state_dir)?;
     }
@@ -499,9 +509,7 @@ pub fn roll_back(
 /// for hardening again.
 #[must_use]
 pub fn left(root: &Root, settings: &Settings) -> Vec<String> {
-    let text = root.read(&left_path(settings)).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    text.lines().map(str::to_owned).collect()
+    kept(root, settings, LEFT).lines().map(str::to_owned).collect()
 }
 
 /// Somebody knows of them.
@@ -509,11 +517,7 @@ pub fn left(root: &Root, settings: &Settings) -> Vec<String> {
 /// # Errors
 /// When the file system refuses.
 pub fn forget_left(root: &Root, settings: &Settings) -> io::Result<()> {
-    root.remove(&left_path(settings))
-}
-
-fn left_path(settings: &Settings) -> String {
-    format!("{}/left", settings.state_dir)
+    root.remove(&note_path(settings, LEFT))
 }
 
 /// Brings an interrupted run to its end.
@@ -614,22 +618,34 @@ fn take_back(
         undone.restored.push(entry.path);
     }
     let waiting = waiting(root, settings).map_err(Failure::Unchanged)?;
+    let mut gone = false;
     if let Some(waiting) = waiting
         && !back.waits
         && !others.iter().any(|other| waits_for(&waiting, other))
     {
+        gone = true;
         let path = confirmation_path(settings);
         writes.push(Write::Remove { path });
     }
     // It is tried again and again.
     if back.unasked && !undone.changed_since.is_empty() && undone.changed_since != left(root, settings) {
         writes.push(Write::File {
-            path: left_path(settings),
+            path: note_path(settings, LEFT),
             contents: undone.changed_since.join("\n").into_bytes(),
             attributes: Attributes::PRIVATE,
         });
     }
     if !undone.restored.is_empty() || !writes.is_empty() {
+        let telnet = |path: &String| path.ends_with("/inetd.conf");
+        for (note, over) in [
+            (STOPPED, gone || back.unasked),
+            (INETD, undone.restored.iter().any(telnet)),
+        ] {
+            let path = note_path(settings, note);
+            if over && root.exists(&path) {
+                writes.push(Write::Remove { path });
+            }
+        }
         writes.extend(applied_rest(root, settings, &rest));
         store.commit(&writes, &[], &rest, &mut || Ok(()))?;
     }

@@ -403,6 +403,26 @@ pub fn inetd(listeners: &[Listener]) -> Vec<(u32, u16)> {
     found
 }
 
+/// The processes that are this by their first word, or by BusyBox's second.
+#[must_use]
+pub fn named(root: &Root, name: &str) -> Vec<u32> {
+    let pids = root
+        .list("/proc")
+        .unwrap_or_default()
+        .into_iter()
+        .take(MAX_PROCESSES);
+    let pids = pids.filter_map(|entry| entry.name.parse().ok());
+    pids.filter(|pid| *pid > 1 && is_called(root, *pid, name))
+        .collect()
+}
+
+fn is_called(root: &Root, pid: u32, name: &str) -> bool {
+    let words = proc_text(root, &format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut words = words.split('\0').map(name_of);
+    let first = words.next().unwrap_or_default();
+    first == name || first == "busybox" && words.next() == Some(name)
+}
+
 /// Judges the open ports of a running camera. `filter` is what the kernel's filter lets pass, if one is in force.
 pub(crate) fn report(root: &Root, close: Close, filter: Option<&Policy>, edits: &mut Edits<'_>) {
     let listeners = match read(root) {

@@ -47,8 +47,6 @@ struct Outcome {
     restored: Vec<String>,
     stopped: usize,
     gave_up: bool,
-    /// Something that was closed may be open until the next boot.
-    untold: bool,
     waiting_for_owner: bool,
     standing_aside: bool,
     /// Why it does not hold, or could not be told.
@@ -250,11 +248,7 @@ impl Look<'_> {
             }
         }
         let verdict = lenscap_harden::report::verdict(&seen);
-        outcome.verdict = Some(match verdict {
-            _ if outcome.gave_up => Verdict::Fails,
-            Verdict::Holds if outcome.untold => Verdict::Unknown,
-            verdict => verdict,
-        });
+        outcome.verdict = Some(if outcome.gave_up { Verdict::Fails } else { verdict });
         if outcome.reason.is_empty() {
             outcome.reason = reason(&seen);
         }
@@ -388,11 +382,7 @@ impl Look<'_> {
         outcome.restored.extend(put_back);
         match measure {
             Measure::Telnet => {
-                live::renew_init(self.root, &plan);
-                if let Some(why) = live::renew_inetd(self.root, &plan) {
-                    outcome.reason = bounded(why);
-                    outcome.untold = true;
-                }
+                live::renew(self.root, alone, &plan)?;
                 outcome.stopped = live::stop_shells(self.root, alone, !self.request.boot).0;
             }
             Measure::Firewall => live::sync_firewall(self.root, alone, None)?,
@@ -467,7 +457,6 @@ fn tell(
         restored,
         stopped,
         gave_up,
-        untold: _,
         waiting_for_owner,
         standing_aside,
         reason,

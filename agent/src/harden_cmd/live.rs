@@ -17,12 +17,12 @@ use lenscap_harden::gate::{
     CONFIRM_WITHIN, Confirmation, Decision, Due, Mode, OwnerFacts, Situation, Why, decide, owner_path,
 };
 use lenscap_harden::hostkeys;
-use lenscap_harden::listeners::{self, Close, Logins};
+use lenscap_harden::listeners::{self, Close, Listener, Logins, Process};
 use lenscap_harden::report::Measure;
-use lenscap_harden::root::{Root, folder_of};
+use lenscap_harden::root::{Root, folder_of, name_of};
 use lenscap_harden::secret::LoginPassword;
 use lenscap_harden::storage::{self, Storage};
-use lenscap_harden::survey::Survey;
+use lenscap_harden::survey::{Survey, contains};
 use lenscap_harden::transaction::Store;
 use lenscap_harden::{respawn, telnet};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -49,6 +49,8 @@ const KEY_PROGRAMS: &[&str] = &[
 /// of the end of a process that is not a child.
 const END_WITHIN: Duration = Duration::from_secs(2);
 const END_PAUSE: Duration = Duration::from_millis(20);
+/// The most processes that are started again.
+const MAX_STOPPED: usize = 16;
 /// What restarts one at once has done so by then, BusyBox's init after a second; nothing tells that a firmware starts it
 /// again.
 const RESTARTED_WITHIN: Duration = Duration::from_millis(1200);
@@ -323,7 +325,9 @@ fn take_back(root: &Root, settings: &Settings, config: &Path, waiting: &Confirma
     // What keeps the firewall goes with it, of whichever run it is.
     let firewall = waits(&firewall::record_path(&settings.state_dir));
     let along = |path: &str| firewall && firewall::is_own(path, &settings.state_dir);
+    let stopped = engine::kept(root, settings, engine::STOPPED);
     let undone = engine::roll_back(root, settings, needed, &along).map_err(failed)?;
+    revive(root, &undone.restored, &stopped);
     sync_firewall(root, settings, before.as_ref())?;
     Ok(Taken {
         left: undone.changed_since,
@@ -385,25 +389,24 @@ pub(super) fn wait_if_needed(request: &Request, root: &Root, settings: &Settings
 /// In its own process group, so that the end of the owner's session is not its end.
 pub(super) fn wait_in_background(config: &Path) -> Result<(), Stop> {
     let started = super::again::program().and_then(|program| {
-        Command::new(program)
-            .args(["harden", "--roll-back", "--config"])
-            .arg(config)
-            // It outlives the job that it may be started from.
-            .env_remove(monitor::JOB)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
+        let mut command = Command::new(program);
+        start_apart(command.args(["harden", "--roll-back", "--config"]).arg(config))
     });
     match started {
-        Ok(_) => Ok(()),
+        Ok(()) => Ok(()),
         Err(error) => {
             let why =
                 format!("nothing waits for the confirmation ({error}): run `lenscap harden --roll-back &`");
             Err(Stop(why, EXIT_FAILURE))
         }
     }
+}
+
+/// It outlives the job that it may be started from.
+fn start_apart(command: &mut Command) -> io::Result<()> {
+    let command = command.env_remove(monitor::JOB).process_group(0);
+    let command = command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(Stdio::null()).spawn().map(|_| ())
 }
 
 fn situation(
@@ -601,44 +604,145 @@ fn renew_host_keys(
     Ok(done)
 }
 
-/// Has inetd read its table again where a plan took lines out of it. Gives what to tell if it still listens: what is open
-/// is what counts, not what a table says.
-pub(super) fn renew_inetd(root: &Root, plan: &Plan<'_>) -> Option<String> {
-    let removed: usize = plan.edits.files().map(telnet::inetd_lines).sum();
-    let now = || listeners::inetd(&listeners::read(root).unwrap_or_default());
-    let before = now();
-    if removed == 0 || before.is_empty() {
-        return None;
-    }
+/// Has init and inetd read tables again that a plan changed, and waits for inetd to close what lines were taken out for.
+pub(super) fn renew(root: &Root, settings: &Settings, plan: &Plan<'_>) -> Result<(), Stop> {
+    let files = || plan.edits.files();
+    let removed: usize = files().map(telnet::inetd_lines).sum();
+    let before = listeners::inetd(&listeners::read(root).unwrap_or_default());
     let mut pids: Vec<u32> = before.iter().map(|(pid, _)| *pid).collect();
     pids.dedup();
-    for pid in pids {
-        if let Ok(pid) = i32::try_from(pid) {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGHUP);
+    let waits = removed > 0 && !before.is_empty();
+    if waits {
+        let owed = removed + inetd_unread(root, settings).map_or(0, |(owed, _)| owed);
+        let note = format!("{} {owed} {}", boot_id(root)?, sockets(&before).join(" "));
+        // Before it is told: whatever becomes of this run, it is not believed.
+        engine::keep(root, settings, engine::INETD, &note).map_err(|error| unknown(&error))?;
+    }
+    renew_init(root, plan);
+    let tables = files().map(|(path, _)| path);
+    hang_up(root, tables.filter(|path| name_of(path) != "inittab"), pids);
+    let deadline = sys::monotonic() + END_WITHIN;
+    while waits && inetd_unread(root, settings).is_some() && sys::monotonic() < deadline {
+        std::thread::sleep(END_PAUSE);
+    }
+    Ok(())
+}
+
+/// How many sockets inetd still has of those for which its table has no lines any more, since it was told to read that
+/// again, and what to tell then: what is open is what counts, not what a table says.
+pub(super) fn inetd_unread(root: &Root, settings: &Settings) -> Option<(usize, String)> {
+    let note = engine::kept(root, settings, engine::INETD);
+    let mut words = note.split_whitespace();
+    // After a boot it has read its table.
+    let boot = words.next()?;
+    if boot_id(root).is_ok_and(|now| now != boot) {
+        return None;
+    }
+    let owed: usize = words.next()?.parse().ok()?;
+    let before: Vec<&str> = words.collect();
+    let now = listeners::read(root).ok();
+    let now = now.map(|listeners| sockets(&listeners::inetd(&listeners)));
+    // What cannot be told is as it was.
+    let mut still = before.clone();
+    still.retain(|socket| {
+        now.as_ref()
+            .is_none_or(|now| now.iter().any(|have| have == socket))
+    });
+    let owed = owed.saturating_sub(before.len() - still.len());
+    let ports = still.iter().filter_map(|socket| socket.split(':').nth(1));
+    let ports: Vec<&str> = ports.collect();
+    let text = format!(
+        "inetd still listens on port {}, though lines of its table are gone: what they started may be open until it, or \
+         the camera, starts again",
+        ports.join(", ")
+    );
+    (owed > 0).then_some((owed, text))
+}
+
+fn sockets(inetd: &[(u32, u16)]) -> Vec<String> {
+    inetd.iter().map(|(pid, port)| format!("{pid}:{port}")).collect()
+}
+
+/// Has those read their tables again that have them among these files.
+fn hang_up<'p>(root: &Root, changed: impl Iterator<Item = &'p str>, mut inetd: Vec<u32>) {
+    for path in changed {
+        let pids = match name_of(path) {
+            // Others than BusyBox's may take that signal for something else.
+            "inittab" if respawn::is_init(root) => vec![1],
+            "inetd.conf" => std::mem::take(&mut inetd),
+            _ => Vec::new(),
+        };
+        for pid in pids {
+            signal(pid, Some(Signal::SIGHUP));
         }
     }
-    let deadline = sys::monotonic() + END_WITHIN;
-    loop {
-        let after = now();
-        if before.len().saturating_sub(after.len()) >= removed {
-            return None;
+}
+
+fn signal(pid: u32, signal: Option<Signal>) -> bool {
+    i32::try_from(pid).is_ok_and(|pid| kill(Pid::from_raw(pid), signal).is_ok())
+}
+
+/// After files were put back: init and inetd read them, and what gave a login and was stopped starts again.
+pub(super) fn revive(root: &Root, restored: &[String], stopped: &str) {
+    if !root.is_live() {
+        return;
+    }
+    let paths = restored.iter().map(String::as_str);
+    hang_up(root, paths, listeners::named(root, "inetd"));
+    if stopped.is_empty() {
+        return;
+    }
+    // Some have somebody who starts them.
+    std::thread::sleep(END_WITHIN);
+    let listeners = listeners::read(root).unwrap_or_default();
+    let running: Vec<String> = processes(&listeners).map(command_line).collect();
+    let here = |line: &&str| running.iter().any(|have| have == line);
+    for line in stopped.lines().filter(|line| !here(line)) {
+        let mut words = line.split('\0');
+        let (program, name) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        // It must not be what somebody else put there meanwhile.
+        let about = root.attributes(program);
+        if about.is_ok_and(|file| file.uid == 0 && file.mode & 0o022 == 0) {
+            let _ = start_apart(Command::new(program).arg0(name).args(words));
         }
-        if sys::monotonic() >= deadline {
-            let ports: Vec<String> = after.iter().map(|(_, port)| port.to_string()).collect();
-            return Some(format!(
-                "inetd still listens on port {}, though lines of its table are gone: what they started may be open until \
-                 the camera starts again",
-                ports.join(", ")
-            ));
+    }
+}
+
+fn processes(listeners: &[Listener]) -> impl Iterator<Item = &Process> {
+    listeners.iter().flat_map(|listener| &listener.processes)
+}
+
+/// A process's program and words, in one line.
+fn command_line(process: &Process) -> String {
+    let program = process.program.as_deref().unwrap_or_default();
+    format!("{program}\0{}", process.words.join("\0")).replace('\n', " ")
+}
+
+/// Keeps what is to start again if nobody confirms. What another than root runs, root must not.
+fn note_stopped(root: &Root, settings: &Settings, listeners: &[Listener], told: &[u32]) {
+    if told.is_empty() || !engine::waiting(root, settings).is_ok_and(|waiting| waiting.is_some()) {
+        return;
+    }
+    let mut note = engine::kept(root, settings, engine::STOPPED);
+    for process in processes(listeners).filter(|process| told.contains(&process.pid)) {
+        let line = command_line(process);
+        let status = root.head(&format!("/proc/{}/status", process.pid), 1024);
+        let roots = contains(&status.unwrap_or_default(), b"\nUid:\t0\t0\t");
+        if roots && note.lines().count() < MAX_STOPPED && !note.lines().any(|have| have == line) {
+            note.push_str(&line);
+            note.push('\n');
         }
-        std::thread::sleep(END_PAUSE);
+    }
+    if !note.is_empty() {
+        // Without it they start with the camera.
+        let _ = engine::keep(root, settings, engine::STOPPED, &note);
     }
 }
 
 /// Has init read its table again where a plan took lines out of it: what it starts again is in its memory.
-pub(super) fn renew_init(root: &Root, plan: &Plan<'_>) {
+fn renew_init(root: &Root, plan: &Plan<'_>) {
     if plan.edits.files().any(telnet::is_inittab) && respawn::is_init(root) {
-        let _ = kill(Pid::from_raw(1), Signal::SIGHUP);
+        signal(1, Some(Signal::SIGHUP));
     }
 }
 
@@ -650,9 +754,6 @@ pub(super) fn shells(root: &Root, close: Close) -> Vec<u32> {
 /// Ends them, and loops that start them again, if they do. Says how many processes that were, and whether one came back
 /// and stayed. `patient`: where something may start them again, that is waited for.
 pub(super) fn stop_shells(root: &Root, settings: &Settings, patient: bool) -> (usize, bool) {
-    let signal = |pid: u32, signal: Option<Signal>| {
-        i32::try_from(pid).is_ok_and(|pid| kill(Pid::from_raw(pid), signal).is_ok())
-    };
     let end = |pids: &[u32]| {
         for pid in pids {
             signal(*pid, Some(Signal::SIGTERM));
@@ -690,6 +791,7 @@ pub(super) fn stop_shells(root: &Root, settings: &Settings, patient: bool) -> (u
             let starters: Vec<u32> = starters.into_iter().map(|(pid, _)| pid).collect();
             end(&starters);
         }
+        note_stopped(root, settings, &listeners, &back);
         end(&back);
         told.append(&mut back);
         until = sys::monotonic() + if wait { LOOPED_WITHIN } else { RESTARTED_WITHIN };
