@@ -9,6 +9,8 @@ const MIN_WORK: usize = 1024;
 const MAX_WORK: usize = 1 << 19;
 /// What a command or an assignment costs.
 const STEP: usize = 16;
+/// How many variables are looked through for one.
+const LOOKED_AT: usize = 8;
 /// How often a script is read anew, as its variables may be used above where they are set.
 const MAX_READINGS: usize = 6;
 /// Words after which a command starts.
@@ -99,7 +101,6 @@ fn scan_below(text: &[u8], known: &mut Known, depth: usize) -> Script {
 
 /// What is known of a script's variables, and what may still be spent on it.
 struct Known {
-    /// By name.
     variables: Vec<Variable>,
     /// Whether this reading found a value that is new.
     changed: bool,
@@ -117,6 +118,10 @@ struct Variable {
     fresh: usize,
 }
 
+fn find<'v>(variables: &'v mut [Variable], name: &str) -> Option<&'v mut Variable> {
+    variables.iter_mut().find(|variable| variable.name == name)
+}
+
 impl Known {
     fn new(text: &[u8]) -> Self {
         Self {
@@ -131,27 +136,23 @@ impl Known {
         self.left = self.left.saturating_sub(work);
     }
 
-    fn at(&self, name: &str) -> Result<usize, usize> {
-        self.variables
-            .binary_search_by(|variable| variable.name.as_str().cmp(name))
-    }
-
-    fn find(&self, name: &str) -> Option<&Variable> {
-        self.variables.get(self.at(name).ok()?)
+    fn find(&mut self, name: &str) -> Option<&mut Variable> {
+        self.spend(self.variables.len() / LOOKED_AT);
+        find(&mut self.variables, name)
     }
 
     fn put(&mut self, name: &str, value: String) {
-        let at = self.at(name).unwrap_or_else(|at| {
+        if self.find(name).is_none() {
             self.spend(self.variables.len());
-            let variable = Variable {
+            self.variables.push(Variable {
                 name: name.to_owned(),
                 values: Vec::new(),
                 fresh: 0,
-            };
-            self.variables.insert(at, variable);
-            at
-        });
-        let variable = &mut self.variables[at];
+            });
+        }
+        let Some(variable) = self.find(name) else {
+            return;
+        };
         let values = &mut variable.values;
         let known = values.len();
         let have = values.iter().position(|have| *have == value);
@@ -497,8 +498,7 @@ impl<'a> Scanner<'a> {
                 self.known.put(name, new);
             }
         }
-        if added && let Ok(at) = self.known.at(name) {
-            let variable = &mut self.known.variables[at];
+        if let Some(variable) = self.known.find(name).filter(|_| added) {
             variable.fresh = variable.values.len();
         }
     }
@@ -542,8 +542,11 @@ impl<'a> Scanner<'a> {
         let mut rest = word;
         while let Some((text, behind)) = rest.split_once('$') {
             let (name, default, after) = variable(behind);
-            let known = self.known.find(name).filter(|_| name != but);
-            let (mut set, fresh) = known.map_or((&[][..], 0), |known| (known.values.as_slice(), known.fresh));
+            let Known { variables, left, .. } = &mut *self.known;
+            *left = left.saturating_sub(variables.len() / LOOKED_AT);
+            let known = find(variables, name).filter(|_| name != but);
+            let known = known.map(|known| (known.values.as_slice(), known.fresh));
+            let (mut set, fresh) = known.unwrap_or_default();
             if !several && fresh > 0 {
                 set = set.get(set.len() - fresh..).unwrap_or_default();
             }
@@ -557,18 +560,18 @@ impl<'a> Scanner<'a> {
                 let seen = rest.len() - text.len() - after.len();
                 values = rest.get(text.len()..text.len() + seen).into_iter().collect();
             }
-            let (mut next, mut left) = (Vec::new(), self.known.left);
+            let mut next = Vec::new();
             for (start, new) in all
                 .iter()
                 .flat_map(|start| values.iter().map(move |new| (start, *new)))
             {
-                left = left.saturating_sub(start.len() + text.len() + new.len());
-                if left == 0 {
+                *left = left.saturating_sub(start.len() + text.len() + new.len());
+                if *left == 0 {
                     break;
                 }
                 next.push([start, text, new].concat());
             }
-            (all, self.known.left) = (next, left);
+            all = next;
             rest = after;
         }
         all.iter_mut().for_each(|value| value.push_str(rest));
