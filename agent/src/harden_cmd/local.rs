@@ -4,6 +4,7 @@
 //! loopback interface alone.
 
 mod dvrip;
+mod service;
 mod tries;
 mod web;
 
@@ -19,324 +20,22 @@ use lenscap_harden::listeners;
 use lenscap_harden::report::{Finding, Measure, Status};
 use lenscap_harden::root::{Attributes, Root};
 use lenscap_harden::secret::Secret;
-use lenscap_harden::survey::contains;
-use tries::{LOCKED_FOR, Tries};
-use web::{
-    DAHUA, DEVICE, ISAPI, SCHEMA, dahua_request, dahua_user, date_request, encoded, isapi_id, isapi_users,
-    levels, onvif_users, send, soap,
-};
+use service::{Has, KINDS, Kind, LATER, OTHER, Password, Seen, Service, Stuck, USER};
+use tries::Tries;
 
 use crate::cli::{EXIT_FAILURE, Stop};
 use crate::config::{self, Profile};
 
 /// Where cameras have these services, beside where the configuration has its snapshots.
 const PORTS: &[u16] = &[80, 8080, 8899, 2020, 8000, dvrip::PORT];
-/// What is tried, of all that everybody knows; how many in a row, [`Tries`] says.
-const TRIED: &[&str] = &["admin", "12345", "", "123456"];
-/// Stands for a password that is none of these.
-const OTHER: usize = TRIED.len();
-const USER: &str = "admin";
-const TIMEOUT: Duration = Duration::from_secs(5);
 /// Services that are looked at, and remembered.
 const MAX_SERVICES: usize = 8;
 /// The longest password that ISAPI takes.
 const MAX_ISAPI_BYTES: usize = 16;
-/// How Dahua's cameras, and those that are sold under other names, ask for a password.
-const DAHUA_REALMS: &[&[u8]] = &[b"realm=\"Login to ", b"realm=\"DH_"];
 /// Addresses for RTSP that hold the password themselves, as XiongMai's do.
 const IN_ADDRESS: &str = "password=";
 /// What was changed, or is about to be: how to take it back, or to finish it.
 const RECORD: &str = "services";
-/// What is not tried now.
-const LATER: &str =
-    "a camera locks its user after some wrong passwords, and enough were tried: try again in half an hour";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Onvif,
-    Isapi,
-    Dahua,
-    Dvrip,
-}
-
-/// Each kind, as the record and as people call it, and which passwords are tried, in turn: where the makers have one, that
-/// alone, beside what has opened another service.
-const KINDS: [(Kind, &str, &str, &[usize]); 4] = [
-    (Kind::Onvif, "onvif", "ONVIF", &[0, 1, 2, 3]),
-    (Kind::Isapi, "isapi", "ISAPI", &[1, 0, 2, 3]),
-    (Kind::Dahua, "dahua", "Dahua's interface", &[0]),
-    (Kind::Dvrip, "dvrip", "DVRIP", &[2]),
-];
-
-impl Kind {
-    fn names(self) -> (&'static str, &'static str) {
-        let known = KINDS.iter().find(|(kind, ..)| *kind == self);
-        known.map_or(("", ""), |(_, record, people, _)| (record, people))
-    }
-
-    fn tried(self) -> &'static [usize] {
-        let known = KINDS.iter().find(|(kind, ..)| *kind == self);
-        known.map_or(&[], |(.., tried)| tried)
-    }
-
-    /// Whether a service answers as such a one does. No password is tried.
-    fn speaks(self, address: SocketAddr) -> io::Result<bool> {
-        Ok(match self {
-            Self::Onvif => {
-                let answer = soap(address, &date_request(), None)?;
-                answer.text().contains("SystemDateAndTime")
-            }
-            // It is told by its wish for a password.
-            Self::Isapi => {
-                let answer = send(address, "GET", ISAPI, "", "", None)?;
-                answer.status == 401 && !answer.challenges.is_empty()
-            }
-            // And this by whom it asks for.
-            Self::Dahua => {
-                let answer = send(address, "GET", &dahua_request(), "", "", None)?;
-                let realm = |challenge: &Vec<u8>| DAHUA_REALMS.iter().any(|realm| contains(challenge, realm));
-                answer.status == 401 && answer.challenges.iter().any(realm)
-            }
-            Self::Dvrip => true,
-        })
-    }
-}
-
-/// A password, and which of [`TRIED`] it is.
-#[derive(Clone, Copy)]
-struct Password<'a>(usize, &'a str);
-
-impl Password<'static> {
-    fn known(which: usize) -> Self {
-        Self(which, TRIED.get(which).copied().unwrap_or_default())
-    }
-}
-
-/// Which password a service has after it was to get another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Has {
-    Old,
-    /// The old one may open it too.
-    New,
-    /// It was none of them before the time that a user is locked, and is none of them now.
-    Neither,
-    /// It did not answer, or its user may be locked.
-    Untold,
-    /// The same, but it said that it has the new one.
-    Given,
-}
-
-/// Why a service is not what it should be.
-struct Stuck {
-    has: Has,
-    why: io::Error,
-}
-
-/// What a service of the record has taken so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Seen {
-    Old,
-    /// The new password was taken once: it is not forgotten before the old one is.
-    New,
-    /// And the old one may open it too.
-    Both,
-}
-
-/// A service whose user has a password that everybody knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Service {
-    kind: Kind,
-    address: SocketAddr,
-    /// Which of [`TRIED`] it was.
-    old: usize,
-    seen: Seen,
-}
-
-impl Service {
-    fn name(&self) -> String {
-        let (_, name) = self.kind.names();
-        format!("{name} on port {}", self.address.port())
-    }
-
-    fn is(&self, other: &Self) -> bool {
-        (self.kind, self.address) == (other.kind, other.address)
-    }
-
-    /// What must not be taken for closed.
-    fn may_be_open(&self) -> String {
-        format!(
-            "{}: the old password of {USER} may still open it: `lenscap harden --apply` looks again",
-            self.name()
-        )
-    }
-
-    fn to_line(self) -> String {
-        let (kind, _) = self.kind.names();
-        format!("{kind} {} {}", self.address, self.old)
-    }
-
-    fn parse(line: &str) -> Option<Self> {
-        let mut words = line.split(' ');
-        let word = words.next()?;
-        let (kind, ..) = *KINDS.iter().find(|(_, record, ..)| *record == word)?;
-        let address: SocketAddr = words.next()?.parse().ok()?;
-        let old = words.next()?.parse().ok().filter(|old| *old < TRIED.len())?;
-        let seen = match words.next() {
-            Some("2") => Seen::Both,
-            Some("1") => Seen::New,
-            Some(_) | None => Seen::Old,
-        };
-        address.ip().is_loopback().then_some(Self {
-            kind,
-            address,
-            old,
-            seen,
-        })
-    }
-
-    /// What it tells whoever has the password; `None`: it is wrong.
-    fn opens(&self, password: Password<'_>, tries: &mut Tries) -> io::Result<Option<String>> {
-        let Password(which, text) = password;
-        if tries.is_late() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        let answer = match self.kind {
-            Kind::Onvif => onvif_users(self.address, text),
-            Kind::Isapi => isapi_users(self.address, text),
-            Kind::Dahua => dahua_user(self.address, text),
-            Kind::Dvrip => dvrip::opens(self.address, text).map(|opens| opens.then(String::new)),
-        };
-        let door = |old: usize| Self { old, ..*self };
-        match &answer {
-            Ok(opened) => tries.note(&door(which), opened.is_some()),
-            // An answer that is not understood may be about the password.
-            Err(error) if matches!(error.kind(), io::ErrorKind::Other | io::ErrorKind::InvalidData) => {
-                tries.note(&door(OTHER), false);
-            }
-            Err(_) => {}
-        }
-        answer
-    }
-
-    /// Gives the user another password, and makes sure that it alone opens the service. `shared`: another service has it
-    /// already, and this may be the same user.
-    fn change(
-        &self,
-        from: Password<'_>,
-        to: Password<'_>,
-        shared: bool,
-        tries: &mut Tries,
-    ) -> Result<(), Stuck> {
-        let stuck = |has, why: &str| {
-            Err(Stuck {
-                has,
-                why: refused(why),
-            })
-        };
-        let ages = [from, to].map(|Password(old, _)| tries.age(&Self { old, ..*self }));
-        let since = |long| {
-            let fits = |age: Option<Duration>| age.is_some_and(|age| (age >= LOCKED_FOR) == long);
-            ages.into_iter().all(fits)
-        };
-        // Whoever tries wrong passwords has the user locked, and then none opens it.
-        if tries.is_spent() || since(false) {
-            return stuck(Has::Untold, LATER);
-        }
-        let neither = if since(true) { Has::Neither } else { Has::Untold };
-        let untold = |why| Stuck {
-            has: Has::Untold,
-            why,
-        };
-        if !shared || self.opens(to, tries).map_err(untold)?.is_none() {
-            if let Some(users) = self.opens(from, tries).map_err(untold)? {
-                self.ask_and_see(from, to, &users, neither, tries)?;
-            } else if !shared && tries.is_spent() {
-                return stuck(Has::Untold, LATER);
-            } else if shared || self.opens(to, tries).map_err(untold)?.is_none() {
-                return stuck(neither, "it takes neither password");
-            }
-        }
-        if tries.left() == 0 || !matches!(self.opens(from, tries), Ok(None)) {
-            return stuck(Has::New, "the old password may still open it");
-        }
-        Ok(())
-    }
-
-    /// Asks for another password, and sees whether that opens it.
-    fn ask_and_see(
-        &self,
-        from: Password<'_>,
-        to: Password<'_>,
-        users: &str,
-        neither: Has,
-        tries: &mut Tries,
-    ) -> Result<(), Stuck> {
-        let asked = self.ask(from, to, users);
-        let has = if matches!(asked, Ok(200)) {
-            Has::Given
-        } else {
-            Has::Untold
-        };
-        let untold = |why| Stuck { has, why };
-        // What is refused is not changed, as a rule; what is not answered may be.
-        if let Ok(status) = asked
-            && status != 200
-            && self.opens(from, tries).map_err(untold)?.is_some()
-        {
-            let why = refused(&format!("it answers {status}"));
-            return Err(Stuck { has: Has::Old, why });
-        }
-        if self.opens(to, tries).map_err(untold)?.is_some() {
-            return Ok(());
-        }
-        let has = match self.opens(from, tries) {
-            Ok(Some(_)) => Has::Old,
-            Ok(None) if has == Has::Untold => neither,
-            Ok(None) | Err(_) => has,
-        };
-        let why = asked
-            .err()
-            .unwrap_or_else(|| refused("the new password does not open it"));
-        Err(Stuck { has, why })
-    }
-
-    /// Asks for another password. Gives the status of the answer.
-    fn ask(&self, from: Password<'_>, to: Password<'_>, users: &str) -> io::Result<u16> {
-        let (Password(_, from), Password(_, to)) = (from, to);
-        Ok(match self.kind {
-            Kind::Dahua => {
-                let path = format!(
-                    "{DAHUA}modifyPassword&name={USER}&pwd={}&pwdOld={}",
-                    encoded(to),
-                    encoded(from)
-                );
-                send(self.address, "GET", &path, "", "", Some(from))?.status
-            }
-            Kind::Dvrip => dvrip::change(self.address, from, to).map(|()| 200)?,
-            Kind::Onvif => {
-                let level = levels(users).unwrap_or("Administrator");
-                let body = format!(
-                    "<SetUser xmlns=\"{DEVICE}\"><User><Username xmlns=\"{SCHEMA}\">{USER}</Username>\
-                     <Password xmlns=\"{SCHEMA}\">{to}</Password><UserLevel xmlns=\"{SCHEMA}\">{level}</UserLevel></User></SetUser>"
-                );
-                soap(self.address, &body, Some(from))?.status
-            }
-            Kind::Isapi => {
-                let id = isapi_id(users).ok_or_else(|| refused("its list has no such user"))?;
-                let body = format!(
-                    "<?xml version=\"1.0\" encoding=\"UTF-8\"?><User><id>{id}</id><userName>{USER}</userName>\
-                     <password>{to}</password></User>"
-                );
-                let path = format!("{ISAPI}/{id}");
-                send(self.address, "PUT", &path, "application/xml", &body, Some(from))?.status
-            }
-        })
-    }
-}
-
-fn refused(why: &str) -> io::Error {
-    io::Error::other(why)
-}
 
 /// Looks for services whose user has a password that everybody knows, and says so in the plan.
 pub(super) fn look(root: &Root, settings: &Settings, config: &Path, plan: &mut Plan<'_>) {
@@ -392,10 +91,10 @@ fn look_with(
         found.push((status, what));
     }
     let before = plan.edits.findings.len();
-    if !found.is_empty() && !settings.media_may_change(&mut plan.edits) {
-        found.clear();
+    if !looked.open.is_empty() && !settings.media_may_change(&mut plan.edits) {
+        looked.open.clear();
         let waits = plan.edits.findings.iter().skip(before);
-        stuck.extend(waits.map(|finding| finding.text.clone()));
+        looked.stuck.extend(waits.map(|finding| finding.text.clone()));
     }
     for service in untried {
         let what = format!(
@@ -820,52 +519,4 @@ fn write(root: &Root, path: &str, services: &[Service], secret: Option<&Secret>)
     root.remove(&temporary)?;
     root.create(&temporary, text.as_bytes(), Attributes::PRIVATE)?;
     root.rename(&temporary, path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_tried_is_what_everybody_knows() {
-        assert!(
-            TRIED
-                .iter()
-                .all(|password| lenscap_harden::defaults::is_known(password))
-        );
-        for (.., tried) in KINDS {
-            assert!(tried.iter().all(|which| *which < OTHER), "{tried:?}");
-        }
-        assert!(
-            TRIED.len() <= tries::MAX_WRONG,
-            "one service is looked at in one run"
-        );
-    }
-
-    #[test]
-    fn records_are_read_as_written_and_lead_nowhere_else() {
-        for line in [
-            "onvif 127.0.0.1:80 1",
-            "isapi [::1]:8000 0",
-            "dahua 127.0.0.1:80 0",
-            "dvrip 127.0.0.1:34567 2",
-        ] {
-            for (mark, seen) in ["", " 1", " 2"]
-                .into_iter()
-                .zip([Seen::Old, Seen::New, Seen::Both])
-            {
-                let service = Service::parse(&format!("{line}{mark}")).unwrap();
-                assert_eq!((service.to_line().as_str(), service.seen), (line, seen));
-            }
-        }
-        for bad in [
-            "onvif 192.168.1.2:80 1",
-            "onvif 127.0.0.1:80 9",
-            "ssh 127.0.0.1:80 1",
-            "",
-            "onvif",
-        ] {
-            assert_eq!(Service::parse(bad), None, "{bad}");
-        }
-    }
 }

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use lenscap_harden::crypt::dvrip_hash;
 
-use super::{TIMEOUT, USER, refused};
+use super::service::{TIMEOUT, USER, refused};
 use crate::sys;
 
 /// Where it is served.

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Service;
+use super::service::Service;
 use crate::{config, files, monitor, sys};
 
 /// So many wrong ones at most, of all services together, without a right one in between.

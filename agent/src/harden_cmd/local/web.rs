@@ -9,7 +9,7 @@ use lenscap_rtsp::Credentials;
 use lenscap_rtsp::auth::Authenticator;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
-use super::{TIMEOUT, USER};
+use super::service::{TIMEOUT, USER};
 use crate::run::http::{Reader, Response};
 use crate::sys;
 
