@@ -47,7 +47,7 @@ agent: ## the agent for a camera's CPU, into dist/ (TARGET=rust-target, all for 
 
 packages: ## .ipk, .apk, tarballs, feed indexes, SBOMs and the gateway's .deb, into dist/ (TARGETS="rust-target ...", all for every one; FULL=1: lenscap-full too)
 	@$(INSTALL) packages
-	@LENSCAP_FULL=$(FULL) packaging/packages.sh $(TARGETS)
+	@$(if $(FULL),LENSCAP_FULL=$(FULL)) packaging/packages.sh $(TARGETS)
 	@$(MAKE) --no-print-directory gateway-deb
 
 reproducible: ## builds the agent in two folders and compares the programs (TARGETS="rust-target ..."; minutes)

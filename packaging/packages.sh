@@ -7,6 +7,7 @@
 # Result: dist/. LENSCAP_KEYS: folder of the signing keys, made at first use (default: lenscap/keys in the user's data
 # folder). LENSCAP_ARCH: OpenWrt's name of the architecture instead of the target's usual one, for a single target.
 # LENSCAP_BUILT=1: pack what lies in dist/ without building.
+# LENSCAP_OUT: another folder for the packages.
 # LENSCAP_FULL=1: lenscap-full as well, the package that has everything and takes lenscap's place.
 set -eu
 
@@ -41,4 +42,4 @@ source=--source
 	echo "packages: no git repository here, so no source tarball and no Buildroot tree"
 }
 # shellcheck disable=SC2086 # words on purpose
-exec "$here/python.sh" -m mkpkg.cli ${LENSCAP_KEYS:+--keys "$LENSCAP_KEYS"} $source $full $builds
+exec "$here/python.sh" -m mkpkg.cli ${LENSCAP_KEYS:+--keys "$LENSCAP_KEYS"} ${LENSCAP_OUT:+--out "$(realpath -m "$LENSCAP_OUT")"} $source $full $builds

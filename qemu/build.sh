@@ -2,8 +2,8 @@
 # Builds what the emulated cameras need: the gateway and the viewers for this machine, simcam and the packages for the
 # cameras' CPUs. With `all`, the packages for every target too, for the user-mode runs; with `demo`, the first CPU alone.
 #
-# With `cross`, only what is for the cameras' CPUs, the agent of every target among it, and no packages: the long part, which
-# needs nothing of what this machine's programs are built in. With `audit`, nothing but the program for the scenario `audited`,
+# With `cross`, only what is for the cameras' CPUs, the agent of every target and lenscap-full of one among it, and no packages: the
+# long part, which needs nothing of what this machine's programs are built in. With `audit`, nothing but the program for the scenario `audited`,
 # that of `lenscap-full`.
 #
 # usage: qemu/build.sh [all | cross | demo | audit]
@@ -36,7 +36,10 @@ LENSCAP_BIN="lenscap-tests simcam --no-default-features" packaging/toolchain/bui
 simcam=$!
 status=0
 case ${1:-} in
-cross) packaging/toolchain/build.sh all || status=$? ;;
+cross)
+	packaging/toolchain/build.sh all || status=$?
+	LENSCAP_VARIANT=full packaging/toolchain/build.sh || status=$?
+	;;
 all) packaging/packages.sh all || status=$? ;;
 *)
 	# shellcheck disable=SC2086 # one word a target

@@ -180,10 +180,11 @@ def main() -> int:
         results = [result for some in pool.map(lambda name: run_variant(name, options.scenario), names) for result in some]
     bad = [result for result in results if not result["ok"]]
     alone = ""
-    measured = any(result["scenario"] in ONCE for result in bad)
-    if 0 < len(bad) <= AGAIN and not measured and not stopped.is_set():
-        say_failures(bad)
-        first, bad = bad, once_more(bad)
+    measured = [result for result in bad if result["scenario"] in ONCE]
+    first = [result for result in bad if result not in measured]
+    if first and len(bad) <= AGAIN and not stopped.is_set():
+        say_failures(first)
+        bad = measured + once_more(first)
         if not bad:
             alone = "; passed only alone: " + ", ".join(f"{result['variant']} {result['scenario']}" for result in first)
     if stopped.is_set():

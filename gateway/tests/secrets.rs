@@ -158,7 +158,7 @@ fn what_can_be_formatted_shows_no_secret() {
 }
 
 /// Names of fields that are secret where they are text or bytes.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 13] = [
     "password",
     "token",
     "secret",
@@ -167,12 +167,29 @@ const NAMES: [&str; 8] = [
     "credential",
     "bearer",
     "cookie",
+    "pin",
+    "pin_key",
+    "resume_key",
+    "link_key",
+    "private_key",
 ];
 /// Fields with such names that are not.
 const HARMLESS: [(&str, &str); 1] = [
     // `random` or `lock`.
     ("harden_cmd.rs", "password: Option<String>"),
 ];
+
+/// A line without `pub`, `pub(crate)` or `pub(super)`.
+fn without_visibility(line: &str) -> &str {
+    let Some(rest) = line.strip_prefix("pub") else {
+        return line;
+    };
+    let rest = match rest.strip_prefix('(') {
+        Some(scope) => scope.split_once(')').map_or(rest, |(_, rest)| rest),
+        None => rest,
+    };
+    rest.trim_start()
+}
 
 /// Which types derive `Debug` and have such a field.
 fn careless(file: &Path, text: &str) -> Vec<String> {
@@ -183,19 +200,21 @@ fn careless(file: &Path, text: &str) -> Vec<String> {
         if line.starts_with("#[derive(") {
             derives = line.contains("Debug");
         }
-        if line.starts_with("pub ") || line.starts_with("struct ") || line.starts_with("enum ") {
-            inside = derives && (line.contains("struct ") || line.contains("enum ")) && line.ends_with('{');
+        let item = without_visibility(line);
+        if line.starts_with("pub") || item.starts_with("struct ") || item.starts_with("enum ") {
+            inside =
+                derives && (item.starts_with("struct ") || item.starts_with("enum ")) && line.ends_with('{');
             derives = false;
         }
         if line == "}" {
             inside = false;
         }
-        let field = line.trim_start().trim_start_matches("pub ").trim_end_matches(',');
+        let field = without_visibility(line.trim_start()).trim_end_matches(',');
         let Some((name, kind)) = field.split_once(": ").filter(|_| inside) else {
             continue;
         };
         let name = name.rsplit(' ').next().unwrap();
-        let is_plain = ["String", "Vec<u8>", "&str", "&'a str"]
+        let is_plain = ["String", "Vec<u8>", "&str", "&'a str", "[u8"]
             .iter()
             .any(|plain| kind.contains(plain));
         let is_harmless = HARMLESS
@@ -224,6 +243,8 @@ fn sources(folder: &Path, found: &mut BTreeMap<PathBuf, String>) {
 fn no_type_with_a_secret_in_plain_text_derives_debug() {
     let sample = "#[derive(Clone, Debug)]\npub struct Peer {\n    pub resume: Option<String>,\n}\n";
     assert_eq!(careless(Path::new("x.rs"), sample).len(), 1);
+    let narrow = "#[derive(Debug)]\npub(super) struct Held {\n    pub(super) pin_key: [u8; 32],\n}\n";
+    assert_eq!(careless(Path::new("x.rs"), narrow).len(), 1);
     let mut found = BTreeMap::new();
     for of in ["src", "../agent"] {
         sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(of), &mut found);

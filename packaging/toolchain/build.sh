@@ -11,7 +11,7 @@
 # Beside it lies lenscap.symbols, the same program with its symbols, to see what costs bytes.
 # LENSCAP_FEATURES: what is in it besides the uplink and hardening (default: "firewall", of `lenscap harden`); agent/Cargo.toml
 # lists what there is. "full" is everything, for a flash that has room.
-# LENSCAP_ROOTS: the web's CAs that it trusts: "common" (agent/data/common-roots; the default here), "all" (30 kB more of
+# LENSCAP_ROOTS: the web's CAs that it trusts: "common" (agent/data/common-roots; the default here), "all" (37 kB more of
 # compressed flash) or "none", where every configuration names a CA or a pin.
 # LENSCAP_BIN="package binary [option ...]": build that program instead, a test tool say, with these options of cargo's; it
 # stays in target/cross/<target>/<target>/release.

@@ -35,7 +35,7 @@ def _ipv4(frame: bytes) -> tuple[str, str] | None:
         from_port, to_port = struct.unpack_from("!HH", frame, 14 + head)
         syn = protocol == "tcp" and len(frame) > 14 + head + 13 and frame[14 + head + 13] & (TCP_SYN | TCP_ACK) == TCP_SYN
         note = " syn" if syn else ""
-        return source, f"{protocol} {target}:{to_port}{note}" if to_port < 32768 else f"{protocol} {target} from {from_port}"
+        return source, f"{protocol} {target}:{to_port}{note}" if syn or to_port < 32768 else f"{protocol} {target} from {from_port}"
     return source, f"{protocol} {target}"
 
 

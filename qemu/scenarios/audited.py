@@ -125,7 +125,7 @@ def with_audit(lab: Lab, machine: Machine) -> None:
     if machine.run(f"{PROGRAM} audit --help >/dev/null 2>&1").status == 0:
         return
     if not paths.WITH_AUDIT.exists():
-        raise Failed("neither has the package's program an audit nor is there another: qemu/build.sh builds it")
+        raise Failed("neither has the package's program an audit nor is there another: `qemu/build.sh audit` builds it")
     machine.run(f"{SERVICE} stop", 60)
     # Beside the other: /tmp is in memory, and the audit tells of programs there.
     machine.check(f"nc {PAYLOAD_ADDRESS} {PAYLOAD_PORT} </dev/null >{PROGRAM}.new && "

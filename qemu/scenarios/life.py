@@ -116,7 +116,9 @@ def remove(lab: Lab) -> None:
     lab.check(files <= KEPT, f"left behind: {sorted(files - KEPT)}")
     differ = machine.run(f"{CONTENTS} | diff /etc/contents-before - | grep '^[-+<>][^-+]'").output
     # diff of BusyBox prints lines with the file's name last.
-    changed = {line.split()[-1] for line in differ.splitlines()} - KEPT
+    changed = {line.split()[-1] for line in differ.splitlines()}
+    lab.check(CONFIG in changed, f"the comparison does not see the new configuration: {differ}")
+    changed -= KEPT
     lab.check(not changed, f"files of the firmware, accounts among them, differ: {sorted(changed)}")
     running = machine.run("ls -d /run/lenscap* /tmp/lenscap*").output
     lab.check("/lenscap" not in re.sub(r"(?m)^ls: .*", "", running), f"left in memory: {running}")

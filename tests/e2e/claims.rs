@@ -235,7 +235,7 @@ fn a_killed_streamers_camera_is_at_the_other_one() {
         watched.join().unwrap()
     });
     // 25 pictures a second.
-    assert!(watched.video > WATCHED_SECONDS * 25 / 2, "{watched:?}");
+    assert!(watched.video > WATCHED_SECONDS * 25 * 9 / 10, "{watched:?}");
     assert_eq!((watched.gaps, watched.torn), (0, 0), "{watched:?}");
     println!(
         "endpoint killed: {} pictures in {WATCHED_SECONDS} s, none missing",
@@ -272,7 +272,7 @@ fn a_killed_streamers_camera_is_at_the_other_one() {
         .collect();
     logs.push(("agent", agent.log()));
     for (who, log) in logs {
-        assert!(log.len() > 1000, "{who} says something at level trace");
+        assert!(log.contains("TRACE"), "{who} says nothing at level trace");
         discreet::assert_discreet(who, &log);
         for secret in [SEALED, JOIN_TOKEN, &password] {
             assert!(!log.contains(secret), "{secret} is in the log of {who}");

@@ -49,8 +49,9 @@ def architectures():
 class Dist:
     """The folder, and the programs that were built into it."""
 
-    def __init__(self, folder, targets):
+    def __init__(self, folder, targets, programs):
         self.folder = folder
+        self.programs = programs
         self.targets = targets
         self.version = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
         self.seen = []
@@ -127,7 +128,7 @@ class Dist:
         self._bill(path, data)
 
     def _program(self, name, package, target, arch, files):
-        built = self.folder / target / ("full" if package == "lenscap-full" else "") / "lenscap"
+        built = self.programs / target / ("full" if package == "lenscap-full" else "") / "lenscap"
         program = self._read(built)
         need(files.get(_PROGRAM) == (0o755, program), f"the program in {name} is not {built}, byte for byte and mode 755")
         config = (ROOT / "packaging/config/lenscap").read_bytes()
@@ -164,12 +165,14 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="shipped.py", description=__doc__.split("\n\n")[0])
     parser.add_argument("targets", nargs="*", metavar="rust-target", help="which must be there (all)")
     parser.add_argument("--dist", type=Path, default=ROOT / "dist", help="where the packages lie (dist/)")
+    parser.add_argument("--programs", type=Path, help="where the programs lie that were built (as the packages)")
     options = parser.parse_args(arguments)
     unknown = set(options.targets) - table.keys()
     if unknown:
         parser.error(f"unknown targets: {' '.join(sorted(unknown))}")
     try:
-        seen = Dist(options.dist, {target: table[target] for target in options.targets or table}).check()
+        programs = options.programs or options.dist
+        seen = Dist(options.dist, {target: table[target] for target in options.targets or table}, programs).check()
     except Fault as fault:
         print(f"shipped: {fault}", file=sys.stderr)
         return 1

@@ -104,7 +104,8 @@ impl Fleet {
         let now = self.start.elapsed().as_secs();
         for (camera, boots) in told {
             let are_boots = boots.iter().all(|boot| is_boot(boot));
-            if are_boots && self.streamers.has(streamer, camera) {
+            let is_known = self.registry.index(camera).is_some() && self.streamers.has(streamer, camera);
+            if are_boots && is_known {
                 self.handle_boots(now, camera, boots);
             }
         }

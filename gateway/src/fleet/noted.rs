@@ -23,8 +23,8 @@ pub(super) struct Unwritten {
     said: BTreeMap<String, (Arc<Camera>, bool)>,
     /// By key: the claim, and whether its name is still to be found.
     claims: BTreeMap<Sha256Hash, (Camera, bool)>,
-    /// By name: cameras that hold the operator's key.
-    confirmed: BTreeSet<String>,
+    /// By name, and which one of that name it is: cameras that hold the operator's key.
+    confirmed: BTreeMap<String, i64>,
     /// Somebody writes.
     writes: bool,
 }
@@ -44,10 +44,11 @@ impl Fleet {
         });
     }
 
-    /// A camera has shown that it holds the operator's key.
+    /// A claimed camera has shown that it holds the operator's key.
     pub fn note_confirmed(self: &Arc<Self>, name: &str) {
+        let Some(camera) = self.camera(name) else { return };
         self.note(|unwritten| {
-            unwritten.confirmed.insert(name.to_owned());
+            unwritten.confirmed.insert(camera.name.clone(), camera.id);
         });
     }
 
@@ -74,8 +75,8 @@ impl Fleet {
                     }
                     Ok(())
                 });
-                if written.await.is_err() {
-                    return;
+                if let Err(error) = written.await {
+                    error!(%error, "what is new of some cameras is not written down");
                 }
                 tokio::time::sleep(PAUSE).await;
             }
@@ -101,13 +102,14 @@ impl Fleet {
                 ..Camera::clone(&now)
             })
         };
+        let mut written = Ok(Vec::new());
         if said.values().any(|said| news(said).is_some()) {
-            let changed = self.change_at_any_time(|store| {
+            written = self.change_at_any_time(|store| {
                 let changed: Vec<Camera> = said.values().filter_map(news).collect();
                 store.put_cameras(&changed)?;
                 Ok(changed)
-            })?;
-            for camera in changed {
+            });
+            for camera in written.iter().flatten() {
                 let said = if camera.suspended {
                     "suspended"
                 } else {
@@ -116,11 +118,12 @@ impl Fleet {
                 info!(camera = camera.name, "{said} by the operator's system");
             }
         }
+        // A no ends the uplink even if it could not be written down.
         let refused = said.iter().filter(|(_, (_, suspended))| *suspended);
-        for (name, _) in refused.filter(|(name, _)| self.is_suspended(name)) {
+        for (name, _) in refused.filter(|(name, said)| self.is_suspended(name) || news(said).is_some()) {
             self.registry.end(name);
         }
-        Ok(())
+        written.map(drop)
     }
 
     /// Writes claims down; one that cannot be made is no hindrance to the others. Blocks.
@@ -156,19 +159,23 @@ impl Fleet {
         Ok(())
     }
 
-    fn write_confirmed(&self, names: &BTreeSet<String>) -> Result<(), FleetError> {
-        let news = |name: &String| {
-            let camera = self.camera(name).filter(|camera| !camera.confirmed)?;
+    /// Writes down who holds the key, but for cameras that have changed hands meanwhile. Blocks.
+    fn write_confirmed(&self, noted: &BTreeMap<String, i64>) -> Result<(), FleetError> {
+        let news = |(name, id): (&String, &i64)| {
+            let camera = self.camera(name)?;
+            if camera.confirmed || camera.id != *id {
+                return None;
+            }
             Some(Camera {
                 confirmed: true,
                 ..Camera::clone(&camera)
             })
         };
-        if !names.iter().any(|name| news(name).is_some()) {
+        if !noted.iter().any(|noted| news(noted).is_some()) {
             return Ok(());
         }
         self.change(|store| {
-            let changed: Vec<Camera> = names.iter().filter_map(news).collect();
+            let changed: Vec<Camera> = noted.iter().filter_map(news).collect();
             Ok(store.put_cameras(&changed)?)
         })
     }

@@ -1,6 +1,6 @@
 //! The streamer's end of a control connection.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -202,8 +202,11 @@ struct News {
 
 impl News {
     /// What has changed since. Cameras first: what is said of others does not count.
-    fn look(&mut self, online: Vec<String>, cloned: Vec<String>) -> Vec<ToEndpoint> {
+    fn look(&mut self, online: Vec<String>, mut cloned: Vec<String>) -> Vec<ToEndpoint> {
         let mut news = Vec::new();
+        // One that is away now is told of when it is back, since an endpoint that was started anew would not have heard.
+        let here: HashSet<&String> = online.iter().collect();
+        cloned.retain(|camera| here.contains(camera));
         if self.online.as_ref() != Some(&online) {
             self.online = Some(online.clone());
             news.push(ToEndpoint::Online(online));

@@ -25,7 +25,7 @@ const CARD: &str = "/tmp/sd";
 const OWN: &[(&str, &str)] = &[
     (
         "/etc/init.d/S34lenscap",
-        "1a62d2486e80de1bc17760e4a29d34cde28565ef8e7281e94d0c39ad707aa4ce",
+        "0cf863347761763126b2d2a93a815dddca2f82b0e3d0b0ade9a4f24f71101f37",
     ),
     (
         "/etc/init.d/S60lenscap",

@@ -20,6 +20,8 @@ const MAX_EVENTS: usize = 16;
 const QUICK_MOVES: usize = 4;
 const MOVE_WINDOW: Duration = Duration::from_secs(60);
 const DIGEST_LEN: usize = 32;
+/// How long a streamer takes a credential (docs/protocol.md).
+const RESUME_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Decides what to dial and when.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub struct Dialer {
     resume_kept: Option<Resume>,
     /// A streamer did not take the credential since the last 101.
     not_taken: bool,
+    /// Since when no 101 has brought a credential.
+    without: Option<Now>,
     /// The last streamer was lost, and so has its turn after the others.
     streamer_lost: bool,
     /// The last round's start.
@@ -109,6 +113,7 @@ impl Dialer {
             resume: None,
             resume_kept: None,
             not_taken: false,
+            without: None,
             streamer_lost: false,
             round_at: None,
             moves: VecDeque::new(),
@@ -289,6 +294,7 @@ impl Dialer {
         self.moved = None;
         self.resume = None;
         self.resume_kept = None;
+        self.not_taken = false;
         if let Some(claim) = &mut self.claim {
             claim.set_operator(None);
             claim.set_reset(true);
@@ -373,7 +379,7 @@ impl Dialer {
                 Err(error) => self.push_event(Event::ClaimRefused(error)),
             }
         }
-        self.take_resume(welcome, at);
+        self.take_resume(now, welcome, at);
     }
 
     /// Takes a fresh credential that came over the uplink that is up. False if there is none in it, or the camera shows
@@ -383,17 +389,22 @@ impl Dialer {
         let Some(at) = self.at.take_if(|_| connected && welcome.resume.is_some()) else {
             return false;
         };
-        self.take_resume(welcome, at);
+        self.take_resume(self.connected_at.unwrap_or_default(), welcome, at);
         true
     }
 
-    fn take_resume(&mut self, welcome: &Welcome, at: Url) {
+    fn take_resume(&mut self, now: Now, welcome: &Welcome, at: Url) {
         let new = Resume::of(welcome, &at, |url| self.allows(url));
         self.at = Some(at);
-        // A gateway that gives none knows no better way back than the one before.
-        if new.is_none() && !core::mem::take(&mut self.not_taken) {
-            return;
+        let refused = core::mem::take(&mut self.not_taken);
+        // A gateway that gives none knows no better way back than the one before, until nobody takes that any more.
+        if new.is_none() {
+            let since = *self.without.get_or_insert(now);
+            if !refused && now.saturating_sub(since) < RESUME_LIFE {
+                return;
+            }
         }
+        self.without = None;
         self.resume = new;
         let news = match (&self.resume, &self.resume_kept) {
             (Some(new), Some(kept)) => new.is_news_to(kept),
@@ -414,6 +425,7 @@ impl Dialer {
             Ok(()) => {
                 self.resume = None;
                 self.resume_kept = None;
+                self.not_taken = false;
                 self.push_operator();
             }
             Err(error) => self.push_event(Event::ClaimRefused(error)),

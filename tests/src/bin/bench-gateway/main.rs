@@ -98,6 +98,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// What a part says of itself, and a panic of what it starts: the others are measured all the same.
+fn caught<T>(part: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(part)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        bail!("{}", text.unwrap_or_else(|| "it panicked; see above".to_owned()))
+    })
+}
+
 /// Whether all that has to hold did.
 fn measure() -> Result<bool> {
     let cli = Cli::parse();
@@ -115,12 +123,12 @@ fn measure() -> Result<bool> {
         } else {
             &[1000, 2000, 5000, 10_000]
         };
-        let done = idle::run(counts, &mut report);
+        let done = caught(|| idle::run(counts, &mut report));
         report.part("idle", done);
     }
     if chosen(Part::Watched) {
         let (cameras, seconds) = if cli.quick { (10, 5) } else { (100, 30) };
-        let done = watched::run(cameras, seconds, &mut report);
+        let done = caught(|| watched::run(cameras, seconds, &mut report));
         report.part("watched", done);
     }
     if chosen(Part::Failover) {
@@ -137,7 +145,7 @@ fn measure() -> Result<bool> {
                 silences: 10,
             }
         };
-        let done = failover::run(&plan, &mut report);
+        let done = caught(|| failover::run(&plan, &mut report));
         report.part("failover", done);
     }
     Ok(report.finish())

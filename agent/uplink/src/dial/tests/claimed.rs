@@ -198,6 +198,52 @@ fn a_gateway_that_gives_no_credential_leaves_the_one_before() {
     assert_eq!(events(&mut dialer), [Event::ResumeChanged(None)]);
 }
 
+/// The round through both streamers to the endpoint, which carries the camera itself.
+fn carried_by_the_endpoint(dialer: &mut Dialer, lost: Duration) -> Duration {
+    dialer.handle_outcome(lost, Outcome::Lost);
+    let now = lost + wait(dialer, lost).0;
+    while dial(dialer, now).url.as_str() != A {
+        dialer.handle_outcome(now, FAILED);
+    }
+    dialer.handle_outcome(now, welcome(None, &[], None));
+    now
+}
+
+/// What a streamer once refused says nothing of the credential that came afterwards.
+#[test]
+fn a_refusal_counts_for_the_credential_that_was_refused() {
+    let owner = Signer::new();
+    let mut dialer = claimable(&[A]);
+    streaming(&mut dialer, ZERO, &owner);
+    let start = Duration::from_secs(100);
+    dialer.handle_outcome(start, Outcome::Lost);
+    let now = start + wait(&mut dialer, start).0;
+    assert!(dial(&mut dialer, now).resumes);
+    dialer.handle_outcome(now, redirect(false, &[A], None));
+    assert_eq!(dial(&mut dialer, now).url.as_str(), A);
+    dialer.handle_outcome(now, welcome(Some(1200), &[S1, S2], None));
+    events(&mut dialer);
+    carried_by_the_endpoint(&mut dialer, now + Duration::from_secs(100));
+    assert_eq!(dialer.credential(), Some(credential(1200).as_str()));
+    assert_eq!(events(&mut dialer), []);
+}
+
+/// A fleet that has no streamers any more: they are not asked for ever.
+#[test]
+fn a_credential_that_nobody_can_take_any_more_is_given_up() {
+    let owner = Signer::new();
+    let mut dialer = claimable(&[A]);
+    streaming(&mut dialer, ZERO, &owner);
+    events(&mut dialer);
+    let first = carried_by_the_endpoint(&mut dialer, Duration::from_secs(100));
+    let day = Duration::from_secs(24 * 3600);
+    carried_by_the_endpoint(&mut dialer, first + 6 * day);
+    assert_eq!(dialer.credential(), Some(credential(1000).as_str()));
+    carried_by_the_endpoint(&mut dialer, first + 7 * day);
+    assert_eq!(dialer.credential(), None);
+    assert_eq!(events(&mut dialer), [Event::ResumeChanged(None)]);
+}
+
 #[test]
 fn after_a_restart_the_kept_streamer_comes_first() {
     let owner = Signer::new();
