@@ -437,6 +437,7 @@ fn init_reads_its_table_again() {
     // A namespace of processes has a first one of its own.
     for (name, hups) in [("init", 2), ("systemd", 0)] {
         std::fs::write(dir.path().join("proc/1/cmdline"), format!("{name}\0")).unwrap();
+        std::fs::write(dir.path().join("proc/1/stat"), format!("1 ({name}) S 0 1 1 0\n")).unwrap();
         let script = "trap 'echo hup' HUP; /lenscap harden --apply --password-file /label >/dev/null; \
                       /lenscap harden --roll-back --now >/dev/null; :";
         let output = Command::new("unshare")

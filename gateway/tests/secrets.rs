@@ -174,9 +174,12 @@ const NAMES: [&str; 13] = [
     "private_key",
 ];
 /// Fields with such names that are not.
-const HARMLESS: [(&str, &str); 1] = [
+const HARMLESS: [(&str, &str); 3] = [
     // `random` or `lock`.
     ("harden_cmd.rs", "password: Option<String>"),
+    // Of a gateway's key, not a camera's.
+    ("store/model.rs", "pin: Option<String>"),
+    ("dial/mod.rs", "pin: Option<String>"),
 ];
 
 /// A line without `pub`, `pub(crate)` or `pub(super)`.
