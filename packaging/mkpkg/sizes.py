@@ -13,7 +13,7 @@ BUDGET_TARGET = "armv7-unknown-linux-musleabihf"
 LIMIT_BYTES, TARGET_BYTES = 1280 * KIB, 1024 * KIB
 LIMIT_XZ_BYTES, TARGET_XZ_BYTES = 520 * KIB, 420 * KIB
 # Of lenscap-full, for flash that has room: what it took when this was set, and a little. It has no other target.
-FULL_LIMIT_XZ_BYTES = 585_000
+FULL_LIMIT_XZ_BYTES = 610 * KIB
 
 _V0_CRATE = re.compile(r"C(?:s[0-9A-Za-z]*_)?(\d+)_?")
 _LEGACY_PART = re.compile(r"[a-z_][a-z0-9_]*(?=\.\.|::)")
