@@ -1,6 +1,7 @@
 //! `lenscap harden`: shows what is open on a camera or in a root file system tree, closes it, and takes it back.
 
 mod again;
+mod hostkeys;
 mod live;
 mod local;
 

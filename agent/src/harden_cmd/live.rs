@@ -16,7 +16,6 @@ use lenscap_harden::firmware::Tried;
 use lenscap_harden::gate::{
     CONFIRM_WITHIN, Confirmation, Decision, Due, Mode, OwnerFacts, Situation, Why, decide, owner_path,
 };
-use lenscap_harden::hostkeys;
 use lenscap_harden::listeners::{self, Close, Listener, Logins, Process};
 use lenscap_harden::report::Measure;
 use lenscap_harden::root::{Root, folder_of, name_of};
@@ -29,7 +28,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Request, failed, local, lock, recover, say, unknown};
+use super::{Request, failed, hostkeys, local, lock, recover, say, unknown};
 use crate::cli::{EXIT_FAILURE, EXIT_OK, Stop};
 use crate::config::{self, Harden, HardenMode, HardenPassword};
 use crate::{firewall, monitor, sys};
@@ -38,13 +37,6 @@ use crate::{firewall, monitor, sys};
 const KEYS: [&str; 2] = ["/etc/dropbear/authorized_keys", "/root/.ssh/authorized_keys"];
 /// Only OpenWrt has this file.
 const OPENWRT: &str = "/etc/openwrt_release";
-/// What makes Dropbear's host keys.
-const KEY_PROGRAMS: &[&str] = &[
-    "/usr/bin/dropbearkey",
-    "/usr/sbin/dropbearkey",
-    "/bin/dropbearkey",
-    "/sbin/dropbearkey",
-];
 /// How long processes that were told to end may take, and how often they are looked at: before Linux 5.3 nothing tells
 /// of the end of a process that is not a child.
 const END_WITHIN: Duration = Duration::from_secs(2);
@@ -166,7 +158,7 @@ fn close_services(
     *closed = local::close(root, settings, &request.config, applied_at)?;
     closed
         .changed
-        .extend(renew_host_keys(root, settings, applied_at)?);
+        .extend(hostkeys::renew(root, settings, applied_at)?);
     for line in [&closed.changed, &closed.failed, &closed.untold]
         .into_iter()
         .flatten()
@@ -559,49 +551,6 @@ pub(super) fn boot_id(root: &Root) -> Result<String, Stop> {
         .head("/proc/sys/kernel/random/boot_id", 64)
         .map_err(|error| unknown(&error))?;
     Ok(String::from_utf8_lossy(&text).trim().to_owned())
-}
-
-/// Makes new SSH host keys in the place of shared ones, where Dropbear's key program is. Says what was done.
-fn renew_host_keys(
-    root: &Root,
-    settings: &Settings,
-    applied_at: Option<(&str, Duration)>,
-) -> Result<Vec<String>, Stop> {
-    let stop = |error: io::Error| Stop(error.to_string(), EXIT_FAILURE);
-    let Some(program) = KEY_PROGRAMS.iter().find(|path| root.exists(path)) else {
-        return Ok(Vec::new());
-    };
-    let temporary = format!("{}/host-key", settings.state_dir);
-    let mut plan = local::empty_plan(root);
-    let mut done = Vec::new();
-    for key in hostkeys::shared(root) {
-        let Some(kind) = key.kind else {
-            continue;
-        };
-        root.make_folders(&settings.state_dir).map_err(stop)?;
-        root.remove(&temporary).map_err(stop)?;
-        let made = Command::new(program)
-            .args(["-t", kind, "-f", &temporary])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        let new = root.read(&temporary);
-        root.remove(&temporary).map_err(stop)?;
-        // What could not be made is told by the plan: the key is still shared.
-        if let (true, Ok(new)) = (made.is_ok_and(|status| status.success()), new) {
-            let why = "the SSH host key was shared with other devices";
-            plan.edits.change(key.path, new, true, why).map_err(stop)?;
-            done.push(format!(
-                "{}: a new SSH host key, as the old one was shared",
-                key.path
-            ));
-        }
-    }
-    let mut none = settings.clone();
-    none.measures.clear();
-    engine::apply(&plan, &none, applied_at, &mut |_| Ok(())).map_err(failed)?;
-    Ok(done)
 }
 
 /// Has init and inetd read tables again that a plan changed, and waits for inetd to close what lines were taken out for.
