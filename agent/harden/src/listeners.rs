@@ -416,7 +416,7 @@ pub fn named(root: &Root, name: &str) -> Vec<u32> {
         .collect()
 }
 
-fn is_called(root: &Root, pid: u32, name: &str) -> bool {
+pub(crate) fn is_called(root: &Root, pid: u32, name: &str) -> bool {
     let words = proc_text(root, &format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let mut words = words.split('\0').map(name_of);
     let first = words.next().unwrap_or_default();

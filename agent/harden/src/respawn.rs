@@ -4,8 +4,9 @@
 use std::io;
 
 use crate::journal::Journal;
-use crate::listeners::{Listener, MAX_PROCESSES, is_device, proc_text};
+use crate::listeners::{Listener, MAX_PROCESSES, is_called, is_device, proc_text};
 use crate::root::{Root, name_of};
+use crate::survey::contains;
 
 /// Programs that run scripts.
 const SHELLS: &[&str] = &["sh", "ash", "bash"];
@@ -19,21 +20,30 @@ pub fn is_init(root: &Root) -> bool {
 }
 
 /// What may start again what these processes are: their parents, and shells that run a script of the journal, as it was
-/// when they began. Each with whether it may be ended: a shell that nothing else depends on.
+/// when they began. Each with whether it may be ended: a shell that surely does, and that nothing else depends on.
 #[must_use]
 pub fn starters(root: &Root, listeners: &[Listener], pids: &[u32], journal: &Journal) -> Vec<(u32, bool)> {
-    let parents: Vec<u32> = pids.iter().filter_map(|pid| parent(root, *pid)).collect();
+    let list = root.list("/proc").unwrap_or_default();
+    let all = list.iter().take(MAX_PROCESSES);
+    let all = all.filter_map(|entry| entry.name.parse().ok());
+    let all: Vec<(u32, Option<u32>)> = all.map(|pid| (pid, parent(root, pid))).collect();
     let mut found = Vec::new();
-    for entry in root.list("/proc").unwrap_or_default().iter().take(MAX_PROCESSES) {
-        let Ok(pid) = entry.name.parse() else {
-            continue;
-        };
-        let words = proc_text(root, &format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let mut words = words.split('\0').skip_while(|word| name_of(word) == "busybox");
+    for (pid, _) in all.iter().copied().filter(|(pid, _)| !pids.contains(pid)) {
+        let said = proc_text(root, &format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = said.split('\0').skip_while(|word| name_of(word) == "busybox");
         let shell = words.next().is_some_and(|word| SHELLS.contains(&name_of(word)));
-        let script = words.find(|word| !word.starts_with('-')).unwrap_or_default();
-        let loops = shell && was_edited(root, script, journal);
-        if !pids.contains(&pid) && (loops || parents.contains(&pid) && !(pid == 1 && is_init(root))) {
+        let script = words.find(|word| shell && !word.starts_with('-'));
+        let script = script.unwrap_or_default();
+        let file = place(root, pid, script).unwrap_or_default();
+        let name = name_of(if file.is_empty() { script } else { &file });
+        // Who went elsewhere since is waited for by that name, and not ended.
+        let loops = journal.entries.iter().any(|entry| name_of(&entry.path) == name);
+        let children = || {
+            let children = all.iter().filter(move |(_, parent)| *parent == Some(pid));
+            children.map(|(child, _)| *child)
+        };
+        let starts = children().any(|child| pids.contains(&child));
+        if loops || starts && !(pid == 1 && is_init(root)) {
             let listens = || {
                 let mut all = listeners.iter().flat_map(|listener| &listener.processes);
                 all.any(|process| process.pid == pid)
@@ -45,26 +55,41 @@ pub fn starters(root: &Root, listeners: &[Listener], pids: &[u32], journal: &Jou
                 let links = root.links(&format!("/proc/{pid}/fd"));
                 links.is_ok_and(|links| links.into_iter().all(plain))
             };
-            found.push((pid, shell && pid > 1 && !listens() && no_device()));
+            let known = starts || journal.entry(&file).is_some();
+            let others = children().filter(|child| !pids.contains(child));
+            let may_end = shell && pid > 1 && known && is_free(root, others, &file);
+            found.push((pid, may_end && !listens() && no_device()));
         }
     }
     found
 }
 
-/// A script that somebody started where it lies is known by its name alone.
-fn was_edited(root: &Root, script: &str, journal: &Journal) -> bool {
-    let path = if script.starts_with('/') {
-        root.canonical(script).unwrap_or_default()
-    } else {
-        format!("/{}", name_of(script))
+/// Where a shell's script lies.
+fn place(root: &Root, pid: u32, script: &str) -> io::Result<String> {
+    let folder = match script.as_bytes() {
+        [] => return Err(io::ErrorKind::NotFound.into()),
+        [b'/', ..] => String::new(),
+        _ => root.link(&format!("/proc/{pid}/cwd"))?,
     };
-    path.len() > 1 && journal.entries.iter().any(|entry| entry.path.ends_with(&path))
+    root.canonical(&format!("{folder}/{script}"))
 }
 
+/// Whether a shell waits for nobody but its sleep, and so for none that waits for us, and its script does not feed the
+/// watchdog, now or at its next round. What cannot be told is no.
+fn is_free(root: &Root, mut others: impl Iterator<Item = u32>, file: &str) -> bool {
+    others.all(|child| is_called(root, child, "sleep"))
+        && root
+            .read(file)
+            .is_ok_and(|text| !contains(&text, b"/dev/watchdog"))
+}
+
+/// What has ended is nobody's child.
 fn parent(root: &Root, pid: u32) -> Option<u32> {
     let stat = proc_text(root, &format!("/proc/{pid}/stat")).ok()?;
     let (_, after) = stat.rsplit_once(')')?;
-    after.split_ascii_whitespace().nth(1)?.parse().ok()
+    let mut fields = after.split_ascii_whitespace();
+    fields.next().filter(|state| *state != "Z")?;
+    fields.next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -79,8 +104,19 @@ mod tests {
     fn loops_and_parents_are_told_apart() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
-        fs::create_dir_all(path("etc/init.d")).unwrap();
-        fs::write(path("etc/init.d/loop"), "").unwrap();
+        for folder in ["etc/init.d", "mnt"] {
+            fs::create_dir_all(path(folder)).unwrap();
+        }
+        for (script, text) in [
+            ("etc/init.d/loop", ""),
+            ("mnt/loop", ""),
+            ("etc/init.d/app", ""),
+            ("etc/init.d/dog", "echo >/dev/watchdog"),
+            ("etc/init.d/rcS", ""),
+            ("etc/init.d/other", ""),
+        ] {
+            fs::write(path(script), text).unwrap();
+        }
         symlink("loop", path("etc/init.d/S99loop")).unwrap();
         for (pid, parent, words, open) in [
             (1, 0, "/sbin/init", "/dev/console"),
@@ -91,19 +127,41 @@ mod tests {
             (14, 1, "/bin/sh /etc/init.d/other", "pipe:[1]"),
             (15, 1, "/bin/sh", "pipe:[1]"),
             (16, 1, "vi /etc/init.d/loop", "pipe:[1]"),
+            (17, 1, "sh loop", "pipe:[1]"),
+            (18, 11, "sleep 5", "pipe:[1]"),
+            // Nobody has asked yet how it ended.
+            (19, 11, "", "pipe:[1]"),
             (20, 21, "telnetd -F", "socket:[1]"),
             (21, 1, "/bin/sh -c while", "socket:[1]"),
             (22, 23, "telnetd -F", "socket:[1]"),
             (23, 1, "supervisor", "pipe:[1]"),
             (24, 25, "telnetd -F", "socket:[1]"),
             (25, 1, "-sh", "pipe:[1]"),
+            (26, 27, "telnetd -F", "socket:[1]"),
+            (27, 1, "/bin/sh other", "pipe:[1]"),
+            (28, 29, "telnetd -F", "socket:[1]"),
+            (29, 1, "/bin/sh -c while", "pipe:[1]"),
+            (30, 1, "/bin/sh /etc/init.d/app", "pipe:[1]"),
+            (31, 30, "/bin/sh /etc/init.d/app", "pipe:[1]"),
+            (32, 31, "ipcam", "/dev/venc"),
+            (33, 1, "/bin/sh /etc/init.d/dog", "pipe:[1]"),
+            (34, 1, "/bin/sh /etc/init.d/rcS", "pipe:[1]"),
+            (35, 34, "/bin/sh /etc/init.d/S34lenscap start", "pipe:[1]"),
+            (36, 35, "/usr/sbin/lenscap harden --boot", "pipe:[1]"),
         ] {
             let folder = path(&format!("proc/{pid}"));
             fs::create_dir_all(folder.join("fd")).unwrap();
             fs::write(folder.join("cmdline"), words.replace(' ', "\0") + "\0").unwrap();
             let name = words.split(' ').next().unwrap().trim_start_matches("/sbin/");
-            fs::write(folder.join("stat"), format!("{pid} ({name}) S {parent} 1 1 0\n")).unwrap();
+            let state = if words.is_empty() { 'Z' } else { 'S' };
+            fs::write(
+                folder.join("stat"),
+                format!("{pid} ({name}) {state} {parent} 1 1 0\n"),
+            )
+            .unwrap();
             symlink(open, folder.join("fd/0")).unwrap();
+            let here = if pid == 17 { "/mnt" } else { "/etc/init.d" };
+            symlink(here, folder.join("cwd")).unwrap();
         }
         fs::create_dir_all(path("proc/net")).unwrap();
         let table = " 0: 00000000:0017 00000000:0000 0A 0:0 0:0 0 0 0 1 1\n";
@@ -124,11 +182,18 @@ mod tests {
             starters(&root, &listeners, pids, &journal)
         };
         let edited = &["/etc/init.d/loop", "/etc/passwd"];
-        let watched = (13, false);
-        assert_eq!(of(&[10], edited), [(11, true), (12, true), watched]);
-        // A process of its own that listens on what is open is not ended, nor what is no shell that runs a script.
-        let parents = of(&[20, 22, 24], &[]);
-        assert_eq!(parents, [(21, false), (23, false), (25, false)]);
+        // One holds the watchdog, and another is of the same name alone.
+        let needed = [(13, false), (17, false)];
+        assert_eq!(of(&[10], edited), [[(11, true), (12, true)], needed].concat());
+        // They start the camera's program, feed the watchdog now and then, or wait for us at boot.
+        let edited = &["/etc/init.d/app", "/etc/init.d/dog", "/etc/init.d/rcS"];
+        let needed = [(30, false), (31, false), (33, false), (34, false)];
+        assert_eq!(of(&[10], edited), needed);
+        // A process of its own that listens on what is open is not ended, nor what is no shell that runs a script that
+        // can be read.
+        let parents = of(&[20, 22, 24, 26, 28], &[]);
+        let needed = [(21, false), (23, false), (25, false)];
+        assert_eq!(parents, [&needed[..], &[(27, true), (29, false)]].concat());
         assert!(is_init(&root));
         assert_eq!(of(&[10], &[]), []);
         fs::write(path("proc/1/stat"), "1 (procd) S 0 0 0 0\n").unwrap();

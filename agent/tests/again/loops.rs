@@ -178,13 +178,18 @@ fn a_loop_that_the_camera_depends_on_is_left_and_told() {
     if without_root() {
         return;
     }
-    let script =
-        "#!/bin/sh\nexec 3</dev/watchdog\nwhile :; do\n\ttelnetd -l /bin/sh 3<&-\n\tsleep 4\ndone &\n";
-    let camera = Booted::new(&format!("::once:/{LOOP}\n"), script);
-    let before = camera.runs(LOOP);
-    let output = camera.harden(TELNET);
-    assert_eq!(code(&output), 1, "{}", text(&output));
-    let why = "what was stopped is started again, by something that runs until the camera starts again";
-    assert!(text(&output).contains(why), "{}", text(&output));
-    assert_eq!((before.len(), camera.runs(LOOP)), (1, before));
+    // It holds the watchdog, feeds it at each round, or has another program run.
+    for script in [
+        "#!/bin/sh\nexec 3</dev/watchdog\nwhile :; do\n\ttelnetd -l /bin/sh 3<&-\n\tsleep 4\ndone &\n",
+        "#!/bin/sh\nwhile :; do\n\ttelnetd -l /bin/sh\n\techo >/dev/watchdog\n\tsleep 4\ndone &\n",
+        "#!/bin/sh\n{\nbusybox tail -f /dev/null &\nwhile :; do\n\ttelnetd -l /bin/sh\n\tsleep 4\ndone\n} &\n",
+    ] {
+        let camera = Booted::new(&format!("::once:/{LOOP}\n"), script);
+        let before = camera.runs(LOOP);
+        let output = camera.harden(TELNET);
+        assert_eq!(code(&output), 1, "{script}: {}", text(&output));
+        let why = "what was stopped is started again, by something that runs until the camera starts again";
+        assert!(text(&output).contains(why), "{}", text(&output));
+        assert_eq!((before.len(), camera.runs(LOOP)), (1, before), "{script}");
+    }
 }
