@@ -83,7 +83,10 @@ pub(super) fn recheck(request: &Request, root: &Root, settings: &Settings) -> Re
         let _ = files::replace_volatile(&memory_path, memory.to_text().as_bytes());
     }
     let waiting = engine::waiting(root, settings).ok().flatten();
-    let here = |waiting: &Confirmation| live::boot_id(root).is_ok_and(|boot| boot == waiting.boot_id);
+    let here = |waiting: &Confirmation| {
+        let boot = live::boot_id(root);
+        boot.is_ok_and(|boot| boot == waiting.boot_id && !live::is_overdue(waiting, &boot))
+    };
     let uplink = waiting.as_ref().is_some_and(here) && live::owned_since(&request.config).is_some();
     tell(request, &outcome, &memory, now, (waiting.is_some(), uplink))?;
     Ok(exit_status(outcome.verdict.unwrap_or(Verdict::Unknown)))
@@ -196,7 +199,7 @@ fn confirm_by_uplink(request: &Request, root: &Root, settings: &Settings, boot_i
         let since = live::owned_since(&request.config);
         // Whole seconds are kept: of the same one it is not known which came first.
         let after = |since: Duration| since.as_secs() > waiting.applied_at.as_secs();
-        waiting.boot_id == boot_id && since.is_some_and(after)
+        waiting.boot_id == boot_id && !live::is_overdue(&waiting, boot_id) && since.is_some_and(after)
     });
     if came_back {
         engine::confirm(root, settings).map_err(|error| unknown(&error))?;

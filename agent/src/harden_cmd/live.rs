@@ -172,6 +172,13 @@ fn close_services(
 pub(super) fn confirm(request: &Request, root: &Root, settings: &Settings) -> Result<u8, Stop> {
     let _lock = lock(root)?;
     recover(request, root, settings)?;
+    let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
+    if let Some(waiting) = waiting
+        && is_overdue(&waiting, &boot_id(root)?)
+    {
+        let why = "it was not confirmed in time, and is taken back: `lenscap harden --apply` does it anew";
+        return Err(Stop(why.into(), EXIT_FAILURE));
+    }
     let waited = engine::confirm(root, settings).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
     sync_firewall(root, settings, None)?;
     say(
@@ -293,14 +300,17 @@ pub(super) fn take_back_overdue(
     engine::recover(root, settings).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
     let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
     match waiting {
-        Some(waiting) if waiting.due(boot_id, sys::monotonic()) == Due::RollBack => {
-            take_back(root, settings, config, &waiting)
-        }
+        Some(waiting) if is_overdue(&waiting, boot_id) => take_back(root, settings, config, &waiting),
         Some(_) | None => Ok(Taken {
             left: Vec::new(),
             services: Ok(()),
         }),
     }
+}
+
+/// Whether the time to confirm it is over. What could not be taken back yet is not confirmed any more: the rest of it was.
+pub(super) fn is_overdue(waiting: &Confirmation, boot_id: &str) -> bool {
+    waiting.due(boot_id, sys::monotonic()) == Due::RollBack
 }
 
 /// Every login works as before, that of services too; what cannot be reached does not hold up the others, and its password

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use changes::Changes;
 use serde_json::Value;
-use support::{ON_FLASH, code, fits, in_camera, listens, roots_hash, running, text, without_root};
+use support::{BOOT_ID, ON_FLASH, code, fits, in_camera, listens, roots_hash, running, text, without_root};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const LABEL: &str = "label-7Q2M-9ZKD";
@@ -390,6 +390,24 @@ fn a_claimed_uplink_is_a_way_in_and_confirms_when_it_comes_back() {
     assert_eq!(said["waiting_for_uplink"], false, "{said}");
     assert_eq!(code(&in_camera(dir.path(), &["--confirm"])), 1, "nothing waits");
     assert_eq!(roots_hash(dir.path(), "etc/passwd"), closed);
+    // A service that is down keeps what was not confirmed in time from being taken back: nothing confirms it later.
+    let state = dir.path().join("etc/lenscap/harden");
+    let unconfirmed = state.join("unconfirmed");
+    fs::write(state.join("services"), "onvif 127.0.0.1:9 0 1\n").unwrap();
+    let waits = format!("{BOOT_ID} 0\n/etc/lenscap/camera-password\n");
+    fs::write(&unconfirmed, &waits).unwrap();
+    let output = support::in_camera_later(dir.path(), &["--recheck", "--json"]);
+    let said: Value = serde_json::from_str(&text(&output)).unwrap();
+    assert_eq!(said["waiting_for_confirmation"], true, "{said}");
+    assert_eq!(
+        said["waiting_for_uplink"], false,
+        "it is not dialled anew: {said}"
+    );
+    let output = support::in_camera_later(dir.path(), &["--confirm"]);
+    assert_eq!(code(&output), 1);
+    let why = String::from_utf8_lossy(&output.stderr);
+    assert!(why.contains("it was not confirmed in time"), "{why}");
+    assert_eq!(fs::read_to_string(&unconfirmed).unwrap(), waits);
 }
 
 fn set_boot(dir: &Path, number: u32) {
@@ -456,7 +474,7 @@ fn what_was_not_confirmed_is_waited_for_after_a_boot_even_if_hardening_is_off() 
         assert_eq!(code(&output), 2, "nothing is looked at: {}", text(&output));
         assert_eq!(waiters(dir.path()).len(), 1, "boot {number}");
     }
-    assert_eq!(code(&in_camera(dir.path(), &["--confirm"])), 0);
+    assert_eq!(code(&just_started(dir.path(), &["--confirm"])), 0);
     let deadline = Instant::now() + PATIENCE;
     while !waiters(dir.path()).is_empty() {
         assert!(Instant::now() < deadline, "it waits for nothing");
