@@ -77,6 +77,7 @@ impl Default for Settings {
 pub const INETD: &str = "inetd";
 /// The programs that were stopped and start again if nobody confirms, one in a line.
 pub const STOPPED: &str = "stopped";
+const UNCONFIRMED: &str = "unconfirmed";
 const BOOTS: &str = "boots";
 const LEFT: &str = "left";
 const APPLIED: &str = "applied";
@@ -350,13 +351,13 @@ fn applied_write(plan: &Plan<'_>, settings: &Settings, changes: bool) -> Option<
         after.put(whose, field);
     }
     let wanted = after != before && !after.measures.is_empty() && (changes || root.is_live());
-    wanted.then(|| note(settings, &after))
+    wanted.then(|| note(settings, APPLIED, after.to_text()))
 }
 
-fn note(settings: &Settings, applied: &Applied) -> Write {
+fn note(settings: &Settings, name: &str, text: String) -> Write {
     Write::File {
-        path: note_path(settings, APPLIED),
-        contents: applied.to_text().into_bytes(),
+        path: note_path(settings, name),
+        contents: text.into_bytes(),
         attributes: Attributes::PRIVATE,
     }
 }
@@ -387,7 +388,7 @@ fn applied_rest(root: &Root, settings: &Settings, rest: &Journal) -> Option<Writ
             path: note_path(settings, APPLIED),
         }
     } else {
-        note(settings, &left)
+        note(settings, APPLIED, left.to_text())
     })
 }
 
@@ -417,11 +418,7 @@ fn confirmation_write<'p>(
             confirmation.paths.push(path.to_owned());
         }
     }
-    Ok(Write::File {
-        path: confirmation_path(settings),
-        contents: confirmation.to_text().into_bytes(),
-        attributes: Attributes::PRIVATE,
-    })
+    Ok(note(settings, UNCONFIRMED, confirmation.to_text()))
 }
 
 /// Has something wait for a confirmation that goes with a file, and is not in it: users of services go with the media
@@ -446,7 +443,7 @@ pub fn wait_with(
 /// The file that is there as long as something waits for a confirmation.
 #[must_use]
 pub fn confirmation_path(settings: &Settings) -> String {
-    note_path(settings, "unconfirmed")
+    note_path(settings, UNCONFIRMED)
 }
 
 /// What waits for a confirmation.
@@ -500,7 +497,7 @@ pub fn roll_back(
     let back = Back {
         insecure: true,
         unasked: true,
-        waits: needed.is_some(),
+        waits: needed,
     };
     take_back(root, settings, back, &wanted)
 }
@@ -560,26 +557,26 @@ pub fn undo_some(
     let back = Back {
         insecure: restore_insecure,
         unasked: false,
-        waits: false,
+        waits: None,
     };
     take_back(root, settings, back, wanted)
 }
 
 /// How something is taken back.
 #[derive(Clone, Copy)]
-struct Back {
+struct Back<'a> {
     /// Default and empty passwords too.
     insecure: bool,
     /// Nobody is there who reads what comes of it.
     unasked: bool,
-    /// Something that is in no file waits on.
-    waits: bool,
+    /// The file of something that is in no file, and waits on.
+    waits: Option<&'a str>,
 }
 
 fn take_back(
     root: &Root,
     settings: &Settings,
-    back: Back,
+    back: Back<'_>,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<Undone, Failure> {
     let store = Store::new(root, &settings.state_dir);
@@ -619,21 +616,24 @@ fn take_back(
     }
     let waiting = waiting(root, settings).map_err(Failure::Unchanged)?;
     let mut gone = false;
-    if let Some(waiting) = waiting
-        && !back.waits
-        && !others.iter().any(|other| waits_for(&waiting, other))
-    {
-        gone = true;
-        let path = confirmation_path(settings);
-        writes.push(Write::Remove { path });
+    if let Some(mut waiting) = waiting {
+        let before = waiting.paths.len();
+        gone = back.waits.is_none() && !others.iter().any(|other| waits_for(&waiting, other));
+        // What is taken back waits for nobody: another run may close it for good.
+        match back.waits {
+            Some(needed) => waiting.paths = vec![needed.to_owned()],
+            None => waiting.paths.retain(|path| !undone.restored.contains(path)),
+        }
+        if gone {
+            let path = confirmation_path(settings);
+            writes.push(Write::Remove { path });
+        } else if waiting.paths.len() != before {
+            writes.push(note(settings, UNCONFIRMED, waiting.to_text()));
+        }
     }
     // It is tried again and again.
     if back.unasked && !undone.changed_since.is_empty() && undone.changed_since != left(root, settings) {
-        writes.push(Write::File {
-            path: note_path(settings, LEFT),
-            contents: undone.changed_since.join("\n").into_bytes(),
-            attributes: Attributes::PRIVATE,
-        });
+        writes.push(note(settings, LEFT, undone.changed_since.join("\n")));
     }
     if !undone.restored.is_empty() || !writes.is_empty() {
         let telnet = |path: &String| path.ends_with("/inetd.conf");

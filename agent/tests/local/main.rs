@@ -259,9 +259,21 @@ fn the_password_of_a_service_that_is_down_is_not_lost() {
         }
         assert_eq!(stored(dir.path()), new);
         assert!(record.exists() && unconfirmed.exists());
+        // What is closed meanwhile without waiting for anybody stays closed.
+        let script = dir.path().join("etc/rc.local");
+        let open = fs::read(&script).unwrap();
+        let output = support::in_camera_later(dir.path(), &["--only", "telnet", "--apply"]);
+        assert!(
+            text(&output).contains("change       /etc/rc.local"),
+            "{}",
+            text(&output)
+        );
+        let shut = fs::read(&script).unwrap();
+        assert_ne!(shut, open);
         let mut services = again(new.trim_end());
         assert_eq!([services.changed(), services.changed()], old);
         assert!(waiter.wait().unwrap().success());
+        assert_eq!(fs::read(&script).unwrap(), shut);
         assert!(stored(dir.path()).is_empty() && !record.exists() && !unconfirmed.exists());
         drop(services);
 

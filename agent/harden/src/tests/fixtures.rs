@@ -511,9 +511,28 @@ fn taking_back_what_is_no_password_confirms_nothing() {
     assert!(!undone.restored.is_empty() && !undone.kept.is_empty());
     let waiting = engine::waiting(&camera.root, &camera.settings).unwrap().unwrap();
     assert!(undone.kept.iter().all(|path| waiting.paths.contains(path)));
+    assert!(undone.restored.iter().all(|path| !waiting.paths.contains(path)));
     engine::roll_back(&camera.root, &camera.settings, None, &|_| false).unwrap();
     assert_eq!(engine::waiting(&camera.root, &camera.settings).unwrap(), None);
     same(&own(&camera.snapshot()), &original, "busybox");
+}
+
+/// A service that could not be told keeps the media password waiting, and nothing else.
+#[test]
+fn what_was_taken_back_waits_no_more() {
+    let mut camera = Camera::new("yi-hack");
+    camera.applied_at = Some(("boot", Duration::from_secs(5)));
+    camera.harden().result.unwrap();
+    let file = camera.settings.password_file.clone();
+    let back = |camera: &Camera| engine::roll_back(&camera.root, &camera.settings, Some(&file), &|_| false);
+    assert!(!back(&camera).unwrap().restored.is_empty());
+    let waiting = engine::waiting(&camera.root, &camera.settings).unwrap().unwrap();
+    assert_eq!(waiting.to_text(), format!("boot 5\n{file}\n"));
+    camera.applied_at = None;
+    camera.harden().result.unwrap();
+    let closed = own(&camera.snapshot());
+    assert!(back(&camera).unwrap().restored.is_empty());
+    same(&own(&camera.snapshot()), &closed, "yi-hack");
 }
 
 /// The streamer keeps its new password when default ones do not come back: so does the agent.
