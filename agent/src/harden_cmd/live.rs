@@ -329,8 +329,10 @@ fn take_back(root: &Root, settings: &Settings, config: &Path, waiting: &Confirma
     let along = |path: &str| firewall && firewall::is_own(path, &settings.state_dir);
     let stopped = engine::kept(root, settings, engine::STOPPED);
     let undone = engine::roll_back(root, settings, needed, &along).map_err(failed)?;
+    // Before anything that takes time: nothing tells of rules without a record.
+    let synced = sync_firewall(root, settings, before.as_ref());
     revive(root, &undone.restored, &stopped);
-    sync_firewall(root, settings, before.as_ref())?;
+    synced?;
     Ok(Taken {
         left: undone.changed_since,
         services,
