@@ -240,14 +240,13 @@ impl Look<'_> {
             alone.measures = vec![*measure];
             let (findings, changed) =
                 self.measure(*measure, &alone, &survey, shells, memory, &mut outcome)?;
+            seen.extend(findings);
             if changed {
                 // As if by another run.
                 let mut checker = engine::checker(self.root, &alone, BUDGET);
                 let plan = super::plan_surveyed(self.request, self.root, &alone, &survey, &mut checker)?;
                 engine::remember(self.root, &alone, &checker);
                 seen.extend_from_slice(plan.findings());
-            } else {
-                seen.extend(findings);
             }
         }
         let verdict = lenscap_harden::report::verdict(&seen);
@@ -310,7 +309,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Looks at one measure. Gives what was found, and whether something was changed since.
+    /// Looks at one measure. Gives what was found, and whether something was changed since: then what could not be done.
     fn measure(
         &self,
         measure: Measure,
@@ -379,19 +378,29 @@ impl Look<'_> {
         super::seal_login(&mut plan, self.harden.owner_key.as_deref())?;
         let applied_at = confirm.then_some((self.boot_id.as_str(), self.now));
         engine::apply(&plan, alone, applied_at, &mut |_| Ok(())).map_err(failed)?;
+        let mut done = Ok(());
         if confirm {
-            live::wait_in_background(&self.request.config)?;
+            done = live::wait_in_background(&self.request.config);
         }
         outcome.restored.extend(put_back);
-        match measure {
+        // Whatever fails from here on, the rest is done.
+        let done = done.and(match measure {
             Measure::Telnet => {
-                live::renew(self.root, alone, &plan)?;
+                let renewed = live::renew(self.root, alone, &plan);
                 outcome.stopped = live::stop_shells(self.root, alone, !self.request.boot).0;
+                renewed
             }
-            Measure::Firewall => live::sync_firewall(self.root, alone, None)?,
-            Measure::Credentials => {}
-        }
-        Ok((findings, true))
+            Measure::Firewall => live::sync_firewall(self.root, alone, None),
+            Measure::Credentials => Ok(()),
+        });
+        let late = done.err().map(|Stop(text, _)| Finding {
+            measure,
+            status: Status::Unknown,
+            path: None,
+            line: None,
+            text,
+        });
+        Ok((late.into_iter().collect(), true))
     }
 
     /// Whether the plan would have to make a login password anew.

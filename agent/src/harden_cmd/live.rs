@@ -573,11 +573,12 @@ pub(super) fn renew(root: &Root, settings: &Settings, plan: &Plan<'_>) -> Result
     let mut pids: Vec<u32> = before.iter().map(|(pid, _)| *pid).collect();
     pids.dedup();
     let waits = removed > 0 && !before.is_empty();
+    let mut kept = Ok(());
     if waits {
         let owed = removed + inetd_unread(root, settings).map_or(0, |(owed, _)| owed);
         let note = format!("{} {owed} {}", boot_id(root)?, sockets(&before).join(" "));
         // Before it is told: whatever becomes of this run, it is not believed.
-        engine::keep(root, settings, engine::INETD, &note).map_err(|error| unknown(&error))?;
+        kept = engine::keep(root, settings, engine::INETD, &note).map_err(|error| unknown(&error));
     }
     renew_init(root, plan);
     let tables = files().map(|(path, _)| path);
@@ -586,7 +587,7 @@ pub(super) fn renew(root: &Root, settings: &Settings, plan: &Plan<'_>) -> Result
     while waits && inetd_unread(root, settings).is_some() && sys::monotonic() < deadline {
         std::thread::sleep(END_PAUSE);
     }
-    Ok(())
+    kept
 }
 
 /// How many sockets inetd still has of those for which its table has no lines any more, since it was told to read that

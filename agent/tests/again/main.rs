@@ -9,6 +9,7 @@ mod loops;
 mod service;
 #[path = "../support/mod.rs"]
 mod support;
+mod telnet;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};

@@ -1,0 +1,32 @@
+//! What a look does about telnet beside files.
+
+use std::os::unix::process::ExitStatusExt as _;
+
+use super::*;
+
+#[test]
+fn a_note_that_cannot_be_kept_ends_no_look() {
+    if without_root() {
+        return;
+    }
+    let dir = closed("busybox", "");
+    fs::create_dir_all(dir.path().join("etc/lenscap/harden/inetd.new/in-its-place")).unwrap();
+    let inetd = Command::new("env")
+        .args(["--default-signal=HUP", "sleep", "1000"])
+        .spawn();
+    let mut inetd = inetd.unwrap();
+    listens(dir.path(), inetd.id(), 23, "/usr/sbin/inetd", "/dev/null");
+    for name in ["etc/inetd.conf", "etc/passwd"] {
+        fs::write(dir.path().join(name), original("busybox", name)).unwrap();
+    }
+    let (status, said) = recheck(dir.path());
+    assert_eq!(said["restored"], "/etc/inetd.conf /etc/passwd", "{said}");
+    assert_eq!((status, &said["verdict"]), (2, &"unknown".into()), "{said}");
+    assert!(
+        said["reason"].as_str().unwrap().contains("it could not be told"),
+        "{said}"
+    );
+    assert!(fits(LABEL, &roots_hash(dir.path(), "etc/passwd")));
+    // It is told all the same, and this one ends by it.
+    assert_eq!(inetd.wait().unwrap().signal(), Some(1));
+}
