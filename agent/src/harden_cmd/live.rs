@@ -16,6 +16,7 @@ use lenscap_harden::firmware::Tried;
 use lenscap_harden::gate::{
     CONFIRM_WITHIN, Confirmation, Decision, Due, Mode, OwnerFacts, Situation, Why, decide, owner_path,
 };
+use lenscap_harden::journal::Journal;
 use lenscap_harden::listeners::{self, Close, Listener, Logins, Process};
 use lenscap_harden::report::Measure;
 use lenscap_harden::root::{Root, folder_of, name_of};
@@ -680,9 +681,20 @@ fn command_line(process: &Process) -> String {
     format!("{program}\0{}", process.words.join("\0")).replace('\n', " ")
 }
 
-/// Keeps what is to start again if nobody confirms. What another than root runs, root must not.
-fn note_stopped(root: &Root, settings: &Settings, listeners: &[Listener], told: &[u32]) {
-    if told.is_empty() || !engine::waiting(root, settings).is_ok_and(|waiting| waiting.is_some()) {
+/// Keeps what is to start again if nobody confirms. What another than root runs, root must not. Where all files of telnet's
+/// are confirmed, none of them comes back, and neither does it.
+fn note_stopped(root: &Root, settings: &Settings, journal: &Journal, listeners: &[Listener], told: &[u32]) {
+    let Ok(Some(waiting)) = engine::waiting(root, settings) else {
+        return;
+    };
+    let telnets = journal.entries.iter().filter(|entry| {
+        let own = firewall::is_own(&entry.path, &settings.state_dir) || entry.path == settings.password_file;
+        entry.original.is_some() && !entry.insecure && !own
+    });
+    let waits = telnets
+        .map(|entry| engine::waits_for(&waiting, &entry.path))
+        .max();
+    if told.is_empty() || waits == Some(false) {
         return;
     }
     let mut note = engine::kept(root, settings, engine::STOPPED);
@@ -753,7 +765,7 @@ pub(super) fn stop_shells(root: &Root, settings: &Settings, patient: bool) -> (u
             let starters: Vec<u32> = starters.into_iter().map(|(pid, _)| pid).collect();
             end(&starters);
         }
-        note_stopped(root, settings, &listeners, &back);
+        note_stopped(root, settings, &journal, &listeners, &back);
         end(&back);
         told.append(&mut back);
         until = sys::monotonic() + if wait { LOOPED_WITHIN } else { RESTARTED_WITHIN };

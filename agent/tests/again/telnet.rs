@@ -30,3 +30,25 @@ fn a_note_that_cannot_be_kept_ends_no_look() {
     // It is told all the same, and this one ends by it.
     assert_eq!(inetd.wait().unwrap().signal(), Some(1));
 }
+
+#[test]
+fn telnet_that_was_confirmed_does_not_come_back_with_logins_that_were_not() {
+    if without_root() {
+        return;
+    }
+    for (waits, noted) in [("/etc/passwd", false), ("/etc/passwd\n/etc/rc.local", true)] {
+        let dir = closed("busybox", "");
+        let mut shell = Command::new("sleep").arg("1000").spawn().unwrap();
+        listens(dir.path(), shell.id(), 23, "telnetd -l /bin/sh", "/dev/null");
+        let status = dir.path().join(format!("proc/{}/status", shell.id()));
+        fs::write(status, "Name:\ttelnetd\nUid:\t0\t0\t0\t0\n").unwrap();
+        let state = dir.path().join("etc/lenscap/harden");
+        let uptime = fs::read_to_string("/proc/uptime").unwrap();
+        let (now, _) = uptime.split_once('.').unwrap();
+        fs::write(state.join("unconfirmed"), format!("{BOOT_ID} {now}\n{waits}\n")).unwrap();
+        let (_, said) = recheck(dir.path());
+        assert_eq!(said["stopped"], 1, "{said}");
+        assert!(!shell.wait().unwrap().success());
+        assert_eq!(state.join("stopped").exists(), noted, "{waits}");
+    }
+}
