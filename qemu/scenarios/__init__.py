@@ -31,6 +31,5 @@ TROUBLE = (
 )
 # Only when they are named: they need what `qemu/build.sh audit` builds.
 NAMED = (
-    # What `bare` must say is reasoned (as `modern`, and nothing can be closed there); no run has confirmed it yet.
     ("audited", audited.audited, ("vendor", "modern", "bare")),
 )
