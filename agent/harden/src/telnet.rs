@@ -236,12 +236,12 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
                 let what = format!("starts {}: `{words}`", target.what);
                 found(target, path, command.line, &what, edits);
             }
-            Effect::Mentions => mentioned(target, path, command, edits),
+            Effect::Mentions => mentioned(target, path, command.line, &words, edits),
         }
     }
     for command in inner {
         if may_start(target, &command) {
-            mentioned(target, path, &command, edits);
+            mentioned(target, path, command.line, &command.words.join(" "), edits);
         }
     }
     if cut && target.close {
@@ -256,14 +256,13 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
 }
 
 /// A server is named in a way that is not understood. Where it may stay open, it may be started in any way.
-fn mentioned(target: &Target, path: &str, command: &Command, edits: &mut Edits<'_>) {
+fn mentioned(target: &Target, path: &str, line: u32, words: &str, edits: &mut Edits<'_>) {
     if !target.close {
         return;
     }
     let server = target.servers.first().copied().unwrap_or_default();
-    let words = command.words.join(" ");
     let what = format!("names {server} in a way that is not understood: `{words}`");
-    edits.find(Measure::Telnet, Status::Unknown, Some((path, command.line)), what);
+    edits.find(Measure::Telnet, Status::Unknown, Some((path, line)), what);
 }
 
 /// Whether it may start a server, by any value of its variables.
@@ -463,18 +462,35 @@ fn table(target: &Target, path: &str, when: &str, edits: &mut Edits<'_>) -> io::
     let mut out = Vec::with_capacity(text.len() + 32);
     for (line, number) in text.split_inclusive(|byte| *byte == b'\n').zip(1..) {
         let readable = String::from_utf8_lossy(line);
-        let in_path = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
-        let words: Vec<&str> = readable.split(|c: char| !in_path(c)).collect();
-        let comment = readable.trim_start().starts_with('#');
+        if readable.trim_start().starts_with('#') {
+            out.extend_from_slice(line);
+            continue;
+        }
+        let several = readable.contains([';', '&']);
+        let names = |anyhow: bool| {
+            let ends_word = |c: char| match c {
+                ':' | ';' => true,
+                '\'' | '"' | '|' => anyhow || !several,
+                '/' | '.' | '_' | '-' => false,
+                c if anyhow => !c.is_alphanumeric(),
+                c => c.is_whitespace(),
+            };
+            let words: Vec<&str> = readable.split(ends_word).collect();
+            names_server(target, &words)
+        };
         // inetd starts what the seventh field begins.
         let served = || name_of(path) == "inetd.conf" && runs_shell(readable.split_whitespace().skip(6));
         let relays = target.is_shell() && (line_relays_shell(&readable) || served());
-        if !comment && (relays || names_server(target, &words)) {
+        let starts = relays || names(false);
+        if starts && !(target.close && several && name_of(path) == "inittab") {
             if target.close {
                 out.extend_from_slice(COMMENT.as_bytes());
             }
             let text = format!("starts {} {when}: `{}`", target.what, readable.trim());
             found(target, path, number, &text, edits);
+        } else if starts || names(true) {
+            // The rest of the line may be what the camera is there for.
+            mentioned(target, path, number, readable.trim(), edits);
         }
         out.extend_from_slice(line);
     }

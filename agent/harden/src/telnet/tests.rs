@@ -201,6 +201,30 @@ fn tables_and_settings_are_switched_off() {
     }
 }
 
+/// A line may start the camera itself beside the server, or tell it of one.
+#[test]
+fn a_line_that_starts_something_else_stays_and_is_unknown() {
+    for (path, line) in [
+        ("etc/inittab", "::respawn:/bin/sh -c 'telnetd & exec ipcam'"),
+        (
+            "etc/inittab",
+            "::respawn:/bin/sh -c 'sleep 1; telnetd & exec ipcam'",
+        ),
+        ("etc/inittab", "::sysinit:mount -a && telnetd"),
+        (
+            "etc/inittab",
+            "::once:socat TCP-LISTEN:23,fork EXEC:/bin/login & ipcam",
+        ),
+        ("etc/inittab", "::respawn:/usr/bin/ipcam --off=telnetd"),
+        ("etc/crontabs/root", "* * * * * sh -c 'telnetd & exec ipcam'"),
+        ("etc/crontabs/root", "* * * * * [ -e /x ]&&telnetd"),
+    ] {
+        let before = format!("{line}\n::respawn:/bin/getty\n");
+        let (text, statuses) = hardened(path, &before);
+        assert_eq!((text, statuses.as_slice()), (before, &[Status::Unknown][..]));
+    }
+}
+
 #[test]
 fn what_serves_no_shell_stays() {
     for script in [
