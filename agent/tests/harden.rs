@@ -590,15 +590,39 @@ fn whoever_watches_keeps_the_media_password_until_somebody_decides() {
         assert_eq!(code(&in_camera(dir.path(), &label)), 0);
         assert!(read(&dir, "etc/prudynt.json").contains(media.trim()));
     }
-    // Where RTSP asks for root's own password, that one waits.
+    // Where RTSP asks for root's own password, that one waits, and no script makes it a worse one.
     let dir = camera("openipc", 554);
-    let before = roots_hash(dir.path(), "etc/shadow");
-    let waited = text(&in_camera(dir.path(), &label));
-    assert!(
-        waited.contains("waits: 192.168.1.10 is connected to port 554"),
-        "{waited}"
+    let shadow = read(&dir, "etc/shadow");
+    let known = roots_hash(dir.path(), "etc/shadow");
+    for before in [known.as_str(), ""] {
+        std::fs::write(dir.path().join("etc/shadow"), shadow.replace(&known, before)).unwrap();
+        let script = writes_roots_hash(dir.path(), &known);
+        let waited = text(&in_camera(dir.path(), &label));
+        assert!(
+            waited.contains("waits: 192.168.1.10 is connected to port 554"),
+            "{waited}"
+        );
+        let told = format!("fails    /{ROOTS_SCRIPT}:2: writes the hash of a password that everybody knows");
+        assert!(waited.contains(&told), "{waited}");
+        assert_eq!(roots_hash(dir.path(), "etc/shadow"), before);
+        assert_eq!(read(&dir, ROOTS_SCRIPT), script);
+    }
+    assert_eq!(
+        code(&in_camera(dir.path(), &[&label[..], &["--cut"]].concat())),
+        0
     );
-    assert_eq!(roots_hash(dir.path(), "etc/shadow"), before);
+    let own = roots_hash(dir.path(), "etc/shadow");
+    assert!(fits(read(&dir, "etc/lenscap/camera-password").trim(), &own));
+    assert!(read(&dir, ROOTS_SCRIPT).contains(&own));
+}
+
+const ROOTS_SCRIPT: &str = "etc/init.d/S91root";
+
+/// Has a script write a hash into root's field at each boot. Gives its text.
+fn writes_roots_hash(dir: &Path, hash: &str) -> String {
+    let script = format!("#!/bin/sh\nsed -i 's,^root:[^:]*,root:{hash},' /etc/shadow\n");
+    std::fs::write(dir.join(ROOTS_SCRIPT), &script).unwrap();
+    script
 }
 
 #[test]
@@ -756,6 +780,15 @@ fn the_first_boot_makes_another_media_password_than_the_images() {
     for name in ["thingino", "openipc", "yi-hack"] {
         let dir = with_program(name);
         configure(dir.path(), CLOSES);
+        if name == "thingino" {
+            let given = dir.path().join("etc/lenscap/camera-password");
+            std::fs::create_dir_all(given.parent().unwrap()).unwrap();
+            std::fs::write(&given, "image-media-9ZKD\n").unwrap();
+            std::fs::set_permissions(given, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        }
+        if name == "openipc" {
+            writes_roots_hash(dir.path(), &roots_hash(dir.path(), "etc/shadow"));
+        }
         let stored = || std::fs::read_to_string(dir.path().join("etc/lenscap/camera-password")).unwrap();
         let credentials = ["--only", "credentials"];
         let closed = harden(dir.path(), &credentials);
@@ -780,6 +813,15 @@ fn the_first_boot_makes_another_media_password_than_the_images() {
         support::run(dir.path(), ON_FLASH);
         assert!(before.len() > 1, "{name}: {before:?}");
         let boot = [&credentials[..], &["--boot"]].concat();
+        if name == "thingino" {
+            // Whoever made the image chose it, and a recorder has it: it waits, and is not taken for renewed.
+            let connections = dir.path().join("proc/net/tcp");
+            let nobody = std::fs::read(&connections).unwrap();
+            watches(dir.path(), [192, 168, 1, 10], 554);
+            assert_eq!(code(&in_camera(dir.path(), &boot)), 1);
+            assert_eq!((stored(), holders(&of_image)), (of_image.clone(), before.clone()));
+            std::fs::write(connections, nobody).unwrap();
+        }
         let booted = in_camera(dir.path(), &boot);
         assert_eq!(code(&booted), 0, "{name}: {}", text(&booted));
         let own = stored();
@@ -793,7 +835,12 @@ fn the_first_boot_makes_another_media_password_than_the_images() {
             let shadow = std::fs::read_to_string(dir.path().join("etc/shadow")).unwrap();
             let user = if name == "thingino" { "thingino:" } else { "root:" };
             let line = shadow.lines().find(|line| line.starts_with(user)).unwrap();
-            assert!(fits(own.trim(), line.split(':').nth(1).unwrap()), "{line}");
+            let hash = line.split(':').nth(1).unwrap();
+            assert!(fits(own.trim(), hash), "{line}");
+            if name == "openipc" {
+                let script = std::fs::read_to_string(dir.path().join(ROOTS_SCRIPT)).unwrap();
+                assert!(script.contains(hash), "{script}");
+            }
         }
         // Once.
         assert_eq!(code(&in_camera(dir.path(), &boot)), 0);

@@ -6,6 +6,9 @@ use crate::report::Measure;
 
 /// The most bytes of a field.
 const MAX_FIELD_BYTES: usize = 256;
+/// A note of a tree: its media password is that of the image, until a camera makes its own.
+pub(crate) const IMAGE: &str = "image";
+pub(crate) const OF_IMAGE: &str = "media";
 const MEASURES: &[Measure] = &[Measure::Telnet, Measure::Credentials, Measure::Firewall];
 
 /// What was applied.
@@ -29,6 +32,12 @@ impl Applied {
     pub fn field(&self, whose: &str) -> Option<&str> {
         let found = self.fields.iter().find(|(name, _)| name == whose);
         found.map(|(_, field)| field.as_str())
+    }
+
+    /// Whether the media password is that of all cameras of the image still.
+    #[must_use]
+    pub fn has_media_of_image(&self) -> bool {
+        self.field(IMAGE) == Some(OF_IMAGE)
     }
 
     /// Notes a field, in the place of an earlier one.

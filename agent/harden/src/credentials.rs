@@ -5,7 +5,7 @@ mod services;
 
 use std::io;
 
-use crate::applied::Applied;
+use crate::applied::{Applied, IMAGE, OF_IMAGE};
 use crate::crypt::{Scheme, verify};
 use crate::defaults::{Checker, Strength, is_known};
 use crate::edits::Edits;
@@ -17,10 +17,7 @@ use crate::root::Attributes;
 use crate::secret::{self, LoginPassword, Random, Secret};
 use crate::survey::Survey;
 
-/// A note of a tree: its media password is that of the image, until a camera makes its own.
-const IMAGE: &str = "image";
-const OLD: &str = "media";
-/// What does that.
+/// What makes a camera's own media password at its first boot.
 const PROGRAM: &str = "/usr/sbin/lenscap";
 
 /// What is planned for the passwords of a root.
@@ -88,7 +85,7 @@ pub fn plan(inputs: Inputs<'_>, edits: &mut Edits<'_>) -> io::Result<Secrets> {
     let mut image = None;
     // Services that no file holds have it too, where they were given it.
     let services = format!("{}/services", inputs.settings.state_dir);
-    if root.is_live() && inputs.kept.field(IMAGE) == Some(OLD) && !root.exists(&services) {
+    if root.is_live() && inputs.kept.has_media_of_image() && !root.exists(&services) {
         let stored = edits.read(&inputs.settings.password_file)?.unwrap_or_default();
         image = Secret::given(String::from_utf8_lossy(&stored).trim_end()).ok();
     }
@@ -185,6 +182,11 @@ impl Context<'_, '_> {
         is_known(password) || image.is_some_and(|image| image.reveal() == password)
     }
 
+    /// Whether all cameras of the image have a hash.
+    fn is_of_image(&self, hash: &str) -> bool {
+        self.image.is_some() && self.kept.field("media") == Some(hash)
+    }
+
     /// Whether media keeps its passwords until somebody decides.
     fn media_waits(&mut self) -> bool {
         let (settings, edits) = (self.settings, &mut *self.edits);
@@ -200,10 +202,6 @@ impl Context<'_, '_> {
         }
         let stored = self.edits.read(&self.settings.password_file)?.unwrap_or_default();
         let stored = String::from_utf8_lossy(&stored);
-        let live = self.edits.root().is_live();
-        if !live || self.image.is_some() {
-            self.note(IMAGE, if live { "renewed" } else { OLD });
-        }
         let secret = match Secret::given(stored.trim_end()) {
             Ok(secret) if self.image.is_none() => {
                 // Tables that are put back get the hash that the others have.
@@ -309,6 +307,10 @@ pub fn write_password_file(edits: &mut Edits<'_>, path: &str, secret: &Secret) -
 
 fn keep_media_password(context: &mut Context<'_, '_>) -> io::Result<()> {
     let secret = context.media_secret()?;
+    let live = context.edits.root().is_live();
+    if !live || context.image.is_some() {
+        context.note(IMAGE, if live { "renewed" } else { OF_IMAGE });
+    }
     let path = &context.settings.password_file;
     if !write_password_file(context.edits, path, &secret)? {
         return Ok(());

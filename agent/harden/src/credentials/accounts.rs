@@ -88,9 +88,8 @@ fn judge(
     let at = Some((path, account.line));
     let strength = context.checker.judge(&account.field);
     let user = &account.user;
-    let of_image = context.image.is_some() && context.kept.field("media") == Some(account.field.as_str());
     match strength {
-        Strength::Own if of_image => {}
+        Strength::Own if context.is_of_image(&account.field) => {}
         Strength::Own | Strength::Locked | Strength::Shadowed => return Ok(None),
         Strength::Unknown(_) => {
             context.find(Status::Unknown, at, format!("{user}: {}", describe(strength)));
@@ -206,7 +205,7 @@ fn boot_scripts(context: &mut Context<'_, '_>, tables: &Tables) -> io::Result<()
         for range in locate::hashes(&text).into_iter().rev() {
             let hash = String::from_utf8_lossy(text.get(range.clone()).unwrap_or_default()).into_owned();
             let strength = context.checker.judge(&hash);
-            if !strength.is_weak() {
+            if !strength.is_weak() && !context.is_of_image(&hash) {
                 continue;
             }
             let line = text
@@ -214,13 +213,14 @@ fn boot_scripts(context: &mut Context<'_, '_>, tables: &Tables) -> io::Result<()
                 .map_or(0, |above| 1 + above.iter().filter(|byte| **byte == b'\n').count());
             let new = roots_field(context, tables)?;
             let what = "writes the hash of a password that everybody knows; it gets that of root";
-            context.find(
-                Status::Planned,
-                Some((path, u32::try_from(line).unwrap_or(0))),
-                what,
-            );
-            text.splice(range, new.bytes());
-            changed = true;
+            // Root's own waits: it is no better, and one that is empty would be worse.
+            let waits = new == hash || context.checker.judge(&new).is_weak();
+            let status = if waits { Status::Fails } else { Status::Planned };
+            context.find(status, Some((path, u32::try_from(line).unwrap_or(0))), what);
+            if !waits {
+                text.splice(range, new.bytes());
+                changed = true;
+            }
         }
         if changed {
             context.edits.change(path, text, true, "writes root's own hash")?;
