@@ -150,7 +150,8 @@ fn doors(
                 seen: Seen::Old,
             };
             let our = ours.iter().find(|our| our.is(&door));
-            let speaks = if tries.is_late() {
+            let late = tries.is_late();
+            let speaks = if late {
                 Err(io::ErrorKind::TimedOut.into())
             } else {
                 kind.speaks(*address)
@@ -171,9 +172,16 @@ fn doors(
                     }
                 }
                 (Ok(true), _) => doors.push(door),
-                // It hangs. What does not answer as such a service is none, but for one that was.
+                // It hangs, or is not looked at. What does not answer as such a service is none, but for those that were.
                 (Err(error), our) if hangs(&error) => {
-                    looked.untold.extend(our.map(|_| door));
+                    if late && our.is_none() {
+                        looked.untold.push(door);
+                    }
+                    for our in ours {
+                        if our.address == *address && our.kind >= kind {
+                            looked.untold.push(*our);
+                        }
+                    }
                     break;
                 }
                 (Ok(false) | Err(_), _) => {}

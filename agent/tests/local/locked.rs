@@ -223,7 +223,10 @@ fn a_service_that_hangs_holds_up_nothing_else() {
         let began = Instant::now();
         let plan = in_camera(dir.path(), &[]);
         assert_eq!(code(&plan), 2, "{}", text(&plan));
-        assert!(text(&plan).contains("it does not answer"), "{}", text(&plan));
+        for name in ["ONVIF", "ISAPI"] {
+            let line = format!("{name} on port {}: it does not answer", services.port);
+            assert!(text(&plan).contains(&line), "{}", text(&plan));
+        }
         assert!(began.elapsed() < IN_TIME);
         for apply in [false, true] {
             overdue(dir.path(), "/etc/lenscap/camera-password\n");

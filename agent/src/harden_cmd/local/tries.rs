@@ -176,6 +176,21 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_too_late_is_not_taken_for_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut looked = super::super::Looked::default();
+        let (known, other) = (service(Kind::Isapi, 80, 1), service(Kind::Onvif, 8000, OTHER));
+        let addresses = [known.address, other.address];
+        // It began when the machine did.
+        let mut late = run_at(&dir.path().join(FILE), 0);
+        assert!(late.is_late());
+        let doors = super::super::doors(&mut late, &[known], "media", &addresses, &mut looked);
+        assert!(doors.is_empty());
+        let first = service(Kind::Onvif, 80, OTHER);
+        assert_eq!(looked.untold, [first, known, other]);
+    }
+
+    #[test]
     fn no_count_is_so_high_that_it_is_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join(FILE);
