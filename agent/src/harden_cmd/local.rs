@@ -90,6 +90,14 @@ fn look_with(
         }
         found.push((status, what));
     }
+    // With the image's media password in services as well, no camera would make one of its own.
+    let of_image = || ours.is_empty() && engine::applied(root, settings).has_media_of_image();
+    if !looked.open.is_empty() && of_image() {
+        let what = "services wait, for the media password is the image's still: `--apply` makes another; run it again then";
+        looked.open.clear();
+        looked.stuck.push(what.into());
+        found.push((Status::Fails, what.into()));
+    }
     let before = plan.edits.findings.len();
     if !looked.open.is_empty() && !settings.media_may_change(&mut plan.edits) {
         looked.open.clear();

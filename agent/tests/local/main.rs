@@ -74,8 +74,13 @@ impl Drop for Services {
 
 fn camera(port: u16) -> tempfile::TempDir {
     let dir = running("busybox", ON_FLASH);
+    configure(dir.path(), port);
+    dir
+}
+
+fn configure(dir: &Path, port: u16) {
     let write = |path: &str, text: &str| {
-        let path = dir.path().join(path);
+        let path = dir.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     };
@@ -87,7 +92,6 @@ fn camera(port: u16) -> tempfile::TempDir {
              \toption rtsp 'rtsp://127.0.0.1:9/x'\n\toption snapshot 'http://127.0.0.1:{port}/x.jpg'\nconfig harden\n\toption firewall '0'\n"
         ),
     );
-    dir
 }
 
 fn stored(dir: &Path) -> String {
@@ -197,6 +201,42 @@ fn dahuas_user_gets_the_media_password() {
     let _other = Services::new(&["my-own-password"]);
     let dir = camera(_other.port);
     assert!(!text(&in_camera(dir.path(), &[])).contains("Dahua"));
+}
+
+/// Else no camera of the image would make one of its own.
+#[test]
+fn the_images_media_password_is_given_to_no_service() {
+    if without_root() {
+        return;
+    }
+    let mut services = Services::new(&["admin", "dahua"]);
+    let dir = support::fixture("thingino");
+    fs::create_dir_all(dir.path().join("usr/sbin")).unwrap();
+    fs::write(dir.path().join("usr/sbin/lenscap"), "").unwrap();
+    let tree = Command::new(env!("CARGO_BIN_EXE_lenscap"))
+        .args(["harden", "--only", "credentials", "--root"])
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(code(&tree), 0, "{}", text(&tree));
+    let of_image = stored(dir.path());
+    support::run(dir.path(), ON_FLASH);
+    configure(dir.path(), services.port);
+    let apply = [APPLY, &["--only", "credentials"]].concat();
+    let why = "services wait, for the media password is the image's still";
+    for args in [&["--only", "credentials"][..], &apply] {
+        assert_eq!(stored(dir.path()), of_image);
+        let output = in_camera(dir.path(), args);
+        assert_eq!(code(&output), 1, "{}", text(&output));
+        assert!(text(&output).contains(why), "{}", text(&output));
+        assert!(services.lines.try_recv().is_err());
+    }
+    let own = stored(dir.path());
+    assert_ne!(own, of_image);
+    let output = in_camera(dir.path(), &apply);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert_eq!(services.changed().1, own.trim_end());
+    assert_eq!(stored(dir.path()), own);
 }
 
 /// On a network of its own, so that nobody takes the port meanwhile.
