@@ -371,7 +371,13 @@ impl Look<'_> {
             return Ok((findings, false));
         }
         if !new_too {
-            for path in files.iter().filter(|path| !put_back.contains(path)) {
+            // The image's media password goes everywhere or nowhere: in what the tree's run had no need to write, too.
+            let renews = measure == Measure::Credentials && self.applied.has_media_of_image();
+            let stays = |path: &&String| {
+                !put_back.contains(path)
+                    && !(renews && !matches!(path.as_str(), "/etc/passwd" | "/etc/shadow"))
+            };
+            for path in files.iter().filter(stays) {
                 plan.edits.leave(path);
             }
         }
