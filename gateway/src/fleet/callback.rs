@@ -607,7 +607,8 @@ mod tests {
                 .count(),
             100
         );
-        assert!(fleet.camera("SN3").is_some() && fleet.waiting(1).is_empty());
+        assert!(fleet.camera("SN3").is_some());
+        soon("nobody waits", || fleet.waiting(1).is_empty()).await;
         // All have got the operator's key, and come with it.
         let (before, start) = (made(), std::time::Instant::now());
         for camera in fleet.cameras() {
