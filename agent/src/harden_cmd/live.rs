@@ -237,12 +237,12 @@ pub(super) fn roll_back(request: &Request, root: &Root, settings: &Settings, now
         }
         return Ok(EXIT_OK);
     }
-    let boot_id = boot_id(root)?;
     loop {
         let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
         let Some(confirmation) = waiting else {
             return Ok(EXIT_OK);
         };
+        let boot_id = boot_id(root)?;
         match confirmation.due(&boot_id, sys::monotonic()) {
             // A confirmation removes a file of this folder.
             Due::Wait(left) => wait_for_change(&settings.state_dir, left),
