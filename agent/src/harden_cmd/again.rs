@@ -375,7 +375,7 @@ impl Look<'_> {
             let renews = measure == Measure::Credentials && self.applied.has_media_of_image();
             let stays = |path: &&String| {
                 !put_back.contains(path)
-                    && !(renews && !matches!(path.as_str(), "/etc/passwd" | "/etc/shadow"))
+                    && (!renews || matches!(path.as_str(), "/etc/passwd" | "/etc/shadow"))
             };
             for path in files.iter().filter(stays) {
                 plan.edits.leave(path);
