@@ -9,7 +9,7 @@ use crate::applied::{Applied, IMAGE, OF_IMAGE};
 use crate::crypt::{Scheme, verify};
 use crate::defaults::{Checker, Strength, is_known};
 use crate::edits::Edits;
-use crate::engine::Settings;
+use crate::engine::{SERVICES, Settings, note_path};
 use crate::firmware::Recognised;
 use crate::hostkeys;
 use crate::report::{Measure, Status};
@@ -84,7 +84,7 @@ pub fn plan(inputs: Inputs<'_>, edits: &mut Edits<'_>) -> io::Result<Secrets> {
     let root = edits.root();
     let mut image = None;
     // Services that no file holds have it too, where they were given it.
-    let services = format!("{}/services", inputs.settings.state_dir);
+    let services = note_path(inputs.settings, SERVICES);
     if root.is_live() && inputs.kept.has_media_of_image() && !root.exists(&services) {
         let stored = edits.read(&inputs.settings.password_file)?.unwrap_or_default();
         image = Secret::given(String::from_utf8_lossy(&stored).trim_end()).ok();

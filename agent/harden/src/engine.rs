@@ -77,6 +77,8 @@ impl Default for Settings {
 pub const INETD: &str = "inetd";
 /// The programs that were stopped and start again if nobody confirms, one in a line.
 pub const STOPPED: &str = "stopped";
+/// Users of services that no file holds: what was changed, or is about to be: how to take it back, or to finish it.
+pub const SERVICES: &str = "services";
 const UNCONFIRMED: &str = "unconfirmed";
 const BOOTS: &str = "boots";
 const LEFT: &str = "left";
@@ -102,7 +104,9 @@ pub fn keep(root: &Root, settings: &Settings, name: &str, text: &str) -> io::Res
     root.rename(&temporary, &path)
 }
 
-fn note_path(settings: &Settings, name: &str) -> String {
+/// Where a note lies.
+#[must_use]
+pub fn note_path(settings: &Settings, name: &str) -> String {
     format!("{}/{name}", settings.state_dir)
 }
 

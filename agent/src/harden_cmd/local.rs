@@ -18,7 +18,7 @@ use lenscap_harden::edits::Edits;
 use lenscap_harden::engine::{self, Plan, Settings};
 use lenscap_harden::listeners;
 use lenscap_harden::report::{Finding, Measure, Status};
-use lenscap_harden::root::{Attributes, Root};
+use lenscap_harden::root::Root;
 use lenscap_harden::secret::Secret;
 use service::{Has, KINDS, Kind, LATER, OTHER, Password, Seen, Service, Stuck, USER};
 use tries::Tries;
@@ -34,8 +34,6 @@ const MAX_SERVICES: usize = 8;
 const MAX_ISAPI_BYTES: usize = 16;
 /// Addresses for RTSP that hold the password themselves, as XiongMai's do.
 const IN_ADDRESS: &str = "password=";
-/// What was changed, or is about to be: how to take it back, or to finish it.
-const RECORD: &str = "services";
 
 /// Looks for services whose user has a password that everybody knows, and says so in the plan.
 pub(super) fn look(root: &Root, settings: &Settings, config: &Path, plan: &mut Plan<'_>) {
@@ -70,7 +68,7 @@ fn look_with(
         address.contains(IN_ADDRESS)
     };
     let held = profiles.iter().find(holds);
-    let (ours, unfinished) = record(root, &format!("{}/{RECORD}", settings.state_dir));
+    let (ours, unfinished) = record(root, settings);
     let media = current(root, settings, unfinished.as_ref());
     let mut looked = Looked::default();
     let doors = doors(tries, &ours, &media, &addresses(root, &profiles), &mut looked);
@@ -281,15 +279,14 @@ pub(super) fn close(
     let untried = plan.edits.findings.iter().filter(unknown);
     closed.untold.extend(untried.map(|finding| finding.text.clone()));
     let stop = |error: io::Error| Stop(error.to_string(), EXIT_FAILURE);
-    let path = format!("{}/{RECORD}", settings.state_dir);
-    let (mut done, unfinished) = record(root, &path);
+    let (mut done, unfinished) = record(root, settings);
     for service in &looked.shut {
         let known = done.iter_mut().filter(|have| have.is(service));
         known.for_each(|have| have.seen = Seen::New);
     }
     if services.is_empty() {
         if !looked.shut.is_empty() {
-            write(root, &path, &done, unfinished.as_ref()).map_err(stop)?;
+            write(root, settings, &done, unfinished.as_ref()).map_err(stop)?;
         }
         return Ok(closed);
     }
@@ -300,7 +297,7 @@ pub(super) fn close(
     done.retain(|have| !services.iter().any(|new| new.is(have)));
     done.extend_from_slice(&services);
     // Whatever happens from here on, the password is known.
-    write(root, &path, &done, Some(&secret)).map_err(stop)?;
+    write(root, settings, &done, Some(&secret)).map_err(stop)?;
     let given = Given {
         services: &services,
         shared: false,
@@ -319,7 +316,7 @@ pub(super) fn finish(
     config: &Path,
     applied_at: Option<(&str, Duration)>,
 ) -> Result<Closed, Stop> {
-    let (services, Some(secret)) = record(root, &format!("{}/{RECORD}", settings.state_dir)) else {
+    let (services, Some(secret)) = record(root, settings) else {
         return Ok(Closed::default());
     };
     let given = Given {
@@ -338,14 +335,14 @@ pub(super) fn finish(
 
 /// What a run closed and may be open still, a sentence each.
 pub(super) fn still_open(root: &Root, settings: &Settings) -> Vec<String> {
-    let (services, _) = record(root, &format!("{}/{RECORD}", settings.state_dir));
+    let (services, _) = record(root, settings);
     let both = services.iter().filter(|service| service.seen == Seen::Both);
     both.map(Service::may_be_open).collect()
 }
 
 /// Whether a run was cut short there.
 pub(super) fn is_unfinished(root: &Root, settings: &Settings) -> bool {
-    let (_, secret) = record(root, &format!("{}/{RECORD}", settings.state_dir));
+    let (_, secret) = record(root, settings);
     secret.is_some()
 }
 
@@ -373,8 +370,7 @@ fn give(
     tries: &mut Tries,
 ) -> Result<Closed, Stop> {
     let stop = |error: io::Error| Stop(error.to_string(), EXIT_FAILURE);
-    let path = format!("{}/{RECORD}", settings.state_dir);
-    let (mut done, _) = record(root, &path);
+    let (mut done, _) = record(root, settings);
     let mut closed = Closed::default();
     let mut untold = 0;
     for service in services {
@@ -426,8 +422,8 @@ fn give(
     }
     // It is tried again and again: flash is written only if there is something new.
     let left = (untold > 0).then_some(secret);
-    if record(root, &path) != (done.clone(), left.cloned()) {
-        write(root, &path, &done, left).map_err(stop)?;
+    if record(root, settings) != (done.clone(), left.cloned()) {
+        write(root, settings, &done, left).map_err(stop)?;
     }
     Ok(closed)
 }
@@ -468,8 +464,8 @@ fn current(root: &Root, settings: &Settings, unfinished: Option<&Secret>) -> Str
 /// it: of one that is not up, or whose user is locked, nobody would know the password, and so the record and the password
 /// stay for another try.
 pub(super) fn undo(root: &Root, settings: &Settings, config: &Path) -> io::Result<()> {
-    let path = format!("{}/{RECORD}", settings.state_dir);
-    let (mut services, unfinished) = record(root, &path);
+    let path = engine::note_path(settings, engine::SERVICES);
+    let (mut services, unfinished) = record(root, settings);
     if services.is_empty() {
         return Ok(());
     }
@@ -502,14 +498,13 @@ pub(super) fn undo(root: &Root, settings: &Settings, config: &Path) -> io::Resul
     });
     // It is tried again and again: flash is written only if there is something new.
     if services.len() < all {
-        write(root, &path, &services, secret)?;
+        write(root, settings, &services, secret)?;
     }
     result
 }
 
-fn record(root: &Root, path: &str) -> (Vec<Service>, Option<Secret>) {
-    let text = root.read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
+fn record(root: &Root, settings: &Settings) -> (Vec<Service>, Option<Secret>) {
+    let text = engine::kept(root, settings, engine::SERVICES);
     let services = text
         .lines()
         .filter_map(Service::parse)
@@ -521,18 +516,15 @@ fn record(root: &Root, path: &str) -> (Vec<Service>, Option<Secret>) {
     (services, secret)
 }
 
-fn write(root: &Root, path: &str, services: &[Service], secret: Option<&Secret>) -> io::Result<()> {
+fn write(root: &Root, settings: &Settings, services: &[Service], secret: Option<&Secret>) -> io::Result<()> {
     if services.is_empty() {
-        return root.remove(path);
+        return root.remove(&engine::note_path(settings, engine::SERVICES));
     }
     let line = |service: &Service| format!("{} {}\n", service.to_line(), service.seen as u8);
     let mut text: String = services.iter().map(line).collect();
     if let Some(secret) = secret {
         text.push_str(&format!("new {}\n", secret.reveal()));
     }
-    let temporary = format!("{path}.new");
-    root.make_folders(lenscap_harden::root::folder_of(path))?;
-    root.remove(&temporary)?;
-    root.create(&temporary, text.as_bytes(), Attributes::PRIVATE)?;
-    root.rename(&temporary, path)
+    root.make_folders(&settings.state_dir)?;
+    engine::keep(root, settings, engine::SERVICES, &text)
 }
