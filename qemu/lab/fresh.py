@@ -17,11 +17,16 @@ class FreshGateway:
         folder.mkdir(parents=True, exist_ok=True)
         self.data = folder / "data"
         self.log = folder / "gateway.log"
+        self.port = port
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, with what an earlier one has left."""
         anywhere = "127.0.0.1:0"
-        with self.log.open("wb") as errors:
+        with self.log.open("ab") as errors:
             self._process = subprocess.Popen(
                 [*MORTAL, program("lenscap-gateway"), "run", "--data", self.data, "--host", NAME,
-                 "--uplink-listen", f"127.0.0.1:{port}", "--rtsp-listen", anywhere, "--rtsps-listen", anywhere,
+                 "--uplink-listen", f"127.0.0.1:{self.port}", "--rtsp-listen", anywhere, "--rtsps-listen", anywhere,
                  "--http-listen", anywhere],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
         ready = select.select([self._process.stdout], [], [], START_SECONDS)[0]
