@@ -142,6 +142,16 @@ fn what_cannot_be_told_is_no_success() {
     assert!(text(&output).ends_with("verdict      unknown\n"));
 }
 
+/// It holds the names of servers, to find those that start them.
+#[test]
+fn this_program_in_a_tree_is_no_server() {
+    let dir = with_program("openmiko");
+    std::fs::copy(env!("CARGO_BIN_EXE_lenscap"), dir.path().join("usr/sbin/lenscap")).unwrap();
+    let output = harden(dir.path(), &["--password", "lock"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert!(!text(&output).contains("/usr/sbin/lenscap"), "{}", text(&output));
+}
+
 #[test]
 fn the_image_hook_refuses_what_would_be_changed() {
     let hook =

@@ -17,8 +17,8 @@ use crate::root::Attributes;
 use crate::secret::{self, LoginPassword, Random, Secret};
 use crate::survey::Survey;
 
-/// What makes a camera's own media password at its first boot.
-const PROGRAM: &str = "/usr/sbin/lenscap";
+/// This program on a camera: what makes its own media password at the first boot.
+pub(crate) const PROGRAM: &str = "/usr/sbin/lenscap";
 
 /// What is planned for the passwords of a root.
 pub(crate) struct Context<'c, 'r> {

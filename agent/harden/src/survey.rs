@@ -1,5 +1,6 @@
 //! One walk over a root that sorts its files by what can be in them.
 
+use crate::credentials::PROGRAM;
 use crate::root::{MAX_BINARY_BYTES, MAX_TEXT_BYTES, Root, name_of};
 
 /// The files of a root that matter, after all links.
@@ -11,7 +12,7 @@ pub struct Survey {
     pub settings: Vec<String>,
     /// Tables of accounts: passwd(5) and shadow(5), wherever they lie.
     pub accounts: Vec<String>,
-    /// Programs, other than BusyBox and the server itself, that hold the word `telnetd`.
+    /// Programs, other than BusyBox, the server itself and this one, that hold the word `telnetd`.
     pub programs: Vec<String>,
     /// Whether everything was seen.
     pub complete: bool,
@@ -46,7 +47,10 @@ impl Survey {
         let name = name_of(path);
         if head == b"\x7fELF" {
             // On a running camera the processes themselves are looked at.
-            if root.is_live() || matches!(name, "busybox" | "telnetd" | "utelnetd" | "in.telnetd") {
+            if root.is_live()
+                || matches!(name, "busybox" | "telnetd" | "utelnetd" | "in.telnetd")
+                || path == PROGRAM
+            {
                 return true;
             }
             return match root.read_up_to(path, MAX_BINARY_BYTES) {
