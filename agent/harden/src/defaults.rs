@@ -178,6 +178,7 @@ mod tests {
             ("root", ""),
             ("root", "xmhdipc"),
             ("root", "ismart12"),
+            ("root", "hiklinux"),
             ("thingino", "thingino"),
             ("root", "12345"),
             ("mother", "fucker"),
