@@ -53,7 +53,7 @@ fn a_tree_is_shown_closed_and_taken_back() {
     assert_eq!(code(&shown), 1);
     let plan = text(&shown);
     for line in [
-        "firmware     BusyBox, known by /bin/busybox (tried: fixture)",
+        "firmware     BusyBox, known by /bin/busybox (tried: emulated)",
         "telnet       planned  /etc/rc.local:4: starts a shell on a port: `telnetd -l /bin/sh -p 2323`",
         "credentials  planned  /etc/passwd:1: root has no password: is locked; keys work",
         "credentials  planned  /etc/passwd:3: guest has a password that everybody knows (list: mirai): is locked",

@@ -127,6 +127,7 @@ const NONE: Adapter = Adapter {
 
 const MAJESTIC: &str = "/etc/majestic.yaml";
 const PRUDYNT: &str = "/etc/prudynt.json";
+const ONVIF_JSON: &str = "/etc/onvif.json";
 const YI: &str = "/home/yi-hack/etc/system.conf";
 const DAFANG: &str = "/system/sdcard/config/rtspserver.conf";
 const WZ_MINI: &str = "/opt/wz_mini/wz_mini.conf";
@@ -159,8 +160,22 @@ const ADAPTERS: &[Adapter] = &[
         evidence: &[
             ("/etc/os-release", "thingino"),
             ("/etc/thingino.json", ""),
-            (PRUDYNT, ""),
+            (ONVIF_JSON, ""),
         ],
+        places: &[media(ONVIF_JSON, Form::Json(&["server", "password"]))],
+        urls: &[
+            ("/etc/init.d/S32prudyntwd", "thingino"),
+            ("/etc/init.d/S97stream-watchdog", "thingino"),
+            ("/etc/go2rtc.yaml", "thingino"),
+        ],
+        media_accounts: &["thingino"],
+        ..NONE
+    },
+    // thingino's streamer, alone on the emulated cameras of `qemu`.
+    Adapter {
+        name: "prudynt",
+        tried: Tried::Emulated,
+        evidence: &[(PRUDYNT, "")],
         places: &[
             place(PRUDYNT, Form::Json(&["rtsp", "username"]), Role::MediaUser),
             media(PRUDYNT, Form::Json(&["rtsp", "password"])),
@@ -170,14 +185,7 @@ const ADAPTERS: &[Adapter] = &[
                 Role::Must("true"),
             ),
             media(PRUDYNT, Form::Json(&["http", "password"])),
-            media("/etc/onvif.json", Form::Json(&["server", "password"])),
         ],
-        urls: &[
-            ("/etc/init.d/S32prudyntwd", "thingino"),
-            ("/etc/init.d/S97stream-watchdog", "thingino"),
-            ("/etc/go2rtc.yaml", "thingino"),
-        ],
-        media_accounts: &["thingino"],
         ..NONE
     },
     Adapter {
@@ -224,6 +232,7 @@ const ADAPTERS: &[Adapter] = &[
     },
     Adapter {
         name: "BusyBox",
+        tried: Tried::Emulated,
         evidence: &[("/bin/busybox", ""), ("/etc/init.d/rcS", "")],
         ..NONE
     },

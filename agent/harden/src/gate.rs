@@ -473,6 +473,14 @@ mod tests {
             ),
             (quiet.clone(), Decision::PlanOnly(Why::NotTried)),
             (
+                // An emulator is no device.
+                Situation {
+                    tried: Tried::Emulated,
+                    ..quiet.clone()
+                },
+                Decision::PlanOnly(Why::NotTried),
+            ),
+            (
                 Situation {
                     tried: Tried::Device,
                     ..quiet.clone()
