@@ -562,7 +562,7 @@ fn to_json(plan: &Plan<'_>, event: &str) -> String {
             for known in &plan.recognised {
                 a.item().object(|o| {
                     o.key("name").string(known.adapter.name);
-                    o.key("evidence").string(known.evidence);
+                    o.key("evidence").string(&known.evidence);
                     o.key("tried").string(&known.adapter.tried.to_string());
                 });
             }

@@ -220,7 +220,7 @@ pub fn plan_surveyed<'a>(
     checker: &mut Checker,
     random: Random<'_>,
 ) -> io::Result<Plan<'a>> {
-    let recognised = recognise(root);
+    let recognised = recognise(root, survey);
     let mut edits = Edits::new(root);
     let mut secrets = Secrets::default();
     if settings.measures.contains(&Measure::Telnet) {

@@ -6,7 +6,7 @@ use core::fmt;
 
 use crate::locate::Form;
 use crate::root::Root;
-use crate::survey::contains;
+use crate::survey::{Survey, contains};
 
 /// How far an adapter was tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,30 +74,41 @@ pub struct Adapter {
     pub media_accounts: &'static [&'static str],
     /// Whether RTSP asks for root's own password.
     pub one_password: bool,
+    /// Whether its main application keeps users of its services itself, where no file tells of them: who answers on a
+    /// running camera is asked, and a tree leaves it open.
+    pub own_users: bool,
 }
 
 /// An adapter that fits a root, and why.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Recognised {
     /// The adapter.
     pub adapter: &'static Adapter,
     /// The file that told it.
-    pub evidence: &'static str,
+    pub evidence: String,
 }
 
 /// The adapters that fit a root.
 #[must_use]
-pub fn recognise(root: &Root) -> Vec<Recognised> {
+pub fn recognise(root: &Root, survey: &Survey) -> Vec<Recognised> {
+    let told = |(path, word): &(&'static str, &str)| match *path {
+        SERVER => survey.onvif.clone(),
+        path => fits(root, path, word).then(|| path.to_owned()),
+    };
     ADAPTERS
         .iter()
         .filter_map(|adapter| {
-            let (evidence, _) = adapter
-                .evidence
-                .iter()
-                .find(|(path, word)| fits(root, path, word))?;
+            let evidence = adapter.evidence.iter().find_map(told)?;
             Some(Recognised { adapter, evidence })
         })
         .collect()
+}
+
+/// Whether none of the firmwares that fit keeps passwords of services in a file that is there.
+#[must_use]
+pub fn keeps_none(root: &Root, recognised: &[Recognised]) -> bool {
+    let mut places = recognised.iter().flat_map(|known| known.adapter.places);
+    !places.any(|place| root.exists(place.path))
 }
 
 fn fits(root: &Root, path: &str, word: &str) -> bool {
@@ -123,8 +134,11 @@ const NONE: Adapter = Adapter {
     urls: &[],
     media_accounts: &[],
     one_password: false,
+    own_users: false,
 };
 
+/// In the place of a path: a program that serves ONVIF, wherever it lies.
+const SERVER: &str = "";
 const MAJESTIC: &str = "/etc/majestic.yaml";
 const PRUDYNT: &str = "/etc/prudynt.json";
 const ONVIF_JSON: &str = "/etc/onvif.json";
@@ -228,6 +242,22 @@ const ADAPTERS: &[Adapter] = &[
     Adapter {
         name: "XiongMai",
         evidence: &[("/usr/bin/Sofia", ""), ("/mnt/mtd/Config", "")],
+        own_users: true,
+        ..NONE
+    },
+    Adapter {
+        name: "Hikvision",
+        evidence: &[
+            ("/etc/app", "/home/initrun.sh"),
+            ("/home/initrun.sh", "execSystemCmd"),
+        ],
+        own_users: true,
+        ..NONE
+    },
+    Adapter {
+        name: "ONVIF service",
+        evidence: &[(SERVER, "")],
+        own_users: true,
         ..NONE
     },
     Adapter {

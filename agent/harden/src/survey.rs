@@ -3,6 +3,9 @@
 use crate::credentials::PROGRAM;
 use crate::root::{MAX_BINARY_BYTES, MAX_TEXT_BYTES, Root, name_of};
 
+/// Where every ONVIF service is asked first: the ONVIF Core Specification fixes it for the service of device management.
+const ONVIF: &[u8] = b"/onvif/device_service";
+
 /// The files of a root that matter, after all links.
 #[derive(Debug, Default)]
 pub struct Survey {
@@ -14,6 +17,8 @@ pub struct Survey {
     pub accounts: Vec<String>,
     /// Programs, other than BusyBox, the server itself and this one, that hold the word `telnetd`.
     pub programs: Vec<String>,
+    /// The first program that serves ONVIF. On a running camera the service itself is asked.
+    pub onvif: Option<String>,
     /// Whether everything was seen.
     pub complete: bool,
 }
@@ -57,6 +62,9 @@ impl Survey {
                 Ok(bytes) => {
                     if contains(&bytes, b"telnetd") {
                         self.programs.push(path.to_owned());
+                    }
+                    if self.onvif.is_none() && contains(&bytes, ONVIF) {
+                        self.onvif = Some(path.to_owned());
                     }
                     true
                 }

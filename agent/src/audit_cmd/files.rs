@@ -12,7 +12,7 @@ use lenscap_audit::facts::{
 use lenscap_harden::defaults::{self, Checker};
 use lenscap_harden::edits::Edits;
 use lenscap_harden::engine::{self, Settings};
-use lenscap_harden::firmware::recognise;
+use lenscap_harden::firmware::{keeps_none, recognise};
 use lenscap_harden::report::{Measure, Status};
 use lenscap_harden::root::{Kind, Root, name_of};
 use lenscap_harden::secret::LoginPassword;
@@ -70,6 +70,7 @@ pub(super) fn collect(root: &Root, facts: &mut Facts) {
         survey.settings.len(),
         survey.accounts.len()
     );
+    facts.about.firmwares = firmwares(root, &survey);
     let settings = Settings::default();
     let mut checker = engine::checker(root, &settings, BUDGET);
     facts.accounts.becomes(all_accounts(root, &survey, &mut checker));
@@ -103,6 +104,15 @@ pub(super) fn collect(root: &Root, facts: &mut Facts) {
     } else {
         facts.ssh_passwords.becomes(starts::ssh(root, &survey));
     }
+}
+
+/// The names of the firmwares that fit. A walk tells of more than files of known names do.
+pub(super) fn firmwares(root: &Root, survey: &Survey) -> Vec<String> {
+    let recognised = recognise(root, survey);
+    recognised
+        .iter()
+        .map(|known| known.adapter.name.to_owned())
+        .collect()
 }
 
 #[inline(never)]
@@ -148,9 +158,10 @@ fn hardener(root: &Root, survey: &Survey, checker: &mut Checker, found: &mut Vec
         ..Settings::default()
     };
     telnet::plan(survey, settings.close, &mut edits)?;
+    let recognised = recognise(root, survey);
     let inputs = credentials::Inputs {
         survey,
-        recognised: &recognise(root),
+        recognised: &recognised,
         checker,
         // What it makes is for a plan that nobody applies.
         random: &mut |bytes: &mut [u8]| {
@@ -161,8 +172,7 @@ fn hardener(root: &Root, survey: &Survey, checker: &mut Checker, found: &mut Vec
         kept: &engine::applied(root, &settings),
     };
     credentials::plan(inputs, &mut edits)?;
-    let places = recognise(root).into_iter().flat_map(|known| known.adapter.places);
-    if !places.into_iter().any(|place| root.exists(place.path)) {
+    if keeps_none(root, &recognised) {
         // Nothing was found where nobody knows where to look.
         found.push(Finding {
             topic: Topic::Service,

@@ -22,8 +22,8 @@ use lenscap_audit::inventory;
 use lenscap_audit::report::{FORMATS, Format, Style, write};
 use lenscap_audit::rules::RULES;
 use lenscap_audit::{Report, Verdict, audit};
-use lenscap_harden::firmware::recognise;
 use lenscap_harden::root::Root;
+use lenscap_harden::survey::Survey;
 use nix::errno::Errno;
 
 use crate::cli::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, Stop, finish};
@@ -151,10 +151,7 @@ fn collect(request: &Request, root: &Root, only: &[&str], facts: &mut Facts) {
     facts.about = About {
         live: root.is_live(),
         root: shown,
-        firmwares: recognise(root)
-            .iter()
-            .map(|known| known.adapter.name.to_owned())
-            .collect(),
+        firmwares: files::firmwares(root, &Survey::default()),
         version: env!("CARGO_PKG_VERSION").into(),
         time: sys::realtime(),
         device: None,

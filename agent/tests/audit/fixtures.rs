@@ -5,6 +5,8 @@ use super::*;
 const FIXTURES: &[&str] = &[
     "busybox",
     "dafang-hacks",
+    "hikvision",
+    "onvif",
     "openipc",
     "openmiko",
     "openwrt",

@@ -151,6 +151,64 @@ fn users_of_services_get_the_media_password_and_it_is_taken_back() {
     assert!(!record.exists() && stored(dir.path()).is_empty());
 }
 
+/// Firmwares whose main applications keep these users: on a running camera the service that answers is what tells.
+#[test]
+fn firmwares_without_a_file_of_such_users_are_closed_by_their_services() {
+    if without_root() {
+        return;
+    }
+    for (name, firmware) in [
+        (
+            "hikvision",
+            "firmware     Hikvision, known by /etc/app (tried: fixture)\n",
+        ),
+        (
+            "onvif",
+            "firmware     BusyBox, known by /bin/busybox (tried: emulated)\n",
+        ),
+    ] {
+        let mut services = Services::new(&["12345"]);
+        let dir = running(name, ON_FLASH);
+        configure(dir.path(), services.port);
+        let plan = in_camera(dir.path(), &[]);
+        assert!(text(&plan).starts_with(firmware), "{}", text(&plan));
+        for kind in ["ONVIF", "ISAPI"] {
+            let line = format!(
+                "{kind} on port {}: admin has a password that everybody knows",
+                services.port
+            );
+            assert!(text(&plan).contains(&line), "{}", text(&plan));
+        }
+        let closed = in_camera(dir.path(), APPLY);
+        assert_eq!(code(&closed), 0, "{}", text(&closed));
+        let new = stored(dir.path());
+        for kind in ["onvif", "isapi"] {
+            assert_eq!(services.changed(), (kind.to_owned(), new.trim_end().to_owned()));
+        }
+        let undone = in_camera(dir.path(), &["--undo", "--restore-insecure"]);
+        assert_eq!(code(&undone), 0, "{}", text(&undone));
+        for kind in ["onvif", "isapi"] {
+            assert_eq!(services.changed(), (kind.to_owned(), "12345".to_owned()));
+        }
+    }
+    // As Hikvision has it: what is written beside the settings' own partition is gone after a reboot.
+    let mut services = Services::new(&["12345"]);
+    let dir = running(
+        "hikvision",
+        "rootfs / rootfs rw 0 0\n/dev/mtdblock6 /devinfo jffs2 rw 0 0\n",
+    );
+    configure(dir.path(), services.port);
+    let output = in_camera(dir.path(), APPLY);
+    let why = "credentials is not changed: what is written here is not known to survive a reboot";
+    assert!(
+        code(&output) == 1 && text(&output).contains(why),
+        "{}",
+        text(&output)
+    );
+    services.tell("keep");
+    assert!(services.lines.try_recv().is_err() && stored(dir.path()).is_empty());
+}
+
 #[test]
 fn whoever_watches_is_asked_first() {
     if without_root() {

@@ -13,21 +13,33 @@ use crate::report::Status;
 const USER: &str = "lenscap";
 
 pub(super) fn plan(context: &mut Context<'_, '_>) -> io::Result<()> {
+    let mut in_files = context.edits.root().is_live();
+    let mut inside = None;
     for recognised in context.recognised {
         let adapter = recognised.adapter;
         let mut old = Vec::new();
         for place in adapter.places {
-            service(context, place, &mut old)?;
+            in_files |= service(context, place, &mut old)?;
         }
         dependents(context, adapter, &old)?;
+        if adapter.own_users {
+            inside = inside.or(Some(recognised));
+        }
+    }
+    if let Some(known) = inside
+        && !in_files
+    {
+        let text = "users of services are in no file here: `--apply` on the running camera asks the services";
+        context.find(Status::Notice, Some((&known.evidence, 0)), text);
     }
     Ok(())
 }
 
-fn service(context: &mut Context<'_, '_>, place: &Place, old: &mut Vec<String>) -> io::Result<()> {
+/// Says whether the file is there.
+fn service(context: &mut Context<'_, '_>, place: &Place, old: &mut Vec<String>) -> io::Result<bool> {
     let Place { path, form, role } = *place;
     let Some(mut text) = context.edits.read(path)? else {
-        return Ok(());
+        return Ok(false);
     };
     let mut changed = false;
     // From the end, so that earlier places stay where they are.
@@ -60,7 +72,7 @@ fn service(context: &mut Context<'_, '_>, place: &Place, old: &mut Vec<String>) 
             "passwords of services that everybody knows are replaced",
         )?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// What a value becomes, and why. `None`: it stays.

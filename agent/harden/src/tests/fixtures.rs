@@ -113,6 +113,8 @@ fn firmwares_are_recognised_by_what_they_have() {
     for (name, expected) in [
         ("busybox", "BusyBox"),
         ("dafang-hacks", "dafang-hacks"),
+        ("hikvision", "Hikvision"),
+        ("onvif", "ONVIF service"),
         ("openipc", "OpenIPC"),
         ("openmiko", "openmiko"),
         ("openwrt", "OpenWrt"),
@@ -122,9 +124,9 @@ fn firmwares_are_recognised_by_what_they_have() {
         ("yi-hack", "yi-hack"),
     ] {
         let camera = Camera::new(name);
-        let recognised = recognise(&camera.root);
+        let recognised = recognise(&camera.root, &engine::survey(&camera.root, &camera.settings));
         assert_eq!(recognised[0].adapter.name, expected, "{name}");
-        assert!(recognised.iter().all(|known| camera.root.exists(known.evidence)));
+        assert!(recognised.iter().all(|known| camera.root.exists(&known.evidence)));
         assert_eq!(recognised.last().unwrap().adapter.name, "BusyBox", "{name}");
     }
 }
@@ -396,6 +398,52 @@ fn busybox_accounts_are_closed_by_what_they_are() {
             .text("/etc/rc.local")
             .contains("|| : telnetd -l /bin/sh -p 2323")
     );
+}
+
+#[test]
+fn users_that_no_file_holds_are_told_of_in_a_tree() {
+    let told = |camera: &Camera, run: &Run| {
+        let told = run
+            .findings
+            .iter()
+            .find(|finding| finding.text.starts_with("users of services are in no file here"));
+        let path = told.map(|finding| finding.path.clone().unwrap());
+        assert!(path.iter().all(|path| camera.root.exists(path)));
+        path
+    };
+    for (name, evidence) in [
+        ("hikvision", Some("/etc/app")),
+        ("onvif", Some("/usr/bin/ipcam")),
+        ("xiongmai", Some("/usr/bin/Sofia")),
+        // Its ONVIF server has them in a file.
+        ("thingino", None),
+        ("busybox", None),
+    ] {
+        let mut camera = Camera::new(name);
+        let server = camera.dir.path().join("usr/bin/onvif_server");
+        if name == "thingino" {
+            fs::create_dir_all(server.parent().unwrap()).unwrap();
+            fs::write(&server, b"\x7fELF /onvif/device_service\0").unwrap();
+        }
+        // This program asks such services, and serves none.
+        let program = camera.dir.path().join(PROGRAM);
+        fs::write(&program, b"\x7fELF /onvif/device_service\0telnetd\0").unwrap();
+        let run = camera.harden();
+        assert_eq!(told(&camera, &run).as_deref(), evidence, "{name}");
+        assert_eq!(
+            run.has(Status::Unknown),
+            name == "xiongmai",
+            "{name}: {:?}",
+            run.findings
+        );
+    }
+    // What the vendor's programs keep stays as it is.
+    let mut camera = Camera::new("hikvision");
+    camera.harden().result.unwrap();
+    let root = field(&camera, "/etc/passwd", "root");
+    assert_eq!(classify(&root), Field::Hash(Scheme::Md5));
+    let text = camera.text("/etc/passwd");
+    assert!(text.ends_with(":/bin/psh\n"), "{text}");
 }
 
 #[test]

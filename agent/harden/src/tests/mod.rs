@@ -24,6 +24,8 @@ type Snapshot = BTreeMap<String, (u32, Vec<u8>)>;
 const FIXTURES: &[&str] = &[
     "busybox",
     "dafang-hacks",
+    "hikvision",
+    "onvif",
     "openipc",
     "openmiko",
     "openwrt",
