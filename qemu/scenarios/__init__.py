@@ -2,7 +2,7 @@
 something is not as it must be. Those of LIFE run in this order on one camera; those of TROUBLE each on a fresh one.
 """
 
-from . import audited, claiming, closing, life, selfkeeping, trouble, watching
+from . import audited, claiming, closing, confirming, life, selfkeeping, trouble, watching
 
 # Name, function, variants (None: all).
 LIFE = (
@@ -29,7 +29,10 @@ TROUBLE = (
     ("after-2038", trouble.after_2038, ("vendor",)),
     ("no-entropy", trouble.no_entropy, ("vendor",)),
 )
-# Only when they are named: they need what `qemu/build.sh audit` builds.
+# Only when they are named: `audited` needs what `qemu/build.sh audit` builds, and the others wait for minutes.
 NAMED = (
+    ("confirmed", confirming.confirmed, ("vendor",)),
+    ("taken-back", confirming.taken_back, ("vendor",)),
+    ("taken-back-unplugged", confirming.taken_back_unplugged, ("vendor",)),
     ("audited", audited.audited, ("vendor", "modern", "bare")),
 )
