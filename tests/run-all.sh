@@ -39,14 +39,22 @@ stage() {
 	ended "$name" "$(cat "$status_file")" "$stage_started"
 }
 
-# beside NAME COMMAND...: runs it for `aside`, its output in out/test/NAME.log only.
+# beside NAME COMMAND...: runs it in the background, its output in out/test/NAME.log only.
 beside() {
 	name=$1
 	shift
 	date +%s >"$logs/$name.started"
-	nice -n 19 "$@" >"$logs/$name.log" 2>&1
+	"$@" >"$logs/$name.log" 2>&1
 	echo $? >"$logs/$name.status"
 	date +%s >"$logs/$name.ended"
+}
+
+# The end-to-end tests' programs but the longest, which takes as long as all of these.
+others() {
+	python3 -c 'import json, sys
+names = {target["name"] for package in json.load(sys.stdin)["packages"] for target in package["targets"]
+         if "test" in target["kind"]} - {"e2e"}
+print(*(f"--test={name}" for name in sorted(names)))'
 }
 
 # The stages that run beside the end-to-end tests, which mostly wait: one after the other, at the lowest priority.
@@ -55,9 +63,9 @@ aside() {
 	until grep -q '^     Running' "$logs/e2e.log" 2>/dev/null || [ -e "$logs/e2e.over" ]; do
 		sleep 1
 	done
-	beside api tests/api/run.sh
-	beside packaging packaging/python.sh -m unittest discover -s tests/packaging
-	beside lint make --no-print-directory lint
+	beside api nice -n 19 tests/api/run.sh
+	beside packaging nice -n 19 packaging/python.sh -m unittest discover -s tests/packaging
+	beside lint nice -n 19 make --no-print-directory lint
 }
 
 # joined NAME: shows what a stage printed that ran aside.
@@ -89,14 +97,20 @@ failed_tests() {
 # A test that failed beside the others is run once more, alone, and told: what a busy machine did to it does not
 # happen again, a fault of ours does. More than a few are not the machine's doing.
 again() {
-	# shellcheck disable=SC2046 # one word for each name
-	set -- $(failed_tests "$logs/e2e.log")
+	set --
+	for name in e2e programs; do
+		case "$failed_stages " in *" $name "*) ;; *) continue ;; esac
+		found=$(failed_tests "$logs/$name.log")
+		[ -n "$found" ] || return
+		# shellcheck disable=SC2086 # one word for each name
+		set -- "$@" $found
+	done
 	if [ $# -eq 0 ] || [ $# -gt 3 ]; then
 		return
 	fi
 	RUST_TEST_THREADS=1
 	stage again cargo test --locked --workspace --test '*' --no-fail-fast -- --exact "$@" || return
-	failed_stages=$(printf '%s' "$failed_stages" | sed 's/ e2e\>//')
+	failed_stages=$(printf '%s' "$failed_stages" | sed 's/ e2e\>//; s/ programs\>//')
 	alone="; passed only alone: $*"
 }
 
@@ -114,12 +128,17 @@ RUST_TEST_THREADS=${LENSCAP_E2E_THREADS:-4}
 export RUST_TEST_THREADS
 aside &
 aside=$!
-trap 'kill "$aside" 2>/dev/null; exit 130' INT TERM
+others=$(cargo metadata --locked --no-deps --format-version 1 | others)
+[ -n "$others" ] || exit 1
 # Their figures (ages, memory, wake-ups) are worth reading even when all is well.
-stage e2e cargo test --locked --workspace --test '*' --no-fail-fast -- --show-output
+# shellcheck disable=SC2086 # one word for each program
+beside programs cargo test --locked --workspace $others --no-fail-fast -- --show-output &
+programs=$!
+trap 'kill "$aside" "$programs" 2>/dev/null; exit 130' INT TERM
+stage e2e cargo test --locked --workspace --test e2e --no-fail-fast -- --show-output
 : >"$logs/e2e.over"
-wait "$aside"
-for name in api packaging lint; do
+wait "$aside" "$programs"
+for name in programs api packaging lint; do
 	joined "$name"
 done
 again
