@@ -12,6 +12,7 @@ from .rtsp import RtspStream
 from .uplink import Closed, Uplink
 
 SCENARIOS = {}
+POLL_SECONDS = 0.05
 
 
 def scenario(function):
@@ -64,9 +65,14 @@ async def play(server):
         await stream.finish(args.end)
         stream.report()
     emit("ping", ms=await uplink.ping())
-    after = await uplink.status()
-    if after.get("sessions") != 0:
-        raise Failure(f"{after.get('sessions')} sessions are left")
+    # The camera's answer to TEARDOWN may be on its way.
+    deadline = time.monotonic() + args.timeout
+    while left := (await uplink.status()).get("sessions"):
+        if time.monotonic() > deadline:
+            raise Failure(f"{left} sessions are left")
+        await asyncio.sleep(POLL_SECONDS)
+    if left is None:
+        raise Failure("the status does not count sessions")
     await uplink.stop()
 
 
