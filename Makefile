@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-local test soak bench bench-gateway bench-arm agent packages reproducible gateway-deb qemu-build qemu-test fmt lint deny clean
+.PHONY: help demo demo-local test soak bench bench-gateway bench-arm agent packages reproducible gateway-deb qemu-build qemu-test qemu-targets fmt lint deny clean
 
 CARGO := $(shell command -v cargo 2>/dev/null || echo $(HOME)/.cargo/bin/cargo)
 INSTALL := tests/install-deps.sh
@@ -61,11 +61,16 @@ gateway-deb: ## the gateway as a Debian package for this machine's kind, into di
 
 qemu-build: ## what qemu-test boots: packages, the cameras' RTSP server, the gateway
 	@$(INSTALL) demo qemu
-	@qemu/build.sh all
+	@qemu/build.sh
 
 qemu-test: ## emulated ARM cameras: install, boot, upgrade, trouble (VARIANT=name, IMAGE=path for an image of your own)
 	@$(INSTALL) demo qemu
 	@qemu/run-all.sh "$(IMAGE)" $(VARIANT)
+
+qemu-targets: ## every target: built, run in user-mode emulation against a gateway here, packed, and the packages opened
+	@$(INSTALL) demo packages qemu
+	$(CARGO) build --locked --workspace --all-targets
+	@qemu/targets.sh
 
 fmt: ## formats all Rust code
 	$(CARGO) fmt --all

@@ -1,12 +1,9 @@
 #!/bin/sh
 # Builds what the emulated cameras need: the gateway and the viewers for this machine, simcam and the packages for the
-# cameras' CPUs. With `all`, the packages for every target too, for the user-mode runs; with `demo`, the first CPU alone.
+# cameras' CPUs. With `demo`, the first CPU alone. With `audit`, nothing but the program for the scenario `audited`, that of
+# `lenscap-full`. With `targets`, nothing: it prints the CPUs.
 #
-# With `cross`, only what is for the cameras' CPUs, the agent of every target and lenscap-full of one among it, and no packages: the
-# long part, which needs nothing of what this machine's programs are built in. With `audit`, nothing but the program for the scenario `audited`,
-# that of `lenscap-full`.
-#
-# usage: qemu/build.sh [all | cross | demo | audit]
+# usage: qemu/build.sh [demo | audit | targets]
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -20,6 +17,10 @@ if [ "${1:-}" = demo ]; then
 	camera=$targets
 fi
 
+if [ "${1:-}" = targets ]; then
+	echo "$targets"
+	exit
+fi
 if [ "${1:-}" = audit ]; then
 	export LENSCAP_VARIANT=full
 	exec packaging/toolchain/build.sh armv7-unknown-linux-musleabihf
@@ -27,7 +28,7 @@ fi
 if [ "${1:-}" = demo ]; then
 	"$cargo" build --locked -p lenscap-gateway --bin lenscap-gateway
 	"$cargo" build --locked -p lenscap-tests --bin simcam --bin rtp-sink
-elif [ "${1:-}" != cross ]; then
+else
 	# As the tests build it: what they have built is not built again.
 	"$cargo" build --locked --workspace --all-targets
 fi
@@ -35,16 +36,7 @@ fi
 LENSCAP_BIN="lenscap-tests simcam --no-default-features" packaging/toolchain/build.sh $camera &
 simcam=$!
 status=0
-case ${1:-} in
-cross)
-	packaging/toolchain/build.sh all || status=$?
-	LENSCAP_VARIANT=full packaging/toolchain/build.sh || status=$?
-	;;
-all) packaging/packages.sh all || status=$? ;;
-*)
-	# shellcheck disable=SC2086 # one word a target
-	packaging/packages.sh $targets || status=$?
-	;;
-esac
+# shellcheck disable=SC2086 # one word a target
+packaging/packages.sh $targets || status=$?
 wait "$simcam" || status=$?
 exit "$status"
