@@ -50,9 +50,10 @@ pub(super) struct Kind {
 /// Looks whether hardening holds. Everybody may read what it says: it names no address and no secret.
 pub(super) const HARDEN: usize = 0;
 /// A full report.
-pub(super) const AUDIT: usize = 1;
+pub(super) const AUDIT: usize = 2;
 
-/// All of them.
+/// All of them. Of those that are due at the same time the first goes first: the accounts of flows, which take a moment, wait
+/// for no audit.
 const KINDS: [Kind; 3] = [
     Kind {
         args: &["harden", "--recheck", "--json"],
@@ -64,15 +65,6 @@ const KINDS: [Kind; 3] = [
         every: None,
     },
     Kind {
-        args: &["audit", "--json"],
-        file: crate::run::AUDIT_FILE,
-        mode: 0o600,
-        max_bytes: 256 * 1024,
-        deadline: Duration::from_secs(180),
-        gap: AUDIT_GAP,
-        every: Some(DAY),
-    },
-    Kind {
         args: &["flows", "--sample", "--json"],
         file: crate::run::FLOWS_FILE,
         mode: 0o600,
@@ -80,6 +72,15 @@ const KINDS: [Kind; 3] = [
         deadline: Duration::from_secs(20),
         gap: MINUTE,
         every: Some(MINUTE),
+    },
+    Kind {
+        args: &["audit", "--json"],
+        file: crate::run::AUDIT_FILE,
+        mode: 0o600,
+        max_bytes: 256 * 1024,
+        deadline: Duration::from_secs(180),
+        gap: AUDIT_GAP,
+        every: Some(DAY),
     },
 ];
 
@@ -365,7 +366,7 @@ mod tests {
         jobs.configure(300 * SECOND, &off);
         assert_eq!(jobs.due[HARDEN], None);
         // What this program does not know is never started.
-        for kind in [AUDIT, 2] {
+        for kind in [1, AUDIT] {
             let command = KINDS[kind].args[0];
             assert_eq!(jobs.due[kind].is_some(), cli::knows(command), "{command}");
         }
