@@ -88,7 +88,7 @@ fn family(root: &Root, v6: bool, found: &io::Result<Found>) -> Fact<Filter> {
         (Some(filter), _) => Fact::seen("nf_tables", filter),
         (None, Some(filter)) => Fact::seen(source, filter),
         (None, None) => {
-            let how = "no packet filter in the kernel".into();
+            let how = "no packet filter is in force".into();
             let inbound = Inbound::NoFilter;
             Fact::seen(source, Filter { how, inbound })
         }

@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use crate::facts::{Allowed, Fact, Facts, Filter, Inbound, LISTEN, Proto, Socket, Sockets};
+use crate::facts::{Allowed, Fact, Facts, Filter, Inbound, LISTEN, Proto, SYN_SENT, Socket, Sockets};
 use crate::inventory::{is_peer, owner, program, sockets};
 use crate::judge::Judge;
 
@@ -202,7 +202,7 @@ fn listed(facts: &Facts, judge: &mut Judge, list: &'static [(bool, u16, &'static
     let source = tables(facts, judge, ports);
     for socket in sockets(facts) {
         if let Some(name) = waiting(list, socket) {
-            reached(facts, judge, socket, &format!("{name}: "));
+            reached(facts, judge, socket, &format!("{name} by its port: "));
         }
     }
     judge.pass_otherwise(
@@ -260,7 +260,10 @@ pub(super) fn peers(facts: &Facts, judge: &mut Judge) {
     let source = tables(facts, judge, ports);
     let baseline = facts.baseline.value().and_then(Option::as_ref);
     let mut known = 0;
-    for socket in sockets(facts) {
+    let mut all = sockets(facts);
+    // Whoever answered first: a scan's other ends would leave no room for them.
+    all.sort_by_key(|socket| socket.state == SYN_SENT);
+    for socket in all {
         if socket.inode == 0 || !is_peer(facts, socket) {
             continue;
         }

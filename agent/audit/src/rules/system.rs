@@ -1,6 +1,6 @@
 //! The system below: kernel, clock, memory, storage, and the agent itself.
 
-use crate::facts::{Facts, Storage};
+use crate::facts::{Facts, Mount, Storage};
 use crate::judge::Judge;
 
 /// A longterm series of the kernel, and the last month of its fixes as kernel.org plans them.
@@ -157,8 +157,15 @@ pub(super) fn mounts(facts: &Facts, judge: &mut Judge) {
     let Some(mounts) = judge.need(&facts.mounts) else {
         return;
     };
+    // Where the firmware itself is on a disk of that kind, soldered or not, its other partitions are no memory card.
+    let own = |mount: &&Mount| matches!(mount.point.as_str(), "/" | "/rom");
+    let own: Vec<&str> = mounts
+        .iter()
+        .filter(own)
+        .map(|mount| disk(&mount.device))
+        .collect();
     for mount in mounts {
-        let card = mount.device.starts_with("/dev/mmcblk") && mount.point != "/"
+        let card = mount.device.starts_with("/dev/mmcblk") && !own.contains(&disk(&mount.device))
             || mount.device.starts_with("/dev/sd");
         let card = card
             && matches!(
@@ -175,6 +182,15 @@ pub(super) fn mounts(facts: &Facts, judge: &mut Judge) {
         }
     }
     judge.pass_otherwise(&facts.mounts.source, format!("{} mounts", mounts.len()));
+}
+
+/// The disk of a partition, where its name tells (`mmcblk0p2`).
+fn disk(device: &str) -> &str {
+    let partition = device.rsplit_once('p');
+    let number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    partition
+        .filter(|(_, part)| number(part))
+        .map_or(device, |(disk, _)| disk)
 }
 
 /// The first two numbers of a version.

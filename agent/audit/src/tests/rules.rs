@@ -574,6 +574,50 @@ fn filtered_and_absent_services_are_no_fails() {
 }
 
 #[test]
+fn a_scan_leaves_room_for_the_stranger_that_answered() {
+    let mut facts = good();
+    let mut open = |remote, port, state| {
+        push(
+            &mut facts,
+            socket(Proto::Tcp, ("10.0.0.2", port), remote, state, 0),
+        );
+    };
+    for port in 50_000..50_100 {
+        open(("203.0.113.9", 23), port, SYN_SENT);
+    }
+    open(("203.0.113.66", 4444), 40_009, ESTABLISHED);
+    let report = audit(&facts, &[]);
+    let mut outcomes = report.outcomes.iter();
+    let peers = outcomes
+        .find(|outcome| outcome.rule.id == "network.peer")
+        .unwrap();
+    assert!(peers.evidence[0].text.contains("203.0.113.66"), "{peers:?}");
+}
+
+#[test]
+fn the_disk_that_firmware_is_on_is_no_memory_card() {
+    let mounted = |device: &str, point: &str, kind: &str| Mount {
+        point: point.into(),
+        device: device.into(),
+        kind: kind.into(),
+        exec: true,
+    };
+    let rom = mounted("/dev/mmcblk0p1", "/rom", "squashfs");
+    let root = mounted("overlay", "/", "overlay");
+    for (device, expected) in [
+        ("/dev/mmcblk0p2", Verdict::Pass),
+        ("/dev/mmcblk1p2", Verdict::Fail),
+        ("/dev/mmcblk1", Verdict::Fail),
+        ("/dev/sda1", Verdict::Fail),
+    ] {
+        let mut facts = good();
+        let layer = mounted(device, "/overlay", "ext4");
+        facts.mounts = Fact::seen("m", vec![rom.clone(), layer, root.clone()]);
+        assert_eq!(verdict(&audit(&facts, &[]), "system.mount"), expected, "{device}");
+    }
+}
+
+#[test]
 fn a_baseline_is_made_of_clean_cameras_alone() {
     for (id, clean) in [
         ("trace.deleted", false),
