@@ -1,7 +1,9 @@
 //! Flow accounts against tcpdump's count, through the gateway's IPFIX into nfcapd; captures as tshark reads them.
 //!
 //! The camera here is the real `lenscap flows` on a link of its own; a small program in this file carries its lines to
-//! the gateway, so that the accounts and the export are tested apart from the agent.
+//! the gateway, so that the accounts and the export are tested apart from the agent. [`video`] has the agent.
+
+mod video;
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -236,8 +238,8 @@ fn numbers(command: &mut Command) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// Of the packets that tcpdump wrote: bytes of IP and packets of one protocol, one way.
-fn counted_by_tcpdump(file: &Path, filter: &str) -> Sum {
+/// Of the packets that tcpdump wrote up to a time since 1970: bytes of IP and packets of one protocol, one way.
+fn counted_by_tcpdump(file: &Path, filter: &str, until: Duration) -> Sum {
     let mut sum = Sum::default();
     let mut tshark = Command::new(tools::outside("tshark"));
     tshark.arg("-r").arg(file).args([
@@ -247,15 +249,19 @@ fn counted_by_tcpdump(file: &Path, filter: &str) -> Sum {
         "-T",
         "fields",
         "-e",
+        "frame.time_epoch",
+        "-e",
         "ip.len",
         "-e",
         "ipv6.plen",
     ]);
     for fields in numbers(&mut tshark) {
-        let length: u64 = fields[0].parse().unwrap();
+        let (at, length): (f64, u64) = (fields[0].parse().unwrap(), fields[1].parse().unwrap());
         // IPv6 counts its payload alone.
         let header = if filter.starts_with("ipv6") { 40 } else { 0 };
-        sum.add(length + header, 1);
+        if at <= until.as_secs_f64() {
+            sum.add(length + header, 1);
+        }
     }
     sum
 }
@@ -312,7 +318,7 @@ struct Counted {
 impl Counted {
     fn by_tcpdump(&self, family: &Family, protocol: &str, port: u16, way: &str) -> Sum {
         let filter = format!("{} && {protocol}.{way}port == {port}", family.tshark);
-        counted_by_tcpdump(&self.tcpdump, &filter)
+        counted_by_tcpdump(&self.tcpdump, &filter, Duration::MAX)
     }
 
     /// To the port what left the camera, from it what came back.
@@ -347,13 +353,7 @@ fn count(test: &str, with_conntrack: bool) -> Counted {
     let mut nfcapd = start_nfcapd(&dir, &cable, &nfcapd_dir);
     let pki = Pki::new(&dir);
     let client = pki.client("front");
-    let mut config = GatewayConfig::new(&pki.leaf(Leaf::Good), CameraKey::Certificate(client.clone()));
-    config.host = GATEWAY_IP.to_owned();
-    config.extra = format!(
-        "\n[reports]\nflows_every_s = {}\n\n[ipfix]\ncollector = \"127.0.0.1:{IPFIX_PORT}\"\n",
-        FLOWS_EVERY.as_secs()
-    );
-    let gateway = Gateway::start_on(&dir, &config, &cable);
+    let gateway = start_gateway(&dir, &cable, &pki, &client);
     let mut flows = Command::new(tools::own("lenscap"));
     flows
         .args(["flows", "--sample", "--json", "--state"])
@@ -366,7 +366,8 @@ fn count(test: &str, with_conntrack: bool) -> Counted {
     });
 
     let tcpdump_file = dir.join("tcpdump.pcap");
-    let mut tcpdump = start_tcpdump(&dir, &cable, &tcpdump_file, gateway.uplink_port());
+    let others = format!("(tcp or udp) and not port {}", gateway.uplink_port());
+    let mut tcpdump = start_tcpdump(&dir, &cable, &tcpdump_file, &others);
     let mut traffic = FAMILIES.map(|family| Traffic::between(&cable, family.camera, family.gateway));
     wait::measure_for(Duration::from_secs(play_seconds()));
     let sent = traffic.each_mut().map(Traffic::pause);
@@ -389,10 +390,7 @@ fn count(test: &str, with_conntrack: bool) -> Counted {
         });
         (is_all && now["received_s"] != before["received_s"]).then_some(now)
     });
-    tcpdump.signal(Signal::SIGINT);
-    tcpdump.wait_exit(LIMIT);
-    nfcapd.signal(Signal::SIGTERM);
-    nfcapd.wait_exit(LIMIT);
+    end_counting(&mut tcpdump, &mut nfcapd);
     Counted {
         tcpdump: tcpdump_file,
         nfcapd: nfcapd_dir,
@@ -415,6 +413,17 @@ fn track_connections(cable: &Cable) {
         String::from_utf8_lossy(&output.stderr)
     );
     cable.at_camera(|| std::fs::write("/proc/sys/net/netfilter/nf_conntrack_acct", "1").unwrap());
+}
+
+/// One that asks its camera for flows all the time and tells nfcapd.
+fn start_gateway(dir: &TestDir, cable: &Cable, pki: &Pki, client: &CertFiles) -> Gateway {
+    let mut config = GatewayConfig::new(&pki.leaf(Leaf::Good), CameraKey::Certificate(client.clone()));
+    config.host = GATEWAY_IP.to_owned();
+    config.extra = format!(
+        "\n[reports]\nflows_every_s = {}\n\n[ipfix]\ncollector = \"127.0.0.1:{IPFIX_PORT}\"\n",
+        FLOWS_EVERY.as_secs()
+    );
+    Gateway::start_on(dir, &config, cable)
 }
 
 fn start_nfcapd(dir: &TestDir, cable: &Cable, folder: &Path) -> Process {
@@ -440,7 +449,7 @@ fn start_nfcapd(dir: &TestDir, cable: &Cable, folder: &Path) -> Process {
     nfcapd
 }
 
-fn start_tcpdump(dir: &TestDir, cable: &Cable, file: &Path, uplink_port: u16) -> Process {
+fn start_tcpdump(dir: &TestDir, cable: &Cable, file: &Path, filter: &str) -> Process {
     let mut command = Command::new(tools::outside("tcpdump"));
     // Root's own folder would be closed to the user that tcpdump becomes.
     command
@@ -456,10 +465,18 @@ fn start_tcpdump(dir: &TestDir, cable: &Cable, file: &Path, uplink_port: u16) ->
             "-w",
         ])
         .arg(file)
-        .arg(format!("(tcp or udp) and not port {uplink_port}"));
+        .arg(filter);
     let mut tcpdump = Process::start(dir, "tcpdump", &cable.on_camera(&command));
     tcpdump.wait_log("listening", LIMIT, |line| line.contains("listening on"));
     tcpdump
+}
+
+/// Both have everything in their files then.
+fn end_counting(tcpdump: &mut Process, nfcapd: &mut Process) {
+    tcpdump.signal(Signal::SIGINT);
+    tcpdump.wait_exit(LIMIT);
+    nfcapd.signal(Signal::SIGTERM);
+    nfcapd.wait_exit(LIMIT);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::dir::{TestDir, workspace_root};
+use super::netns::Cable;
 use super::process::Process;
 use super::tools;
 
@@ -40,11 +41,22 @@ pub fn ffmpeg_of(url: &str) -> Command {
 /// Plays with ffmpeg, decoding everything.
 #[track_caller]
 pub fn ffmpeg(dir: &TestDir, url: &str, seconds: u64) -> Played {
+    run_ffmpeg(dir, url, seconds, |command| command)
+}
+
+/// The same on the gateway's side of a cable.
+#[track_caller]
+pub fn ffmpeg_on(dir: &TestDir, url: &str, seconds: u64, cable: &Cable) -> Played {
+    run_ffmpeg(dir, url, seconds, |command| cable.on_gateway(&command))
+}
+
+#[track_caller]
+fn run_ffmpeg(dir: &TestDir, url: &str, seconds: u64, place: impl FnOnce(Command) -> Command) -> Played {
     let mut command = ffmpeg_of(url);
     command.args(["-t", &seconds.to_string()]);
     command.args(["-map", "0", "-f", "null", "-progress", "pipe:1", "-"]);
     let limit = Duration::from_secs(seconds) + MARGIN;
-    let finished = Process::run(dir, "ffmpeg", &command, limit).success("ffmpeg");
+    let finished = Process::run(dir, "ffmpeg", &place(command), limit).success("ffmpeg");
     let video = finished
         .stdout
         .lines()
