@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds what the emulated cameras need: the gateway and the viewers for this machine, simcam and the packages for the
-# cameras' CPUs. With `demo`, the first CPU alone. With `audit`, nothing but the program for the scenario `audited`, that of
+# cameras' CPUs. With `demo`, the first CPU alone. With `audit`, nothing but the programs for the scenario `audited`, those of
 # `lenscap-full`. With `targets`, nothing: it prints the CPUs.
 #
 # usage: qemu/build.sh [demo | audit | targets]
@@ -23,7 +23,8 @@ if [ "${1:-}" = targets ]; then
 fi
 if [ "${1:-}" = audit ]; then
 	export LENSCAP_VARIANT=full
-	exec packaging/toolchain/build.sh armv7-unknown-linux-musleabihf
+	# shellcheck disable=SC2086 # one word a target
+	exec packaging/toolchain/build.sh $targets
 fi
 if [ "${1:-}" = demo ]; then
 	"$cargo" build --locked -p lenscap-gateway --bin lenscap-gateway

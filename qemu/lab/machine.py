@@ -29,6 +29,7 @@ UPLINK_ADDRESS, UPLINK_PORT = "10.0.2.100", 8443
 PAYLOAD_ADDRESS, PAYLOAD_PORT = "10.0.2.101", 8000
 SHELL_READY = "lab-ready-"
 SECOND_MAC = "52:54:00:5e:c0:02"
+USB = "usb-net"
 
 
 class GuestError(Exception):
@@ -62,10 +63,13 @@ class Network:
         if self.payload:
             net.append(f"guestfwd=tcp:{PAYLOAD_ADDRESS}:{PAYLOAD_PORT}-cmd:cat {self.payload}")
         arguments = ["-netdev", ",".join(net)]
+        cables = [["-device", f"{device},netdev=n0"]]
         if self.segment:
-            # Before the other: kernels count the devices of this machine from the last.
-            arguments += ["-netdev", f"tap,id=t0,fd={self.segment.tap}", "-device", f"{device},netdev=t0,mac={SECOND_MAC}"]
-        arguments += ["-device", f"{device},netdev=n0"]
+            arguments += ["-netdev", f"tap,id=t0,fd={self.segment.tap}"]
+            # Kernels count the devices of `virt` from the last, those of USB from the first.
+            cables.insert(1 if device == USB else 0, ["-device", f"{device},netdev=t0,mac={SECOND_MAC}"])
+        for cable in cables:
+            arguments += cable
         if self.pcap:
             arguments += ["-object", f"filter-dump,id=dump0,netdev=n0,file={self.pcap}"]
         return arguments
@@ -187,7 +191,7 @@ class Machine:
         drive = f"file={self.disk},format=raw,cache=unsafe"
         if variant.raspi:
             arguments += ["-drive", f"if=sd,{drive}"]
-            arguments += self.network.arguments("usb-net")
+            arguments += self.network.arguments(USB)
         else:
             arguments += ["-drive", f"if=none,id=d0,{drive}", "-device", "virtio-blk-device,drive=d0",
                           "-object", "rng-random,filename=/dev/urandom,id=r0", "-device", "virtio-rng-device,rng=r0"]

@@ -35,5 +35,5 @@ NAMED = (
     ("confirmed", confirming.confirmed, ("vendor",)),
     ("taken-back", confirming.taken_back, ("vendor",)),
     ("taken-back-unplugged", confirming.taken_back_unplugged, ("vendor",)),
-    ("audited", audited.audited, ("vendor", "modern", "bare")),
+    ("audited", audited.audited, None),
 )

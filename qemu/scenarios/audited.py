@@ -29,6 +29,7 @@ SNAPSHOTS = Path(__file__).parent / "snapshots"
 # What the owner's closing answers, on cameras whose kernel filters; that of the firewall elsewhere stays a fail.
 CLOSED = ("account.default", "account.service", "account.boot", "service.telnet", "start.telnet")
 FIREWALLS = ("network.firewall", "network.exposed")
+UNFILTERED = ("bare", "v6")
 
 SCRIPT = "/etc/init.d/S99evil"
 CRONTAB = "/etc/crontabs/root"
@@ -124,7 +125,7 @@ def with_audit(lab: Lab, machine: Machine) -> None:
     """The program with the audit in the place of the package's, which has no room for it."""
     if machine.run(f"{PROGRAM} audit --help >/dev/null 2>&1").status == 0:
         return
-    if not paths.WITH_AUDIT.exists():
+    if not paths.with_audit(lab.variant.target).exists():
         raise Failed("neither has the package's program an audit nor is there another: `qemu/build.sh audit` builds it")
     machine.run(f"{SERVICE} stop", 60)
     # Beside the other: /tmp is in memory, and the audit tells of programs there.
@@ -150,7 +151,8 @@ def compare(variant: str, looks: dict[str, Report]) -> str:
 def audited(lab: Lab) -> None:
     """`lenscap audit` tells an open camera from a closed one, and finds each evil that is planted on it."""
     variant = lab.variant
-    machine = lab.installed_machine(beside=True, payload=paths.WITH_AUDIT if paths.WITH_AUDIT.exists() else None)
+    program = paths.with_audit(variant.target)
+    machine = lab.installed_machine(beside=True, payload=program if program.exists() else None)
     machine.boot()
     with_audit(lab, machine)
     lab.gateway.wait_online()
@@ -190,7 +192,7 @@ def audited(lab: Lab) -> None:
     owner.wait_streaming()
     machine.run(f"{PROGRAM} audit --accept --no-probe >/dev/null", AUDIT_SECONDS)
     after = look(lab, machine, "closed")
-    for rule in CLOSED + (() if variant.name == "bare" else FIREWALLS):
+    for rule in CLOSED + (() if variant.name in UNFILTERED else FIREWALLS):
         lab.check(after.verdict(rule) != "fail", f"closed, {rule} still fails: {after.why(rule)}")
     for rule, was in before.rules.items():
         worse = was["verdict"] == "pass" and after.verdict(rule) == "fail"
