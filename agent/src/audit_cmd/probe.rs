@@ -25,10 +25,11 @@ use http::Reply;
 use logins::Logins;
 
 /// All questions together.
-const TOTAL: Duration = Duration::from_secs(20);
-/// A connection, and each answer.
+const TOTAL: Duration = Duration::from_secs(40);
+/// A connection; an answer, for whose beginning a busy camera may take its time; and the silence after which it is at its end.
 const CONNECT: Duration = Duration::from_secs(1);
-const ANSWER: Duration = Duration::from_secs(2);
+const ANSWER: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_secs(2);
 /// How long a server that speaks first may take.
 const GREETING: Duration = Duration::from_millis(700);
 /// The most ports.
@@ -181,11 +182,15 @@ impl Asker<'_> {
         // A question fits any send buffer.
         stream.write_all(question)?;
         let until = sys::monotonic() + ANSWER.min(self.left());
+        let mut wait = ANSWER;
         let mut answer = Vec::new();
         while answer.len() < MAX_ANSWER_BYTES {
-            match read_some(&mut stream, until.saturating_sub(sys::monotonic())) {
+            match read_some(&mut stream, wait.min(until.saturating_sub(sys::monotonic()))) {
                 Ok(part) if part.is_empty() => break,
-                Ok(part) => answer.extend_from_slice(&part),
+                Ok(part) => {
+                    answer.extend_from_slice(&part);
+                    wait = SILENCE;
+                }
                 // RTSP keeps the connection.
                 Err(error) if error.kind() == io::ErrorKind::TimedOut && !answer.is_empty() => break,
                 Err(error) => return Err(error),
