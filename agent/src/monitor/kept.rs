@@ -402,7 +402,10 @@ impl Keeper {
                     "uplink {name}: {} cannot be kept in {dir} and holds until the agent ends: {error}; trying again every hour",
                     what(&new.fact)
                 );
-                self.problem = format!("what gateways gave cannot be kept in {dir}: {error}");
+                // What came first is the cause.
+                if !waits || self.problem.is_empty() {
+                    self.problem = format!("what gateways gave cannot be kept in {dir}: {error}");
+                }
                 put_off(&mut self.unsaved, new);
                 self.retry_at = Some(now + RETRY_EVERY);
                 return;

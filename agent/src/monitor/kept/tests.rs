@@ -296,6 +296,35 @@ fn a_power_cut_at_every_write_leaves_the_old_or_the_new() {
     }
 }
 
+/// What comes while something waits to be written does not hide why that waits.
+#[test]
+fn the_cause_stays_in_sight() {
+    let dir = tempfile::tempdir().unwrap();
+    let uplinks = uplinks("*.stream.example");
+    let mut keeper = Keeper::new(dir.path());
+    faults::set(Some(Box::new(|| {
+        Err(io::Error::from_raw_os_error(nix::libc::ENOSPC))
+    })));
+    let facts = [
+        at("https://a.stream.example/", ""),
+        obeys(1, 1, 9),
+        back("c", "https://a.stream.example/"),
+    ];
+    for (second, fact) in (0..).zip(facts) {
+        let now = Duration::from_secs(second);
+        keeper.handle_store(now, dir.path(), &uplinks, of("main", fact));
+        assert!(
+            keeper.problem().contains("No space left on device"),
+            "{}",
+            keeper.problem()
+        );
+    }
+    faults::set(None);
+    keeper.handle_timeout(RETRY_EVERY * 2, dir.path(), &uplinks);
+    assert_eq!(keeper.problem(), "");
+    assert!(kept(dir.path(), &uplinks[0]).operator.is_some());
+}
+
 #[test]
 fn old_lines_make_room() {
     let uplinks = uplinks("*.stream.example");
