@@ -56,7 +56,8 @@ impl Uplinks {
 }
 
 fn role(state: &UplinkState) -> &'static str {
-    if state.is(UplinkState::ACTIVATION) {
+    // Whoever was claimed there is at its operator's endpoint.
+    if state.is(UplinkState::ACTIVATION) && !state.is(UplinkState::CLAIMED) {
         "activation"
     } else if state.is(UplinkState::STREAMER) {
         "streamer"
@@ -189,6 +190,16 @@ mod tests {
         ] {
             assert!(said.contains(part), "{said}");
         }
+        // Claimed over the connection that is up, and not dialled again since.
+        let claimed =
+            UplinkState::UP | UplinkState::ACTIVATION | UplinkState::CLAIMABLE | UplinkState::CLAIMED;
+        uplinks.handle_state(state("second", claimed, ""));
+        uplinks.write(dir.path());
+        let said = describe(read(dir.path()).as_deref());
+        assert!(
+            said.contains("second up for 2 min, at the endpoint s1.example:8443, claimed\n"),
+            "{said}"
+        );
         assert!(describe(Some("[\n{}]")).is_empty() && describe(Some("")).is_empty());
     }
 }
