@@ -121,7 +121,7 @@ pub(super) struct ClaimArgs {
     /// Whose it is.
     #[arg(long)]
     account: Option<String>,
-    /// Claim it when it comes, if it is not here yet.
+    /// Claim it when it comes, if it is not here yet, or was released a moment ago.
     #[arg(long)]
     wait: bool,
     #[command(flatten)]

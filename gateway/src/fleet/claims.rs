@@ -36,7 +36,7 @@ pub struct ClaimRequest {
     pub pin: Option<String>,
     /// The key, `sha256:<64 hex digits>`.
     pub fingerprint: Option<String>,
-    /// Claim it when it comes, if it is not here yet.
+    /// Claim it when it comes, if it is not here yet or has shown nothing to compare the PIN with.
     #[serde(default)]
     pub wait: bool,
 }
@@ -414,28 +414,30 @@ impl Fleet {
         now: u64,
     ) -> Result<Matched, FleetError> {
         let _turn = self.pin_turn.lock().await;
-        let (label, candidates) = self.candidates(request)?;
+        let (label, mut candidates) = self.candidates(request)?;
         if let Some(seconds) = self.wrong_pins().blocked(now, &label, &access.who()) {
             return Err(FleetError::TooMany(seconds));
-        }
-        if candidates.is_empty() {
-            if !request.wait {
-                return Err(not_waiting());
-            }
-            if !access.is_unbounded() || !access.allows(Scope::Admin) {
-                let why = "only the operator may claim a camera that has not come yet";
-                return Err(FleetError::Forbidden(why.to_owned()));
-            }
-        } else if candidates.iter().all(|waiting| waiting.applicant.proof.is_none()) {
-            let why = "this camera shows nothing to compare a PIN with; claim it by its fingerprint \
-                       (`lenscap identity` on the camera)";
-            return Err(FleetError::Conflict(why.to_owned()));
         }
         // One serial, so one key, however many say that they have it.
         let serial = match candidates.first() {
             Some(waiting) => waiting.applicant.serial.clone().unwrap_or_default(),
             None => request.serial.clone().unwrap_or_default(),
         };
+        // A camera shows what its PIN is compared with once it knows that nobody has claimed it.
+        if candidates.iter().all(|waiting| waiting.applicant.proof.is_none()) {
+            if !request.wait {
+                return Err(if candidates.is_empty() {
+                    not_waiting()
+                } else {
+                    no_proof()
+                });
+            }
+            if !access.is_unbounded() || !access.allows(Scope::Admin) {
+                let why = "only the operator may claim a camera that has not come yet with its PIN";
+                return Err(FleetError::Forbidden(why.to_owned()));
+            }
+            candidates.clear();
+        }
         let key = blocking(move || Ok(pin.key(&serial))).await?;
         let public = self.operator.public();
         if candidates.is_empty() {
@@ -512,8 +514,16 @@ fn target(request: &ClaimRequest) -> Result<Target, FleetError> {
     }
 }
 
+fn no_proof() -> FleetError {
+    let why = "this camera shows nothing to compare a PIN with; one that was released a moment ago, or whose PIN is new, \
+               does when it asks again, which takes some ten seconds: try again then, or claim it with --wait (`wait`). \
+               If it still shows nothing, claim it by its fingerprint (`lenscap identity` on the camera)";
+    FleetError::Conflict(why.to_owned())
+}
+
 fn not_waiting() -> FleetError {
-    let why = "no such camera waits here; is it switched on, and does it dial this gateway?";
+    let why = "no such camera waits here; is it switched on, and does it dial this gateway? One that was released a \
+               moment ago is here within some ten seconds";
     FleetError::Missing(why.to_owned())
 }
 
@@ -576,3 +586,7 @@ pub fn check_forward(forward: &Forward) -> Result<(), FleetError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "claims_tests.rs"]
+mod tests;
