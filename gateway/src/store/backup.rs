@@ -2,14 +2,15 @@
 //!
 //! A backup holds secrets. It is written 0600, and whoever has it can pose as the gateway.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, params};
 
 use super::{Result, StoreError, schema};
+use crate::owner;
 
 /// The database's name in the data folder.
 pub const DATABASE: &str = "lenscap.db";
@@ -37,6 +38,7 @@ pub fn backup(data: &Path, target: &Path) -> Result<()> {
         );
         return Err(io_error(&database, source));
     }
+    schema::refuse_empty(&database)?;
     let part = beside(target, "part");
     let _ = fs::remove_file(&part);
     // Made empty and private first: SQLite would make it readable by others.
@@ -81,9 +83,14 @@ pub fn restore(source: &Path, data: &Path, now: u64) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(data).map_err(|error| io_error(data, error))?;
     let part = data.join("lenscap.db.part");
     let _ = fs::remove_file(&part);
-    create_private(&part)?;
-    fs::copy(source, &part).map_err(|error| io_error(&part, error))?;
-    make_private(&part)?;
+    // Open files are given away, not what their names may lead to by then. Closed before SQLite has it, whose locks go
+    // with any descriptor of the file.
+    let mut file = create_private(&part)?;
+    File::open(source)
+        .and_then(|mut source| io::copy(&mut source, &mut file))
+        .map_err(|error| io_error(&part, error))?;
+    owner::give(&file, data);
+    drop(file);
     let copy = Connection::open(&part)?;
     copy.execute_batch("DROP TABLE backup_files; PRAGMA journal_mode = DELETE;")?;
     copy.close().map_err(|(_, error)| error)?;
@@ -96,6 +103,7 @@ pub fn restore(source: &Path, data: &Path, now: u64) -> Result<Vec<PathBuf>> {
         file.write_all(&content)
             .and_then(|()| file.sync_all())
             .map_err(|error| io_error(&part, error))?;
+        owner::give(&file, data);
         parts.push((part, data.join(name)));
     }
     // The log belongs to the database that it was written for; it goes first, so that no other is read with it.
@@ -103,9 +111,7 @@ pub fn restore(source: &Path, data: &Path, now: u64) -> Result<Vec<PathBuf>> {
     for name in ["lenscap.db-wal", "lenscap.db-shm"] {
         put_aside(&data.join(name), now, &mut kept)?;
     }
-    let owner = fs::metadata(data).map_err(|error| io_error(data, error))?;
     for (part, target) in parts {
-        chown(&part, Some(owner.uid()), Some(owner.gid())).map_err(|error| io_error(&part, error))?;
         replace(&part, &target, now, &mut kept)?;
     }
     Ok(kept)
@@ -121,7 +127,8 @@ fn read_files(backup: &Connection) -> rusqlite::Result<Vec<(String, Vec<u8>)>> {
     rows.filter(known).collect()
 }
 
-fn put_aside(path: &Path, now: u64, kept: &mut Vec<PathBuf>) -> Result<()> {
+/// Renames what is there.
+pub(super) fn put_aside(path: &Path, now: u64, kept: &mut Vec<PathBuf>) -> Result<()> {
     if path.exists() {
         let aside = beside(path, &format!("before-{now}"));
         rename(path, &aside)?;
@@ -152,11 +159,6 @@ fn replace(part: &Path, target: &Path, now: u64, kept: &mut Vec<PathBuf>) -> Res
     rename(part, target)
 }
 
-/// Takes everybody else's rights to a file.
-pub(super) fn make_private(path: &Path) -> Result<()> {
-    fs::set_permissions(path, Permissions::from_mode(PRIVATE)).map_err(|error| io_error(path, error))
-}
-
 /// Makes a new file that only its owner may read.
 pub(super) fn create_private(path: &Path) -> Result<File> {
     OpenOptions::new()
@@ -173,7 +175,8 @@ fn sync(path: &Path) -> Result<()> {
         .map_err(|error| io_error(path, error))
 }
 
-fn rename(from: &Path, to: &Path) -> Result<()> {
+/// Renames a file for good.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).map_err(|error| io_error(to, error))?;
     match to.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => sync(folder),
@@ -181,7 +184,8 @@ fn rename(from: &Path, to: &Path) -> Result<()> {
     }
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// A name beside that of a file.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
     name.push(suffix);
@@ -197,6 +201,8 @@ fn io_error(path: &Path, source: io::Error) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::super::sqlite::SqliteStore;
     use super::super::{Camera, Method, Store as _};
     use super::*;
@@ -261,17 +267,10 @@ mod tests {
         let (old, new) = (data("old"), data("new"));
         let file = old.path().join("backup");
         backup(old.path(), &file).unwrap();
-        let (root, nobody) = (fs::metadata("/proc/self").unwrap().uid() == 0, Some(65_534));
-        if root {
-            chown(new.path(), nobody, nobody).unwrap();
-        }
+        let owner = owner::foreign(new.path());
         restore(&file, new.path(), 77).unwrap();
-        let owner = |path: &Path| {
-            let found = fs::metadata(path).unwrap();
-            (found.uid(), found.gid())
-        };
         for name in [DATABASE, "ca.pem"] {
-            assert_eq!(owner(&new.path().join(name)), owner(new.path()), "{name}");
+            assert_eq!(owner::of(&new.path().join(name)), owner, "{name}");
         }
     }
 
@@ -306,6 +305,10 @@ mod tests {
         let error = restore(&new.path().join(DATABASE), new.path(), 1).unwrap_err();
         assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
         assert_eq!(names(new.path()), ["new"]);
+        let lost = tempfile::tempdir().unwrap();
+        fs::write(lost.path().join(DATABASE), "").unwrap();
+        let error = backup(lost.path(), &bad.with_extension("x")).unwrap_err();
+        assert!(matches!(error, StoreError::Empty { .. }), "{error}");
         let nothing = tempfile::tempdir().unwrap();
         let error = backup(nothing.path(), &bad.with_extension("x")).unwrap_err();
         assert!(error.to_string().contains("there is no database here"), "{error}");

@@ -41,6 +41,17 @@ pub enum StoreError {
         /// What SQLite says.
         why: String,
     },
+    /// Nothing is in the file any more. One that was only begun never has this name.
+    #[error(
+        "{} is empty, as after a power cut or on a full disk, and everything that was kept in it is lost; nothing was \
+         changed. Bring back a backup: lenscap-gateway restore FILE. Without one, put the file aside: the gateway then \
+         starts with no cameras and no viewers",
+        path.display()
+    )]
+    Empty {
+        /// The database.
+        path: PathBuf,
+    },
     /// A newer program wrote it.
     #[error(
         "{} was written by a newer lenscap-gateway (schema {found}, this one knows {known}); nothing was changed. \

@@ -1,10 +1,14 @@
 //! The database's shape, step by step, and what is checked before it is touched.
 
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::backup::{beside, create_private, put_aside, rename};
 use super::{Result, StoreError};
+use crate::clock::unix_now;
+use crate::owner;
 
 /// `PRAGMA application_id`: "Lcap".
 pub const APPLICATION_ID: i64 = 0x4C63_6170;
@@ -102,9 +106,9 @@ pub const VERSION: i64 = MIGRATIONS.len() as i64;
 /// See [`StoreError`]; a file that is refused is left as it was.
 pub fn open(path: &Path) -> Result<Connection> {
     if !path.exists() {
-        // SQLite would make it readable by others.
-        super::backup::create_private(path)?;
+        create(path)?;
     }
+    refuse_empty(path)?;
     let connection = Connection::open(path).map_err(|error| blame(path, error))?;
     let version = check(path, &connection)?;
     configure(&connection).map_err(|error| blame(path, error))?;
@@ -113,6 +117,47 @@ pub fn open(path: &Path) -> Result<Connection> {
     }
     migrate(&connection, version).map_err(|error| blame(path, error))?;
     Ok(connection)
+}
+
+/// Refuses a file with nothing in it, before SQLite looks, which would remove its log.
+pub(super) fn refuse_empty(path: &Path) -> Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if found.len() == 0 => Err(StoreError::Empty {
+            path: path.to_owned(),
+        }),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Makes a database, which has its name only once everything is in it: whoever is killed before leaves none, so that
+/// one that is empty was not.
+fn create(path: &Path) -> Result<()> {
+    let part = beside(path, "new");
+    let remove = || {
+        let _ = fs::remove_file(&part);
+        let _ = fs::remove_file(beside(path, "new-journal"));
+    };
+    remove();
+    let made = fill(path, &part);
+    if made.is_err() {
+        remove();
+    }
+    made?;
+    // The log of a database that is not there any more must not be read with this one.
+    for name in ["-wal", "-shm"] {
+        let mut log = path.as_os_str().to_owned();
+        log.push(name);
+        put_aside(Path::new(&log), unix_now(), &mut Vec::new())?;
+    }
+    rename(&part, path)
+}
+
+fn fill(path: &Path, part: &Path) -> Result<()> {
+    // SQLite would make it readable by others. The file is closed before SQLite opens it, whose locks go with it.
+    owner::give(&create_private(part)?, owner::folder_of(path));
+    let connection = Connection::open(part).map_err(|error| blame(path, error))?;
+    migrate(&connection, 0).map_err(|error| blame(path, error))?;
+    connection.close().map_err(|(_, error)| blame(path, error))
 }
 
 /// Opens for reading only, without changing a byte.
@@ -124,6 +169,40 @@ pub fn open_for_reading(path: &Path) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, flags).map_err(|error| blame(path, error))?;
     check(path, &connection)?;
     Ok(connection)
+}
+
+/// What a database holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// Cameras that are claimed or expected.
+    pub cameras: u64,
+    /// Viewers.
+    pub viewers: u64,
+}
+
+/// Looks at a database without changing it.
+///
+/// # Errors
+/// As [`open`]; one in which nothing was ever written is [`StoreError::Empty`] too.
+pub fn inspect(path: &Path) -> Result<Contents> {
+    refuse_empty(path)?;
+    let connection = open_for_reading(path)?;
+    if check(path, &connection)? == 0 {
+        return Err(StoreError::Empty {
+            path: path.to_owned(),
+        });
+    }
+    let count = |table: &str| -> Result<u64> {
+        let sql = format!("SELECT count(*) FROM {table}");
+        let count: i64 = connection
+            .query_row(&sql, [], |row| row.get(0))
+            .map_err(|error| blame(path, error))?;
+        Ok(count.unsigned_abs())
+    };
+    Ok(Contents {
+        cameras: count("cameras")?,
+        viewers: count("viewers")?,
+    })
 }
 
 /// A database in memory, which is gone with the process.
@@ -193,16 +272,16 @@ fn migrate(connection: &Connection, from: i64) -> rusqlite::Result<()> {
 }
 
 fn copy_aside(path: &Path, connection: &Connection, version: i64) -> Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".v{version}"));
-    let copy = PathBuf::from(name);
+    let copy = beside(path, &format!("v{version}"));
     if copy.exists() {
         return Ok(());
     }
-    connection
-        .execute("VACUUM INTO ?1", [copy.to_string_lossy()])
-        .map_err(|error| blame(&copy, error))?;
-    super::backup::make_private(&copy)
+    owner::give(&create_private(&copy)?, owner::folder_of(path));
+    let copied = connection.execute("VACUUM INTO ?1", [copy.to_string_lossy()]);
+    if copied.is_err() {
+        let _ = fs::remove_file(&copy);
+    }
+    copied.map(drop).map_err(|error| blame(&copy, error))
 }
 
 fn corrupt(path: &Path, why: String) -> StoreError {
@@ -253,6 +332,57 @@ mod tests {
         assert_eq!(check(&path, &connection).unwrap(), VERSION);
         let copy = open_for_reading(&folder.path().join("old.db.v1")).unwrap();
         assert_eq!(check(&path, &copy).unwrap(), 1);
+    }
+
+    /// `: > lenscap.db`, and what of it can be found in its log.
+    #[test]
+    fn an_empty_one_is_lost_and_not_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, log) = (folder.path().join("x.db"), folder.path().join("x.db-wal"));
+        std::fs::write(&path, "").unwrap();
+        std::fs::write(&log, "what was written last").unwrap();
+        for _ in 0..2 {
+            let error = open(&path).unwrap_err();
+            assert!(matches!(error, StoreError::Empty { .. }), "{error}");
+            assert!(error.to_string().contains("lenscap-gateway restore"), "{error}");
+        }
+        assert!(std::fs::metadata(&path).unwrap().len() == 0 && log.exists());
+        // What is said to be done is what helps, and takes nothing away.
+        std::fs::rename(&path, folder.path().join("aside")).unwrap();
+        drop(open(&path).unwrap());
+        let kept = std::fs::read_dir(folder.path()).unwrap();
+        let kept: Vec<_> = kept.map(|entry| entry.unwrap().path()).collect();
+        let is_log = |path: &&std::path::PathBuf| path.to_string_lossy().contains("x.db-wal.before-");
+        let log = kept.iter().find(is_log).unwrap();
+        assert_eq!(std::fs::read(log).unwrap(), b"what was written last");
+    }
+
+    /// A first start that is killed at any point leaves no database, or a whole one.
+    #[test]
+    fn one_that_was_only_begun_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        let part = folder.path().join("x.db.new");
+        let begun: [&dyn Fn(); 3] = [
+            &|| std::fs::write(&part, "").unwrap(),
+            // As SQLite leaves it when it is killed before the end of the first step.
+            &|| {
+                let connection = std::mem::ManuallyDrop::new(Connection::open(&part).unwrap());
+                connection
+                    .execute_batch("PRAGMA cache_size = 1; BEGIN; CREATE TABLE cameras (id ANY) STRICT;")
+                    .unwrap();
+            },
+            &|| std::fs::write(folder.path().join("x.db.new-journal"), "half a journal").unwrap(),
+        ];
+        for begin in begun {
+            begin();
+            assert!(!path.exists());
+            let connection = open(&path).unwrap();
+            assert_eq!(check(&path, &connection).unwrap(), VERSION);
+            connection.close().unwrap();
+            std::fs::remove_file(&path).unwrap();
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        }
     }
 
     #[test]
