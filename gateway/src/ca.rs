@@ -20,6 +20,7 @@ use rustls::pki_types::pem::PemObject as _;
 use thiserror::Error;
 
 use crate::clock;
+use crate::owner;
 use crate::rtsp::digest::hex;
 use crate::tls;
 
@@ -29,6 +30,8 @@ pub const CA_DAYS: u64 = 20 * 365;
 pub const LEAF_DAYS: u64 = 820;
 /// A certificate is renewed when it has less left than this.
 pub const RENEW_DAYS: u64 = 60;
+/// Most names in the gateway's own certificate, unless more are asked for at once.
+pub const MAX_NAMES: usize = 32;
 /// Clocks of clients may be behind.
 const BACKDATE: Duration = Duration::from_secs(86_400);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -67,8 +70,8 @@ pub enum CaError {
     },
     /// The gateway's own key.
     #[error(
-        "{}: no usable private key ({why}); restore a backup, or put the file aside: another key is made, and cameras \
-         that pin the old one need its pin",
+        "{}: no usable private key ({why}); restore a backup, or put the file and gateway.pem aside: another key is made, \
+         and cameras that pin the old one need its pin",
         path.display()
     )]
     Key {
@@ -77,6 +80,13 @@ pub enum CaError {
         /// Why.
         why: String,
     },
+    /// The gateway's own key is gone, and its certificate is not.
+    #[error(
+        "{} is missing, the key of gateway.pem beside it, which cameras may pin; restore a backup, or put gateway.pem \
+         aside: another key is made, and cameras that pin the old one need its pin",
+        .0.display()
+    )]
+    LostKey(PathBuf),
     /// The dates would make no sense.
     #[error(transparent)]
     Clock(#[from] clock::WrongClock),
@@ -167,32 +177,81 @@ pub fn issue(
     })
 }
 
-/// Makes sure that the gateway has a certificate for `names` with some time left. True if one was made.
+/// What [`ensure`] has made or found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ensured {
+    /// The certificate was made just now.
+    pub is_new: bool,
+    /// What it is for beside what was asked for: cameras may still dial its names of before.
+    pub kept: Vec<String>,
+    /// Names of before that found no place in the new one.
+    pub dropped: Vec<String>,
+}
+
+/// Makes sure that the gateway has a certificate for `names` with some time left. It keeps the names that it had, at
+/// most [`MAX_NAMES`] in all, the latest first.
 ///
 /// # Errors
 /// See [`CaError`].
-pub fn ensure(folder: &Path, names: &[String], now: SystemTime) -> Result<bool, CaError> {
+pub fn ensure(folder: &Path, names: &[String], now: SystemTime) -> Result<Ensured, CaError> {
     let (cert, key) = (folder.join("gateway.pem"), folder.join("gateway.key"));
-    let pair = match fs::read_to_string(&key) {
-        Ok(pem) => KeyPair::from_pem(&pem).map_err(|error| CaError::Key {
-            path: key.clone(),
-            why: error.to_string(),
-        })?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => KeyPair::generate()?,
-        Err(source) => return Err(CaError::Io { path: key, source }),
-    };
-    if key.exists() && is_good(&cert, names, now) {
-        return Ok(false);
+    let known = own_key(folder)?;
+    let mut asked: Vec<String> = Vec::new();
+    for name in names.iter().map(|name| canonical(name)) {
+        if !asked.contains(&name) {
+            asked.push(name);
+        }
     }
+    let old = names_of(&cert);
+    let has_all = asked.iter().all(|name| old.contains(name));
+    let mut kept: Vec<String> = old.into_iter().filter(|name| !asked.contains(name)).collect();
+    if known.is_some() && has_all && is_lasting(&cert, now) {
+        return Ok(Ensured {
+            is_new: false,
+            kept,
+            dropped: Vec::new(),
+        });
+    }
+    let dropped = kept.split_off(kept.len().min(MAX_NAMES.saturating_sub(asked.len())));
+    asked.extend_from_slice(&kept);
     if !folder.join("ca.pem").exists() {
         init(folder, now)?;
     }
-    let chain = certify(folder, &pair, names, Use::Server, LEAF_DAYS, now)?;
-    if !key.exists() {
+    let pair = match &known {
+        Some(pair) => pair,
+        None => &KeyPair::generate()?,
+    };
+    let chain = certify(folder, pair, &asked, Use::Server, LEAF_DAYS, now)?;
+    if known.is_none() {
         write(&key, &pair.serialize_pem(), 0o600)?;
     }
     write(&cert, &chain, 0o644)?;
-    Ok(true)
+    Ok(Ensured {
+        is_new: true,
+        kept,
+        dropped,
+    })
+}
+
+/// The gateway's own key; none where there is no certificate of it either.
+///
+/// # Errors
+/// [`CaError::Key`] and [`CaError::LostKey`].
+pub fn own_key(folder: &Path) -> Result<Option<KeyPair>, CaError> {
+    let path = folder.join("gateway.key");
+    match fs::read_to_string(&path) {
+        Ok(pem) => KeyPair::from_pem(&pem).map(Some).map_err(|error| CaError::Key {
+            path,
+            why: error.to_string(),
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if folder.join("gateway.pem").exists() {
+                return Err(CaError::LostKey(path));
+            }
+            Ok(None)
+        }
+        Err(source) => Err(CaError::Io { path, source }),
+    }
 }
 
 /// The pin of the first certificate of a PEM file: `sha256/` and base64.
@@ -235,14 +294,17 @@ pub fn is_host(name: &str) -> bool {
     name.parse::<IpAddr>().is_ok() || (name.len() <= 253 && name.split('.').all(label))
 }
 
-fn certify(
-    folder: &Path,
-    pair: &KeyPair,
-    names: &[String],
-    what: Use,
-    days: u64,
-    now: SystemTime,
-) -> Result<String, CaError> {
+/// A name as certificates have it.
+fn canonical(name: &str) -> String {
+    let address = name.parse::<IpAddr>().map(|address| address.to_string());
+    address.unwrap_or_else(|_| name.to_ascii_lowercase())
+}
+
+/// The CA: its certificate in PEM form and parsed, and its key.
+///
+/// # Errors
+/// [`CaError::Missing`] and [`CaError::Damaged`]; one that has expired is none.
+pub fn load(folder: &Path) -> Result<(String, CertificateDer<'static>, KeyPair), CaError> {
     let read = |name: &str| match fs::read_to_string(folder.join(name)) {
         Ok(text) => Ok(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(CaError::Missing(folder.to_owned())),
@@ -268,10 +330,25 @@ fn certify(
     if parsed.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
         return Err(damaged("ca.key is not the private key of ca.pem".to_owned()));
     }
+    Ok((ca, der, key))
+}
+
+fn certify(
+    folder: &Path,
+    pair: &KeyPair,
+    names: &[String],
+    what: Use,
+    days: u64,
+    now: SystemTime,
+) -> Result<String, CaError> {
+    let (ca, der, key) = load(folder)?;
     // Before the CA is taken for expired: by a clock that is far ahead each one is.
     clock::check(clock::unix(now))?;
     let left = time_left(&der, now).ok_or_else(|| CaError::Expired(folder.to_owned()))?;
-    let issuer = Issuer::from_ca_cert_pem(&ca, key).map_err(|error| damaged(error.to_string()))?;
+    let issuer = Issuer::from_ca_cert_pem(&ca, key).map_err(|error| CaError::Damaged {
+        folder: folder.to_owned(),
+        why: error.to_string(),
+    })?;
     let mut params = CertificateParams::new(names.to_vec())?;
     params.distinguished_name = common_name(names.first().map_or("lenscap", String::as_str));
     params.use_authority_key_identifier_extension = true;
@@ -286,28 +363,33 @@ fn certify(
     Ok(format!("{}{ca}", certificate.pem()))
 }
 
-/// True for a certificate that has these names and enough time left.
-fn is_good(cert: &Path, names: &[String], now: SystemTime) -> bool {
+/// True for a certificate that has enough time left.
+fn is_lasting(cert: &Path, now: SystemTime) -> bool {
+    let certificate = CertificateDer::from_pem_file(cert).ok();
+    let left = certificate.and_then(|certificate| time_left(&certificate, now));
+    left.is_some_and(|left| left > DAY * RENEW_DAYS as u32)
+}
+
+/// The names and addresses that the first certificate of a PEM file is for; none if it cannot be read.
+#[must_use]
+pub fn names_of(cert: &Path) -> Vec<String> {
+    use x509_parser::extensions::GeneralName;
     let Ok(certificate) = CertificateDer::from_pem_file(cert) else {
-        return false;
+        return Vec::new();
     };
-    let long = time_left(&certificate, now).is_some_and(|left| left > DAY * RENEW_DAYS as u32);
     let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&certificate) else {
-        return false;
+        return Vec::new();
     };
-    let has = |name: &String| {
-        let shown = parsed.subject_alternative_name().ok().flatten();
-        shown.is_some_and(|shown| {
-            shown.value.general_names.iter().any(|known| match known {
-                x509_parser::extensions::GeneralName::DNSName(known) => known == name,
-                x509_parser::extensions::GeneralName::IPAddress(bytes) => {
-                    address(bytes).is_some_and(|address| address.to_string() == *name)
-                }
-                _ => false,
-            })
-        })
+    let shown = parsed.subject_alternative_name().ok().flatten();
+    let names = shown.iter().flat_map(|shown| &shown.value.general_names);
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => {
+            is_host(name.strip_prefix("*.").unwrap_or(name)).then(|| canonical(name))
+        }
+        GeneralName::IPAddress(bytes) => Some(address(bytes)?.to_string()),
+        _ => None,
     };
-    long && names.iter().all(has)
+    names.filter_map(name).collect()
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {
@@ -343,11 +425,24 @@ fn common_name(name: &str) -> DistinguishedName {
     names
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file of a data folder, whose owner it belongs to, whole or not at all.
 ///
 /// # Errors
 /// It cannot be written.
 pub fn write(path: &Path, text: &str, mode: u32) -> Result<(), CaError> {
+    put(path, text, mode, true)
+}
+
+/// The same anywhere else, for whoever runs this.
+///
+/// # Errors
+/// It cannot be written.
+pub fn hand_out(path: &Path, text: &str, mode: u32) -> Result<(), CaError> {
+    put(path, text, mode, false)
+}
+
+fn put(path: &Path, text: &str, mode: u32, give: bool) -> Result<(), CaError> {
+    let folder = owner::folder_of(path);
     let io_error = |source| CaError::Io {
         path: path.to_owned(),
         source,
@@ -362,9 +457,14 @@ pub fn write(path: &Path, text: &str, mode: u32) -> Result<(), CaError> {
         .mode(mode)
         .open(&part)
         .map_err(io_error)?;
+    if give {
+        owner::give(&file, folder);
+    }
+    // The folder too: a key must not be lost whose certificate is not.
     file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
         .and_then(|()| fs::rename(&part, path))
+        .and_then(|()| File::open(folder)?.sync_all())
         .map_err(io_error)
 }
 
@@ -381,14 +481,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (now, cert) = (SystemTime::now(), folder.path().join("gateway.pem"));
         let hosts = names(&["gw.example", "192.0.2.7"]);
-        assert!(ensure(folder.path(), &hosts, now).unwrap());
+        assert!(ensure(folder.path(), &hosts, now).unwrap().is_new);
         let (first, first_pin) = (fs::read_to_string(&cert).unwrap(), pin(&cert).unwrap());
-        assert!(!ensure(folder.path(), &hosts, now).unwrap());
+        assert!(!ensure(folder.path(), &hosts, now).unwrap().is_new);
         let later = now + DAY * (LEAF_DAYS - RENEW_DAYS) as u32;
-        assert!(ensure(folder.path(), &hosts, later).unwrap());
+        assert!(ensure(folder.path(), &hosts, later).unwrap().is_new);
         assert_ne!(fs::read_to_string(&cert).unwrap(), first);
         assert_eq!(pin(&cert).unwrap(), first_pin);
-        assert!(ensure(folder.path(), &names(&["gw.example", "other.example"]), later).unwrap());
+        let more = ensure(folder.path(), &names(&["gw.example", "other.example"]), later);
+        assert!(more.unwrap().is_new);
         assert_eq!(pin(&cert).unwrap(), first_pin);
         tls::load_identity(&cert, &folder.path().join("gateway.key")).unwrap();
     }
@@ -467,6 +568,73 @@ mod tests {
         );
     }
 
+    /// Cameras dial the names of before until somebody tells them others.
+    #[test]
+    fn names_of_before_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let (now, cert) = (SystemTime::now(), folder.path().join("gateway.pem"));
+        let asked = |list: &[&str]| ensure(folder.path(), &names(list), now).unwrap();
+        let first = asked(&["vm", "2001:DB8:0::7", "127.0.0.1", "vm"]);
+        assert_eq!((first.is_new, first.kept), (true, names(&[])));
+        let made_pin = pin(&cert).unwrap();
+        let second = asked(&["GW.example.net", "192.0.2.7"]);
+        let before = names(&["vm", "2001:db8::7", "127.0.0.1"]);
+        assert_eq!((second.is_new, &second.kept), (true, &before));
+        let all = [names(&["gw.example.net", "192.0.2.7"]), before].concat();
+        assert_eq!((names_of(&cert), pin(&cert).unwrap()), (all.clone(), made_pin));
+        // Nothing is made for what it has already, however it is written.
+        let third = asked(&["VM", "2001:db8::0:7"]);
+        assert_eq!((third.is_new, third.kept.len()), (false, 3));
+        // A renewal keeps them as well.
+        let late = now + DAY * LEAF_DAYS as u32;
+        assert!(ensure(folder.path(), &names(&["vm"]), late).unwrap().is_new);
+        assert!(all.iter().all(|name| names_of(&cert).contains(name)));
+        // A name is dropped by putting the certificate aside, which leaves the key.
+        fs::remove_file(&cert).unwrap();
+        asked(&["gw.example.net"]);
+        assert_eq!(names_of(&cert), names(&["gw.example.net"]));
+    }
+
+    #[test]
+    fn names_are_bounded_and_the_oldest_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let (now, cert) = (SystemTime::now(), folder.path().join("gateway.pem"));
+        for n in 0..MAX_NAMES {
+            let made = ensure(folder.path(), &names(&[&format!("n{n}.example")]), now).unwrap();
+            assert_eq!(made.dropped, names(&[]));
+        }
+        let made = ensure(folder.path(), &names(&["new.example"]), now).unwrap();
+        assert_eq!(made.dropped, names(&["n0.example"]));
+        let shown = names_of(&cert);
+        assert_eq!((shown.len(), shown[0].as_str()), (MAX_NAMES, "new.example"));
+        // Who asks for more gets them.
+        let many: Vec<String> = (0..MAX_NAMES + 8).map(|n| format!("m{n}.example")).collect();
+        let made = ensure(folder.path(), &many, now).unwrap();
+        assert_eq!((names_of(&cert), made.dropped.len()), (many, MAX_NAMES));
+    }
+
+    #[test]
+    fn a_lost_key_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (now, path) = (SystemTime::now(), |name: &str| folder.path().join(name));
+        ensure(folder.path(), &names(&["a"]), now).unwrap();
+        let cert = fs::read(path("gateway.pem")).unwrap();
+        fs::rename(path("gateway.key"), path("aside")).unwrap();
+        let error = ensure(folder.path(), &names(&["a"]), now)
+            .unwrap_err()
+            .to_string();
+        let key = path("gateway.key").display().to_string();
+        assert!(
+            error.starts_with(&key) && error.contains("restore a backup"),
+            "{error}"
+        );
+        assert!(!path("gateway.key").exists() && fs::read(path("gateway.pem")).unwrap() == cert);
+        // What is said to be done is what helps; and without the certificate, the key that is there stays.
+        fs::rename(path("gateway.pem"), path("aside.pem")).unwrap();
+        ensure(folder.path(), &names(&["a"]), now).unwrap();
+        assert_ne!(pin(&path("gateway.pem")), pin(&path("aside.pem")));
+    }
+
     #[test]
     fn a_damaged_key_is_named() {
         let folder = tempfile::tempdir().unwrap();
@@ -495,7 +663,7 @@ mod tests {
         }
         ensure(folder.path(), &hosts, SystemTime::now()).unwrap();
         // What is good stays in use; nothing is made by the wrong clock. 2099 is beyond the CA's end.
-        assert!(!ensure(folder.path(), &hosts, at(60)).unwrap());
+        assert!(!ensure(folder.path(), &hosts, at(60)).unwrap().is_new);
         let ahead = ensure(folder.path(), &hosts, at(4_070_908_800));
         assert!(matches!(ahead, Err(CaError::Clock(_))));
         for wrong in [at(60), at(2_208_988_800), at(4_070_908_800)] {

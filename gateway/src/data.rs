@@ -2,11 +2,12 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::owner;
 use crate::store::StoreError;
 use crate::store::backup::DATABASE;
 use crate::store::sqlite::SqliteStore;
@@ -64,15 +65,11 @@ impl Data {
             .truncate(false)
             .write(true)
             .mode(0o600)
+            // The folder's owner must not have root open what is elsewhere.
+            .custom_flags(nix::libc::O_NOFOLLOW)
             .open(&path)
             .map_err(error(&path))?;
-        // What root's commands leave here, the service must be able to open. Nobody else can give files away.
-        let (owner, own) = (fs::metadata(folder), lock.metadata());
-        if let (Ok(owner), Ok(own)) = (owner, own)
-            && owner.uid() != own.uid()
-        {
-            let _ = fchown(&lock, Some(owner.uid()), Some(owner.gid()));
-        }
+        owner::give(&lock, folder);
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 folder: folder.to_owned(),
@@ -157,6 +154,8 @@ pub fn default_folder(variable: impl Fn(&str) -> Option<String>, is_root: bool) 
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]
@@ -176,14 +175,33 @@ mod tests {
 
     /// Root's commands in the folder of a service. As somebody else, the folder is one's own.
     #[test]
-    fn the_lock_belongs_to_the_folders_owner() {
+    fn what_is_made_belongs_to_the_folders_owner() {
         let folder = tempfile::tempdir().unwrap();
-        if fs::metadata("/proc/self").unwrap().uid() == 0 {
-            std::os::unix::fs::chown(folder.path(), Some(65_534), Some(65_534)).unwrap();
+        let owner = owner::foreign(folder.path());
+        let data = Data::open(folder.path()).unwrap();
+        let _store = data.store().unwrap();
+        crate::ca::ensure(folder.path(), &["gw.example".to_owned()], SystemTime::now()).unwrap();
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder.path()).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(owner::of(&path), owner, "{}", path.display());
+            names.push(path.file_name().unwrap().to_string_lossy().into_owned());
         }
-        drop(Data::open(folder.path()).unwrap());
-        let owner = |path: &Path| fs::metadata(path).unwrap().uid();
-        assert_eq!(owner(&folder.path().join(LOCK)), owner(folder.path()));
+        for name in [LOCK, DATABASE, "ca.pem", "ca.key", "gateway.pem", "gateway.key"] {
+            assert!(names.iter().any(|found| found == name), "{name}: {names:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_lock_leads_nowhere() {
+        let (outside, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let secret = outside.path().join("secret");
+        fs::write(&secret, "").unwrap();
+        let before = owner::of(&secret);
+        owner::foreign(folder.path());
+        std::os::unix::fs::symlink(&secret, folder.path().join(LOCK)).unwrap();
+        assert!(matches!(Data::open(folder.path()), Err(DataError::Io { .. })));
+        assert_eq!(owner::of(&secret), before);
     }
 
     #[test]

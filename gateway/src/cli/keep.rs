@@ -82,8 +82,8 @@ pub(super) fn ca(command: CaCommand) -> Result<(), Failure> {
             }
             let what = if client { Use::Client } else { Use::Server };
             let issued = ca::issue(&data_folder(&place)?, &names, what, days, now).map_err(failed)?;
-            ca::write(&key, &issued.key, 0o600).map_err(failed)?;
-            ca::write(&cert, &issued.chain, 0o644).map_err(failed)?;
+            ca::hand_out(&key, &issued.key, 0o600).map_err(failed)?;
+            ca::hand_out(&cert, &issued.chain, 0o644).map_err(failed)?;
             print(&format!("{}\n{}\n", cert.display(), key.display()))
         }
     }

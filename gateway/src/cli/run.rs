@@ -113,7 +113,7 @@ fn prepare(args: &RunArgs) -> Result<(Loaded, Option<Own>), Failure> {
     // For as long as certificates are made; the gateway takes it again.
     let data = Data::open(&folder).map_err(|error| failed(&error))?;
     match ca::ensure(&folder, &names, SystemTime::now()) {
-        Ok(_) => {}
+        Ok(made) => tell_names(&folder, &made),
         // What is there is used on: a machine that starts without the time is told it later.
         Err(error @ ca::CaError::Clock(_)) if folder.join("gateway.pem").exists() => warn!("{error}"),
         Err(error) => return Err(failed(&error)),
@@ -127,6 +127,29 @@ fn prepare(args: &RunArgs) -> Result<(Loaded, Option<Own>), Failure> {
     let loaded = config::parse(&folder.join("command-line"), &text)
         .map_err(|errors| Failure::Usage(format!("{errors}\n(made of the options --*-listen)")))?;
     Ok((loaded, Some(Own { folder, names })))
+}
+
+/// Says what the certificate is for, and how it gets rid of what it has of before.
+fn tell_names(folder: &Path, made: &ca::Ensured) {
+    let cert = folder.join("gateway.pem");
+    let (cert, all) = (cert.display(), ca::names_of(&cert).join(", "));
+    if made.kept.is_empty() {
+        info!("{cert} is for {all}");
+    } else {
+        info!(
+            "{cert} is for {all}: {} of before, which cameras may still dial. To drop a name, stop the gateway, put \
+             gateway.pem aside, but not gateway.key, and start it with --host for each name that shall stay",
+            made.kept.join(", ")
+        );
+    }
+    if !made.dropped.is_empty() {
+        warn!(
+            "{cert} has no room any more for {} (at most {} names), and cameras that dial these by name refuse it; \
+             those that shall stay can be named with --host",
+            made.dropped.join(", "),
+            ca::MAX_NAMES
+        );
+    }
 }
 
 fn fail(error: &dyn std::error::Error) -> ExitCode {
@@ -217,5 +240,5 @@ async fn renew(own: Own, reloader: Reloader) {
 }
 
 fn renewed(folder: &Path, names: &[String]) -> Result<bool, ca::CaError> {
-    ca::ensure(folder, names, SystemTime::now())
+    Ok(ca::ensure(folder, names, SystemTime::now())?.is_new)
 }
