@@ -364,3 +364,122 @@ fn what_is_wrong_is_said_and_nothing_is_lost() {
         "{log}"
     );
 }
+
+/// What it says when it does not start.
+#[track_caller]
+fn refused(data: &Path) -> String {
+    let output = program()
+        .args(["run", "--uplink-listen", "127.0.0.1:0", "--data"])
+        .arg(data)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn what_is_lost_is_not_replaced_in_silence() {
+    let parent = tempfile::tempdir().unwrap();
+    let data = parent.path().join("state");
+    drop(Running::start(&data, "text").stop());
+    good(&data, "viewer add bob", "");
+    let backup = parent.path().join("backup");
+    good(&data, &format!("backup {}", backup.display()), "");
+    let files = [
+        ("gateway.key", "which cameras may pin"),
+        ("lenscap.db", "everything that was kept in it is lost"),
+    ];
+    for (name, why) in files {
+        let path = data.join(name);
+        if name == "lenscap.db" {
+            std::fs::write(&path, "").unwrap();
+        } else {
+            std::fs::remove_file(&path).unwrap();
+        }
+        let log = refused(&data);
+        assert!(log.contains(name) && log.contains(why), "{log}");
+        let (code, _, error) = command(&data, "check", "");
+        assert!(code == 1 && error.contains(why), "{error}");
+        assert_eq!(
+            std::fs::metadata(&path).map(|found| found.len()).unwrap_or(0),
+            0,
+            "{name}"
+        );
+        good(&data, &format!("restore {}", backup.display()), "");
+        assert!(good(&data, "viewer list", "").contains("bob"));
+    }
+    drop(Running::start(&data, "text").stop());
+}
+
+#[test]
+fn the_data_folder_is_checked_without_a_configuration() {
+    let parent = tempfile::tempdir().unwrap();
+    let data = parent.path().join("state");
+    let error = bad(&data, "check", "");
+    assert!(error.contains("there is no data folder"), "{error}");
+    drop(Running::start(&data, "text").stop());
+    good(&data, "viewer add bob", "");
+    let before = list(&data);
+    let shown = good(&data, "check", "");
+    for part in [
+        "gateway.pem: ok, until 20",
+        ", for localhost\n",
+        "ca.pem: ok, until 20",
+        "lenscap.db: ok, 0 cameras, 1 viewers\n",
+    ] {
+        assert!(shown.contains(part), "{shown}");
+    }
+    assert_eq!(list(&data), before);
+    // Beside a running gateway too.
+    let gateway = Running::start(&data, "text");
+    assert_eq!(good(&data, "check", ""), shown);
+    drop(gateway.stop());
+    let file = |name: &str| std::fs::read(data.join(name)).unwrap();
+    let good_key = file("ca.key");
+    std::fs::write(data.join("ca.key"), file("gateway.key")).unwrap();
+    let error = bad(&data, "check", "");
+    assert!(
+        error.contains("ca.key is not the private key of ca.pem"),
+        "{error}"
+    );
+    std::fs::write(data.join("ca.key"), good_key).unwrap();
+    std::fs::write(
+        data.join("lenscap.db"),
+        "no database, but long enough to be looked at",
+    )
+    .unwrap();
+    let error = bad(&data, "check", "");
+    assert!(error.contains("is damaged"), "{error}");
+}
+
+/// What is in a folder, but for what SQLite has beside a database that is being read.
+fn list(folder: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = names
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.ends_with("-wal") && !name.ends_with("-shm"))
+        .collect();
+    names.sort();
+    names
+}
+
+/// The camera that dials the address of before goes on finding the gateway.
+#[tokio::test]
+async fn another_host_cuts_nobody_off() {
+    let parent = tempfile::tempdir().unwrap();
+    let data = parent.path().join("state");
+    let (now, before) = (std::time::SystemTime::now(), ["vm.example".to_owned()]);
+    std::fs::create_dir(&data).unwrap();
+    lenscap_gateway::ca::ensure(&data, &before, now).unwrap();
+    let gateway = Running::start(&data, "text");
+    let names = lenscap_gateway::ca::names_of(&data.join("gateway.pem"));
+    assert_eq!(names, ["localhost", "vm.example"]);
+    let camera = Newcomer::new("SN-0042");
+    let (reply, _) = camera.dial_to(gateway.address("uplink"), &root_of(&data)).await;
+    assert!(reply.starts_with("HTTP/1.1 503 "), "{reply}");
+    let log = gateway.stop();
+    let line = log
+        .lines()
+        .find(|line| line.contains(" INFO ") && line.contains("is for localhost, vm.example"));
+    assert!(line.is_some_and(|line| line.contains("To drop a name")), "{log}");
+}

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::place::{Failure, Place};
+use super::place::{Failure, Place, no_folder};
 use crate::config::{DEFAULT_PATH, DEFAULT_REALM};
 use crate::data::{Data, DataError, SOCKET};
 use crate::fleet::Fixed;
@@ -64,10 +64,7 @@ impl Client {
             .map_err(failed)?;
         let found = place.find()?;
         if !make && !found.data.is_dir() {
-            let folder = found.data.display();
-            return Err(Failure::Failed(format!(
-                "there is no data folder {folder}; start `lenscap-gateway run` first, or name it with --data"
-            )));
+            return Err(no_folder(&found.data));
         }
         let way = match Data::open(&found.data) {
             Err(DataError::Busy(_)) => Way::Socket(found.data.join(SOCKET)),

@@ -2,6 +2,7 @@
 //! gateway runs there.
 
 mod cameras;
+mod check;
 mod client;
 mod keep;
 mod people;
@@ -33,7 +34,7 @@ struct Cli {
 enum Command {
     /// Serve cameras and viewers until SIGTERM; SIGHUP reloads the certificate.
     Run(RunArgs),
-    /// Check a configuration and every file it names, and exit.
+    /// Check a configuration and every file it names, or without one the data folder alone, and exit.
     Check {
         #[command(flatten)]
         place: Place,
@@ -124,7 +125,7 @@ fn read_secret(path: &PathBuf, what: &str) -> Result<String, Failure> {
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => return run::run(args),
-        Command::Check { place } => return run::check(&place),
+        Command::Check { place } => return check::check(&place),
         Command::Camera(command) => cameras::run(command),
         Command::Viewer(command) => people::viewer(command),
         Command::Token(command) => people::token(command),

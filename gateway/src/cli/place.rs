@@ -10,7 +10,7 @@ use crate::config::{self, Config, Loaded};
 use crate::data;
 
 /// The configuration when none is named.
-pub(super) const DEFAULT_CONFIG: &str = "/etc/lenscap-gateway/gateway.toml";
+const DEFAULT_CONFIG: &str = "/etc/lenscap-gateway/gateway.toml";
 
 /// Where to look.
 #[derive(Args, Clone, Debug, Default)]
@@ -49,6 +49,14 @@ impl Failure {
             Self::Failed(_) => ExitCode::FAILURE,
         }
     }
+}
+
+/// A data folder that is not there.
+pub(super) fn no_folder(folder: &Path) -> Failure {
+    Failure::Failed(format!(
+        "there is no data folder {}; start `lenscap-gateway run` first, or name it with --data",
+        folder.display()
+    ))
 }
 
 /// What was found.

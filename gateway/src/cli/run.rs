@@ -1,4 +1,4 @@
-//! `lenscap-gateway run` and `check`.
+//! `lenscap-gateway run`.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -10,12 +10,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::RunArgs;
-use super::place::{DEFAULT_CONFIG, Failure, Place};
+use super::place::Failure;
 use crate::ca;
-use crate::clock::unix_now;
 use crate::config::{self, DEFAULT_PATH, Loaded};
 use crate::data::Data;
-use crate::expiry::{Certificates, What};
 use crate::logging::{self, LogFormat};
 use crate::net;
 use crate::server::{Addresses, Gateway, Reloader};
@@ -29,38 +27,6 @@ struct Listening {
     event: &'static str,
     #[serde(flatten)]
     addresses: Addresses,
-}
-
-pub(super) fn check(place: &Place) -> ExitCode {
-    let path = place.config_file().unwrap_or_else(|| DEFAULT_CONFIG.into());
-    match config::load(&path) {
-        Ok(Loaded { config, warnings }) => {
-            let own = Certificates(
-                config
-                    .data
-                    .iter()
-                    .map(|data| (What::Ca, data.join("ca.pem")))
-                    .collect(),
-            );
-            for notice in own.notices(unix_now()) {
-                eprintln!("warning: {}", notice.text());
-            }
-            for warning in warnings {
-                eprintln!("warning: {warning}");
-            }
-            println!(
-                "{}: ok, {} cameras, {} viewers",
-                path.display(),
-                config.cameras.len(),
-                config.viewers.len()
-            );
-            ExitCode::SUCCESS
-        }
-        Err(errors) => {
-            eprintln!("{errors}");
-            ExitCode::from(2)
-        }
-    }
 }
 
 pub(super) fn run(args: RunArgs) -> ExitCode {

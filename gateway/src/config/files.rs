@@ -15,7 +15,7 @@ const OTHERS: u32 = 0o007;
 const MIN_TOKEN_CHARS: usize = 16;
 
 /// Refuses a file that everyone on the machine may read or write.
-pub(super) fn private(path: &Path) -> Result<(), String> {
+pub(crate) fn private(path: &Path) -> Result<(), String> {
     let Ok(meta) = fs::metadata(path) else {
         return Ok(());
     };

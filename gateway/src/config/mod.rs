@@ -3,7 +3,7 @@
 //! Relative paths in it are relative to the file's own folder.
 
 mod diagnostics;
-mod files;
+pub(crate) mod files;
 mod raw;
 mod reports;
 mod roles;
