@@ -13,15 +13,15 @@ pub fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Gives an open file to the owner of `folder`. Nothing happens where it is theirs already, and nothing to a file that
-/// is not an ordinary one, or has another name somewhere else: a folder's owner must not be given what was never theirs.
+/// Gives an open file or folder to the owner of `folder`. Nothing happens where it is theirs already, and nothing to what
+/// is neither a folder nor an ordinary file, or has another name somewhere else: a folder's owner must not be given what was never theirs.
 /// Only root can give files away; everybody else's stay their own.
 pub fn give(file: &File, folder: &Path) {
     let (Ok(owner), Ok(own)) = (fs::metadata(folder), file.metadata()) else {
         return;
     };
     let is_other = (owner.uid(), owner.gid()) != (own.uid(), own.gid());
-    if is_other && own.is_file() && own.nlink() == 1 {
+    if is_other && (own.is_dir() || own.is_file() && own.nlink() == 1) {
         let _ = fchown(file, Some(owner.uid()), Some(owner.gid()));
     }
 }

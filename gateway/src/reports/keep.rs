@@ -14,6 +14,7 @@ use tracing::warn;
 use super::audit::MAX_AUDIT_BYTES;
 use super::flows::MAX_FLOWS_BYTES;
 use crate::config::is_name;
+use crate::owner;
 use crate::store::Store;
 
 /// Largest report that is kept, in bytes.
@@ -117,12 +118,19 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder if need be, for its owner alone.
+    /// Makes the folder if need be, for its owner alone, who is that of the folder around it.
     ///
     /// # Errors
     /// What the system says.
     pub fn new(path: PathBuf) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+        if !path.is_dir() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+            let made = fs::OpenOptions::new()
+                .read(true)
+                .custom_flags(nix::libc::O_NOFOLLOW)
+                .open(&path)?;
+            owner::give(&made, owner::folder_of(&path));
+        }
         let writing = Mutex::default();
         Ok(Self { path, writing })
     }
@@ -174,12 +182,13 @@ impl Keep for Folder {
         // No name of a camera begins with a dot, so this is nobody's report.
         let temporary = self.path.join(format!(".{camera}.{}", kind.as_str()));
         let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = fs::remove_file(&temporary);
         let mut file = fs::OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(&temporary)?;
+        owner::give(&file, &self.path);
         serde_json::to_writer(&file, &Stamp { received_s })?;
         file.write_all(b"\n")?;
         file.write_all(report)?;
@@ -279,6 +288,23 @@ mod tests {
     use super::*;
     use crate::store::sqlite::SqliteStore;
     use std::os::unix::fs::PermissionsExt as _;
+
+    /// What a gateway that root has run leaves, the service can read. As somebody else, all is one's own.
+    #[test]
+    fn reports_belong_to_the_folders_owner() {
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let secret = outside.path().join("secret");
+        fs::write(&secret, "kept").unwrap();
+        let owner = owner::foreign(dir.path());
+        let path = dir.path().join("reports");
+        let folder = Folder::new(path.clone()).unwrap();
+        std::os::unix::fs::symlink(&secret, path.join(".front.flows")).unwrap();
+        folder.save("front", Kind::Flows, 1, b"one").unwrap();
+        for path in [&path, &path.join("front.flows")] {
+            assert_eq!(owner::of(path), owner, "{}", path.display());
+        }
+        assert_eq!(fs::read(&secret).unwrap(), b"kept");
+    }
 
     #[test]
     fn reports_are_kept_apart_and_replaced() {
