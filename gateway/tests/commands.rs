@@ -385,29 +385,25 @@ fn what_is_lost_is_not_replaced_in_silence() {
     good(&data, "viewer add bob", "");
     let backup = parent.path().join("backup");
     good(&data, &format!("backup {}", backup.display()), "");
-    let files = [
-        ("gateway.key", "which cameras may pin"),
-        ("lenscap.db", "everything that was kept in it is lost"),
-    ];
-    for (name, why) in files {
-        let path = data.join(name);
-        if name == "lenscap.db" {
-            std::fs::write(&path, "").unwrap();
-        } else {
-            std::fs::remove_file(&path).unwrap();
-        }
+    let refused_for = |name: &str, why: &str| {
         let log = refused(&data);
         assert!(log.contains(name) && log.contains(why), "{log}");
         let (code, _, error) = command(&data, "check", "");
-        assert!(code == 1 && error.contains(why), "{error}");
-        assert_eq!(
-            std::fs::metadata(&path).map(|found| found.len()).unwrap_or(0),
-            0,
-            "{name}"
+        assert!(
+            code == 1 && error.contains(name) && error.contains(why),
+            "{error}"
         );
-        good(&data, &format!("restore {}", backup.display()), "");
-        assert!(good(&data, "viewer list", "").contains("bob"));
-    }
+    };
+    let (key, database) = (data.join("gateway.key"), data.join("lenscap.db"));
+    std::fs::rename(&key, parent.path().join("key")).unwrap();
+    refused_for("gateway.key", "which cameras may pin");
+    assert!(!key.exists());
+    std::fs::rename(parent.path().join("key"), &key).unwrap();
+    std::fs::write(&database, "").unwrap();
+    refused_for("lenscap.db", "everything that was kept in it is lost");
+    assert_eq!(std::fs::metadata(&database).unwrap().len(), 0);
+    good(&data, &format!("restore {}", backup.display()), "");
+    assert!(good(&data, "viewer list", "").contains("bob"));
     drop(Running::start(&data, "text").stop());
 }
 
