@@ -21,7 +21,7 @@ demo-local: ## the same without emulation: GStreamer's RTSP server, agent and ga
 	$(CARGO) build --locked --workspace
 	@KEEP=$(KEEP) tests/demo.sh
 
-test: ## everything that must pass before a change is merged (some 17 minutes on 2 cores, 13 once built)
+test: ## everything that must pass before a change is merged (some 15 minutes on 2 cores, 9 once built)
 	@tests/run-all.sh
 
 soak: ## the viewers and the flow accounts again, 60 seconds each

@@ -45,7 +45,8 @@ def _kill_watched(lab: Lab, pid: int) -> None:
 
 def _nothing_open(lab: Lab) -> None:
     """Once nobody watches: no session at the camera's RTSP server, and one connection to the gateway, the new agent's."""
-    lab.machine.wait_for(f"! netstat -tn | grep -q '{RTSP} '", 30)
+    # Who closed first remembers that for a minute (TIME_WAIT), with no program behind it.
+    lab.machine.wait_for(f"! netstat -tn | grep '{RTSP} ' | grep -qv TIME_WAIT", 30)
     held = lab.machine.run(f"netstat -tn | grep '{UPLINK_ADDRESS}:{UPLINK_PORT} *ESTABLISHED'").output.splitlines()
     own = [socket for socket in sockets(lab).values() if socket[2] == f"{UPLINK_ADDRESS}:{UPLINK_PORT}"]
     lab.check(len(held) == 1 and len(own) == 1, f"connections to the gateway: {held}, the agent's are {own}")
