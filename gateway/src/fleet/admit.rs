@@ -100,7 +100,7 @@ impl Fleet {
         let ours = said.operator == HeldKey::Id(self.operator.id().to_owned());
         if let Some(name) = live.keys.get(&key) {
             return match live.cameras.get(name) {
-                Some(camera) if self.ends_claim(camera, &said.operator) => {
+                Some(camera) if camera.confirmed && said.operator == HeldKey::Reset => {
                     Admission::Settle(Settle::Reset(name.clone()))
                 }
                 Some(_) if self.is_suspended(name) => Admission::Suspended,
@@ -213,6 +213,13 @@ impl Fleet {
             }
         }
         Ok(())
+    }
+
+    /// True if [`Fleet::note_confirmed`] has something to do.
+    #[must_use]
+    pub fn wants_confirm(&self, name: &str, said: &Introduction) -> bool {
+        said.operator == HeldKey::Id(self.operator.id().to_owned())
+            && self.camera(name).is_some_and(|camera| !camera.confirmed)
     }
 
     fn admit_fixed(&self, index: usize) -> Admission {

@@ -46,9 +46,7 @@ impl Fleet {
             .chain(claimed.map(|camera| camera.name.clone()))
             .chain(told.into_iter().flatten())
             .collect();
-        let live = Arc::new(live);
-        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&live);
-        self.forget_heard(&live);
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
         // Rules first: a camera that is not there any more is offered to nobody.
         self.policy
             .send_replace(Arc::new(self.make_policy((self.clock)())));

@@ -1,4 +1,4 @@
-//! What the operator's system said, and what cameras showed of their claims, is written down many at a time: each
+//! What the operator's system said, and which cameras hold the operator's key, is written down many at a time: each
 //! change makes all rules anew, which a system that says no to a whole fleet, or a fleet that comes back at once, must not
 //! bring about for each camera.
 
@@ -9,11 +9,9 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::claims::write_claim;
-use super::live::Live;
 use super::{Fleet, FleetError, blocking};
 use crate::config::Sha256Hash;
 use crate::store::Camera;
-use crate::uplink::upgrade::HeldKey;
 
 /// Between two writes, in which more answers gather. The first one does not wait.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -25,31 +23,10 @@ pub(super) struct Unwritten {
     said: BTreeMap<String, (Arc<Camera>, bool)>,
     /// By key: the claim, and whether its name is still to be found.
     claims: BTreeMap<Sha256Hash, (Camera, bool)>,
-    /// By name: what counts from now on, until it is in the database. A reset may follow in the same second.
-    heard: BTreeMap<String, Heard>,
-    /// There is more in `heard` than was written, or tried to be.
-    is_news: bool,
+    /// By name, and which one of that name it is: cameras that hold the operator's key.
+    confirmed: BTreeMap<String, i64>,
     /// Somebody writes.
     writes: bool,
-}
-
-/// What a camera has shown since its claim, by which a reset after it is told from one before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Heard {
-    /// Which one of that name it is.
-    id: i64,
-    confirmed: bool,
-    reset_before: Option<u32>,
-}
-
-impl Heard {
-    fn of(camera: &Camera) -> Self {
-        Self {
-            id: camera.id,
-            confirmed: camera.confirmed,
-            reset_before: camera.reset_before,
-        }
-    }
 }
 
 impl Fleet {
@@ -67,55 +44,12 @@ impl Fleet {
         });
     }
 
-    /// A claimed camera has come, and this is what it holds: the measure for what it shows next.
-    pub fn note_shown(self: &Arc<Self>, name: &str, held: &HeldKey) {
+    /// A claimed camera has shown that it holds the operator's key.
+    pub fn note_confirmed(self: &Arc<Self>, name: &str) {
         let Some(camera) = self.camera(name) else { return };
-        let known = self.heard_of(&camera);
-        let mut heard = known;
-        match held {
-            HeldKey::None => heard.confirmed = true,
-            HeldKey::Id(id) => heard.confirmed |= id == self.operator.id(),
-            // It was reset before its claim, and has not got the key yet.
-            HeldKey::Reset(number) if !known.confirmed => heard.reset_before = known.reset_before.or(*number),
-            HeldKey::Reset(_) | HeldKey::Unsaid => {}
-        }
-        if heard != known {
-            self.note(|unwritten| {
-                unwritten.heard.insert(camera.name.clone(), heard);
-                unwritten.is_news = true;
-            });
-        }
-    }
-
-    /// True if a claimed camera was reset since its claim. One that was reset before shows that until it has got the
-    /// operator's key, however often its answer is lost or its power fails.
-    pub(super) fn ends_claim(&self, camera: &Camera, held: &HeldKey) -> bool {
-        let HeldKey::Reset(number) = held else {
-            return false;
-        };
-        let heard = self.heard_of(camera);
-        match (heard.reset_before, number) {
-            (Some(before), Some(number)) => before != *number,
-            (Some(_) | None, _) => heard.confirmed,
-        }
-    }
-
-    fn heard_of(&self, camera: &Camera) -> Heard {
-        let unwritten = self.unwritten();
-        let heard = unwritten
-            .heard
-            .get(&camera.name)
-            .filter(|heard| heard.id == camera.id);
-        heard.copied().unwrap_or_else(|| Heard::of(camera))
-    }
-
-    /// Forgets what was heard once it is written down, or its claim has ended: the next one may have its name and number.
-    pub(super) fn forget_heard(&self, live: &Live) {
-        let waits = |name: &String, heard: &mut Heard| {
-            let camera = live.cameras.get(name);
-            camera.is_some_and(|camera| camera.id == heard.id && Heard::of(camera) != *heard)
-        };
-        self.unwritten().heard.retain(waits);
+        self.note(|unwritten| {
+            unwritten.confirmed.insert(camera.name.clone(), camera.id);
+        });
     }
 
     fn note(self: &Arc<Self>, add: impl FnOnce(&mut Unwritten)) {
@@ -133,11 +67,7 @@ impl Fleet {
                     for done in [
                         writer.write_said(&batch.said),
                         writer.write_claims(batch.claims),
-                        if batch.is_news {
-                            writer.write_heard()
-                        } else {
-                            Ok(())
-                        },
+                        writer.write_confirmed(&batch.confirmed),
                     ] {
                         if let Err(error) = done {
                             error!(%error, "what is new of some cameras is not written down");
@@ -156,10 +86,8 @@ impl Fleet {
     /// What is to be written now; whoever is given nothing ends.
     fn next_batch(&self) -> Option<Unwritten> {
         let mut unwritten = self.unwritten();
-        let mut batch = std::mem::take(&mut *unwritten);
-        // It counts until it can be read from the database.
-        unwritten.heard = std::mem::take(&mut batch.heard);
-        let is_empty = batch.said.is_empty() && batch.claims.is_empty() && !batch.is_news;
+        let batch = std::mem::take(&mut *unwritten);
+        let is_empty = batch.said.is_empty() && batch.claims.is_empty() && batch.confirmed.is_empty();
         unwritten.writes = !is_empty;
         unwritten.writes.then_some(batch)
     }
@@ -231,19 +159,23 @@ impl Fleet {
         Ok(())
     }
 
-    /// Writes down what cameras showed. What cannot be written counts all the same, and is tried again with the next. Blocks.
-    fn write_heard(&self) -> Result<(), FleetError> {
-        let news = |(name, heard): (&String, &Heard)| {
-            let camera = self.camera(name).filter(|camera| camera.id == heard.id)?;
+    /// Writes down who holds the key, but for cameras that have changed hands meanwhile. Blocks.
+    fn write_confirmed(&self, noted: &BTreeMap<String, i64>) -> Result<(), FleetError> {
+        let news = |(name, id): (&String, &i64)| {
+            let camera = self.camera(name)?;
+            if camera.confirmed || camera.id != *id {
+                return None;
+            }
             Some(Camera {
-                confirmed: heard.confirmed,
-                reset_before: heard.reset_before,
+                confirmed: true,
                 ..Camera::clone(&camera)
             })
         };
-        self.change_at_any_time(|store| {
-            let heard = self.unwritten().heard.clone();
-            let changed: Vec<Camera> = heard.iter().filter_map(news).collect();
+        if !noted.iter().any(|noted| news(noted).is_some()) {
+            return Ok(());
+        }
+        self.change(|store| {
+            let changed: Vec<Camera> = noted.iter().filter_map(news).collect();
             Ok(store.put_cameras(&changed)?)
         })
     }

@@ -46,62 +46,6 @@ fn what_the_configuration_says_comes_first() {
     assert_eq!(fleet.account_of("front"), Some(String::new()));
 }
 
-/// What counts is what was shown, not what is written already: a reset may follow within the same second.
-#[tokio::test]
-async fn a_reset_is_told_from_the_one_before_the_claim() {
-    let fleet = fleet(Fixed::default());
-    let claim = || put(&fleet, Camera::claimed("porch", "", [1; 32], Method::Pin, 1));
-    let judge = |operator: HeldKey| {
-        let said = Introduction {
-            operator,
-            ..Introduction::default()
-        };
-        let admission = fleet.judge(unix_now(), applicant(1), &said);
-        if fleet.name_of(&[1; 32]).is_some() {
-            fleet.note_shown("porch", &said.operator);
-        }
-        admission
-    };
-    let reset = |number| HeldKey::Reset(Some(number));
-    let goes_on = |held: HeldKey| matches!(judge(held), Admission::Admit { fields, .. } if fields.contains("Lenscap-Operator: p256/"));
-    let ends = |held: HeldKey| {
-        let Admission::Settle(what) = judge(held) else {
-            return false;
-        };
-        fleet.settle(unix_now(), &what).unwrap();
-        matches!(judge(HeldKey::None), Admission::Wait { .. } | Admission::Refuse)
-    };
-    claim();
-    assert!(goes_on(HeldKey::None) && goes_on(HeldKey::None));
-    assert!(ends(reset(1)));
-    // It has the same name and number; what was heard of the one before is nothing to it.
-    claim();
-    assert!(goes_on(reset(1)) && goes_on(reset(1)), "it has not got the key");
-    assert!(
-        goes_on(HeldKey::None) && goes_on(reset(1)),
-        "it could not keep it"
-    );
-    assert!(ends(reset(2)));
-    // Another operator's, which it obeyed until it was reset for this one.
-    claim();
-    assert!(goes_on(HeldKey::Id("0123456789abcdef".into())) && goes_on(reset(3)));
-    assert!(ends(reset(4)));
-    // An agent that does not say which reset it was.
-    claim();
-    assert!(goes_on(HeldKey::Reset(None)) && goes_on(HeldKey::Reset(None)));
-    judge(HeldKey::Id(fleet.operator.id().to_owned()));
-    assert!(ends(HeldKey::Reset(None)));
-    claim();
-    assert!(goes_on(reset(5)));
-    let written = tokio::time::timeout(std::time::Duration::from_secs(10), async {
-        while fleet.camera("porch").unwrap().reset_before != Some(5) {
-            tokio::task::yield_now().await;
-        }
-    });
-    written.await.expect("written down");
-    assert!(goes_on(reset(5)) && ends(reset(6)));
-}
-
 #[test]
 fn an_agent_that_knows_nothing_of_claims_is_not_taken_for_reset() {
     let fleet = fleet(Fixed::default());
@@ -121,7 +65,7 @@ fn an_agent_that_knows_nothing_of_claims_is_not_taken_for_reset() {
     let shown = fleet.judge(1, applicant(1), &none);
     assert!(matches!(shown, Admission::Admit { fields, .. } if fields.contains("Lenscap-Operator: p256/")));
     let at_the_device = Introduction {
-        operator: HeldKey::Reset(None),
+        operator: HeldKey::Reset,
         ..Introduction::default()
     };
     let reset = Admission::Settle(Settle::Reset("porch".into()));

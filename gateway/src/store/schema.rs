@@ -13,7 +13,7 @@ use crate::owner;
 /// `PRAGMA application_id`: "Lcap".
 pub const APPLICATION_ID: i64 = 0x4C63_6170;
 /// Each step brings the database from the version of its index to the next. Steps that were released never change.
-pub const MIGRATIONS: [&str; 7] = [
+pub const MIGRATIONS: [&str; 6] = [
     "CREATE TABLE cameras (
         id INTEGER PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
@@ -94,7 +94,6 @@ pub const MIGRATIONS: [&str; 7] = [
         received INTEGER NOT NULL,
         report BLOB NOT NULL CHECK (length(report) <= 524288)
     ) STRICT;",
-    "ALTER TABLE cameras ADD COLUMN reset_before INTEGER;",
 ];
 /// The newest version.
 pub const VERSION: i64 = MIGRATIONS.len() as i64;

@@ -372,7 +372,7 @@ fn write_camera(transaction: &Transaction<'_>, id: i64, camera: &Camera) -> Resu
             "UPDATE cameras SET name = ?2, account = ?3, serial = ?4, model = ?5, state = ?6, method = ?7,
              pin_key = ?8, operator_proof = ?9, confirmed = ?10, media = ?11, claimed = ?12, agent_id = ?13,
              stream = ?14, substream = ?15, snapshot = ?16, onvif_url = ?17, ptz = ?18,
-             suspended = ?19, reset_before = ?20 WHERE id = ?1",
+             suspended = ?19 WHERE id = ?1",
             params![
                 id,
                 camera.name,
@@ -392,8 +392,7 @@ fn write_camera(transaction: &Transaction<'_>, id: i64, camera: &Camera) -> Resu
                 details.snapshot,
                 details.onvif_url,
                 details.ptz,
-                camera.suspended,
-                camera.reset_before
+                camera.suspended
             ],
         )
         .map_err(|error| taken(error, &camera.name))?;

@@ -167,6 +167,9 @@ impl Listener {
             name,
             fields,
         } = admitted;
+        if self.shared.fleet.wants_confirm(&name, &upgrade.introduction) {
+            self.shared.fleet.note_confirmed(&name);
+        }
         self.shared.fleet.consult(&name);
         let peer = Peer {
             camera,
@@ -302,11 +305,6 @@ impl Listener {
             }
             admission = fleet.judge(unix_now(), applicant.clone(), said);
         }
-        let name = fleet.name_of(&fingerprint);
-        // Whoever carries it: a camera of a streamer shows it here on its way there.
-        if let Some(name) = &name {
-            fleet.note_shown(name, &said.operator);
-        }
         match &admission {
             Admission::Wait { .. } => {
                 self.name_stranger(&applicant);
@@ -315,8 +313,8 @@ impl Listener {
             Admission::Refuse => self.name_stranger(&applicant),
             // One that is placed elsewhere is asked about here: streamers ask nobody.
             Admission::Suspended | Admission::Redirect { .. } | Admission::Full => {
-                if let Some(name) = &name {
-                    fleet.consult(name);
+                if let Some(name) = fleet.name_of(&fingerprint) {
+                    fleet.consult(&name);
                 }
             }
             Admission::Admit { .. } | Admission::Forward { .. } | Admission::Settle(_) => {}
