@@ -14,7 +14,7 @@ const SECONDS: u64 = 2;
 /// Of a recording, in that time.
 const RECORDED: u64 = media::FPS * SECONDS * 8 / 10;
 /// Of an encoder, which gives as many as a busy machine lets it: more than one picture of its own.
-const ENCODED: u64 = 5;
+const ENCODED: u64 = 2;
 
 fn all_viewers(test: &str, least: u64, camera: impl FnOnce(&TestDir) -> Camera) {
     let dir = TestDir::new(test);
