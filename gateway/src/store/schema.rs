@@ -1,7 +1,7 @@
 //! The database's shape, step by step, and what is checked before it is touched.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -105,6 +105,13 @@ pub const VERSION: i64 = MIGRATIONS.len() as i64;
 /// See [`StoreError`]; a file that is refused is left as it was.
 pub fn open(path: &Path) -> Result<Connection> {
     if !path.exists() {
+        if path.is_symlink() {
+            let why = "a link that leads nowhere; is the disk that it leads to mounted?";
+            return Err(StoreError::Io {
+                path: path.to_owned(),
+                source: io::Error::new(io::ErrorKind::NotFound, why),
+            });
+        }
         create(path)?;
     }
     refuse_empty(path)?;
@@ -354,6 +361,16 @@ mod tests {
         let is_log = |path: &&std::path::PathBuf| path.to_string_lossy().contains("x.db-wal.before-");
         let log = kept.iter().find(is_log).unwrap();
         assert_eq!(std::fs::read(log).unwrap(), b"what was written last");
+    }
+
+    #[test]
+    fn a_link_to_a_disk_that_is_away_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        std::os::unix::fs::symlink(folder.path().join("disk/x.db"), &path).unwrap();
+        let error = open(&path).unwrap_err();
+        assert!(error.to_string().contains("a link that leads nowhere"), "{error}");
+        assert!(path.is_symlink() && std::fs::read_dir(folder.path()).unwrap().count() == 1);
     }
 
     /// A first start that is killed at any point leaves no database, or a whole one.
