@@ -1,25 +1,12 @@
 use super::*;
 use crate::fleet::admit::{Admission, Settle};
 use crate::fleet::pending::Applicant;
+use crate::fleet::tests::fleet;
 use crate::fleet::{Fixed, NewToken};
-use crate::store::sqlite::SqliteStore;
 use crate::uplink::upgrade::{HeldKey, Introduction};
 
 const PIN: &str = "7K3M-9QX0-1BCD-EF2G";
 const KEY: Sha256Hash = [1; 32];
-
-fn fleet() -> Arc<Fleet> {
-    let store = Arc::new(SqliteStore::in_memory().unwrap());
-    Fleet::open(
-        store,
-        true,
-        Fixed::default(),
-        None,
-        Arc::default(),
-        Arc::default(),
-    )
-    .unwrap()
-}
 
 fn applicant(proof: Option<[u8; 32]>) -> Applicant {
     Applicant {
@@ -45,7 +32,7 @@ fn by_pin(wait: bool) -> ClaimRequest {
 /// It learns of the release when it comes the first time, and shows what its PIN is compared with the next time.
 #[tokio::test]
 async fn one_that_was_released_a_moment_ago_is_waited_for() {
-    let (fleet, operator) = (fleet(), Access::operator());
+    let (fleet, operator) = (fleet(Fixed::default()), Access::operator());
     let now = unix_now();
     let camera = Camera::claimed("porch", "", KEY, Method::Pin, now);
     fleet.change(|store| Ok(store.put_cameras(&[camera])?)).unwrap();

@@ -4,7 +4,8 @@ use crate::rtsp::digest::hex;
 use crate::store::{Method, Scope};
 use crate::uplink::upgrade::{HeldKey, Introduction};
 
-fn fleet(fixed: Fixed) -> Arc<Fleet> {
+/// One with an empty database.
+pub(super) fn fleet(fixed: Fixed) -> Arc<Fleet> {
     let store = Arc::new(SqliteStore::in_memory().unwrap());
     Fleet::open(store, true, fixed, None, Arc::default(), Arc::default()).unwrap()
 }

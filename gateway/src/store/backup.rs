@@ -178,10 +178,7 @@ fn sync(path: &Path) -> Result<()> {
 /// Renames a file for good.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).map_err(|error| io_error(to, error))?;
-    match to.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => sync(folder),
-        _ => Ok(()),
-    }
+    sync(owner::folder_of(to))
 }
 
 /// A name beside that of a file.

@@ -11,8 +11,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::{
-    FAMILIES, LIMIT, Sum, assert_close, counted_by_nfdump, counted_by_tcpdump, end_counting, start_gateway,
-    start_nfcapd, start_tcpdump, track_connections,
+    FAMILIES, LIMIT, Sum, assert_close, assert_explained, counted_by_nfdump, counted_by_tcpdump,
+    end_counting, start_gateway, start_nfcapd, start_tcpdump, track_connections,
 };
 use crate::support::play_seconds;
 
@@ -145,10 +145,7 @@ fn assert_counted(carried: &Carried, source: &str) {
     );
     println!("{} looks at it", carried.flows["samples"]);
     if carried.flows["samples"].as_u64() > Some(1) {
-        let number = |what: &str| carried.flows[what]["bytes_out"].as_u64().unwrap();
-        let (rest, all) = (number("unexplained"), number("carried"));
-        println!("unexplained: {rest} of {all} bytes");
-        assert!(rest * 50 < all, "{rest} of {all} bytes are not explained");
+        assert_explained(&carried.flows);
     }
 }
 
