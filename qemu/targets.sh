@@ -32,7 +32,9 @@ if [ $# -eq 0 ]; then
 	LENSCAP_VARIANT=full packaging/toolchain/build.sh "$full"
 	/usr/bin/python3 qemu/user_smoke.py
 	pack all
-	LENSCAP_FULL=1 pack "$full"
+	# Before a function's name it would reach its programs in some shells only.
+	export LENSCAP_FULL=1
+	pack "$full"
 else
 	/usr/bin/python3 qemu/user_smoke.py "$@"
 	pack "$@"

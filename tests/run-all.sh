@@ -126,10 +126,10 @@ stage unit cargo test --locked --workspace --lib --bins --no-fail-fast
 # Most end-to-end tests wait for real time to pass, so more of them than processors run at once.
 RUST_TEST_THREADS=${LENSCAP_E2E_THREADS:-4}
 export RUST_TEST_THREADS
-aside &
-aside=$!
 others=$(cargo metadata --locked --no-deps --format-version 1 | others)
 [ -n "$others" ] || exit 1
+aside &
+aside=$!
 # Their figures (ages, memory, wake-ups) are worth reading even when all is well.
 # shellcheck disable=SC2086 # one word for each program
 beside programs cargo test --locked --workspace $others --no-fail-fast -- --show-output &
