@@ -251,15 +251,53 @@ async fn a_reset_at_the_device_ends_the_claim_and_the_label_stays_true() {
     })
     .await;
     camera.operator = "reset".to_owned();
-    within("the reset to count", async {
-        // That it holds the key is written down behind its back.
-        while !camera.dial(&gateway).await.0.contains("pending") {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    camera.waits(&gateway).await;
     claim_by_pin(&gateway, &camera, "porch").await;
     assert_eq!(audit().await, 404, "what it did for its owner before");
+}
+
+/// Nothing but the uplink on which it got the operator's key was ever up. Each reset counts once.
+#[tokio::test]
+async fn a_reset_counts_without_a_second_coming_and_a_lost_answer_costs_nothing() {
+    let mut gateway = TestGateway::start_kept().await;
+    let mut camera = Newcomer::new("SN1");
+    camera.waits(&gateway).await;
+    claim_by_pin(&gateway, &camera, "porch").await;
+    let (reply, agent) = camera.comes(&gateway, Play::Frames(3, 100)).await;
+    introduced(&reply);
+    let mut viewer = Viewer::connect(&gateway, "alice", "secret", "porch/main").await;
+    viewer.play().await;
+    // Neither one that says its serial, with another key, nor a clone that never had the operator's key ends the claim.
+    let mut spoofer = Newcomer {
+        pin: "AAAA-AAAA-AAAA-AAAA".to_owned(),
+        ..Newcomer::new("SN1")
+    };
+    spoofer.reset(1);
+    spoofer.waits(&gateway).await;
+    assert!(camera.dial(&gateway).await.0.starts_with("HTTP/1.1 101 "));
+    assert_eq!(gateway.api("GET", "/cameras/porch", Value::Null).await.0, 200);
+
+    camera.reset(7);
+    let reply = camera.waits(&gateway).await;
+    assert_eq!(field(&reply, "Lenscap-Operator"), None, "nobody's any more");
+    viewer.closed().await;
+    within("the uplink to end", agent.task).await.unwrap();
+    assert_eq!(gateway.api("GET", "/cameras/porch", Value::Null).await.0, 404);
+    let mut gone = Viewer::connect(&gateway, "alice", "secret", "porch/main").await;
+    assert_eq!(gone.request("DESCRIBE", "", "").await.status(), 404);
+
+    // The same label again. Its power fails whenever it is given the key: it is the same reset all the time.
+    claim_by_pin(&gateway, &camera, "porch").await;
+    for _ in 0..3 {
+        let (reply, _) = camera.dial(&gateway).await;
+        assert!(introduced(&reply).1.is_some(), "{reply}");
+    }
+    gateway.restart().await;
+    let (reply, _) = camera.dial(&gateway).await;
+    assert!(introduced(&reply).1.is_some(), "{reply}");
+    camera.reset(8);
+    camera.waits(&gateway).await;
+    assert_eq!(gateway.api("GET", "/cameras/porch", Value::Null).await.0, 404);
 }
 
 #[tokio::test]

@@ -245,6 +245,69 @@ async fn a_release_reaches_the_streamer() {
     );
 }
 
+/// The endpoint carries nothing, and sees a camera only on its way to a streamer. A reset counts there all the same: after
+/// the first coming, and, claimed again, after a move, with nothing but answers that were lost in between.
+#[tokio::test]
+async fn a_reset_ends_the_claim_of_a_camera_at_a_streamer() {
+    let (endpoint, one, two) = fleet().await;
+    let mut camera = claimed(&endpoint, "SN1").await;
+    let (first, other, path) = sent(&camera, &endpoint, &one, &two).await;
+    let (reply, agent) = arrives(&camera, first, &path, "").await;
+    assert!(field(&reply, "Lenscap-Operator").is_some(), "{reply}");
+    let resume = format!("Lenscap-Resume: {}\r\n", field(&reply, "Lenscap-Resume").unwrap());
+    camera.reset(7);
+    camera.waits(&endpoint).await;
+    assert_eq!(endpoint.api("GET", "/cameras/SN1", Value::Null).await.0, 404);
+    within("the uplink to end", agent.task).await.unwrap();
+    for at in [first, other] {
+        within("what it had to be void", async {
+            while !camera
+                .dial_at(at, "/onvif/uplink", &resume)
+                .await
+                .0
+                .starts_with("HTTP/1.1 307 ")
+            {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    let body = json!({"serial": "SN1", "pin": camera.pin, "name": "SN1"});
+    assert_eq!(endpoint.api("POST", "/claims", body).await.0, 201);
+    for _ in 0..3 {
+        let (at, _, path) = sent(&camera, &endpoint, &one, &two).await;
+        let (reply, agent) = arrives(&camera, at, &path, "").await;
+        assert!(field(&reply, "Lenscap-Operator").is_some(), "{reply}");
+        agent.task.abort();
+    }
+    let (at, elsewhere, path) = sent(&camera, &endpoint, &one, &two).await;
+    let (_, mut agent) = arrives(&camera, at, &path, "").await;
+    let named = within("the endpoint to hear of it", async {
+        loop {
+            let (_, shown) = endpoint.api("GET", "/cameras/SN1", Value::Null).await;
+            if let Some(streamer) = shown["streamer"].as_str() {
+                return streamer.to_owned();
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let to = if named.await == "s1" { "s2" } else { "s1" };
+    let body = json!({"streamer": to});
+    assert_eq!(endpoint.api("POST", "/cameras/SN1/move", body).await.0, 202);
+    assert_eq!(agent.next().await, Seen::Moved(None));
+    let (reply, _) = camera.dial(&endpoint).await;
+    let path = leads(&reply, elsewhere).expect(&reply);
+    let (_, moved) = arrives(&camera, elsewhere, &path, "").await;
+    camera.reset(8);
+    camera.waits(&endpoint).await;
+    within("the uplinks to end", async {
+        agent.task.await.unwrap();
+        moved.task.await.unwrap();
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_streamer_that_stops_sends_its_cameras_elsewhere() {
     let (endpoint, one, two) = fleet().await;

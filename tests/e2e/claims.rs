@@ -90,13 +90,53 @@ fn from_nothing_to_video() {
         (camera(&place, "porch")["online"] == true).then_some(())
     });
     let kept = dir.join("agent/state/uplinks");
-    wait::until("the camera to obey again", CLAIMED_LIMIT, || {
-        std::fs::read_to_string(&kept)
-            .unwrap_or_default()
-            .contains(" 1 ")
-            .then_some(())
-    });
-    // That it holds the key is known at its next coming.
+    let obeys = || {
+        let kept = std::fs::read_to_string(&kept).unwrap_or_default();
+        kept.contains(" 1 ").then_some(())
+    };
+    let claim_again = || {
+        wait::until("the proof of the PIN once more", CLAIMED_LIMIT, || {
+            (camera(&place, "SN-0042")["pin"] == true).then_some(())
+        });
+        claim_by_pin(&place, "SN-0042", "porch", pin);
+        wait::until("the camera to come once more", CLAIMED_LIMIT, || {
+            (camera(&place, "porch")["online"] == true).then_some(())
+        });
+        wait::until("the camera to obey once more", CLAIMED_LIMIT, obeys);
+    };
+    let ends = |how: &str| {
+        wait::until(
+            &format!("the camera that was reset {how} to wait"),
+            CLAIMED_LIMIT,
+            || (camera(&place, "SN-0042")["fingerprint"] == fingerprint).then_some(()),
+        );
+        assert_eq!(camera(&place, "porch"), Value::Null, "{how}");
+        assert!(obeys().is_none(), "{how}: nobody's key was handed out again");
+        let again: Value = serde_json::from_str(&on_camera(&config, "enroll --json")).unwrap();
+        assert_eq!(again, label, "the label stays true");
+    };
+    let url = format!("rtsp://{VIEWER}:{password}@{rtsp}/porch/main");
+    wait::until("the camera to obey again", CLAIMED_LIMIT, obeys);
+    assert!(players::ffprobe(&dir, &url, 1).video > 0);
+    // On the uplink of the claim, twice; the second time the camera shows a reset when it is claimed, too.
+    for how in ["on its first uplink", "on its first uplink once more"] {
+        on_camera(&config, "enroll --reset");
+        agent.signal(Signal::SIGHUP);
+        ends(how);
+        let refused = Command::new(tools::outside("ffprobe"))
+            .args(["-v", "error", "-rtsp_transport", "tcp", &url])
+            .output()
+            .unwrap();
+        assert!(!refused.status.success(), "the owner before watches, {how}");
+        claim_again();
+    }
+    agent.signal(Signal::SIGTERM);
+    drop(agent);
+    on_camera(&config, "enroll --reset");
+    let agent = camera_program(&dir, &config);
+    ends("while it was stopped");
+    claim_again();
+    // Restarts in between change nothing.
     agent.signal(Signal::SIGTERM);
     drop(agent);
     let agent = camera_program(&dir, &config);
@@ -105,11 +145,7 @@ fn from_nothing_to_video() {
     });
     on_camera(&config, "enroll --reset");
     agent.signal(Signal::SIGHUP);
-    wait::until("the reset camera to wait again", CLAIMED_LIMIT, || {
-        (camera(&place, "SN-0042")["fingerprint"] == fingerprint).then_some(())
-    });
-    let again: Value = serde_json::from_str(&on_camera(&config, "enroll --json")).unwrap();
-    assert_eq!(again, label, "the label stays true");
+    ends("after a restart");
     for log in [gateway.log(), agent.log()] {
         assert!(
             !log.contains(&password) && !log.contains(pin),
@@ -280,6 +316,59 @@ fn a_killed_streamers_camera_is_at_the_other_one() {
             assert!(!log.contains(secret), "{secret} is in the log of {who}");
         }
     }
+}
+
+/// The endpoint carries no camera and sees them only on their way to streamers. What was claimed there is nobody's after a
+/// reset, and can be claimed again with its label.
+#[test]
+fn a_reset_ends_a_claim_that_streamers_carry() {
+    let dir = TestDir::new("claims::a_reset_at_streamers");
+    let fleet = Fleet::start(&dir, &["s1", "s2"]);
+    let endpoint = fleet.endpoint.config();
+    let place = ["--config", endpoint.as_str()];
+    let simcam = Simcam::playing(Codec::H264).auth("none").start(&dir);
+    let section = fleet.uplink_section();
+    let config = camera_config(&dir, "SN-0042", &section, &simcam.profile("main").rtsp);
+    let label: Value = serde_json::from_str(&on_camera(&config, "enroll --json")).unwrap();
+    let pin = label["pin"].as_str().unwrap();
+    let agent = camera_program(&dir, &config);
+    let claim = || {
+        wait::until("the camera to wait", CLAIMED_LIMIT, || {
+            (camera(&place, "SN-0042")["pin"] == true).then_some(())
+        });
+        claim_by_pin(&place, "SN-0042", "porch", pin);
+        wait::until("the camera at a streamer", CLAIMED_LIMIT, || {
+            fleet.streamer_of("porch", "")
+        })
+    };
+    let reset = |how: &str| {
+        on_camera(&config, "enroll --reset");
+        agent.signal(Signal::SIGHUP);
+        wait::until(
+            &format!("the camera to wait after a reset {how}"),
+            CLAIMED_LIMIT,
+            || (camera(&place, "SN-0042")["fingerprint"] == label["fingerprint"]).then_some(()),
+        );
+        assert_eq!(camera(&place, "porch"), Value::Null, "{how}");
+        for streamer in &fleet.streamers {
+            let place = ["--config", &streamer.config()];
+            wait::until(
+                &format!("its end at {}, {how}", streamer.name()),
+                CLAIMED_LIMIT,
+                || (camera(&place, "porch")["online"] != true).then_some(()),
+            );
+        }
+    };
+    claim();
+    reset("on its first uplink");
+    let at = claim();
+    let other = if at == "s1" { "s2" } else { "s1" };
+    fleet.ask(&format!("camera move porch --streamer {other}"));
+    wait::until("the camera at the other streamer", CLAIMED_LIMIT, || {
+        fleet.streamer_of("porch", &at)
+    });
+    reset("after a move");
+    claim();
 }
 
 /// A power cut of the whole fleet. Whichever of its machines is up first, every camera is back, and plays.

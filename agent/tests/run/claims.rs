@@ -99,6 +99,7 @@ async fn a_camera_finds_its_operator_and_comes_back_without_it() {
     says(&asked, "Lenscap-Serial", "SN1");
     says(&asked, "Lenscap-Model", "Dome");
     says(&asked, "Lenscap-Operator", "none");
+    assert_eq!(asked.header("Lenscap-Reset"), None, "it was never reset");
     let boot = asked.header("Lenscap-Boot").unwrap();
     assert!(
         boot.len() == 32 && boot.bytes().all(|b| b.is_ascii_hexdigit()),
@@ -146,6 +147,7 @@ async fn a_camera_finds_its_operator_and_comes_back_without_it() {
     );
     says(&asked, "Lenscap-Resume", &fresh);
     says(&asked, "Lenscap-Operator", &operator.id());
+    assert_eq!(asked.header("Lenscap-Reset"), None);
     assert_eq!(asked.header("Lenscap-Pin-Proof"), None, "claimed");
     let _live = asked.accept_with(&way_back(90_001, &first)).await;
     agent.end().await;
@@ -183,6 +185,25 @@ async fn a_camera_finds_its_operator_and_comes_back_without_it() {
     says(&asked, "Lenscap-Operator", "reset");
     says(&asked, "Lenscap-Pin-Proof", &proof_of(&label, fingerprint));
     assert_eq!(asked.header("Lenscap-Resume"), None);
+    let number = asked.header("Lenscap-Reset").unwrap().to_owned();
+    assert!(
+        number.len() == 8 && number.bytes().all(|b| b.is_ascii_hexdigit()),
+        "{number}"
+    );
+    soon("the answer", asked.reply(PENDING)).await;
+    agent.end().await;
+
+    // The same one after a restart, another one after another reset.
+    let agent = setup.start();
+    let asked = activation.next().await;
+    says(&asked, "Lenscap-Reset", &number);
+    soon("the answer", asked.reply(PENDING)).await;
+    agent.end().await;
+    setup.enroll(true);
+    let agent = setup.start();
+    let asked = activation.next().await;
+    says(&asked, "Lenscap-Operator", "reset");
+    assert_ne!(asked.header("Lenscap-Reset").unwrap(), number);
     soon("the answer", asked.reply(PENDING)).await;
     agent.end().await;
 }

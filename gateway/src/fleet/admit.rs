@@ -73,7 +73,12 @@ impl fmt::Debug for Admission {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settle {
     /// It was reset at the device: its claim ends.
-    Reset(String),
+    Reset {
+        /// The camera's name.
+        name: String,
+        /// Its number: another claim of that name is not meant.
+        id: i64,
+    },
     /// A reserved camera has come.
     Bind {
         /// The reservation.
@@ -100,9 +105,10 @@ impl Fleet {
         let ours = said.operator == HeldKey::Id(self.operator.id().to_owned());
         if let Some(name) = live.keys.get(&key) {
             return match live.cameras.get(name) {
-                Some(camera) if camera.confirmed && said.operator == HeldKey::Reset => {
-                    Admission::Settle(Settle::Reset(name.clone()))
-                }
+                Some(camera) if self.ends_claim(camera, &said.operator) => Admission::Settle(Settle::Reset {
+                    name: name.clone(),
+                    id: camera.id,
+                }),
                 Some(_) if self.is_suspended(name) => Admission::Suspended,
                 Some(camera) => {
                     let here = self.admit_claimed(camera, said, ours);
@@ -169,19 +175,26 @@ impl Fleet {
         self.admit_fixed(*index)
     }
 
-    /// Does what a camera's coming brings about. Blocks.
+    /// Does what a camera's coming brings about, and says whether that was still to be done. Blocks.
     ///
     /// # Errors
     /// Of the database; then the camera has to come again.
-    pub fn settle(&self, now: u64, what: &Settle) -> Result<(), FleetError> {
+    pub fn settle(&self, now: u64, what: &Settle) -> Result<bool, FleetError> {
         match what {
-            Settle::Reset(name) => {
-                let camera = self
-                    .camera(name)
-                    .ok_or_else(|| FleetError::Missing(format!("there is no camera {name:?}")))?;
-                self.change(|store| Ok(store.remove_camera(camera.id, now, "reset at the device")?))?;
-                self.forget_answers(name);
-                info!(camera = name, "claim ended: the camera was reset at the device");
+            Settle::Reset { name, id } => {
+                let ended = self.change(|store| {
+                    // It may have come twice at once, and be another's claim by now.
+                    let is_there = self.camera(name).is_some_and(|camera| camera.id == *id);
+                    if is_there {
+                        store.remove_camera(*id, now, "reset at the device")?;
+                    }
+                    Ok(is_there)
+                })?;
+                if ended {
+                    self.forget_answers(name);
+                    info!(camera = name, "claim ended: the camera was reset at the device");
+                }
+                return Ok(ended);
             }
             Settle::Bind {
                 name,
@@ -212,14 +225,7 @@ impl Fleet {
                 info!(camera = name, "an expected camera has come and is claimed");
             }
         }
-        Ok(())
-    }
-
-    /// True if [`Fleet::note_confirmed`] has something to do.
-    #[must_use]
-    pub fn wants_confirm(&self, name: &str, said: &Introduction) -> bool {
-        said.operator == HeldKey::Id(self.operator.id().to_owned())
-            && self.camera(name).is_some_and(|camera| !camera.confirmed)
+        Ok(true)
     }
 
     fn admit_fixed(&self, index: usize) -> Admission {

@@ -46,7 +46,9 @@ impl Fleet {
             .chain(claimed.map(|camera| camera.name.clone()))
             .chain(told.into_iter().flatten())
             .collect();
-        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+        let live = Arc::new(live);
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&live);
+        self.forget_heard(&live);
         // Rules first: a camera that is not there any more is offered to nobody.
         self.policy
             .send_replace(Arc::new(self.make_policy((self.clock)())));

@@ -1,4 +1,4 @@
-//! What the operator's system said, and which cameras hold the operator's key, is written down many at a time: each
+//! What the operator's system said, and what cameras showed of their claims, is written down many at a time: each
 //! change makes all rules anew, which a system that says no to a whole fleet, or a fleet that comes back at once, must not
 //! bring about for each camera.
 
@@ -9,9 +9,11 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::claims::write_claim;
+use super::live::Live;
 use super::{Fleet, FleetError, blocking};
 use crate::config::Sha256Hash;
 use crate::store::Camera;
+use crate::uplink::upgrade::HeldKey;
 
 /// Between two writes, in which more answers gather. The first one does not wait.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -23,10 +25,35 @@ pub(super) struct Unwritten {
     said: BTreeMap<String, (Arc<Camera>, bool)>,
     /// By key: the claim, and whether its name is still to be found.
     claims: BTreeMap<Sha256Hash, (Camera, bool)>,
-    /// By name, and which one of that name it is: cameras that hold the operator's key.
-    confirmed: BTreeMap<String, i64>,
+    /// By the camera's number: what counts from now on, until it is in the database. A reset may follow in the same second.
+    heard: BTreeMap<i64, Heard>,
+    /// There is more in `heard` than was written, or tried to be.
+    is_news: bool,
     /// Somebody writes.
     writes: bool,
+}
+
+/// What a camera has shown since its claim, by which a reset after it is told from one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Heard {
+    confirmed: bool,
+    reset_before: Option<u32>,
+}
+
+impl Heard {
+    fn of(camera: &Camera) -> Self {
+        Self {
+            confirmed: camera.confirmed,
+            reset_before: camera.reset_before,
+        }
+    }
+}
+
+impl Unwritten {
+    fn heard_of(&self, camera: &Camera) -> Heard {
+        let heard = self.heard.get(&camera.id).copied();
+        heard.unwrap_or_else(|| Heard::of(camera))
+    }
 }
 
 impl Fleet {
@@ -34,6 +61,7 @@ impl Fleet {
     pub(super) fn note_said(self: &Arc<Self>, asked: Arc<Camera>, suspended: bool) {
         self.note(|unwritten| {
             unwritten.said.insert(asked.name.clone(), (asked, suspended));
+            true
         });
     }
 
@@ -41,21 +69,66 @@ impl Fleet {
     pub(super) fn note_claim(self: &Arc<Self>, key: Sha256Hash, camera: Camera, nameless: bool) {
         self.note(|unwritten| {
             unwritten.claims.insert(key, (camera, nameless));
+            true
         });
     }
 
-    /// A claimed camera has shown that it holds the operator's key.
-    pub fn note_confirmed(self: &Arc<Self>, name: &str) {
+    /// A claimed camera has come, and this is what it holds: the measure for what it shows next.
+    pub fn note_shown(self: &Arc<Self>, name: &str, held: &HeldKey) {
         let Some(camera) = self.camera(name) else { return };
         self.note(|unwritten| {
-            unwritten.confirmed.insert(camera.name.clone(), camera.id);
+            let known = unwritten.heard_of(&camera);
+            let mut heard = known;
+            match held {
+                HeldKey::None => heard.confirmed = true,
+                HeldKey::Id(id) => heard.confirmed |= id == self.operator.id(),
+                // It was reset before its claim, and has not got the key yet.
+                HeldKey::Reset(number) if !known.confirmed => {
+                    heard.reset_before = known.reset_before.or(*number);
+                }
+                HeldKey::Reset(_) | HeldKey::Unsaid => {}
+            }
+            if heard == known {
+                return false;
+            }
+            unwritten.heard.insert(camera.id, heard);
+            unwritten.is_news = true;
+            true
         });
     }
 
-    fn note(self: &Arc<Self>, add: impl FnOnce(&mut Unwritten)) {
+    /// True if a claimed camera was reset since its claim. One that was reset before shows that until it has got the
+    /// operator's key, however often its answer is lost or its power fails.
+    pub(super) fn ends_claim(&self, camera: &Camera, held: &HeldKey) -> bool {
+        let HeldKey::Reset(number) = held else {
+            return false;
+        };
+        let heard = self.unwritten().heard_of(camera);
+        match (heard.reset_before, number) {
+            (Some(before), Some(number)) => before != *number,
+            (Some(_) | None, _) => heard.confirmed,
+        }
+    }
+
+    /// Forgets what was heard once it is written down, or its claim has ended.
+    pub(super) fn forget_heard(&self, live: &Live) {
         let mut unwritten = self.unwritten();
-        add(&mut unwritten);
-        if std::mem::replace(&mut unwritten.writes, true) {
+        if unwritten.heard.is_empty() {
+            return;
+        }
+        let known: BTreeMap<i64, Heard> = live
+            .cameras
+            .values()
+            .map(|camera| (camera.id, Heard::of(camera)))
+            .collect();
+        let waits = |id: &i64, heard: &mut Heard| known.get(id).is_some_and(|known| known != heard);
+        unwritten.heard.retain(waits);
+    }
+
+    /// Writes down what `add` puts there, if it says that it has put something.
+    fn note(self: &Arc<Self>, add: impl FnOnce(&mut Unwritten) -> bool) {
+        let mut unwritten = self.unwritten();
+        if !add(&mut unwritten) || std::mem::replace(&mut unwritten.writes, true) {
             return;
         }
         let fleet = Arc::clone(self);
@@ -67,7 +140,11 @@ impl Fleet {
                     for done in [
                         writer.write_said(&batch.said),
                         writer.write_claims(batch.claims),
-                        writer.write_confirmed(&batch.confirmed),
+                        if batch.is_news {
+                            writer.write_heard()
+                        } else {
+                            Ok(())
+                        },
                     ] {
                         if let Err(error) = done {
                             error!(%error, "what is new of some cameras is not written down");
@@ -86,8 +163,10 @@ impl Fleet {
     /// What is to be written now; whoever is given nothing ends.
     fn next_batch(&self) -> Option<Unwritten> {
         let mut unwritten = self.unwritten();
-        let batch = std::mem::take(&mut *unwritten);
-        let is_empty = batch.said.is_empty() && batch.claims.is_empty() && batch.confirmed.is_empty();
+        let mut batch = std::mem::take(&mut *unwritten);
+        // It counts until it can be read from the database.
+        unwritten.heard = std::mem::take(&mut batch.heard);
+        let is_empty = batch.said.is_empty() && batch.claims.is_empty() && !batch.is_news;
         unwritten.writes = !is_empty;
         unwritten.writes.then_some(batch)
     }
@@ -159,23 +238,19 @@ impl Fleet {
         Ok(())
     }
 
-    /// Writes down who holds the key, but for cameras that have changed hands meanwhile. Blocks.
-    fn write_confirmed(&self, noted: &BTreeMap<String, i64>) -> Result<(), FleetError> {
-        let news = |(name, id): (&String, &i64)| {
-            let camera = self.camera(name)?;
-            if camera.confirmed || camera.id != *id {
-                return None;
-            }
-            Some(Camera {
-                confirmed: true,
-                ..Camera::clone(&camera)
-            })
-        };
-        if !noted.iter().any(|noted| news(noted).is_some()) {
-            return Ok(());
-        }
-        self.change(|store| {
-            let changed: Vec<Camera> = noted.iter().filter_map(news).collect();
+    /// Writes down what cameras showed. What cannot be written counts all the same, and is tried again with the next. Blocks.
+    fn write_heard(&self) -> Result<(), FleetError> {
+        self.change_at_any_time(|store| {
+            let heard = self.unwritten().heard.clone();
+            let news = |camera: &Arc<Camera>| {
+                let heard = heard.get(&camera.id)?;
+                Some(Camera {
+                    confirmed: heard.confirmed,
+                    reset_before: heard.reset_before,
+                    ..Camera::clone(camera)
+                })
+            };
+            let changed: Vec<Camera> = self.live().cameras.values().filter_map(news).collect();
             Ok(store.put_cameras(&changed)?)
         })
     }

@@ -47,6 +47,83 @@ fn what_the_configuration_says_comes_first() {
     assert_eq!(fleet.account_of("front"), Some(String::new()));
 }
 
+/// What counts is what was shown, not what is written already: a reset may follow within the same second.
+#[tokio::test]
+async fn a_reset_is_told_from_the_one_before_the_claim() {
+    let fleet = fleet(Fixed::default());
+    let claim = || put(&fleet, Camera::claimed("porch", "", [1; 32], Method::Pin, 1));
+    let judge = |operator: HeldKey| {
+        let said = Introduction {
+            operator,
+            ..Introduction::default()
+        };
+        let admission = fleet.judge(unix_now(), applicant(1), &said);
+        if fleet.name_of(&[1; 32]).is_some() {
+            fleet.note_shown("porch", &said.operator);
+        }
+        admission
+    };
+    let reset = |number| HeldKey::Reset(Some(number));
+    let goes_on = |held: HeldKey| matches!(judge(held), Admission::Admit { fields, .. } if fields.contains("Lenscap-Operator: p256/"));
+    let ends = |held: HeldKey| {
+        let Admission::Settle(what) = judge(held) else {
+            return false;
+        };
+        fleet.settle(unix_now(), &what).unwrap();
+        matches!(judge(HeldKey::None), Admission::Wait { .. } | Admission::Refuse)
+    };
+    claim();
+    assert!(goes_on(HeldKey::None) && goes_on(HeldKey::None));
+    assert!(ends(reset(1)));
+    // It has the same name; what was heard of the one before is nothing to it.
+    claim();
+    assert!(goes_on(reset(1)) && goes_on(reset(1)), "it has not got the key");
+    assert!(
+        goes_on(HeldKey::None) && goes_on(reset(1)),
+        "it could not keep it"
+    );
+    assert!(ends(reset(2)));
+    // Another operator's, which it obeyed until it was reset for this one.
+    claim();
+    assert!(goes_on(HeldKey::Id("0123456789abcdef".into())) && goes_on(reset(3)));
+    assert!(ends(reset(4)));
+    // An agent that does not say which reset it was.
+    claim();
+    assert!(goes_on(HeldKey::Reset(None)) && goes_on(HeldKey::Reset(None)));
+    judge(HeldKey::Id(fleet.operator.id().to_owned()));
+    assert!(ends(HeldKey::Reset(None)));
+    claim();
+    assert!(goes_on(reset(5)));
+    let written = tokio::time::timeout(std::time::Duration::from_secs(10), async {
+        while fleet.camera("porch").unwrap().reset_before != Some(5) {
+            tokio::task::yield_now().await;
+        }
+    });
+    written.await.expect("written down");
+    assert!(goes_on(reset(5)) && ends(reset(6)));
+}
+
+/// Whoever dials twice at once is judged twice before its claim has ended, and may be another's by then.
+#[test]
+fn a_reset_that_is_told_late_does_not_end_the_next_claim() {
+    let fleet = fleet(Fixed::default());
+    let now = unix_now();
+    let claim = || put(&fleet, Camera::claimed("porch", "", [1; 32], Method::Pin, now));
+    let reset = || Settle::Reset {
+        name: "porch".into(),
+        id: fleet.camera("porch").unwrap().id,
+    };
+    claim();
+    let first = reset();
+    assert!(fleet.settle(now, &first).unwrap());
+    assert!(!fleet.settle(now, &first).unwrap());
+    claim();
+    assert!(!fleet.settle(now, &first).unwrap());
+    assert!(fleet.camera("porch").is_some());
+    assert!(fleet.settle(now, &reset()).unwrap());
+    assert!(fleet.camera("porch").is_none());
+}
+
 #[test]
 fn an_agent_that_knows_nothing_of_claims_is_not_taken_for_reset() {
     let fleet = fleet(Fixed::default());
@@ -66,11 +143,14 @@ fn an_agent_that_knows_nothing_of_claims_is_not_taken_for_reset() {
     let shown = fleet.judge(1, applicant(1), &none);
     assert!(matches!(shown, Admission::Admit { fields, .. } if fields.contains("Lenscap-Operator: p256/")));
     let at_the_device = Introduction {
-        operator: HeldKey::Reset,
+        operator: HeldKey::Reset(None),
         ..Introduction::default()
     };
-    let reset = Admission::Settle(Settle::Reset("porch".into()));
-    assert_eq!(fleet.judge(1, applicant(1), &at_the_device), reset);
+    let judged = fleet.judge(1, applicant(1), &at_the_device);
+    assert!(
+        matches!(&judged, Admission::Settle(Settle::Reset { name, .. }) if name == "porch"),
+        "{judged:?}"
+    );
     let foreign = Introduction {
         operator: HeldKey::Id("0123456789abcdef".into()),
         ..Introduction::default()
@@ -359,6 +439,7 @@ fn a_wrong_clock_issues_nothing_and_loses_nothing() {
     fleet.add_viewer(viewer("carol")).unwrap();
     let (access, operator) = (access(&fleet, &lasting), Access::operator());
     let (link, _) = fleet.make_link(&access, "porch", "main", 600).unwrap();
+    let id = fleet.camera("porch").unwrap().id;
     let clocks: [(u64, fn() -> u64); 2] = [(60, || 60), (2_208_988_800, || 2_208_988_800)];
     for (now, clock) in clocks {
         Arc::get_mut(&mut fleet).unwrap().clock = clock;
@@ -369,7 +450,15 @@ fn a_wrong_clock_issues_nothing_and_loses_nothing() {
             fleet.release(&operator, "porch"),
             fleet.transfer(&operator, "porch", into("other")),
             fleet.import(list(), "").map(drop),
-            fleet.settle(now, &Settle::Reset("porch".into())),
+            fleet
+                .settle(
+                    now,
+                    &Settle::Reset {
+                        name: "porch".into(),
+                        id,
+                    },
+                )
+                .map(drop),
         ];
         for refused in refused {
             assert!(matches!(refused, Err(FleetError::Clock(_))), "{refused:?}");

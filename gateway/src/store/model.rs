@@ -93,8 +93,10 @@ pub struct Camera {
     pub pin_key: Option<[u8; 32]>,
     /// Shows the camera that the PIN was known. A secret.
     pub operator_proof: Option<[u8; 32]>,
-    /// The camera has shown that it holds the operator's key.
+    /// Since its claim the camera has shown the operator's key, or that nobody had reset it: a reset ends the claim.
     pub confirmed: bool,
+    /// The number of the reset that came before the claim: the camera goes on showing it until it has the operator's key.
+    pub reset_before: Option<u32>,
     /// Whether anybody may watch; off keeps the uplink and refuses media.
     pub media: bool,
     /// The operator's own system has said no to it.
@@ -123,6 +125,7 @@ impl Camera {
             pin_key: None,
             operator_proof: None,
             confirmed: false,
+            reset_before: None,
             media: true,
             suspended: false,
             created: now,

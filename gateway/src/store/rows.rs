@@ -9,7 +9,7 @@ use crate::rtsp::digest::Ha1;
 
 pub(super) const CAMERA_COLUMNS: &str = "cameras.id, name, account, serial, model, state, method, pin_key, operator_proof, \
      confirmed, media, created, claimed, agent_id, stream, substream, snapshot, onvif_url, ptz, \
-     suspended, (SELECT fingerprint FROM fingerprints WHERE camera = cameras.id)";
+     suspended, (SELECT fingerprint FROM fingerprints WHERE camera = cameras.id), reset_before";
 
 pub(super) fn state_name(state: CameraState) -> &'static str {
     match state {
@@ -62,6 +62,7 @@ pub(super) fn camera(row: &Row<'_>) -> rusqlite::Result<Camera> {
         },
         suspended: row.get(19)?,
         fingerprint: hash(row, 20)?,
+        reset_before: row.get(21)?,
     })
 }
 

@@ -13,7 +13,7 @@ use crate::owner;
 /// `PRAGMA application_id`: "Lcap".
 pub const APPLICATION_ID: i64 = 0x4C63_6170;
 /// Each step brings the database from the version of its index to the next. Steps that were released never change.
-pub const MIGRATIONS: [&str; 6] = [
+pub const MIGRATIONS: [&str; 7] = [
     "CREATE TABLE cameras (
         id INTEGER PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
@@ -94,6 +94,10 @@ pub const MIGRATIONS: [&str; 6] = [
         received INTEGER NOT NULL,
         report BLOB NOT NULL CHECK (length(report) <= 524288)
     ) STRICT;",
+    // A number that was a camera's is never another's: who heard something of the one before it is not mistaken.
+    "ALTER TABLE cameras ADD COLUMN reset_before INTEGER;
+    CREATE TABLE camera_ids (id INTEGER PRIMARY KEY AUTOINCREMENT) STRICT;
+    INSERT INTO camera_ids SELECT max(id) FROM cameras;",
 ];
 /// The newest version.
 pub const VERSION: i64 = MIGRATIONS.len() as i64;

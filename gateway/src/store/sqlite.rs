@@ -73,14 +73,16 @@ impl Store for SqliteStore {
             for camera in cameras {
                 let mut id = camera.id;
                 if id == 0 {
+                    transaction.execute("INSERT INTO camera_ids DEFAULT VALUES", [])?;
+                    id = transaction.last_insert_rowid();
+                    transaction.execute("DELETE FROM camera_ids", [])?;
                     transaction
                         .execute(
-                            "INSERT INTO cameras (name, account, created, state, method)
-                             VALUES (?1, ?2, ?3, 'claimed', 'pin')",
-                            params![camera.name, camera.account, int(camera.created)],
+                            "INSERT INTO cameras (id, name, account, created, state, method)
+                             VALUES (?1, ?2, ?3, ?4, 'claimed', 'pin')",
+                            params![id, camera.name, camera.account, int(camera.created)],
                         )
                         .map_err(|error| taken(error, &camera.name))?;
-                    id = transaction.last_insert_rowid();
                 }
                 write_camera(transaction, id, camera)?;
             }
@@ -372,7 +374,7 @@ fn write_camera(transaction: &Transaction<'_>, id: i64, camera: &Camera) -> Resu
             "UPDATE cameras SET name = ?2, account = ?3, serial = ?4, model = ?5, state = ?6, method = ?7,
              pin_key = ?8, operator_proof = ?9, confirmed = ?10, media = ?11, claimed = ?12, agent_id = ?13,
              stream = ?14, substream = ?15, snapshot = ?16, onvif_url = ?17, ptz = ?18,
-             suspended = ?19 WHERE id = ?1",
+             suspended = ?19, reset_before = ?20 WHERE id = ?1",
             params![
                 id,
                 camera.name,
@@ -392,7 +394,8 @@ fn write_camera(transaction: &Transaction<'_>, id: i64, camera: &Camera) -> Resu
                 details.snapshot,
                 details.onvif_url,
                 details.ptz,
-                camera.suspended
+                camera.suspended,
+                camera.reset_before
             ],
         )
         .map_err(|error| taken(error, &camera.name))?;

@@ -15,6 +15,7 @@ fn cameras_come_back_as_they_were() {
     full.model = Some("M".into());
     full.operator_proof = Some([9; 32]);
     full.suspended = true;
+    full.reset_before = Some(u32::MAX);
     full.details = Details {
         agent_id: Some("a1".into()),
         stream: Some("rtsp://x/1".into()),

@@ -167,9 +167,6 @@ impl Listener {
             name,
             fields,
         } = admitted;
-        if self.shared.fleet.wants_confirm(&name, &upgrade.introduction) {
-            self.shared.fleet.note_confirmed(&name);
-        }
         self.shared.fleet.consult(&name);
         let peer = Peer {
             camera,
@@ -292,9 +289,9 @@ impl Listener {
         if let Admission::Settle(what) = &admission {
             let (shared, what) = (Arc::clone(&self.shared), what.clone());
             let settled = blocking(move || {
-                shared.fleet.settle(unix_now(), &what)?;
+                let done = shared.fleet.settle(unix_now(), &what)?;
                 // Whoever claims it next is not shown what it did for the owner before.
-                if let Settle::Reset(name) = &what {
+                if let (true, Settle::Reset { name, .. }) = (done, &what) {
                     shared.reports.forget(name);
                 }
                 Ok(())
@@ -305,6 +302,11 @@ impl Listener {
             }
             admission = fleet.judge(unix_now(), applicant.clone(), said);
         }
+        let name = fleet.name_of(&fingerprint);
+        // Whoever carries it: a camera of a streamer shows it here on its way there.
+        if let Some(name) = &name {
+            fleet.note_shown(name, &said.operator);
+        }
         match &admission {
             Admission::Wait { .. } => {
                 self.name_stranger(&applicant);
@@ -313,8 +315,8 @@ impl Listener {
             Admission::Refuse => self.name_stranger(&applicant),
             // One that is placed elsewhere is asked about here: streamers ask nobody.
             Admission::Suspended | Admission::Redirect { .. } | Admission::Full => {
-                if let Some(name) = fleet.name_of(&fingerprint) {
-                    fleet.consult(&name);
+                if let Some(name) = &name {
+                    fleet.consult(name);
                 }
             }
             Admission::Admit { .. } | Admission::Forward { .. } | Admission::Settle(_) => {}

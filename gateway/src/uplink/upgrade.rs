@@ -60,8 +60,8 @@ pub enum HeldKey {
     Unsaid,
     /// None: it was never claimed, or could not keep the key.
     None,
-    /// None: its owner reset it.
-    Reset,
+    /// None: its owner reset it. Which reset that was, where the agent says so.
+    Reset(Option<u32>),
     /// The id of the key.
     Id(String),
 }
@@ -304,7 +304,7 @@ impl<'a> Head<'a> {
         let operator = match self.text("lenscap-operator") {
             None => HeldKey::Unsaid,
             Some("none") => HeldKey::None,
-            Some("reset") => HeldKey::Reset,
+            Some("reset") => HeldKey::Reset(self.reset_number()),
             Some(id) if is_hex(id, 16) => HeldKey::Id(id.to_ascii_lowercase()),
             Some(_) => HeldKey::Unsaid,
         };
@@ -325,6 +325,11 @@ impl<'a> Head<'a> {
             resume: self.text("lenscap-resume").map(|text| Bearer(text.to_owned())),
             ticket: ticket.map(|text| Bearer(text.to_owned())),
         }
+    }
+
+    fn reset_number(&self) -> Option<u32> {
+        let number = self.text("lenscap-reset").filter(|text| is_hex(text, 8))?;
+        u32::from_str_radix(number, 16).ok()
     }
 
     /// A field that is there once and is text.
@@ -433,6 +438,20 @@ mod tests {
             .replace("0123456789ABCDEF", "none");
         let said = judge(&odd).unwrap().unwrap().introduction;
         assert_eq!((said.serial, said.operator), (None, HeldKey::None));
+        for (number, read) in [
+            ("", None),
+            ("Lenscap-Reset: 00C0ffee\n", Some(0xC0_FFEE)),
+            ("Lenscap-Reset: c0ffee\n", None),
+            ("Lenscap-Reset: +0c0ffee\n", None),
+            ("Lenscap-Reset: 00c0ffee\nLenscap-Reset: 00c0ffee\n", None),
+        ] {
+            let head = head.replace(
+                "Lenscap-Operator: 0123456789ABCDEF\n",
+                &format!("Lenscap-Operator: reset\n{number}"),
+            );
+            let said = judge(&head).unwrap().unwrap().introduction;
+            assert_eq!(said.operator, HeldKey::Reset(read), "{number:?}");
+        }
     }
 
     #[test]

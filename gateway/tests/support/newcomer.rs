@@ -34,6 +34,11 @@ impl Newcomer {
         }
     }
 
+    /// Is reset at the device, which gives each reset a number.
+    pub fn reset(&mut self, number: u32) {
+        self.operator = format!("reset\r\nLenscap-Reset: {number:08x}");
+    }
+
     pub fn key(&self) -> [u8; 32] {
         spki_fingerprint(self.pair.cert.der()).unwrap()
     }

@@ -463,7 +463,13 @@ impl Uplink {
         };
         claim.set_pin_key(shared.pin_key().as_ref());
         let mut fields = shared.who.borrow().fields();
-        fields.push(("Lenscap-Operator", claim.held()));
+        let held = claim.held();
+        // Which one, or a gateway could not tell one after a claim from the one before it.
+        let reset = shared.keeper.borrow().reset();
+        if held == "reset" && reset != 0 {
+            fields.push(("Lenscap-Reset", format!("{reset:08x}")));
+        }
+        fields.push(("Lenscap-Operator", held));
         if let Some(proof) = claim.pin_proof() {
             fields.push(("Lenscap-Pin-Proof", proof));
         }
