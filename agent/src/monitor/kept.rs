@@ -3,7 +3,8 @@
 //!
 //! One file of lines, replaced as a whole: `<uplink> <tag> <kind> <values>`. The tag names the configuration that a
 //! line belongs to, since another one forgets addresses; the operator outlives it (`-`), for a camera that forgets its
-//! operator has left it. `reset <number>` tells a running agent that everything was forgotten on purpose.
+//! operator has left it. `reset <number>` tells a running agent that everything was forgotten on purpose, and gateways
+//! that each of them has lost its claim, whichever of them the camera reaches first.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -234,7 +235,6 @@ fn with(text: &str, uplink: &Uplink, fact: &Fact) -> Option<String> {
     let (kind, new) = line(uplink, fact)?;
     let name = uplink.name.as_str();
     let released = is_release(fact);
-    let claimed = kind == KINDS[1] && !released;
     let is_of = |line: &str, kind: &str| {
         let mut words = line.split(' ');
         words.next() == Some(name) && words.nth(1) == Some(kind)
@@ -242,7 +242,6 @@ fn with(text: &str, uplink: &Uplink, fact: &Fact) -> Option<String> {
     let mut lines: Vec<&str> = text
         .lines()
         .filter(|line| !(line.is_empty() || is_of(line, kind) || released && is_of(line, KINDS[2])))
-        .filter(|line| !(claimed && is_reset(line)))
         .collect();
     if lines.len() >= MAX_LINES {
         lines.remove(usize::from(lines.first().is_some_and(|line| is_reset(line))));
@@ -337,7 +336,7 @@ impl Keeper {
     /// Whether everything was forgotten on purpose since the last question; what waits to be written is then forgotten too.
     pub fn handle_reload(&mut self, state_dir: &Path) -> bool {
         let last = last_reset(state_dir);
-        // Without the line, or where it cannot be read, nothing was reset: it goes once another operator is kept.
+        // Without the line, or where it cannot be read, nothing was reset.
         let is_new = !last.is_empty() && last != self.reset;
         if is_new {
             self.reset = last;
