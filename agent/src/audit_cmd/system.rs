@@ -1,14 +1,14 @@
 //! The system below: kernel, BusyBox, memory, mounts, modules, logs, and the agent's own processes.
 
+mod logs;
 #[cfg(feature = "audit-formats")]
 mod packages;
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Read, Seek as _, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::File;
+use std::io::{self, Read};
 
 use lenscap_audit::facts::{
-    Clock, Fact, Facts, Log, Missing, Module, ModuleFile, Mount, Processes, Sandbox, Storage,
+    Clock, Fact, Facts, Missing, Module, ModuleFile, Mount, Processes, Sandbox, Storage,
 };
 use lenscap_harden::root::Root;
 use lenscap_harden::storage;
@@ -20,21 +20,8 @@ use crate::{clock, monitor, sys};
 
 /// The longest of the small tables of `/proc`.
 const MAX_TABLE_BYTES: u64 = 64 * 1024;
-/// The most lines of a log, and the bytes from its end, that are read.
-const MAX_LOG_LINES: u32 = 4096;
-const MAX_LOG_BYTES: u64 = 128 * 1024;
 /// The largest BusyBox.
 const MAX_BUSYBOX_BYTES: usize = 4 * 1024 * 1024;
-/// The longest line of a log that is looked at.
-const MAX_LINE_BYTES: u64 = 1024;
-/// Where systems log.
-const LOGS: &[&str] = &[
-    "/var/log/messages",
-    "/var/log/syslog",
-    "/var/log/auth.log",
-    "/tmp/messages",
-];
-
 /// What a tree tells too.
 #[inline(never)]
 pub(super) fn collect(root: &Root, facts: &mut Facts) {
@@ -72,7 +59,7 @@ pub(super) fn collect_live(root: &Root, agent: &AgentConfig, facts: &mut Facts) 
     };
     facts.mounts.becomes(mounts);
     facts.storage.becomes(state_storage(root, agent, table));
-    facts.logs = logs(root);
+    facts.logs = logs::read(root);
     facts.sandbox.becomes(sandbox(root, &facts.processes));
     facts.ssh_passwords.becomes(ssh(root, &facts.processes));
     facts.unconfirmed.becomes(unconfirmed(root));
@@ -256,101 +243,6 @@ fn state_storage(
 }
 
 #[inline(never)]
-fn logs(root: &Root) -> Vec<Fact<Log>> {
-    let mut logs = vec![match kernel_log() {
-        Ok(log) => Fact::seen("/dev/kmsg", log),
-        Err(error) => Fact::missing("/dev/kmsg", missing(&error)),
-    }];
-    let before = logs.len();
-    for path in LOGS {
-        match root.reader(path).and_then(tail) {
-            Ok(log) => logs.push(Fact::seen(*path, log)),
-            Err(error) if is_absent(&error) => {}
-            Err(error) => logs.push(Fact::missing(*path, missing(&error))),
-        }
-    }
-    if logs.len() == before {
-        let why = "there is no file of the system's log; logread may show it";
-        logs.push(Fact::missing("/var/log", Missing::because(why)));
-    }
-    logs
-}
-
-/// One record a read, from the oldest on, without waiting for more.
-#[inline(never)]
-fn kernel_log() -> io::Result<Log> {
-    let flags = nix::libc::O_NONBLOCK;
-    let mut file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open("/dev/kmsg")?;
-    let mut log = Log::default();
-    let mut record = [0; 2048];
-    for _ in 0..MAX_LOG_LINES {
-        match file.read(&mut record) {
-            Ok(0) => break,
-            Ok(length) => count(&mut log, record.get(..length).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            // Records were overwritten while they were read.
-            Err(error) if error.raw_os_error() == Some(nix::libc::EPIPE) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(log)
-}
-
-#[inline(never)]
-fn tail(mut file: File) -> io::Result<Log> {
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(MAX_LOG_BYTES)))?;
-    let mut log = Log::default();
-    let mut text = BufReader::new(file.take(MAX_LOG_BYTES));
-    let mut line = Vec::new();
-    while log.lines < MAX_LOG_LINES {
-        line.clear();
-        if (&mut text).take(MAX_LINE_BYTES).read_until(b'\n', &mut line)? == 0 {
-            break;
-        }
-        count(&mut log, &line);
-    }
-    Ok(log)
-}
-
-fn count(log: &mut Log, line: &[u8]) {
-    const CRASHES: &[&str] = &[
-        "segfault at ",
-        "unhandled signal",
-        "Internal error: Oops",
-        "traps: ",
-        "sigsegv",
-    ];
-    const OOMS: &[&str] = &["Out of memory", "oom-killer", "oom_reaper"];
-    const FAILURES: &[&str] = &[
-        "ad password attempt",
-        "ailed password",
-        "nvalid password",
-        "authentication failure",
-        "ogin failed",
-        "FAILED LOGIN",
-        "attempt for nonexistent user",
-    ];
-    log.lines += 1;
-    let text = String::from_utf8_lossy(line);
-    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    let counter = if says(CRASHES) {
-        &mut log.crashes
-    } else if says(OOMS) {
-        &mut log.ooms
-    } else if says(FAILURES) {
-        &mut log.failures
-    } else {
-        return;
-    };
-    *counter += 1;
-    log.last = text.lines().next().unwrap_or_default().to_owned();
-}
-
-#[inline(never)]
 fn sandbox(root: &Root, processes: &Fact<Processes>) -> Fact<Option<Sandbox>> {
     let list = match &processes.value {
         Ok(processes) => &processes.list,
@@ -443,7 +335,7 @@ fn unconfirmed(root: &Root) -> Fact<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write as _;
+    use std::io::{Seek as _, Write as _};
 
     pub(super) fn file(contents: &[u8]) -> File {
         let mut file = tempfile::tempfile().unwrap();
@@ -463,15 +355,5 @@ mod tests {
             assert_eq!(busybox_version(file(&program)).unwrap(), "1.36.1", "{before}");
         }
         assert_eq!(busybox_version(file(b"nothing")).unwrap(), "");
-    }
-
-    #[test]
-    fn logs_tell_of_what_went_wrong() {
-        let text = "6,1,1,-;x[12]: segfault at 0 ip 0\nfine\nOut of memory: Killed process 7\ndropbear[9]: Bad password attempt for 'root' from 192.0.2.1\n";
-        let log = tail(file(text.as_bytes())).unwrap();
-        assert_eq!((log.lines, log.crashes, log.ooms, log.failures), (4, 1, 1, 1));
-        assert!(log.last.starts_with("dropbear[9]"));
-        let long = tail(file("x\n".repeat(1_000_000).as_bytes())).unwrap();
-        assert_eq!(long.lines, MAX_LOG_LINES);
     }
 }

@@ -15,18 +15,7 @@ struct Camera(tempfile::TempDir);
 impl Camera {
     fn new(name: &str) -> Self {
         let camera = Self(fixture(name));
-        let list = String::from_utf8(run("ldd", &[LENSCAP]).stdout).unwrap();
-        let libraries = list.split_whitespace().filter(|word| word.starts_with('/'));
-        for file in libraries.chain([LENSCAP]) {
-            let target = if file == LENSCAP {
-                "lenscap"
-            } else {
-                file.trim_start_matches('/')
-            };
-            camera.write(target, fs::read(file).unwrap());
-            let mode = fs::Permissions::from_mode(0o755);
-            fs::set_permissions(camera.path(target), mode).unwrap();
-        }
+        camera.install(LENSCAP, "lenscap");
         for (path, text) in [
             ("proc/mounts", "/dev/mtdblock3 / jffs2 rw 0 0\n"),
             ("proc/modules", ""),
@@ -56,6 +45,21 @@ impl Camera {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, contents).unwrap();
+    }
+
+    /// A program and the libraries that it needs.
+    fn install(&self, program: &str, target: &str) {
+        let list = String::from_utf8(run("ldd", &[program]).stdout).unwrap();
+        let libraries = list.split_whitespace().filter(|word| word.starts_with('/'));
+        let libraries = libraries.map(|file| (file, file.trim_start_matches('/')));
+        for (file, target) in libraries.chain([(program, target)]) {
+            self.write(target, "");
+            let target = self.path(target);
+            fs::set_permissions(&target, fs::Permissions::from_mode(0o755)).unwrap();
+            // By another process: a child that another test starts meanwhile would hold it open, and it could not be run.
+            let copied = run("cp", &[file, target.to_str().unwrap()]);
+            assert!(copied.status.success(), "{copied:?}");
+        }
     }
 
     fn process(&self, pid: u32, exe: &str, name: &[u8], words: &[u8], inodes: &[u64]) {
@@ -515,4 +519,47 @@ fn who_listens_without_a_process_hides_or_is_the_kernel() {
         "/dev/mtdblock3 / jffs2 rw 0 0\ntmpfs /proc/1 tmpfs rw 0 0\n",
     );
     assert_eq!(verdict(&camera.report(), "trace.name"), "fail");
+}
+
+/// On OpenWrt, and with BusyBox' `syslogd -C`, no file has it.
+#[test]
+fn a_log_that_is_kept_in_memory_is_read() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openmiko");
+    let root = camera.0.path().to_str().unwrap();
+    fs::remove_file(camera.path("var/log/messages")).unwrap();
+    let sources = |report: &Value| rule(report, "trace.log")["evidence"].to_string();
+    let report = camera.report();
+    assert!(
+        sources(&report).contains("no file of the system's log"),
+        "{report}"
+    );
+    for file in ["sbin/logread", "sbin/syslogd", "usr/bin/logger", "bin/sh"] {
+        camera.install("/bin/busybox", file);
+    }
+    // Nobody keeps a log: what there is shows none.
+    let report = camera.report();
+    assert_eq!(verdict(&report, "trace.log"), "unknown");
+    assert!(sources(&report).contains("logread shows none"), "{report}");
+    let script = "/sbin/syslogd -C16 -n & until [ -S /dev/log ]; do /bin/sh -c :; done
+        /usr/bin/logger -t dropbear \"Bad password attempt for 'root' from 203.0.113.9:4242\"
+        until /sbin/logread | while read -r line; do case $line in *Bad*) exit 1 ;; esac; done; [ $? = 1 ]; do :; done
+        /lenscap audit --json; code=$?; kill $!; exit $code";
+    let args = ["--ipc", "timeout", "60", "chroot", root, "/bin/sh", "-c", script];
+    let report = super::report(&run("unshare", &args));
+    assert_eq!(verdict(&report, "trace.log"), "fail");
+    let told = sources(&report);
+    assert!(
+        told.contains("/sbin/logread") && told.contains("1 failed logins") && told.contains("203.0.113.9"),
+        "{told}"
+    );
+    // One that never ends holds up nothing.
+    let endless = camera.path("endless");
+    fs::write(&endless, "#!/bin/sh\necho one; while :; do :; done\n").unwrap();
+    camera.install(endless.to_str().unwrap(), "sbin/logread");
+    let report = camera.report();
+    assert_eq!(verdict(&report, "trace.log"), "unknown");
+    assert!(sources(&report).contains("/sbin/logread"), "{report}");
 }
