@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::ordinary;
 use crate::owner;
 use crate::store::StoreError;
 use crate::store::backup::DATABASE;
@@ -52,7 +53,7 @@ impl Data {
             let path = path.to_owned();
             move |source| DataError::Io { path, source }
         };
-        if !folder.is_dir() {
+        if !ordinary::is_folder(folder).map_err(error(folder))? {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -60,15 +61,7 @@ impl Data {
                 .map_err(error(folder))?;
         }
         let path = folder.join(LOCK);
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            // The folder's owner must not have root open what is elsewhere.
-            .custom_flags(nix::libc::O_NOFOLLOW)
-            .open(&path)
-            .map_err(error(&path))?;
+        let lock = open_lock(&path).map_err(error(&path))?;
         owner::give(&lock, folder);
         match lock.try_lock() {
             Ok(()) => Ok(Self {
@@ -118,6 +111,24 @@ impl Data {
         fs::rename(&part, &path).map_err(error)?;
         Ok(LocalSocket { listener, path })
     }
+}
+
+/// Opens the lock, made if it is not there. The folder's owner must not have root open what is elsewhere, nor wait for
+/// the other end of a fifo.
+fn open_lock(path: &Path) -> io::Result<File> {
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|error| match fs::symlink_metadata(path) {
+            Ok(found) if !found.is_file() => ordinary::odd(&found),
+            Ok(_) | Err(_) => error,
+        })?;
+    ordinary::must_be_file(&lock)?;
+    Ok(lock)
 }
 
 /// The local socket; its file goes with it.
@@ -202,6 +213,41 @@ mod tests {
         std::os::unix::fs::symlink(&secret, folder.path().join(LOCK)).unwrap();
         assert!(matches!(Data::open(folder.path()), Err(DataError::Io { .. })));
         assert_eq!(owner::of(&secret), before);
+    }
+
+    #[test]
+    fn a_lock_that_is_no_file_hangs_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(LOCK);
+        let refused = |what: &str| {
+            let error = Data::open(folder.path()).unwrap_err().to_string();
+            assert!(error.contains("lock: is ") && error.contains(what), "{error}");
+        };
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        refused("a fifo, not an ordinary file; put it aside");
+        // With somebody at its other end as well.
+        let reader = OpenOptions::new()
+            .read(true)
+            .custom_flags(nix::libc::O_NONBLOCK)
+            .open(&path)
+            .unwrap();
+        refused("a fifo");
+        drop(reader);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        refused("a folder");
+        fs::remove_dir(&path).unwrap();
+        Data::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_folder_on_a_disk_that_is_away_is_named() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("data");
+        std::os::unix::fs::symlink(parent.path().join("disk/data"), &folder).unwrap();
+        let error = Data::open(&folder).unwrap_err().to_string();
+        assert!(error.contains("leads nowhere"), "{error}");
+        assert!(!parent.path().join("disk").exists());
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod ipfix;
 pub mod logging;
 pub mod metrics;
 pub mod net;
+pub mod ordinary;
 pub mod owner;
 pub mod registry;
 pub mod reports;
