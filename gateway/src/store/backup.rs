@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, params};
 
 use super::{Result, StoreError, schema};
-use crate::owner;
+use crate::{ordinary, owner};
 
 /// The database's name in the data folder.
 pub const DATABASE: &str = "lenscap.db";
@@ -23,7 +23,7 @@ const PRIVATE: u32 = 0o600;
 /// # Errors
 /// No database there, or the target cannot be written; an existing target is left alone.
 pub fn backup(data: &Path, target: &Path) -> Result<()> {
-    if target.exists() {
+    if has_name(target)? {
         let source = io::Error::new(
             io::ErrorKind::AlreadyExists,
             "is there already; name another file",
@@ -31,7 +31,7 @@ pub fn backup(data: &Path, target: &Path) -> Result<()> {
         return Err(io_error(target, source));
     }
     let database = data.join(DATABASE);
-    if !database.exists() {
+    if !schema::is_there(&database)? {
         let source = io::Error::new(
             io::ErrorKind::NotFound,
             "there is no database here; is it the data folder?",
@@ -57,12 +57,9 @@ fn write_backup(data: &Path, database: &Path, part: &Path) -> Result<()> {
     let copy = Connection::open(part)?;
     copy.execute_batch("CREATE TABLE backup_files (name TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT;")?;
     for name in FILES {
-        match fs::read(data.join(name)) {
-            Ok(content) => {
-                copy.execute("INSERT INTO backup_files VALUES (?1, ?2)", params![name, content])?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(io_error(&data.join(name), error)),
+        let content = ordinary::read(&data.join(name)).map_err(|error| io_error(&data.join(name), error))?;
+        if let Some(content) = content {
+            copy.execute("INSERT INTO backup_files VALUES (?1, ?2)", params![name, content])?;
         }
     }
     copy.close().map_err(|(_, error)| error)?;
@@ -75,10 +72,15 @@ fn write_backup(data: &Path, database: &Path, part: &Path) -> Result<()> {
 /// # Errors
 /// A backup that is damaged, newer, or no backup; files that cannot be written. Then nothing was changed.
 pub fn restore(source: &Path, data: &Path, now: u64) -> Result<Vec<PathBuf>> {
-    let backup = schema::open_for_reading(source)?;
-    let files = read_files(&backup).map_err(|_| StoreError::Foreign {
+    let foreign = || StoreError::Foreign {
         path: source.to_owned(),
+    };
+    let backup = schema::open_for_reading(source).map_err(|error| match error {
+        // What is said of an empty database is not true of this one.
+        StoreError::Empty { .. } => foreign(),
+        error => error,
     })?;
+    let files = read_files(&backup).map_err(|_| foreign())?;
     drop(backup);
     fs::create_dir_all(data).map_err(|error| io_error(data, error))?;
     let part = data.join("lenscap.db.part");
@@ -129,7 +131,7 @@ fn read_files(backup: &Connection) -> rusqlite::Result<Vec<(String, Vec<u8>)>> {
 
 /// Renames what is there.
 pub(super) fn put_aside(path: &Path, now: u64, kept: &mut Vec<PathBuf>) -> Result<()> {
-    if path.exists() {
+    if has_name(path)? {
         let aside = beside(path, &format!("before-{now}"));
         rename(path, &aside)?;
         kept.push(aside);
@@ -140,7 +142,7 @@ pub(super) fn put_aside(path: &Path, now: u64, kept: &mut Vec<PathBuf>) -> Resul
 /// Puts `part` in the place of `target`, which has another name too before it loses its own: whatever happens in
 /// between, one of the two is there.
 fn replace(part: &Path, target: &Path, now: u64, kept: &mut Vec<PathBuf>) -> Result<()> {
-    if target.exists() {
+    if has_name(target)? {
         let aside = beside(target, &format!("before-{now}"));
         match fs::hard_link(target, &aside) {
             Ok(()) => kept.push(aside),
@@ -169,7 +171,7 @@ pub(super) fn create_private(path: &Path) -> Result<File> {
         .map_err(|error| io_error(path, error))
 }
 
-fn sync(path: &Path) -> Result<()> {
+pub(super) fn sync(path: &Path) -> Result<()> {
     File::open(path)
         .and_then(|file| file.sync_all())
         .map_err(|error| io_error(path, error))
@@ -189,7 +191,11 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn io_error(path: &Path, source: io::Error) -> StoreError {
+fn has_name(path: &Path) -> Result<bool> {
+    ordinary::has_name(path).map_err(|error| io_error(path, error))
+}
+
+pub(super) fn io_error(path: &Path, source: io::Error) -> StoreError {
     StoreError::Io {
         path: path.to_owned(),
         source,
@@ -283,6 +289,27 @@ mod tests {
         fs::write(folder.path().join("part"), "").unwrap();
         replace(&folder.path().join("part"), &target, 77, &mut kept).unwrap_err();
         assert_eq!(names(folder.path()), ["old"]);
+    }
+
+    #[test]
+    fn a_link_to_a_disk_that_is_away_is_neither_left_out_nor_lost() {
+        let (old, new) = (data("old"), data("new"));
+        let file = old.path().join("backup");
+        backup(old.path(), &file).unwrap();
+        let link = new.path().join("ca.pem");
+        fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(new.path().join("disk/ca.pem"), &link).unwrap();
+        let error = backup(new.path(), &new.path().join("backup"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("ca.pem") && error.contains("leads nowhere"),
+            "{error}"
+        );
+        let kept = restore(&file, new.path(), 77).unwrap();
+        let aside = new.path().join("ca.pem.before-77");
+        assert!(kept.contains(&aside) && aside.is_symlink());
+        assert_eq!(fs::read_to_string(&link).unwrap(), "old");
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! The database's shape, step by step, and what is checked before it is touched.
 
+use std::fs;
 use std::path::Path;
-use std::{fs, io};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::backup::{beside, create_private, put_aside, rename};
+use super::backup::{beside, create_private, io_error, put_aside, rename, sync};
 use super::{Result, StoreError};
 use crate::clock::unix_now;
-use crate::owner;
+use crate::{ordinary, owner};
 
 /// `PRAGMA application_id`: "Lcap".
 pub const APPLICATION_ID: i64 = 0x4C63_6170;
@@ -108,31 +108,32 @@ pub const VERSION: i64 = MIGRATIONS.len() as i64;
 /// # Errors
 /// See [`StoreError`]; a file that is refused is left as it was.
 pub fn open(path: &Path) -> Result<Connection> {
-    if !path.exists() {
-        if path.is_symlink() {
-            let why = "a link that leads nowhere; is the disk that it leads to mounted?";
-            return Err(StoreError::Io {
-                path: path.to_owned(),
-                source: io::Error::new(io::ErrorKind::NotFound, why),
-            });
-        }
+    if !is_there(path)? {
         create(path)?;
     }
     refuse_empty(path)?;
     let connection = Connection::open(path).map_err(|error| blame(path, error))?;
     let version = check(path, &connection)?;
     configure(&connection).map_err(|error| blame(path, error))?;
-    if (1..VERSION).contains(&version) {
+    if version < VERSION {
         copy_aside(path, &connection, version)?;
     }
     migrate(&connection, version).map_err(|error| blame(path, error))?;
     Ok(connection)
 }
 
+/// True for a database that is there; what is neither there nor away must not be made anew.
+///
+/// # Errors
+/// It could not be looked for, or is no ordinary file.
+pub fn is_there(path: &Path) -> Result<bool> {
+    ordinary::is_file(path).map_err(|error| io_error(path, error))
+}
+
 /// Refuses a file with nothing in it, before SQLite looks, which would remove its log.
 pub(super) fn refuse_empty(path: &Path) -> Result<()> {
     match fs::metadata(path) {
-        Ok(found) if found.len() == 0 => Err(StoreError::Empty {
+        Ok(found) if found.is_file() && found.len() == 0 => Err(StoreError::Empty {
             path: path.to_owned(),
         }),
         Ok(_) | Err(_) => Ok(()),
@@ -175,6 +176,8 @@ fn fill(path: &Path, part: &Path) -> Result<()> {
 /// # Errors
 /// As [`open`], and when there is no such file.
 pub fn open_for_reading(path: &Path) -> Result<Connection> {
+    // SQLite would wait for the other end of a fifo. Of what is not there it says so itself.
+    is_there(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| blame(path, error))?;
     check(path, &connection)?;
@@ -193,15 +196,10 @@ pub struct Contents {
 /// Looks at a database without changing it.
 ///
 /// # Errors
-/// As [`open`]; one in which nothing was ever written is [`StoreError::Empty`] too.
+/// As [`open`].
 pub fn inspect(path: &Path) -> Result<Contents> {
     refuse_empty(path)?;
     let connection = open_for_reading(path)?;
-    if check(path, &connection)? == 0 {
-        return Err(StoreError::Empty {
-            path: path.to_owned(),
-        });
-    }
     let count = |table: &str| -> Result<u64> {
         let sql = format!("SELECT count(*) FROM {table}");
         let count: i64 = connection
@@ -226,7 +224,7 @@ pub fn in_memory() -> Result<Connection> {
     Ok(connection)
 }
 
-/// Judges what is there; gives its version, 0 for an empty file.
+/// Judges what is there; gives its version. One in which nothing was ever written is [`StoreError::Empty`].
 fn check(path: &Path, connection: &Connection) -> Result<i64> {
     let number = |pragma: &str| -> Result<i64> {
         connection
@@ -238,7 +236,9 @@ fn check(path: &Path, connection: &Connection) -> Result<i64> {
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(|error| blame(path, error))?;
     if tables == 0 && version == 0 {
-        return Ok(0);
+        return Err(StoreError::Empty {
+            path: path.to_owned(),
+        });
     }
     if application != APPLICATION_ID {
         return Err(StoreError::Foreign {
@@ -251,6 +251,12 @@ fn check(path: &Path, connection: &Connection) -> Result<i64> {
             found: version,
             known: VERSION,
         });
+    }
+    if version < 1 {
+        return Err(corrupt(
+            path,
+            format!("it has tables, but is of version {version}"),
+        ));
     }
     let verdict: String = connection
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
@@ -281,17 +287,34 @@ fn migrate(connection: &Connection, from: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Puts a copy of an older database beside it. One that is there from before counts if it is whole and of this version;
+/// another one is put aside, for it could not be gone back to.
 fn copy_aside(path: &Path, connection: &Connection, version: i64) -> Result<()> {
     let copy = beside(path, &format!("v{version}"));
-    if copy.exists() {
+    if is_there(&copy)? && is_of(&copy, version) {
         return Ok(());
     }
-    owner::give(&create_private(&copy)?, owner::folder_of(path));
-    let copied = connection.execute("VACUUM INTO ?1", [copy.to_string_lossy()]);
+    let part = beside(&copy, "part");
+    let remove = || {
+        let _ = fs::remove_file(&part);
+    };
+    remove();
+    owner::give(&create_private(&part)?, owner::folder_of(path));
+    let copied = connection.execute("VACUUM INTO ?1", [part.to_string_lossy()]);
+    let copied = copied
+        .map_err(|error| blame(&part, error))
+        .and_then(|_| sync(&part));
     if copied.is_err() {
-        let _ = fs::remove_file(&copy);
+        remove();
     }
-    copied.map(drop).map_err(|error| blame(&copy, error))
+    copied?;
+    put_aside(&copy, unix_now(), &mut Vec::new())?;
+    rename(&part, &copy)
+}
+
+fn is_of(copy: &Path, version: i64) -> bool {
+    let found = open_for_reading(copy).and_then(|connection| check(copy, &connection));
+    found.is_ok_and(|found| found == version)
 }
 
 fn corrupt(path: &Path, why: String) -> StoreError {
@@ -342,6 +365,109 @@ mod tests {
         assert_eq!(check(&path, &connection).unwrap(), VERSION);
         let copy = open_for_reading(&folder.path().join("old.db.v1")).unwrap();
         assert_eq!(check(&path, &copy).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_copy_that_is_worth_nothing_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, copy) = (folder.path().join("old.db"), folder.path().join("old.db.v1"));
+        let old = |path: &Path, camera: &str| {
+            let _ = std::fs::remove_file(path);
+            let old = Connection::open(path).unwrap();
+            old.execute_batch(&format!(
+                "{} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;
+                 INSERT INTO placements VALUES ('{camera}', 's1');",
+                MIGRATIONS[0]
+            ))
+            .unwrap();
+            old.close().unwrap();
+        };
+        let kept = || -> String {
+            let copy = open_for_reading(&copy).unwrap();
+            assert_eq!(check(&path, &copy).unwrap(), 1);
+            copy.query_row("SELECT camera FROM placements", [], |row| row.get(0))
+                .unwrap()
+        };
+        old(&path, "front");
+        let whole = std::fs::read(&path).unwrap();
+        // Cut short by a power cut, damaged, and of another version.
+        let mut newer = whole.clone();
+        newer[60..64].copy_from_slice(&2_u32.to_be_bytes());
+        for bad in [
+            &b""[..],
+            &whole[..whole.len() / 2],
+            b"not a database, but long enough",
+            &newer,
+        ] {
+            old(&path, "front");
+            std::fs::write(&copy, bad).unwrap();
+            drop(open(&path).unwrap());
+            assert_eq!(kept(), "front");
+            let names = std::fs::read_dir(folder.path()).unwrap();
+            let aside: Vec<_> = names
+                .map(|entry| entry.unwrap().path())
+                .filter(|path| path.to_string_lossy().contains("old.db.v1."))
+                .collect();
+            assert_eq!(aside.len(), 1, "{aside:?}");
+            assert_eq!(std::fs::read(&aside[0]).unwrap(), bad);
+            std::fs::remove_file(&aside[0]).unwrap();
+        }
+        // A good one stays.
+        old(&copy, "first");
+        old(&path, "second");
+        drop(open(&path).unwrap());
+        assert_eq!(kept(), "first");
+        // And nothing is changed where none can be made.
+        old(&path, "third");
+        std::fs::remove_file(&copy).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("disk/x"), &copy).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        assert!(open(&path).unwrap_err().to_string().contains("leads nowhere"));
+        assert_eq!(
+            open_for_reading(&path)
+                .and_then(|old| check(&path, &old))
+                .unwrap(),
+            1
+        );
+        assert_eq!(std::fs::read(&path).unwrap().len(), before.len());
+    }
+
+    /// What `run` opens and what `check` looks at.
+    #[test]
+    fn one_without_a_schema_is_judged_alike() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        let no_schema = Connection::open(&path).unwrap();
+        no_schema
+            .execute_batch("CREATE TABLE a (b); DROP TABLE a; VACUUM;")
+            .unwrap();
+        no_schema.close().unwrap();
+        let before = std::fs::read(&path).unwrap();
+        assert!(!before.is_empty());
+        let judged = || {
+            [
+                open(&path).map(drop).unwrap_err(),
+                inspect(&path).map(drop).unwrap_err(),
+            ]
+        };
+        for error in judged() {
+            assert!(matches!(error, StoreError::Empty { .. }), "{error}");
+        }
+        let versionless = Connection::open(&path).unwrap();
+        versionless
+            .execute_batch(&format!(
+                "CREATE TABLE a (b); PRAGMA application_id = {APPLICATION_ID};"
+            ))
+            .unwrap();
+        versionless.close().unwrap();
+        for error in judged() {
+            assert!(error.to_string().contains("of version 0"), "{error}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for error in judged() {
+            assert!(error.to_string().contains("is a fifo"), "{error}");
+        }
     }
 
     /// `: > lenscap.db`, and what of it can be found in its log.
