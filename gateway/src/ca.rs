@@ -20,6 +20,7 @@ use rustls::pki_types::pem::PemObject as _;
 use thiserror::Error;
 
 use crate::clock;
+use crate::ordinary;
 use crate::owner;
 use crate::rtsp::digest::hex;
 use crate::tls;
@@ -87,6 +88,27 @@ pub enum CaError {
         .0.display()
     )]
     LostKey(PathBuf),
+    /// The gateway's own certificate.
+    #[error(
+        "{}: no usable certificate ({why}); it is not replaced, since cameras may dial the names that it had. Restore a \
+         backup, or put the file aside, but not gateway.key, and start with --host for each name that cameras dial",
+        path.display()
+    )]
+    Certificate {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// The CA is gone, and the certificate that it issued is not.
+    #[error(
+        "the CA of gateway.pem is lost: neither ca.pem nor ca.key is in {}, and cameras and viewers that trust it \
+         (`option ca_file`) would refuse a certificate of another. Restore a backup: lenscap-gateway restore FILE. \
+         Without one, make another CA knowingly: lenscap-gateway ca init, and give its ca.pem to them; cameras that pin \
+         the gateway's key need nothing, as long as gateway.key stays",
+        .0.display()
+    )]
+    LostCa(PathBuf),
     /// The dates would make no sense.
     #[error(transparent)]
     Clock(#[from] clock::WrongClock),
@@ -129,18 +151,17 @@ pub fn init(folder: &Path, now: SystemTime) -> Result<PathBuf, CaError> {
 
 fn init_for(folder: &Path, now: SystemTime, days: u64) -> Result<PathBuf, CaError> {
     let (cert, key) = (folder.join("ca.pem"), folder.join("ca.key"));
-    if cert.exists() {
+    if is_file(&cert)? {
         return Err(CaError::Exists(cert));
     }
     clock::check(clock::unix(now))?;
-    let kept = match fs::read_to_string(&key) {
-        Ok(pem) => Some(KeyPair::from_pem(&pem).map_err(|error| CaError::Damaged {
+    let pair = |pem: String| {
+        KeyPair::from_pem(&pem).map_err(|error| CaError::Damaged {
             folder: folder.to_owned(),
             why: format!("ca.key: {error}"),
-        })?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(source) => return Err(CaError::Io { path: key, source }),
+        })
     };
+    let kept = read(&key)?.map(pair).transpose()?;
     let pair = match &kept {
         Some(pair) => pair,
         None => &KeyPair::generate()?,
@@ -202,10 +223,17 @@ pub fn ensure(folder: &Path, names: &[String], now: SystemTime) -> Result<Ensure
             asked.push(name);
         }
     }
-    let old = names_of(&cert);
+    let shown = own_certificate(folder)?;
+    if let (Some(shown), Some(pair)) = (&shown, &known)
+        && !is_of(shown, pair)
+    {
+        let why = "it is not the private key of gateway.pem".to_owned();
+        return Err(CaError::Key { path: key, why });
+    }
+    let old = shown.as_ref().map(names_in).unwrap_or_default();
     let has_all = asked.iter().all(|name| old.contains(name));
     let mut kept: Vec<String> = old.into_iter().filter(|name| !asked.contains(name)).collect();
-    if known.is_some() && has_all && is_lasting(&cert, now) {
+    if known.is_some() && has_all && shown.as_ref().is_some_and(|shown| is_lasting(shown, now)) {
         return Ok(Ensured {
             is_new: false,
             kept,
@@ -214,7 +242,12 @@ pub fn ensure(folder: &Path, names: &[String], now: SystemTime) -> Result<Ensure
     }
     let dropped = kept.split_off(kept.len().min(MAX_NAMES.saturating_sub(asked.len())));
     asked.extend_from_slice(&kept);
-    if !folder.join("ca.pem").exists() {
+    // By a wrong clock nothing is made, whatever else is wrong.
+    clock::check(clock::unix(now))?;
+    if let Some(lost) = lost_ca(folder)? {
+        return Err(lost);
+    }
+    if !is_file(&folder.join("ca.pem"))? {
         init(folder, now)?;
     }
     let pair = match &known {
@@ -239,19 +272,72 @@ pub fn ensure(folder: &Path, names: &[String], now: SystemTime) -> Result<Ensure
 /// [`CaError::Key`] and [`CaError::LostKey`].
 pub fn own_key(folder: &Path) -> Result<Option<KeyPair>, CaError> {
     let path = folder.join("gateway.key");
-    match fs::read_to_string(&path) {
-        Ok(pem) => KeyPair::from_pem(&pem).map(Some).map_err(|error| CaError::Key {
+    match read(&path)? {
+        Some(pem) => KeyPair::from_pem(&pem).map(Some).map_err(|error| CaError::Key {
             path,
             why: error.to_string(),
         }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if folder.join("gateway.pem").exists() {
-                return Err(CaError::LostKey(path));
-            }
-            Ok(None)
-        }
-        Err(source) => Err(CaError::Io { path, source }),
+        None if is_file(&folder.join("gateway.pem"))? => Err(CaError::LostKey(path)),
+        None => Ok(None),
     }
+}
+
+/// The gateway's own certificate, if there is one.
+///
+/// # Errors
+/// [`CaError::Certificate`]: it is not worth nothing, for its names are in no other file.
+pub fn own_certificate(folder: &Path) -> Result<Option<CertificateDer<'static>>, CaError> {
+    let path = folder.join("gateway.pem");
+    let Some(pem) = read(&path)? else {
+        return Ok(None);
+    };
+    let damaged = |why: String| CaError::Certificate {
+        path: path.clone(),
+        why,
+    };
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| damaged(error.to_string()))?;
+    x509_parser::parse_x509_certificate(&der).map_err(|error| damaged(error.to_string()))?;
+    Ok(Some(der))
+}
+
+/// What is to be said where a certificate has outlived its CA: [`CaError::LostCa`]. A CA of which the key is left is not
+/// lost.
+///
+/// # Errors
+/// It could not be looked for.
+pub fn lost_ca(folder: &Path) -> Result<Option<CaError>, CaError> {
+    for name in ["ca.pem", "ca.key"] {
+        if is_file(&folder.join(name))? {
+            return Ok(None);
+        }
+    }
+    let is_lost = is_file(&folder.join("gateway.pem"))?;
+    Ok(is_lost.then(|| CaError::LostCa(folder.to_owned())))
+}
+
+/// True for a file that is there; what is neither there nor away must not be made anew.
+fn is_file(path: &Path) -> Result<bool, CaError> {
+    ordinary::is_file(path).map_err(|source| io_error(path, source))
+}
+
+/// The text of a file that is there.
+fn read(path: &Path) -> Result<Option<String>, CaError> {
+    let content = ordinary::read(path).map_err(|source| io_error(path, source))?;
+    // What is no text is no PEM either.
+    Ok(content.map(|content| String::from_utf8_lossy(&content).into_owned()))
+}
+
+fn io_error(path: &Path, source: io::Error) -> CaError {
+    CaError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn is_of(certificate: &CertificateDer<'_>, pair: &KeyPair) -> bool {
+    x509_parser::parse_x509_certificate(certificate).is_ok_and(|(_, parsed)| {
+        parsed.public_key().subject_public_key.data.as_ref() == pair.public_key_raw()
+    })
 }
 
 /// The pin of the first certificate of a PEM file: `sha256/` and base64.
@@ -305,23 +391,13 @@ fn canonical(name: &str) -> String {
 /// # Errors
 /// [`CaError::Missing`] and [`CaError::Damaged`]; one that has expired is none.
 pub fn load(folder: &Path) -> Result<(String, CertificateDer<'static>, KeyPair), CaError> {
-    let read = |name: &str| match fs::read_to_string(folder.join(name)) {
-        Ok(text) => Ok(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(CaError::Missing(folder.to_owned())),
-        Err(source) => Err(CaError::Io {
-            path: folder.join(name),
-            source,
-        }),
-    };
+    let missing = || CaError::Missing(folder.to_owned());
     let damaged = |why: String| CaError::Damaged {
         folder: folder.to_owned(),
         why,
     };
-    let ca = read("ca.pem")?;
-    let key = match read("ca.key") {
-        Err(CaError::Missing(_)) => Err(damaged("ca.key is missing".to_owned())),
-        other => other,
-    }?;
+    let ca = read(&folder.join("ca.pem"))?.ok_or_else(missing)?;
+    let key = read(&folder.join("ca.key"))?.ok_or_else(|| damaged("ca.key is missing".to_owned()))?;
     let key = KeyPair::from_pem(&key).map_err(|error| damaged(format!("ca.key: {error}")))?;
     let der =
         CertificateDer::from_pem_slice(ca.as_bytes()).map_err(|error| damaged(format!("ca.pem: {error}")))?;
@@ -364,20 +440,19 @@ fn certify(
 }
 
 /// True for a certificate that has enough time left.
-fn is_lasting(cert: &Path, now: SystemTime) -> bool {
-    let certificate = CertificateDer::from_pem_file(cert).ok();
-    let left = certificate.and_then(|certificate| time_left(&certificate, now));
-    left.is_some_and(|left| left > DAY * RENEW_DAYS as u32)
+fn is_lasting(certificate: &CertificateDer<'_>, now: SystemTime) -> bool {
+    time_left(certificate, now).is_some_and(|left| left > DAY * RENEW_DAYS as u32)
 }
 
 /// The names and addresses that the first certificate of a PEM file is for; none if it cannot be read.
 #[must_use]
 pub fn names_of(cert: &Path) -> Vec<String> {
+    CertificateDer::from_pem_file(cert).map_or_else(|_| Vec::new(), |certificate| names_in(&certificate))
+}
+
+fn names_in(certificate: &CertificateDer<'_>) -> Vec<String> {
     use x509_parser::extensions::GeneralName;
-    let Ok(certificate) = CertificateDer::from_pem_file(cert) else {
-        return Vec::new();
-    };
-    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&certificate) else {
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else {
         return Vec::new();
     };
     let shown = parsed.subject_alternative_name().ok().flatten();
@@ -443,10 +518,7 @@ pub fn hand_out(path: &Path, text: &str, mode: u32) -> Result<(), CaError> {
 
 fn put(path: &Path, text: &str, mode: u32, give: bool) -> Result<(), CaError> {
     let folder = owner::folder_of(path);
-    let io_error = |source| CaError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io_error = |source| io_error(path, source);
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
     let part = PathBuf::from(part);
@@ -633,6 +705,133 @@ mod tests {
         fs::rename(path("gateway.pem"), path("aside.pem")).unwrap();
         ensure(folder.path(), &names(&["a"]), now).unwrap();
         assert_ne!(pin(&path("gateway.pem")), pin(&path("aside.pem")));
+    }
+
+    fn refused(folder: &Path) -> String {
+        let before: Vec<String> = contents(folder);
+        let error = ensure(folder, &names(&["new.example"]), SystemTime::now()).unwrap_err();
+        assert_eq!(contents(folder), before, "{error}");
+        error.to_string()
+    }
+
+    /// Names, what links lead to, and sizes.
+    fn contents(folder: &Path) -> Vec<String> {
+        let entry = |entry: io::Result<fs::DirEntry>| {
+            let path = entry.unwrap().path();
+            let found = fs::symlink_metadata(&path).unwrap();
+            format!("{} {:?} {}", path.display(), found.file_type(), found.len())
+        };
+        let mut all: Vec<String> = fs::read_dir(folder).unwrap().map(entry).collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        ensure(folder.path(), &names(&["a"]), SystemTime::now()).unwrap();
+        let disk = tempfile::tempdir().unwrap();
+        for lost in ["gateway.key", "gateway.pem", "ca.pem", "ca.key"] {
+            let (path, away) = (folder.path().join(lost), disk.path().join(lost));
+            fs::copy(&path, &away).unwrap();
+            fs::remove_file(&path).unwrap();
+            std::os::unix::fs::symlink(&away, &path).unwrap();
+            fs::rename(&away, disk.path().join("unmounted")).unwrap();
+            let error = refused(folder.path());
+            assert!(
+                error.contains(lost) && error.contains("leads nowhere") && error.contains("mounted"),
+                "{error}"
+            );
+            if lost.starts_with("ca.") {
+                let error = init(folder.path(), SystemTime::now()).unwrap_err().to_string();
+                assert!(
+                    error.contains("leads nowhere") || error.contains("is there already"),
+                    "{error}"
+                );
+                assert!(
+                    load(folder.path())
+                        .unwrap_err()
+                        .to_string()
+                        .contains("leads nowhere")
+                );
+            }
+            fs::rename(disk.path().join("unmounted"), &away).unwrap();
+            assert!(
+                !ensure(folder.path(), &names(&["a"]), SystemTime::now())
+                    .unwrap()
+                    .is_new
+            );
+        }
+    }
+
+    #[test]
+    fn a_fifo_hangs_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        ensure(folder.path(), &names(&["a"]), SystemTime::now()).unwrap();
+        for name in ["gateway.key", "gateway.pem", "ca.pem", "ca.key"] {
+            let (path, aside) = (folder.path().join(name), folder.path().join("aside"));
+            fs::rename(&path, &aside).unwrap();
+            nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+            let error = refused(folder.path());
+            assert!(error.contains(name) && error.contains("is a fifo"), "{error}");
+            fs::rename(&aside, &path).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_lost_ca_is_not_made_anew_beside_its_certificate() {
+        let folder = tempfile::tempdir().unwrap();
+        let (now, path) = (SystemTime::now(), |name: &str| folder.path().join(name));
+        ensure(folder.path(), &names(&["a"]), now).unwrap();
+        let first_pin = pin(&path("gateway.pem")).unwrap();
+        for name in ["ca.pem", "ca.key"] {
+            fs::remove_file(path(name)).unwrap();
+        }
+        // What is good is used on; nothing is issued.
+        assert!(!ensure(folder.path(), &names(&["a"]), now).unwrap().is_new);
+        for _ in 0..2 {
+            let error = refused(folder.path());
+            for part in ["trust it", "lenscap-gateway restore", "lenscap-gateway ca init"] {
+                assert!(error.contains(part), "{error}");
+            }
+        }
+        // A wrong clock comes first: the gateway goes on until it is right.
+        let wrong = ensure(folder.path(), &names(&["b"]), SystemTime::UNIX_EPOCH);
+        assert!(matches!(wrong, Err(CaError::Clock(_))), "{wrong:?}");
+        // What is said to be done is what helps, and the pin and the names stay.
+        init(folder.path(), now).unwrap();
+        assert!(ensure(folder.path(), &names(&["b"]), now).unwrap().is_new);
+        assert_eq!(pin(&path("gateway.pem")).unwrap(), first_pin);
+        assert_eq!(names_of(&path("gateway.pem")), names(&["b", "a"]));
+        // So does putting the certificate aside.
+        for name in ["ca.pem", "ca.key", "gateway.pem"] {
+            fs::remove_file(path(name)).unwrap();
+        }
+        ensure(folder.path(), &names(&["b"]), now).unwrap();
+        assert_eq!(pin(&path("gateway.pem")).unwrap(), first_pin);
+    }
+
+    #[test]
+    fn a_certificate_that_cannot_be_read_keeps_its_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let cert = folder.path().join("gateway.pem");
+        ensure(folder.path(), &names(&["a"]), SystemTime::now()).unwrap();
+        let whole = fs::read(&cert).unwrap();
+        let no_certificate = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for damaged in [&whole[..whole.len() / 4], b"", b"\xff\xfe", no_certificate] {
+            fs::write(&cert, damaged).unwrap();
+            let error = refused(folder.path());
+            assert!(
+                error.contains("gateway.pem: no usable certificate") && error.contains("backup"),
+                "{error}"
+            );
+            assert_eq!(fs::read(&cert).unwrap(), damaged);
+        }
+        // Another's certificate must not be renewed for this key.
+        let other = tempfile::tempdir().unwrap();
+        ensure(other.path(), &names(&["a"]), SystemTime::now()).unwrap();
+        fs::copy(other.path().join("gateway.pem"), &cert).unwrap();
+        assert!(refused(folder.path()).contains("not the private key of gateway.pem"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use super::place::{Failure, Place, no_folder};
+use super::place::{Failure, Place, must_be_folder};
 use crate::ca::{self, CaError};
 use crate::clock;
 use crate::config::{Loaded, files};
@@ -75,9 +75,7 @@ fn judge(place: &Place) -> Result<Findings, Failure> {
     let mut found = Findings::default();
     let Some(Loaded { config, warnings }) = place.load()? else {
         let folder = place.default_data();
-        if !folder.is_dir() {
-            return Err(no_folder(&folder));
-        }
+        must_be_folder(&folder)?;
         if let Err(wrong) = clock::check(now) {
             found.warnings.push(wrong.to_string());
         }
@@ -98,11 +96,12 @@ fn judge(place: &Place) -> Result<Findings, Failure> {
 /// The certificate that a gateway without a configuration makes for itself.
 fn check_own(found: &mut Findings, folder: &Path, now: u64) {
     let (cert, key) = (folder.join("gateway.pem"), folder.join("gateway.key"));
-    let pair = match ca::own_key(folder) {
-        Ok(pair) => pair,
+    let kept = ca::own_key(folder).and_then(|key| Ok((key, ca::own_certificate(folder)?)));
+    let (pair, shown) = match kept {
+        Ok(kept) => kept,
         Err(error) => return found.error(error),
     };
-    if pair.is_none() || !cert.exists() {
+    if pair.is_none() || shown.is_none() {
         return found.good(&cert, "not there yet; `lenscap-gateway run` makes it");
     }
     if let Err(why) = files::private(&key) {
@@ -114,6 +113,10 @@ fn check_own(found: &mut Findings, folder: &Path, now: u64) {
     let until = found.end(What::Shown, &cert, now);
     let names = ca::names_of(&cert).join(", ");
     found.good(&cert, &format!("ok, until {until}, for {names}"));
+    match ca::lost_ca(folder) {
+        Ok(None) => {}
+        Ok(Some(error)) | Err(error) => found.error(error),
+    }
 }
 
 /// The CA and the database.
@@ -127,8 +130,10 @@ fn check_kept(found: &mut Findings, folder: &Path, now: u64) {
         Err(CaError::Missing(_)) => found.good(&cert, "there is no CA here"),
         Err(error) => found.error(error),
     }
-    if !database.exists() {
-        return found.good(&database, "not there yet; `lenscap-gateway run` makes it");
+    match schema::is_there(&database) {
+        Ok(true) => {}
+        Ok(false) => return found.good(&database, "not there yet; `lenscap-gateway run` makes it"),
+        Err(error) => return found.error(error),
     }
     match schema::inspect(&database) {
         Ok(held) => found.good(
@@ -136,5 +141,59 @@ fn check_kept(found: &mut Findings, folder: &Path, now: u64) {
             &format!("ok, {} cameras, {} viewers", held.cameras, held.viewers),
         ),
         Err(error) => found.error(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// What is said to somebody whom the file system gives no more than its modes allow, as it does root.
+    fn judged_as_nobody(data: &Path) -> String {
+        let place = Place {
+            config: None,
+            data: Some(data.to_owned()),
+        };
+        let judging = std::thread::spawn(move || {
+            // Of this thread alone; for anybody but root it changes nothing.
+            nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65_534));
+            match judge(&place) {
+                Ok(found) => [found.errors, found.good].concat().join("\n"),
+                Err(failure) => failure.to_string(),
+            }
+        });
+        judging.join().unwrap()
+    }
+
+    #[test]
+    fn what_may_not_be_looked_at_is_not_taken_for_nothing() {
+        let parent = tempfile::tempdir().unwrap();
+        let data = parent.path().join("data");
+        fs::create_dir(&data).unwrap();
+        let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        // For whoever is not root these are their own, so the modes take it from the owner as well.
+        mode(parent.path(), 0o000);
+        let said = judged_as_nobody(&data);
+        mode(parent.path(), 0o755);
+        assert!(
+            said.contains("could not be looked at: Permission denied") && said.contains("as root"),
+            "{said}"
+        );
+        ca::ensure(&data, &["a".to_owned()], SystemTime::now()).unwrap();
+        drop(schema::open(&data.join(DATABASE)).unwrap());
+        mode(&data, 0o000);
+        let said = judged_as_nobody(&data);
+        mode(&data, 0o755);
+        assert!(!said.contains("not there") && !said.contains("no CA"), "{said}");
+        for name in ["gateway.key", "ca.pem", DATABASE] {
+            let denied = |line: &str| line.contains(name) && line.contains("Permission denied");
+            assert!(said.lines().any(denied), "{name}: {said}");
+        }
+        mode(&data.join(DATABASE), 0o000);
+        let said = judged_as_nobody(&data);
+        assert!(said.contains("lenscap.db: unable to open"), "{said}");
     }
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::place::{Failure, Place, no_folder};
+use super::place::{Failure, Place, must_be_folder};
 use crate::config::{DEFAULT_PATH, DEFAULT_REALM};
 use crate::data::{Data, DataError, SOCKET};
 use crate::fleet::Fixed;
@@ -63,8 +63,8 @@ impl Client {
             .build()
             .map_err(failed)?;
         let found = place.find()?;
-        if !make && !found.data.is_dir() {
-            return Err(no_folder(&found.data));
+        if !make {
+            must_be_folder(&found.data)?;
         }
         let way = match Data::open(&found.data) {
             Err(DataError::Busy(_)) => Way::Socket(found.data.join(SOCKET)),

@@ -10,6 +10,7 @@ use super::show::print;
 use crate::ca::{self, Use};
 use crate::clock::unix_now;
 use crate::data::{Data, DataError};
+use crate::ordinary;
 use crate::store::backup as store;
 
 #[derive(Subcommand)]
@@ -76,7 +77,7 @@ pub(super) fn ca(command: CaCommand) -> Result<(), Failure> {
             }
             let (cert, key) = (with_suffix(&out, "pem"), with_suffix(&out, "key"));
             for path in [&cert, &key] {
-                if path.exists() {
+                if ordinary::has_name(path).map_err(failed)? {
                     return Err(Failure::Failed(format!("{} is there already", path.display())));
                 }
             }

@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::config::{self, Config, Loaded};
 use crate::data;
+use crate::ordinary;
 
 /// The configuration when none is named.
 const DEFAULT_CONFIG: &str = "/etc/lenscap-gateway/gateway.toml";
@@ -51,12 +52,19 @@ impl Failure {
     }
 }
 
-/// A data folder that is not there.
-pub(super) fn no_folder(folder: &Path) -> Failure {
-    Failure::Failed(format!(
-        "there is no data folder {}; start `lenscap-gateway run` first, or name it with --data",
-        folder.display()
-    ))
+/// Refuses a data folder that is not there, or that could not be looked for.
+pub(super) fn must_be_folder(folder: &Path) -> Result<(), Failure> {
+    let shown = folder.display();
+    match ordinary::is_folder(folder) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::Failed(format!(
+            "there is no data folder {shown}; start `lenscap-gateway run` first, or name it with --data"
+        ))),
+        Err(error) => Err(Failure::Failed(format!(
+            "the data folder {shown} could not be looked at: {error}; run this as its owner or as root, or name another \
+             with --data"
+        ))),
+    }
 }
 
 /// What was found.
@@ -72,7 +80,9 @@ impl Place {
     /// The configuration file that counts: the one named, or the default one if it is there.
     #[must_use]
     pub fn config_file(&self) -> Option<PathBuf> {
-        let default = || Some(PathBuf::from(DEFAULT_CONFIG)).filter(|path| path.exists());
+        // One that may not be looked at is there: what it says must not be passed over.
+        let is_there = |path: &PathBuf| ordinary::has_name(path).unwrap_or(true);
+        let default = || Some(PathBuf::from(DEFAULT_CONFIG)).filter(is_there);
         // A data folder that is named stands for itself.
         self.config
             .clone()

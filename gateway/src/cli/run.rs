@@ -79,7 +79,13 @@ fn prepare(args: &RunArgs) -> Result<(Loaded, Option<Own>), Failure> {
     // For as long as certificates are made; the gateway takes it again.
     let data = Data::open(&folder).map_err(|error| failed(&error))?;
     match ca::ensure(&folder, &names, SystemTime::now()) {
-        Ok(made) => tell_names(&folder, &made),
+        Ok(made) => {
+            tell_names(&folder, &made);
+            // It is wanted at the next renewal; there is time to bring it back.
+            if let Some(lost) = ca::lost_ca(&folder).unwrap_or_else(Some) {
+                warn!("{lost}");
+            }
+        }
         // What is there is used on: a machine that starts without the time is told it later.
         Err(error @ ca::CaError::Clock(_)) if folder.join("gateway.pem").exists() => warn!("{error}"),
         Err(error) => return Err(failed(&error)),
