@@ -627,6 +627,33 @@ async fn a_camera_is_expected_by_its_key_and_pin() {
     assert_eq!(proof, Some(expected.to_vec()), "shows that the PIN was known");
 }
 
+/// Claimed by its key before it ever came, it says what it is when it comes.
+#[tokio::test]
+async fn a_camera_that_was_claimed_unseen_gets_its_serial_and_model() {
+    let mut gateway = TestGateway::start_kept().await;
+    let camera = Newcomer::new("SN1");
+    let body = json!({"fingerprint": camera.fingerprint(), "name": "porch"});
+    let (status, shown) = gateway.api("POST", "/claims", body).await;
+    assert_eq!(
+        (status, &shown["serial"], &shown["model"]),
+        (201, &Value::Null, &Value::Null)
+    );
+    camera.comes(&gateway, Play::Silent).await;
+    within("serial and model", async {
+        loop {
+            let (_, shown) = gateway.api("GET", "/cameras/porch", Value::Null).await;
+            if shown["serial"] == "SN1" && shown["model"] == "Dome" {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    gateway.restart().await;
+    let (_, shown) = gateway.api("GET", "/cameras/porch", Value::Null).await;
+    assert_eq!(shown["serial"], "SN1");
+}
+
 #[tokio::test]
 async fn viewers_expire() {
     let gateway = TestGateway::start_kept().await;

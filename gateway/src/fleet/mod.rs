@@ -11,6 +11,7 @@ mod claims;
 pub mod clones;
 pub mod csv;
 pub mod import;
+mod label;
 pub mod link;
 mod live;
 mod merge;

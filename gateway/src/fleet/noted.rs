@@ -9,6 +9,7 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::claims::write_claim;
+use super::label::Labels;
 use super::live::Live;
 use super::{Fleet, FleetError, blocking};
 use crate::config::Sha256Hash;
@@ -29,6 +30,8 @@ pub(super) struct Unwritten {
     heard: BTreeMap<i64, Heard>,
     /// There is more in `heard` than was written, or tried to be.
     is_news: bool,
+    /// What cameras say that they are.
+    pub(super) labels: Labels,
     /// Somebody writes.
     writes: bool,
 }
@@ -126,7 +129,7 @@ impl Fleet {
     }
 
     /// Writes down what `add` puts there, if it says that it has put something.
-    fn note(self: &Arc<Self>, add: impl FnOnce(&mut Unwritten) -> bool) {
+    pub(super) fn note(self: &Arc<Self>, add: impl FnOnce(&mut Unwritten) -> bool) {
         let mut unwritten = self.unwritten();
         if !add(&mut unwritten) || std::mem::replace(&mut unwritten.writes, true) {
             return;
@@ -145,6 +148,7 @@ impl Fleet {
                         } else {
                             Ok(())
                         },
+                        writer.write_labels(&batch.labels),
                     ] {
                         if let Err(error) = done {
                             error!(%error, "what is new of some cameras is not written down");
@@ -166,7 +170,8 @@ impl Fleet {
         let mut batch = std::mem::take(&mut *unwritten);
         // It counts until it can be read from the database.
         unwritten.heard = std::mem::take(&mut batch.heard);
-        let is_empty = batch.said.is_empty() && batch.claims.is_empty() && !batch.is_news;
+        let is_empty =
+            batch.said.is_empty() && batch.claims.is_empty() && batch.labels.is_empty() && !batch.is_news;
         unwritten.writes = !is_empty;
         unwritten.writes.then_some(batch)
     }

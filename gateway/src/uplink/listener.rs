@@ -307,6 +307,7 @@ impl Listener {
         if let Some(name) = &name {
             fleet.note_shown(name, &said.operator);
         }
+        fleet.note_label(&applicant);
         match &admission {
             Admission::Wait { .. } => {
                 self.name_stranger(&applicant);
