@@ -32,3 +32,51 @@ int pthread_setname_np(void *thread, const char *name)
 	(void)thread;
 	return prctl(PR_SET_NAME, name, 0, 0, 0);
 }
+
+/*
+ * The one mutex of the C library's kind is a plain one of ring's source of random bytes, held for one read of /dev/urandom on
+ * kernels without getrandom(2). musl's own also know recursive, robust and priority-inheriting ones.
+ */
+#include <pthread.h>
+#include <sched.h>
+
+#define HELD(mutex) (*(int *)(mutex))
+
+int pthread_mutex_lock(pthread_mutex_t *mutex)
+{
+	while (__atomic_exchange_n(&HELD(mutex), 1, __ATOMIC_ACQUIRE))
+		sched_yield();
+	return 0;
+}
+
+int pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+	__atomic_store_n(&HELD(mutex), 0, __ATOMIC_RELEASE);
+	return 0;
+}
+
+/* The library asks for the size of a page alone; musl's own has a table of all that can be asked. */
+#include <errno.h>
+#include <unistd.h>
+
+long sysconf(int name)
+{
+	if (name == _SC_PAGESIZE)
+		return getauxval(AT_PAGESZ);
+	errno = EINVAL;
+	return -1;
+}
+
+/* musl's own translates what has a time in it (sound, video and serial devices) for kernels before 5.6. */
+#include <stdarg.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+int ioctl(int fd, int request, ...)
+{
+	va_list rest;
+	va_start(rest, request);
+	void *argument = va_arg(rest, void *);
+	va_end(rest);
+	return syscall(SYS_ioctl, fd, request, argument);
+}
