@@ -152,7 +152,7 @@ fn try_run(request: &Request) -> Result<u8, Stop> {
             let survey = engine::survey(&root, &settings);
             let mut checker = engine::checker(&root, &settings, u64::MAX);
             let key = owner_key.as_deref();
-            apply(request, &root, &settings, &survey, &mut checker, None, key)
+            apply(request, &root, &settings, &survey, &mut checker, None, key, &[])
         }
         Action::Confirm => live::confirm(request, &root, &settings),
         Action::RollBack { now } => live::roll_back(request, &root, &settings, now),
@@ -257,7 +257,8 @@ fn fill(buffer: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The caller has locked the root, and looked at it at this moment.
+/// The caller has locked the root, and looked at it at this moment. `told`: what is known beside the plan.
+#[allow(clippy::too_many_arguments, reason = "what a run has")]
 fn apply(
     request: &Request,
     root: &Root,
@@ -266,9 +267,11 @@ fn apply(
     checker: &mut Checker,
     applied_at: Option<(&str, Duration)>,
     owner_key: Option<&str>,
+    told: &[Finding],
 ) -> Result<u8, Stop> {
     recover(request, root, settings)?;
     let mut first = plan_surveyed(request, root, settings, survey, checker)?;
+    add(&mut first, told);
     let sealed = seal_login(&mut first, owner_key)?;
     show(request, &first, "planned")?;
     let mut fields = first.secrets.fields.iter();
@@ -296,6 +299,7 @@ fn apply(
     }
     // What was written is looked at again, as if by another run; which files matter is known.
     let mut second = plan_surveyed(request, root, settings, survey, checker)?;
+    add(&mut second, told);
     if back {
         let why = "what was stopped is started again, by something that runs until the camera starts again";
         second.edits.find(Measure::Telnet, Status::Fails, None, why);
@@ -311,6 +315,15 @@ fn apply(
     renewed?;
     waiter?;
     Ok(exit_status(second.verdict()))
+}
+
+/// What is not done does not hold.
+fn add(plan: &mut Plan<'_>, told: &[Finding]) {
+    for finding in told {
+        if !plan.edits.findings.contains(finding) {
+            plan.edits.findings.push(finding.clone());
+        }
+    }
 }
 
 fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: bool) -> Result<u8, Stop> {

@@ -250,6 +250,53 @@ fn a_running_camera_waits_for_its_owner() {
 }
 
 #[test]
+fn what_waits_for_its_owner_does_not_hold() {
+    if without_root() {
+        return;
+    }
+    let dir = running("busybox", ON_FLASH);
+    without_ssh(dir.path());
+    let mut shell = Ended(Command::new("sleep").arg("1000").spawn().unwrap());
+    listens(dir.path(), shell.0.id(), 2323, "telnetd -l /bin/sh", "/dev/null");
+    let before = archive(dir.path());
+    let output = in_camera(dir.path(), &["--apply"]);
+    assert_eq!(code(&output), 1);
+    assert_eq!(text(&output).matches("\nverdict      does not hold\n").count(), 2);
+    let output = in_camera(dir.path(), &["--apply", "--json"]);
+    assert_eq!(code(&output), 1);
+    let said = text(&output);
+    let events: Vec<Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(events.len(), 2);
+    for event in &events {
+        assert_eq!(event["verdict"], "does not hold", "{event}");
+        assert_eq!(event["changes"].as_array().unwrap().len(), 0);
+        for (measure, status, what) in [
+            ("telnet", "fails", "port 2323 gives a shell"),
+            ("telnet", "fails", "telnet is not changed: waiting for an owner"),
+            ("credentials", "planned", "root has no password"),
+            (
+                "credentials",
+                "fails",
+                "credentials is not changed: waiting for an owner",
+            ),
+        ] {
+            let mut findings = event["findings"].as_array().unwrap().iter();
+            let told = findings.any(|finding| {
+                finding["measure"] == measure
+                    && finding["status"] == status
+                    && finding["text"].as_str().unwrap().contains(what)
+            });
+            assert!(told, "{what}: {event}");
+        }
+    }
+    assert!(shell.0.try_wait().unwrap().is_none());
+    assert_eq!(archive(dir.path()), before);
+}
+
+#[test]
 fn what_somebody_else_changed_is_named_when_it_is_not_taken_back() {
     if without_root() {
         return;

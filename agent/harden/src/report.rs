@@ -75,6 +75,20 @@ pub struct Finding {
     pub text: String,
 }
 
+impl Finding {
+    /// One that is about no file.
+    #[must_use]
+    pub fn new(measure: Measure, status: Status, text: String) -> Self {
+        Self {
+            measure,
+            status,
+            path: None,
+            line: None,
+            text,
+        }
+    }
+}
+
 /// The whole's verdict, and the exit status of scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {

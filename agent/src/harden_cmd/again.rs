@@ -399,13 +399,9 @@ impl Look<'_> {
             Measure::Firewall => live::sync_firewall(self.root, alone, None),
             Measure::Credentials => Ok(()),
         });
-        let late = done.err().map(|Stop(text, _)| Finding {
-            measure,
-            status: Status::Unknown,
-            path: None,
-            line: None,
-            text,
-        });
+        let late = done
+            .err()
+            .map(|Stop(text, _)| Finding::new(measure, Status::Unknown, text));
         Ok((late.into_iter().collect(), true))
     }
 

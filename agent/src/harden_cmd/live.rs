@@ -18,7 +18,7 @@ use lenscap_harden::gate::{
 };
 use lenscap_harden::journal::Journal;
 use lenscap_harden::listeners::{self, Close, Listener, Logins, Process};
-use lenscap_harden::report::Measure;
+use lenscap_harden::report::{Finding, Measure, Status};
 use lenscap_harden::root::{Root, folder_of, name_of};
 use lenscap_harden::secret::LoginPassword;
 use lenscap_harden::storage::{self, Storage};
@@ -66,9 +66,11 @@ pub(super) fn must_be_root() -> Result<(), Stop> {
 pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> Result<u8, Stop> {
     must_be_root()?;
     let boot_id = boot_id(root)?;
-    let overdue = take_back_overdue(root, &settings, &request.config, &boot_id)?.services;
-    if let Err(why) = &overdue {
-        say(request, &format!("credentials  {why}"))?;
+    // What the plans of this run do not tell: what it does not do, and what came of that which is in no file.
+    let mut told = Vec::new();
+    let credentials = |status, text| Finding::new(Measure::Credentials, status, text);
+    if let Err(why) = take_back_overdue(root, &settings, &request.config, &boot_id)?.services {
+        told.push(credentials(Status::Fails, why.to_string()));
     }
     // From the first look on: the service's own would come in between.
     let _lock = lock(root)?;
@@ -76,48 +78,52 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     forget_left(request, root, &settings)?;
     let survey = engine::survey(root, &settings);
     let mut checker = engine::checker(root, &settings, u64::MAX);
-    let mut situations = Vec::new();
-    for measure in &settings.measures {
-        let situation = situation(request, root, &settings, *measure, &survey, &mut checker)?;
-        situations.push((*measure, situation));
-    }
     let mut confirm_needed = false;
-    let mut waiting = Vec::new();
-    settings.measures.clear();
     let harden = harden_config(&request.config);
     let given = request.password.is_some() || request.password_file.is_some();
     if !given && harden.password == HardenPassword::Lock {
         settings.login_password = LoginPassword::Lock;
     }
-    for (measure, situation) in &situations {
-        match decide(*measure, situation) {
-            Decision::Apply { .. } if !given && lacks_secret(&harden, *measure) => {
-                waiting.push((*measure, Why::NoSecret));
-            }
+    for measure in core::mem::take(&mut settings.measures) {
+        let (situation, findings) = situation(request, root, &settings, measure, &survey, &mut checker)?;
+        let why = match decide(measure, &situation) {
+            Decision::Apply { .. } if !given && lacks_secret(&harden, measure) => Why::NoSecret,
             Decision::Apply { confirm } => {
                 confirm_needed |= confirm;
-                settings.measures.push(*measure);
+                settings.measures.push(measure);
+                continue;
             }
-            Decision::PlanOnly(why) => waiting.push((*measure, why)),
-        }
-    }
-    for (measure, why) in &waiting {
-        say(request, &format!("{measure} is not changed: {}", why.explain()))?;
+            Decision::PlanOnly(why) => why,
+        };
+        told.extend(findings);
+        let text = format!("{measure} is not changed: {}", why.explain());
+        told.push(Finding::new(measure, Status::Fails, text));
     }
     // Somebody asks: what went wrong at boots before is forgiven.
     let mut boots = engine::boots(root, &settings);
     boots.forget();
     engine::keep_boots(root, &settings, &boots).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
     let applied_at = confirm_needed.then(|| (boot_id.as_str(), sys::monotonic()));
-    let mut closed = local::Closed::default();
     // Whoever came by telnet is hung up on by what this stops, and it must be brought to its end.
     let hangup = SigSet::from(Signal::SIGHUP);
     hangup
         .thread_block()
         .map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
-    let outcome = close_services(request, root, &settings, applied_at, &mut closed).and_then(|()| {
+    let outcome = close_services(request, root, &settings, applied_at).and_then(|closed| {
         let key = harden.owner_key.as_deref();
-        super::apply(request, root, &settings, &survey, &mut checker, applied_at, key)
+        for (status, lines) in [(Status::Fails, closed.failed), (Status::Unknown, closed.untold)] {
+            told.extend(lines.into_iter().map(|line| credentials(status, line)));
+        }
+        super::apply(
+            request,
+            root,
+            &settings,
+            &survey,
+            &mut checker,
+            applied_at,
+            key,
+            &told,
+        )
     });
     if outcome.is_err() {
         // It may have come to that before it failed. A second one does no harm.
@@ -138,35 +144,27 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
         request,
         "restart    services take new passwords when the camera starts again",
     )?;
-    Ok(match status {
-        _ if !waiting.is_empty() || !closed.failed.is_empty() || overdue.is_err() => EXIT_FAILURE,
-        EXIT_OK if !closed.untold.is_empty() => super::EXIT_UNKNOWN,
-        status => status,
-    })
+    Ok(status)
 }
 
-/// Closes what no file of the tree holds, before the files. What could not be closed is told and noted.
+/// Closes what no file of the tree holds, before the files.
 fn close_services(
     request: &Request,
     root: &Root,
     settings: &Settings,
     applied_at: Option<(&str, Duration)>,
-    closed: &mut local::Closed,
-) -> Result<(), Stop> {
+) -> Result<local::Closed, Stop> {
     if !settings.measures.contains(&Measure::Credentials) {
-        return Ok(());
+        return Ok(local::Closed::default());
     }
-    *closed = local::close(root, settings, &request.config, applied_at)?;
+    let mut closed = local::close(root, settings, &request.config, applied_at)?;
     closed
         .changed
         .extend(hostkeys::renew(root, settings, applied_at)?);
-    for line in [&closed.changed, &closed.failed, &closed.untold]
-        .into_iter()
-        .flatten()
-    {
+    for line in &closed.changed {
         say(request, &format!("credentials  {line}"))?;
     }
-    Ok(())
+    Ok(closed)
 }
 
 /// The owner is there.
@@ -414,6 +412,7 @@ fn start_apart(command: &mut Command) -> io::Result<()> {
     command.stderr(Stdio::null()).spawn().map(|_| ())
 }
 
+/// What decides about one measure, and what it finds.
 fn situation(
     request: &Request,
     root: &Root,
@@ -421,7 +420,7 @@ fn situation(
     measure: Measure,
     survey: &Survey,
     checker: &mut Checker,
-) -> Result<Situation, Stop> {
+) -> Result<(Situation, Vec<Finding>), Stop> {
     let harden = harden_config(&request.config);
     let secret_given = request.password_file.is_some();
     let mut facts = owner_facts(root, &request.config, &harden, secret_given);
@@ -431,7 +430,7 @@ fn situation(
     alone.measures = vec![measure];
     let plan = super::plan_surveyed(request, root, &alone, survey, checker)?;
     let tried = plan.recognised.iter().map(|known| known.adapter.tried).min();
-    Ok(Situation {
+    let situation = Situation {
         mode: mode(&harden),
         asked: true,
         tried: tried.unwrap_or(Tried::Fixture),
@@ -439,7 +438,8 @@ fn situation(
         other_login: other_login(root, measure),
         storage: storage(root, settings, &plan)?,
         bad_boots: 0,
-    })
+    };
+    Ok((situation, plan.edits.findings))
 }
 
 /// What the configuration says about hardening. Without a configuration nobody allowed anything.

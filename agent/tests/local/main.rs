@@ -219,7 +219,7 @@ fn whoever_watches_is_asked_first() {
     watches(dir.path(), [192, 168, 1, 10], services.port);
     let waited = in_camera(dir.path(), APPLY);
     let waits = format!(
-        "credentials  waits: 192.168.1.10 is connected to port {} (video)",
+        "credentials  fails    waits: 192.168.1.10 is connected to port {} (video)",
         services.port
     );
     assert!(
@@ -227,6 +227,7 @@ fn whoever_watches_is_asked_first() {
         "{}",
         text(&waited)
     );
+    assert!(!text(&waited).contains("verdict      holds"), "{}", text(&waited));
     assert!(services.lines.try_recv().is_err() && stored(dir.path()).is_empty());
     let closed = in_camera(dir.path(), &[APPLY, &["--cut"]].concat());
     assert_eq!(code(&closed), 0, "{}", text(&closed));
