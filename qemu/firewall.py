@@ -36,7 +36,7 @@ FILES = {
     "etc/passwd": "root:x:0:0::/root:/bin/sh\nnobody:x:99:99::/:/bin/sh\nlenscap:x:312:312::/:/bin/sh\n",
     "etc/resolv.conf": "nameserver 10.0.2.3\n",
     "etc/config/lenscap": CONFIG,
-    "root/.ssh/authorized_keys": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoZSBvd25lcidzIGtleSBpbiB0aGVzZSB0ZXN0cy4u owner\n",
+    "etc/label": "label-7Q2M-9ZKD\n",
 }
 VENDORS_RULE = "-A INPUT -p tcp -m tcp --dport 9999 -j DROP"
 
@@ -204,8 +204,8 @@ def judge(guest: Guest, kernel: Kernel) -> list[str]:
         if not holds:
             wrong.append(what)
 
-    steps = ["lenscap harden --only firewall --apply", "lenscap harden --confirm", "lenscap harden --restore",
-             "lenscap harden --only firewall", "lenscap harden --undo"]
+    steps = ["lenscap harden --only firewall --apply --password-file /etc/label", "lenscap harden --confirm",
+             "lenscap harden --restore", "lenscap harden --only firewall", "lenscap harden --undo"]
     statuses = [guest.status(step) for step in steps]
     report = "\n".join(guest.section("@step " + steps[0]))
     packets = sent(guest.capture)

@@ -10,8 +10,8 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::Value;
 
 use support::{
-    BOOT_ID, ON_FLASH, code, fits, fixture, in_camera, in_camera_later, listens, roots_hash, running, text,
-    watches, without_root, without_ssh,
+    BOOT_ID, ON_FLASH, authorise, code, fits, fixture, in_camera, in_camera_later, listens, roots_hash,
+    running, text, watches, without_root, without_ssh,
 };
 
 fn harden(dir: &Path, args: &[&str]) -> Output {
@@ -294,6 +294,47 @@ fn what_waits_for_its_owner_does_not_hold() {
     }
     assert!(shell.0.try_wait().unwrap().is_none());
     assert_eq!(archive(dir.path()), before);
+}
+
+/// Whether the owner knows a password that SSH asks for, nobody says.
+#[test]
+fn telnet_waits_for_a_confirmation_where_a_password_is_all_that_is_left() {
+    if without_root() {
+        return;
+    }
+    const ENFORCE: &str = "config uplink 'main'\n\toption endpoint 'https://gw.example.net/u'\nconfig profile 'main'\n\
+        \toption rtsp 'rtsp://127.0.0.1/'\nconfig harden\n\toption firewall '0'\n\toption mode 'enforce'\n";
+    for (key, config, waits) in [
+        (false, None, true),
+        (true, None, false),
+        (false, Some(ENFORCE), false),
+    ] {
+        let dir = running("busybox", ON_FLASH);
+        std::fs::write(dir.path().join("proc/1/cmdline"), "dropbear\0-R\0").unwrap();
+        let table = "root:$1$gu$x2gFlYY3YNyqMHApn217S0:0:0:root:/root:/bin/sh\n";
+        std::fs::write(dir.path().join("etc/passwd"), table).unwrap();
+        if key {
+            authorise(dir.path(), "root/.ssh");
+        }
+        if let Some(config) = config {
+            configure(dir.path(), config);
+        }
+        let inittab = || std::fs::read_to_string(dir.path().join("etc/inittab")).unwrap();
+        let before = inittab();
+        let output = in_camera(dir.path(), &["--apply"]);
+        assert_eq!(code(&output), 1, "credentials wait for an owner");
+        assert!(inittab().contains("#lenscap"), "{}", text(&output));
+        assert_eq!(
+            text(&output).contains("within 10 minutes"),
+            waits,
+            "{}",
+            text(&output)
+        );
+        let unconfirmed = dir.path().join("etc/lenscap/harden/unconfirmed");
+        assert_eq!(unconfirmed.exists(), waits);
+        assert_eq!(code(&in_camera(dir.path(), &["--roll-back", "--now"])), 0);
+        assert_eq!(inittab() == before, waits, "{key}");
+    }
 }
 
 #[test]

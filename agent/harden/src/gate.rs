@@ -22,7 +22,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// What is known of the owner's ways in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OwnerFacts {
-    /// An SSH key is authorised.
+    /// An SSH server runs that lets root in with a key.
     pub authorised_key: bool,
     /// An address on the LAN may reach SSH.
     pub allowed_lan: bool,
@@ -57,6 +57,20 @@ pub fn owner_path(facts: &OwnerFacts) -> Option<OwnerPath> {
     }
 }
 
+/// How SSH lets root in, the surest way last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SshLogin {
+    /// Not at all, or it could not be told.
+    #[default]
+    None,
+    /// With a password. Whether the owner knows it, nobody says.
+    Password,
+    /// With none.
+    Blank,
+    /// With a key.
+    Key,
+}
+
 /// How far hardening goes by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -79,8 +93,8 @@ pub struct Situation {
     pub tried: Tried,
     /// The owner's way in.
     pub owner: Option<OwnerPath>,
-    /// Whether a login is there that no measure but the firewall closes: SSH. Without it telnet is the last one.
-    pub other_login: bool,
+    /// The login that no measure but the firewall closes. Without it telnet is the last one.
+    pub other_login: SshLogin,
     /// Where journal and files lie.
     pub storage: Storage,
     /// Boots so far that did not become healthy.
@@ -147,9 +161,10 @@ pub fn decide(measure: Measure, situation: &Situation) -> Decision {
         storage,
         bad_boots,
     } = situation;
-    let closes_logins = match measure {
-        Measure::Credentials | Measure::Firewall => true,
-        Measure::Telnet => !other_login,
+    // How the owner comes in then, if that is known.
+    let left = match measure {
+        Measure::Credentials | Measure::Firewall => SshLogin::None,
+        Measure::Telnet => *other_login,
     };
     if *mode == Mode::Off && !asked {
         Decision::PlanOnly(Why::Off)
@@ -159,11 +174,11 @@ pub fn decide(measure: Measure, situation: &Situation) -> Decision {
         Decision::PlanOnly(Why::NoStorage)
     } else if *tried < Tried::Device && !asked && *mode != Mode::Enforce {
         Decision::PlanOnly(Why::NotTried)
-    } else if closes_logins && owner.is_none() {
+    } else if left == SshLogin::None && owner.is_none() {
         Decision::PlanOnly(Why::NoOwner)
     } else {
         Decision::Apply {
-            confirm: closes_logins && *mode != Mode::Enforce,
+            confirm: left <= SshLogin::Password && *mode != Mode::Enforce,
         }
     }
 }
@@ -338,7 +353,7 @@ mod tests {
             asked: true,
             tried: Tried::Fixture,
             owner: Some(OwnerPath::Uplink),
-            other_login: true,
+            other_login: SshLogin::Key,
             storage: Storage::Persistent,
             bad_boots: 0,
         }
@@ -403,8 +418,19 @@ mod tests {
                 decide(Measure::Telnet, &nobody),
                 Decision::Apply { confirm: false }
             );
+            let password = Situation {
+                other_login: SshLogin::Password,
+                ..nobody.clone()
+            };
+            assert_eq!(
+                decide(Measure::Telnet, &password),
+                Decision::Apply {
+                    confirm: mode != Mode::Enforce
+                },
+                "a password that the owner may not know"
+            );
             let last = Situation {
-                other_login: false,
+                other_login: SshLogin::None,
                 ..nobody
             };
             assert_eq!(
@@ -419,7 +445,7 @@ mod tests {
     fn each_reason_against_it_counts() {
         let good = situation();
         let last = Situation {
-            other_login: false,
+            other_login: SshLogin::None,
             ..good.clone()
         };
         assert_eq!(

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::edits::Edits;
 use crate::firewall::{Policy, facts};
+use crate::gate::SshLogin;
 use crate::report::{Measure, Status};
 use crate::root::{Root, name_of};
 use crate::telnet::relays_shell;
@@ -205,27 +206,36 @@ pub struct Logins {
     pub blank: bool,
 }
 
-/// Whether SSH lets its owner in from outside: with a key, or with a password where Dropbear takes those. What others are
+/// How SSH lets root in from outside: with a key, or with a password where Dropbear takes those. What others are
 /// told of passwords stands in files of their own, and counts as no.
 #[must_use]
-pub fn ssh_lets_in(listeners: &[Listener], logins: &Logins) -> bool {
+pub fn ssh_login(listeners: &[Listener], logins: &Logins) -> SshLogin {
     let outside = listeners.iter().filter(|listener| !listener.loopback);
-    let mut servers = outside.flat_map(|listener| &listener.processes);
-    servers.any(|process| {
+    let servers = outside.flat_map(|listener| &listener.processes);
+    let opens = servers.map(|process| {
         // Options may be joined.
         let has = |option: char| {
             let mut options = process.words.iter().filter_map(|word| word.strip_prefix('-'));
             options.any(|word| word.contains(option))
         };
-        if process.is_named(&[DROPBEAR]) {
-            // Against root, its passwords, and all of them; for blank ones.
-            let asks = !has('s') && !has('g');
-            let opens = logins.password || logins.blank && has('B');
-            !has('w') && (logins.dropbear_key || asks && opens)
+        let dropbear = process.is_named(&[DROPBEAR]);
+        // Its keys lie elsewhere; it takes no root.
+        if dropbear && logins.dropbear_key && !has('D') && !has('w')
+            || !dropbear && logins.other_key && process.is_named(OTHER_SSH)
+        {
+            SshLogin::Key
+        // Against root, passwords of all and of root; for blank ones.
+        } else if !dropbear || has('w') || has('s') || has('g') {
+            SshLogin::None
+        } else if logins.blank && has('B') {
+            SshLogin::Blank
+        } else if logins.password {
+            SshLogin::Password
         } else {
-            process.is_named(OTHER_SSH) && logins.other_key
+            SshLogin::None
         }
-    })
+    });
+    opens.max().unwrap_or_default()
 }
 
 /// Sorted by port.

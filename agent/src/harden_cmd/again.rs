@@ -335,7 +335,7 @@ impl Look<'_> {
             .collect();
         let asked_once = self.applied.measures.contains(&measure);
         let kept = self.settings.login_password == LoginPassword::Kept;
-        let decision = match decide(measure, &self.situation(measure, &plan)?) {
+        let decision = match decide(measure, &self.situation(&plan)?) {
             Decision::Apply { .. } if !kept && live::lacks_secret(&self.harden, measure) => {
                 Decision::PlanOnly(Why::NoSecret)
             }
@@ -411,15 +411,16 @@ impl Look<'_> {
         login && self.applied.field("login").is_none()
     }
 
-    fn situation(&self, measure: Measure, plan: &Plan<'_>) -> Result<Situation, Stop> {
-        let facts = live::owner_facts(self.root, &self.request.config, &self.harden, false);
+    fn situation(&self, plan: &Plan<'_>) -> Result<Situation, Stop> {
+        let other_login = live::ssh_login(self.root);
+        let facts = live::owner_facts(&self.request.config, &self.harden, false, other_login);
         let tried = plan.recognised.iter().map(|known| known.adapter.tried).min();
         Ok(Situation {
             mode: live::mode(&self.harden),
             asked: false,
             tried: tried.unwrap_or(lenscap_harden::firmware::Tried::Fixture),
             owner: lenscap_harden::gate::owner_path(&facts).filter(|path| *path != OwnerPath::Secret),
-            other_login: live::other_login(self.root, measure),
+            other_login,
             storage: live::storage(self.root, &self.settings, plan)?,
             bad_boots: self.bad_boots,
         })

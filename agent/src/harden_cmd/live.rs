@@ -14,7 +14,8 @@ use lenscap_harden::engine::{self, Plan, Settings};
 use lenscap_harden::firewall::{Allowed, Policy};
 use lenscap_harden::firmware::Tried;
 use lenscap_harden::gate::{
-    CONFIRM_WITHIN, Confirmation, Decision, Due, Mode, OwnerFacts, Situation, Why, decide, owner_path,
+    CONFIRM_WITHIN, Confirmation, Decision, Due, Mode, OwnerFacts, Situation, SshLogin, Why, decide,
+    owner_path,
 };
 use lenscap_harden::journal::Journal;
 use lenscap_harden::listeners::{self, Close, Listener, Logins, Process};
@@ -34,9 +35,11 @@ use crate::cli::{EXIT_FAILURE, EXIT_OK, Stop};
 use crate::config::{self, Harden, HardenMode, HardenPassword};
 use crate::{firewall, monitor, sys};
 
-/// Where authorised SSH keys lie.
-const KEYS: [&str; 2] = ["/etc/dropbear/authorized_keys", "/root/.ssh/authorized_keys"];
-/// Only OpenWrt has this file.
+/// Where SSH servers look for the keys of a root whose home is this, as its line in passwd(5) has it.
+const KEYS: &str = "/root/.ssh/authorized_keys";
+const HOME: &[u8] = b":/root:";
+/// OpenWrt's Dropbear looks for them in a place of its own. Only OpenWrt has the other file.
+const OPENWRTS_KEYS: &str = "/etc/dropbear/authorized_keys";
 const OPENWRT: &str = "/etc/openwrt_release";
 /// How long processes that were told to end may take, and how often they are looked at: before Linux 5.3 nothing tells
 /// of the end of a process that is not a child.
@@ -423,7 +426,8 @@ fn situation(
 ) -> Result<(Situation, Vec<Finding>), Stop> {
     let harden = harden_config(&request.config);
     let secret_given = request.password_file.is_some();
-    let mut facts = owner_facts(root, &request.config, &harden, secret_given);
+    let other_login = ssh_login(root);
+    let mut facts = owner_facts(&request.config, &harden, secret_given, other_login);
     // Behind the firewall a password is of no use but from an allowed address.
     facts.secret_given &= measure != Measure::Firewall || facts.allowed_lan;
     let mut alone = settings.clone();
@@ -435,7 +439,7 @@ fn situation(
         asked: true,
         tried: tried.unwrap_or(Tried::Fixture),
         owner: owner_path(&facts),
-        other_login: other_login(root, measure),
+        other_login,
         storage: storage(root, settings, &plan)?,
         bad_boots: 0,
     };
@@ -467,33 +471,28 @@ pub(super) fn mode(harden: &Harden) -> Mode {
     }
 }
 
-pub(super) fn owner_facts(root: &Root, config: &Path, harden: &Harden, secret_given: bool) -> OwnerFacts {
+pub(super) fn owner_facts(config: &Path, harden: &Harden, secret_given: bool, login: SshLogin) -> OwnerFacts {
     let to_ssh = |text: &String| Allowed::parse(text).is_ok_and(|allowed| allowed.tcp && allowed.port == 22);
     OwnerFacts {
-        authorised_key: KEYS.iter().any(|path| has_key(root, path)),
+        authorised_key: login == SshLogin::Key,
         allowed_lan: harden.allow_lan.iter().any(to_ssh),
         claimed_uplink: owned_since(config).is_some(),
         secret_given,
     }
 }
 
-/// Whether SSH lets root in, which is looked for where it matters: telnet alone may be the last login. What cannot be told
-/// is no.
-pub(super) fn other_login(root: &Root, measure: Measure) -> bool {
-    if measure != Measure::Telnet {
-        return true;
-    }
-    let [of_dropbear, of_root] = KEYS.map(|path| has_key(root, path));
-    // OpenWrt's Dropbear looks for root's keys in a place of its own.
-    let openwrt = root.exists(OPENWRT);
-    let mut logins = Logins {
-        dropbear_key: if openwrt { of_dropbear } else { of_root },
-        other_key: of_root,
-        ..Logins::default()
-    };
+/// How the server that runs lets root in. What cannot be told is not at all.
+pub(super) fn ssh_login(root: &Root) -> SshLogin {
+    let mut logins = Logins::default();
     let [passwd, shadow] = ["/etc/passwd", "/etc/shadow"].map(|path| root.read(path).unwrap_or_default());
-    let [passwd, shadow] = [passwd, shadow].map(|table| accounts::parse(&table));
-    for account in passwd.iter().filter(|account| account.is_root()) {
+    let shadow = accounts::parse(&shadow);
+    for account in accounts::parse(&passwd)
+        .iter()
+        .filter(|account| account.is_root())
+    {
+        let line = passwd.get(account.range.end..).unwrap_or_default();
+        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        logins.other_key |= contains(line, HOME) && has_key(root, KEYS);
         let kept = shadow.iter().find(|kept| kept.user == account.user);
         let field = match account.field.as_str() {
             "x" => kept.map_or("x", |kept| &kept.field),
@@ -503,7 +502,12 @@ pub(super) fn other_login(root: &Root, measure: Measure) -> bool {
         // No hash is shorter than that of DES.
         logins.password |= field.len() >= 13 && !field.starts_with(['!', '*']);
     }
-    listeners::read(root).is_ok_and(|listeners| listeners::ssh_lets_in(&listeners, &logins))
+    logins.dropbear_key = if root.exists(OPENWRT) {
+        has_key(root, OPENWRTS_KEYS)
+    } else {
+        logins.other_key
+    };
+    listeners::ssh_login(&listeners::read(root).unwrap_or_default(), &logins)
 }
 
 /// Whether a file authorises a key. Servers pass by one that others than root may write, or may put another in the place of.

@@ -19,7 +19,10 @@ use std::time::{Duration, Instant};
 
 use changes::Changes;
 use serde_json::Value;
-use support::{BOOT_ID, ON_FLASH, code, fits, in_camera, listens, roots_hash, running, text, without_root};
+use support::{
+    BOOT_ID, ON_FLASH, OWNERS_KEY, authorise, code, fits, in_camera, listens, roots_hash, running, text,
+    without_root, without_ssh,
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const LABEL: &str = "label-7Q2M-9ZKD";
@@ -32,10 +35,6 @@ fn closed(name: &str, harden: &str) -> tempfile::TempDir {
     in_camera(dir.path(), &["--confirm"]);
     dir
 }
-
-/// A line of `authorized_keys`.
-const OWNERS_KEY: &str =
-    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoZSBvd25lcidzIGtleSBpbiB0aGVzZSB0ZXN0cy4u owner\n";
 
 fn open(name: &str, mounts: &str, harden: &str) -> tempfile::TempDir {
     let dir = running(name, mounts);
@@ -168,8 +167,8 @@ fn what_nobody_asked_for_is_only_told() {
     let config = dir.path().join("etc/config/lenscap");
     let allowed = fs::read_to_string(&config).unwrap() + "\tlist allow_lan '192.168.1.2:22'\n";
     fs::write(&config, allowed).unwrap();
-    fs::create_dir_all(dir.path().join("etc/dropbear")).unwrap();
-    let keys = dir.path().join("etc/dropbear/authorized_keys");
+    fs::create_dir_all(dir.path().join("root/.ssh")).unwrap();
+    let keys = dir.path().join("root/.ssh/authorized_keys");
     for (line, mode) in [
         ("ssh-ed25519 AAAA owner\n", 0o600),
         ("owner's key\n", 0o600),
@@ -233,8 +232,7 @@ fn a_new_password_is_for_the_owners_key_alone() {
             ""
         };
         let dir = open("busybox", ON_FLASH, &format!("{option}{mode}"));
-        fs::create_dir_all(dir.path().join("root/.ssh")).unwrap();
-        fs::write(dir.path().join("root/.ssh/authorized_keys"), OWNERS_KEY).unwrap();
+        authorise(dir.path(), KEYS);
         let output = in_camera(dir.path(), args);
         assert_eq!(code(&output), 0, "{}", text(&output));
         let sealed = dir.path().join("etc/lenscap/login.age");
@@ -253,13 +251,50 @@ fn a_new_password_is_for_the_owners_key_alone() {
     }
 }
 
-/// A way in by a key.
-fn authorise(dir: &Path) {
-    fs::create_dir_all(dir.join("root/.ssh")).unwrap();
-    fs::write(dir.join("root/.ssh/authorized_keys"), OWNERS_KEY).unwrap();
-}
-
+/// Where a key is a way in.
+const KEYS: &str = "root/.ssh";
 const ALLOWED: &str = "\tlist allow_lan '192.168.1.2:22'\n";
+
+#[test]
+fn a_key_that_no_server_reads_is_no_way_in() {
+    if without_root() {
+        return;
+    }
+    let options = format!("{ALLOWED}\toption mode 'enforce'\n");
+    for (server, folder, home) in [
+        (None, KEYS, "/root"),
+        (Some("dropbear -R"), "etc/dropbear", "/root"),
+        (Some("dropbear -R"), KEYS, "/"),
+        (Some("dropbear -R -D /mnt/keys"), KEYS, "/root"),
+        (Some("dropbear -R -w"), KEYS, "/root"),
+    ] {
+        let dir = open("busybox", ON_FLASH, &options);
+        authorise(dir.path(), folder);
+        match server {
+            None => without_ssh(dir.path()),
+            Some(words) => fs::write(dir.path().join("proc/1/cmdline"), words.replace(' ', "\0")).unwrap(),
+        }
+        let table = format!("root:$1$gu$x2gFlYY3YNyqMHApn217S0:0:0:root:{home}:/bin/sh\n");
+        fs::write(dir.path().join("etc/passwd"), &table).unwrap();
+        let (status, said) = recheck(dir.path());
+        assert_eq!(
+            (status, &said["waiting_for_owner"]),
+            (1, &true.into()),
+            "{server:?} {folder} {home}: {said}"
+        );
+        let read = |path: &str| fs::read_to_string(dir.path().join(path)).unwrap();
+        assert_eq!(read("etc/passwd"), table, "a login is left");
+        // Without SSH telnet is the last one; else root's password opens another.
+        let closed = read("etc/inittab").contains("#lenscap");
+        let password = server.is_some_and(|words| !words.contains("-w"));
+        assert_eq!(closed, password, "{server:?} {folder} {home}");
+    }
+    // OpenWrt's own reads that one.
+    let dir = open("openwrt", ON_FLASH, &options);
+    authorise(dir.path(), "etc/dropbear");
+    let (_, said) = recheck(dir.path());
+    assert_eq!(said["waiting_for_owner"], false, "{said}");
+}
 
 #[test]
 fn a_password_that_is_to_be_given_is_waited_for() {
@@ -273,7 +308,7 @@ fn a_password_that_is_to_be_given_is_waited_for() {
         ON_FLASH,
         &format!("{ALLOWED}{mode}\toption password 'secret'\n"),
     );
-    authorise(dir.path());
+    authorise(dir.path(), KEYS);
     let output = in_camera(dir.path(), &["--apply"]);
     assert_eq!(code(&output), 1);
     let said = text(&output);
@@ -311,7 +346,7 @@ fn a_login_that_is_to_be_locked_is_locked() {
         (&["--recheck"], "\toption mode 'enforce'\n"),
     ] {
         let dir = open("busybox", ON_FLASH, &format!("{options}{mode}"));
-        authorise(dir.path());
+        authorise(dir.path(), KEYS);
         let output = in_camera(dir.path(), args);
         assert_eq!(code(&output), 0, "{args:?}: {}", text(&output));
         assert_eq!(roots_hash(dir.path(), "etc/passwd"), "!");

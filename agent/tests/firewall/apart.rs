@@ -136,7 +136,17 @@ fn init_starts_a_streamer_in_a_network_of_its_own() {
         show(&camera, "self", "thread-self", "/lenscap");
         let before = boot(&camera);
         wait("the streamer", || reached(lan, STRANGER));
-        let (_, text) = powerless(&camera, &["--only", "firewall", "--apply", "--cut"]);
+        let (_, text) = powerless(
+            &camera,
+            &[
+                "--only",
+                "firewall",
+                "--apply",
+                "--cut",
+                "--password-file",
+                "/label",
+            ],
+        );
         let planned = "starts the streamer, which will live in a network of its own";
         assert!(text.contains(planned), "{text}");
         let apart = fs::read_to_string(camera.path("etc/inittab")).unwrap();
@@ -207,13 +217,23 @@ fn a_streamer_lives_in_a_network_of_its_own() {
         show(&camera, "4711", &plain.0.id().to_string(), STREAMER);
         // Whoever watches is not cut off without a decision.
         let watching = lan.dial(STRANGER, CAMERA, 554).unwrap();
-        let (_, text) = powerless(&camera, &["--only", "firewall", "--apply"]);
+        let (_, text) = powerless(
+            &camera,
+            &["--only", "firewall", "--apply", "--password-file", "/label"],
+        );
         assert!(
             text.contains("waits: 10.9.0.3 is connected to port 554"),
             "{text}"
         );
         assert_eq!(fs::read_to_string(camera.path(SCRIPT)).unwrap(), PLAIN);
-        let apply = ["--only", "firewall", "--apply", "--cut"];
+        let apply = [
+            "--only",
+            "firewall",
+            "--apply",
+            "--cut",
+            "--password-file",
+            "/label",
+        ];
         let (code, text) = powerless(&camera, &apply);
         assert_eq!(code, 1, "{text}");
         for line in [

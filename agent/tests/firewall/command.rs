@@ -39,10 +39,7 @@ impl Camera {
                 "etc/passwd",
                 "root:x:0:0::/root:/bin/sh\nlenscap:x:31200:31200::/:/bin/false\n",
             ),
-            (
-                "root/.ssh/authorized_keys",
-                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoZSBvd25lcidzIGtleSBpbiB0aGVzZSB0ZXN0cy4u owner\n",
-            ),
+            ("label", "label-7Q2M-9ZKD\n"),
             ("proc/mounts", "/dev/mtdblock3 / jffs2 rw 0 0\n"),
             ("dev/null", ""),
         ] {
@@ -158,7 +155,7 @@ fn audited() -> [String; 3] {
 }
 
 const FIREWALL: &[&str] = &["--only", "firewall"];
-const APPLY: &[&str] = &["--only", "firewall", "--apply"];
+const APPLY: &[&str] = &["--only", "firewall", "--apply", "--password-file", "/label"];
 
 #[test]
 fn it_is_applied_confirmed_restored_and_taken_back() {
@@ -421,16 +418,19 @@ fn without_an_owner_or_a_filter_nothing_is_pretended() {
     with_lan(|lan| {
         let camera = Camera::new();
         let _video = TcpListener::bind("0.0.0.0:554").unwrap();
-        fs::remove_file(camera.path("root/.ssh/authorized_keys")).unwrap();
-        let (code, text) = camera.harden(APPLY);
+        // A key is no way in where no server reads it.
+        camera.write(
+            "root/.ssh/authorized_keys",
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoZSBvd25lcidzIGtleSBpbiB0aGVzZSB0ZXN0cy4u owner\n",
+        );
+        let (code, text) = camera.harden(&["--only", "firewall", "--apply"]);
         assert!(
             code == 1 && text.contains("firewall is not changed: waiting for an owner"),
             "{text}"
         );
         // A label's password is no way in behind a firewall that lets nobody in.
-        camera.write("label", "label-7Q2M-9ZKD\n");
         camera.write("etc/config/lenscap", CONFIG.split("\tlist").next().unwrap());
-        let (code, text) = camera.harden(&[APPLY, &["--password-file", "/label"]].concat());
+        let (code, text) = camera.harden(APPLY);
         assert!(
             code == 1 && text.contains("firewall is not changed: waiting for an owner"),
             "{text}"
@@ -442,10 +442,6 @@ fn without_an_owner_or_a_filter_nothing_is_pretended() {
             "{text}"
         );
         camera.write("etc/config/lenscap", CONFIG);
-        camera.write(
-            "root/.ssh/authorized_keys",
-            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoZSBvd25lcidzIGtleSBpbiB0aGVzZSB0ZXN0cy4u owner\n",
-        );
 
         // A kernel that refuses every rung.
         let powerless = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"];
@@ -524,7 +520,9 @@ fn the_firewall_alone_is_taken_back() {
         let script = "#!/bin/sh\ntelnetd &\n";
         camera.write("etc/init.d/S45telnet", script);
         let text = || fs::read_to_string(camera.path("etc/init.d/S45telnet")).unwrap();
-        assert_eq!(camera.harden(&["--only", "telnet,firewall", "--apply"]).0, 0);
+        let label = ["--password-file", "/label"];
+        let both = [&["--only", "telnet,firewall", "--apply"][..], &label].concat();
+        assert_eq!(camera.harden(&both).0, 0);
         assert!(text() != script && !open_to_strangers(lan) && camera.has(WAITING));
         let (code, said) = camera.harden(&["--undo", "--only", "telnet"]);
         assert!(code == 64 && said.contains("are taken back together"), "{said}");
@@ -533,7 +531,7 @@ fn the_firewall_alone_is_taken_back() {
         assert!(text() != script && open_to_strangers(lan) && !camera.has(RECORD));
         // What was closed beside it still waits for its owner.
         assert!(camera.has(WAITING));
-        assert_eq!(camera.harden(&["--only", "firewall", "--apply"]).0, 0);
+        assert_eq!(camera.harden(APPLY).0, 0);
         assert_eq!(camera.harden(&["--undo", "--only", "telnet,credentials"]).0, 0);
         assert!(text() == script && !open_to_strangers(lan) && camera.has(RECORD));
         assert_eq!(camera.harden(&["--undo"]).0, 0);

@@ -130,6 +130,16 @@ pub(crate) fn in_camera_later(dir: &Path, args: &[&str]) -> Output {
     command.args(args).output().unwrap()
 }
 
+/// A line of `authorized_keys`.
+pub(crate) const OWNERS_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoZSBvd25lcidzIGtleSBpbiB0aGVzZSB0ZXN0cy4u owner\n";
+
+/// Authorises it.
+pub(crate) fn authorise(dir: &Path, folder: &str) {
+    std::fs::create_dir_all(dir.join(folder)).unwrap();
+    std::fs::write(dir.join(folder).join("authorized_keys"), OWNERS_KEY).unwrap();
+}
+
 /// Changing a root needs root. Whoever cannot be says so.
 pub(crate) fn without_root() -> bool {
     let unprivileged = std::env::var_os("LENSCAP_TEST_UNPRIVILEGED").is_some();

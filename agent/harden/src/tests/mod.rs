@@ -2,6 +2,7 @@
 
 mod faults;
 mod fixtures;
+mod logins;
 mod putback;
 
 use core::time::Duration;
