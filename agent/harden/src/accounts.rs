@@ -2,8 +2,8 @@
 
 use core::ops::Range;
 
-/// The most accounts of one table.
-const MAX_ACCOUNTS: usize = 256;
+/// The most accounts of one table that are looked at.
+pub const MAX_ACCOUNTS: usize = 256;
 
 /// A line of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,14 +38,14 @@ impl Account {
     }
 }
 
-/// The accounts of a table. Lines that are none are left out.
+/// The accounts of a table; one more than [`MAX_ACCOUNTS`], if there are more. Lines that are none are left out.
 #[must_use]
 pub fn parse(text: &[u8]) -> Vec<Account> {
     let mut accounts = Vec::new();
     let mut start = 0;
     for (line, number) in text.split_inclusive(|byte| *byte == b'\n').zip(1u32..) {
         if let Some(account) = parse_line(line, start, number)
-            && accounts.len() < MAX_ACCOUNTS
+            && accounts.len() <= MAX_ACCOUNTS
         {
             accounts.push(account);
         }
@@ -55,25 +55,33 @@ pub fn parse(text: &[u8]) -> Vec<Account> {
 }
 
 fn parse_line(line: &[u8], start: usize, number: u32) -> Option<Account> {
-    let line = str::from_utf8(line).ok()?.trim_end_matches(['\n', '\r']);
-    let fields: Vec<&str> = line.split(':').collect();
-    let [user, field, rest @ ..] = fields.as_slice() else {
+    // Names of people are not always UTF-8.
+    let fields: Vec<&[u8]> = line.trim_ascii_end().split(|byte| *byte == b':').collect();
+    let [user, field, third, rest @ ..] = fields.as_slice() else {
         return None;
     };
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '$');
-    if user.is_empty() || !user.chars().all(plain) || rest.is_empty() {
+    let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
+    // passwd(5) has seven fields, shadow(5) nine; the third is a number in both.
+    let passwd = (3..=4).contains(&rest.len());
+    let uid = text(third).parse().ok();
+    let plain = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.' | b'$');
+    // Scripts are called `passwd` too. What one libc takes for a comment is an account to another.
+    let fits = match rest.len() {
+        3 | 4 => uid.is_some(),
+        6 => uid.is_some() || third.is_empty(),
+        _ => false,
+    };
+    if (user.is_empty() || !user.iter().all(plain)) && !fits {
         return None;
     }
-    // passwd(5) has seven fields, shadow(5) nine; the third is a number in both.
-    let passwd = (4..=5).contains(&rest.len());
     let at = start + user.len() + 1;
     Some(Account {
-        user: (*user).to_owned(),
-        field: (*field).to_owned(),
+        user: text(user),
+        field: text(field),
         range: at..at + field.len(),
         line: number,
-        uid: rest.first().filter(|_| passwd).and_then(|uid| uid.parse().ok()),
-        shell: rest.get(4).filter(|_| passwd).map(|shell| (*shell).to_owned()),
+        uid: uid.filter(|_| passwd),
+        shell: rest.get(3).filter(|_| passwd).map(|shell| text(shell)),
     })
 }
 
@@ -115,5 +123,44 @@ mod tests {
         assert_eq!(shadow[0].field, "$1$a$b");
         assert!(shadow[0].is_root() && !shadow[1].is_root());
         assert_eq!(shadow[1].shell, None);
+    }
+
+    #[test]
+    fn odd_names_and_bytes_hide_no_account() {
+        let passwd = b"root::0:0:Administrat\xf6r:/root:/bin/sh\nn\xe4me::7:7:\xff:/:/bin/sh\n\
+            cam@home:pw:8:8:Kamera:/:/bin/sh\r\n+nis::9:9:::\n two words:\xff:0:0:::/bin/sh\n\
+            #gone::0:0::/:/bin/sh\nPATH=/bin:/sbin:/usr/bin\ncase $1 in *::*) exit; esac\n::0:0:::\n";
+        let accounts = parse(passwd);
+        let brief: Vec<_> = accounts
+            .iter()
+            .map(|account| (account.user.as_str(), account.line, account.uid))
+            .collect();
+        assert_eq!(
+            brief,
+            [
+                ("root", 1, Some(0)),
+                ("n\u{fffd}me", 2, Some(7)),
+                ("cam@home", 3, Some(8)),
+                ("+nis", 4, Some(9)),
+                (" two words", 5, Some(0)),
+                ("#gone", 6, Some(0)),
+                ("", 9, Some(0)),
+            ]
+        );
+        let fields = accounts.iter().map(|account| &passwd[account.range.clone()]);
+        let expected: [&[u8]; 7] = [b"", b"", b"pw", b"", b"\xff", b"", b""];
+        assert!(fields.eq(expected));
+        assert_eq!(accounts[1].shell.as_deref(), Some("/bin/sh"));
+        let shadow = parse(b"cam@home::19000:0:99999:7:::\ntwo words::::::::\ncam@home:x:y\n");
+        assert_eq!((shadow.len(), shadow[0].uid), (2, None));
+    }
+
+    #[test]
+    fn more_accounts_than_are_looked_at_are_told() {
+        let table = |count: usize| "a:*:1:1::/:/bin/false\n".repeat(count);
+        assert_eq!(parse(table(MAX_ACCOUNTS).as_bytes()).len(), MAX_ACCOUNTS);
+        for count in [MAX_ACCOUNTS + 1, MAX_ACCOUNTS + 9] {
+            assert_eq!(parse(table(count).as_bytes()).len(), MAX_ACCOUNTS + 1);
+        }
     }
 }

@@ -104,7 +104,7 @@ pub fn plan(inputs: Inputs<'_>, edits: &mut Edits<'_>) -> io::Result<Secrets> {
         image,
         edits,
     };
-    let tables = accounts::read(&mut context)?;
+    let tables = accounts::read(&mut context);
     let used: Vec<Scheme> = tables.schemes();
     let (scheme, why) = secret::strongest(context.edits.root(), context.survey, &used);
     context.scheme = scheme;

@@ -124,10 +124,11 @@ fn all_accounts(root: &Root, survey: &Survey, checker: &mut Checker) -> Fact<Vec
             Ok(text) => text,
             Err(error) => return Fact::missing(path.clone(), missing(&error)),
         };
-        for account in accounts::parse(&text) {
-            if all.len() == MAX_ENTRIES {
-                return Fact::missing(source, Missing::because("has too many accounts"));
-            }
+        let table = accounts::parse(&text);
+        if table.len() > accounts::MAX_ACCOUNTS || all.len() + table.len() > MAX_ENTRIES {
+            return Fact::missing(source, Missing::because("has too many accounts"));
+        }
+        for account in table {
             let strength = match checker.judge(&account.field) {
                 defaults::Strength::Empty => Strength::Empty,
                 defaults::Strength::Known(known) => Strength::Known(known.source.to_owned()),

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Context, describe};
-use crate::accounts::{self, Account};
+use crate::accounts::{self, Account, MAX_ACCOUNTS};
 use crate::crypt::{self, Field, Scheme};
 use crate::defaults::Strength;
 use crate::locate;
@@ -38,18 +38,26 @@ impl Tables {
     }
 }
 
-pub(super) fn read(context: &mut Context<'_, '_>) -> io::Result<Tables> {
+pub(super) fn read(context: &mut Context<'_, '_>) -> Tables {
     let mut tables = Vec::new();
-    for path in &context.survey.accounts {
-        let Some(text) = context.edits.read(path)? else {
+    let survey = context.survey;
+    for path in &survey.accounts {
+        let Ok(Some(text)) = context.edits.read(path) else {
+            let text = "is not there yet, or cannot be read";
+            context.find(Status::Unknown, Some((path, 0)), text);
             continue;
         };
-        let accounts = accounts::parse(&text);
+        let mut accounts = accounts::parse(&text);
+        if let Some(more) = accounts.get(MAX_ACCOUNTS) {
+            let text = "this account and those that follow are not looked at";
+            context.find(Status::Unknown, Some((path, more.line)), text);
+            accounts.truncate(MAX_ACCOUNTS);
+        }
         if !accounts.is_empty() {
             tables.push((path.clone(), accounts));
         }
     }
-    Ok(Tables { tables })
+    Tables { tables }
 }
 
 pub(super) fn plan(context: &mut Context<'_, '_>, tables: &Tables) -> io::Result<()> {

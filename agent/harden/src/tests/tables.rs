@@ -1,0 +1,135 @@
+//! Tables of accounts as vendors leave them: with odd bytes, behind links, too long, or not there yet.
+
+use super::*;
+use crate::accounts::MAX_ACCOUNTS;
+use crate::report::Measure;
+
+/// A camera whose `/etc/passwd` is a link, and another file if that is given.
+fn linked(to: &str, table: Option<&str>) -> Camera {
+    let camera = Camera::new("busybox");
+    let path = |path: &str| camera.dir.path().join(path.trim_start_matches('/'));
+    fs::remove_file(path("etc/passwd")).unwrap();
+    symlink(to, path("etc/passwd")).unwrap();
+    if let Some(table) = table {
+        let target = path(to);
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::write(target, table).unwrap();
+    }
+    camera
+}
+
+const OPEN: &str = "root::0:0:root:/root:/bin/sh\n";
+
+#[track_caller]
+fn told(run: &Run, status: Status, path: &str, what: &str) {
+    let found = run.findings.iter().any(|finding| {
+        finding.status == status && finding.path.as_deref() == Some(path) && finding.text.contains(what)
+    });
+    assert!(found, "{what}: {:?}", run.findings);
+    let well = |finding: &Finding| (finding.measure, finding.status) == (Measure::Credentials, Status::Holds);
+    assert!(!run.findings.iter().any(well), "{:?}", run.findings);
+}
+
+#[test]
+fn bytes_of_other_alphabets_hide_no_account() {
+    let mut camera = Camera::new("busybox");
+    let path = camera.dir.path().join("etc/passwd");
+    let table = b"root::0:0:Administrat\xf6r:/root:/bin/sh\ncam@home::8:8:\xe4:/:/bin/sh\n";
+    fs::write(&path, table).unwrap();
+    let run = camera.harden();
+    told(&run, Status::Planned, "/etc/passwd", "root has no password");
+    told(&run, Status::Planned, "/etc/passwd", "cam@home has no password");
+    run.result.unwrap();
+    let closed = fs::read(&path).unwrap();
+    assert!(closed.starts_with(b"root:$") && !closed.starts_with(b"root::"));
+    assert!(closed.ends_with(b":0:0:Administrat\xf6r:/root:/bin/sh\ncam@home:!:8:8:\xe4:/:/bin/sh\n"));
+    assert!(camera.harden().changes.is_empty());
+}
+
+#[test]
+fn what_a_login_reads_is_found_wherever_links_lead() {
+    for to in [
+        "/tmp/passwd",
+        "/var/run/etc/passwd",
+        "/etc/pw",
+        "/mnt/mtd/acc.db",
+        "/mnt/mtd/passwd",
+    ] {
+        let mut camera = linked(to, Some(OPEN));
+        let before = camera.snapshot();
+        let run = camera.harden();
+        told(&run, Status::Planned, "/etc/passwd", "root has no password");
+        assert!(run.changes.iter().any(|path| path == to), "{:?}", run.changes);
+        run.result.unwrap();
+        let field = camera.text(to);
+        assert!(
+            field.starts_with("root:$") && !field.starts_with("root::"),
+            "{to}: {field}"
+        );
+        let link = fs::read_link(camera.dir.path().join("etc/passwd")).unwrap();
+        assert_eq!(link.to_str(), Some(to));
+        assert!(camera.harden().changes.is_empty(), "{to}");
+        engine::undo(&camera.root, &camera.settings, true).unwrap();
+        same(&own(&camera.snapshot()), &own(&before), to);
+    }
+}
+
+#[test]
+fn a_linked_table_tells_whose_a_hash_is() {
+    // Without its number this one would be locked.
+    let passwd = "root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0:root:/root:/bin/sh\n";
+    for to in ["/etc/pw", "/mnt/mtd/passwd"] {
+        let mut camera = linked(to, Some(passwd));
+        fs::write(
+            camera.dir.path().join("etc/shadow"),
+            "root:*:::::::\ntoor::::::::\n",
+        )
+        .unwrap();
+        camera.harden().result.unwrap();
+        let shadow = camera.text("etc/shadow");
+        assert!(shadow.contains("\ntoor:$"), "{to}: {shadow}");
+    }
+}
+
+#[test]
+fn what_is_not_looked_at_is_unknown() {
+    // Made at boot, whether or not its folder is there before.
+    for to in ["/tmp/passwd", "/tmp/etc/passwd", "passwd"] {
+        let run = linked(to, None).harden();
+        told(
+            &run,
+            Status::Unknown,
+            "/etc/passwd",
+            "is not there yet, or cannot be read",
+        );
+    }
+    let mut camera = Camera::new("busybox");
+    let path = camera.dir.path().join("etc/passwd");
+    let table = |count: usize| "a:*:9:9::/:/bin/false\n".repeat(count);
+    fs::write(&path, table(MAX_ACCOUNTS)).unwrap();
+    let run = camera.harden();
+    let in_table = |finding: &&Finding| finding.path.as_deref() == Some("/etc/passwd");
+    assert_eq!(run.findings.iter().find(in_table), None);
+    fs::write(&path, table(MAX_ACCOUNTS) + OPEN).unwrap();
+    let run = camera.harden();
+    told(
+        &run,
+        Status::Unknown,
+        "/etc/passwd",
+        "those that follow are not looked at",
+    );
+    let at = run
+        .findings
+        .iter()
+        .find(in_table)
+        .and_then(|finding| finding.line);
+    assert_eq!(at, Some(257));
+    // One that is too long is a reason to close the rest all the same.
+    let mut camera = Camera::new("busybox");
+    let big = camera.dir.path().join("home/passwd");
+    fs::create_dir_all(big.parent().unwrap()).unwrap();
+    fs::write(&big, vec![b'x'; 300_000]).unwrap();
+    let run = camera.harden();
+    told(&run, Status::Unknown, "/home/passwd", "cannot be read");
+    told(&run, Status::Planned, "/etc/passwd", "root has no password");
+}
