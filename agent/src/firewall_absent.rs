@@ -65,7 +65,7 @@ pub fn is_own(path: &str, state_dir: &str) -> bool {
 ///
 /// # Errors
 /// None.
-pub fn sync(_: &Root, _: &str, _: Option<&str>, _: Option<&Policy>) -> Result<bool, String> {
+pub fn sync(_: &Root, _: &str, _: Option<&str>, _: Option<&Policy>, _: bool) -> Result<bool, String> {
     Ok(false)
 }
 

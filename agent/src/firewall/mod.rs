@@ -183,7 +183,8 @@ pub fn record_path(state_dir: &str) -> String {
 }
 
 /// Makes the kernel agree with the record: rules in place if there is one, gone if there is none. `before` is the record
-/// of a moment ago, if there was one. Idempotent, and no file is written. Says whether something had to be done.
+/// of a moment ago, if there was one. Idempotent, and no file is written. Says whether something had to be done; without
+/// `act` it is not done.
 ///
 /// # Errors
 /// A sentence: what could not be put in place or taken away.
@@ -192,6 +193,7 @@ pub fn sync(
     state_dir: &str,
     resolv_conf: Option<&str>,
     before: Option<&Policy>,
+    act: bool,
 ) -> Result<bool, String> {
     let mut policy = match (record(root, state_dir), before) {
         (Some(policy), _) => policy,
@@ -204,6 +206,9 @@ pub fn sync(
     let (dns, ntp, _) = servers(root, resolv_conf);
     policy.add_servers(&dns, &ntp);
     if policy.blackhole {
+        if !act {
+            return Ok(!routes_hold(root, &policy));
+        }
         let put = put_routes(&policy, &default_gateways(root));
         return put.map_err(|error| format!("the routes cannot be set: {error}"));
     }
@@ -213,20 +218,23 @@ pub fn sync(
     let (rung, can) = ladder(&policy)?;
     let rules = policy.rules(can);
     let is_there = || matches!(rung.find(&rules), Ok(Found::Same { .. }));
-    let mut acted = false;
-    if !is_there() {
+    let absent = !is_there();
+    let ipv6 = policy.no_ipv6 && !ipv6_is_off(root);
+    let lacks = absent || ipv6;
+    if !act {
+        return Ok(lacks);
+    }
+    if absent {
         rung.put(&rules)
             .map_err(|error| format!("the kernel refuses the rules: {error}"))?;
-        acted = true;
     }
-    if policy.no_ipv6 && !ipv6_is_off(root) {
+    if ipv6 {
         switch_ipv6(root, false).map_err(|error| format!("IPv6 cannot be switched off: {error}"))?;
-        acted = true;
     }
-    if acted && !is_there() {
+    if lacks && !is_there() {
         return Err("the rules are not there after they were put in place".into());
     }
-    Ok(acted)
+    Ok(lacks)
 }
 
 /// Takes away what is ours, from every rung, and nothing else. Where `before` switched IPv6 off, it is on again.

@@ -53,6 +53,14 @@ struct Outcome {
     reason: String,
 }
 
+impl Outcome {
+    fn give_up(&mut self) {
+        self.gave_up = true;
+        "what was closed is opened again and again: it is left open until an hour is over"
+            .clone_into(&mut self.reason);
+    }
+}
+
 /// What a look needs to know.
 struct Look<'a> {
     request: &'a Request,
@@ -228,7 +236,7 @@ impl Look<'_> {
         if !self.settings.measures.contains(&Measure::Telnet) {
             shells = 0;
         }
-        if shells == 0 && memory.trusts(self.now, &stamp) {
+        if shells == 0 && !outcome.gave_up && memory.trusts(self.now, &stamp) {
             outcome.verdict = Some(Verdict::Holds);
             self.prove(stamp, memory, &mut outcome);
             return Ok(outcome);
@@ -292,14 +300,14 @@ impl Look<'_> {
         }
         let servers = firewall::known_servers(self.root, self.settings.resolv_conf.as_deref());
         let others = memory.servers.as_ref().is_some_and(|known| *known != servers);
-        if !others && memory.restores.count(self.now) >= MAX_RESTORES {
-            return Ok(());
-        }
-        let acted = live::put_firewall_back(self.root, &self.settings)?;
-        if acted {
+        let allowed = others || memory.restores.count(self.now) < MAX_RESTORES;
+        let lacked = live::put_firewall_back(self.root, &self.settings, allowed)?;
+        if lacked {
             memory.proven = None;
         }
-        if acted && !others {
+        if lacked && !allowed {
+            outcome.give_up();
+        } else if lacked && !others {
             outcome.restored.push("firewall".into());
             if !self.request.boot {
                 memory.restores.allow(self.now);
@@ -365,9 +373,7 @@ impl Look<'_> {
             }
         };
         if asked_once && (!put_back.is_empty() || shells > 0) && !memory.restores.allow(self.now) {
-            outcome.gave_up = true;
-            "what was closed is opened again and again: it is left open until an hour is over"
-                .clone_into(&mut outcome.reason);
+            outcome.give_up();
             return Ok((findings, false));
         }
         if !new_too {

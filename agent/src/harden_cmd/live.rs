@@ -344,11 +344,11 @@ fn take_back(root: &Root, settings: &Settings, config: &Path, waiting: &Confirma
 /// Puts the firewall in place again after a boot, or after others' rules were loaded. What the owner has not confirmed
 /// is not put in place in another boot than that in which it was applied: switching the camera off is a way out.
 pub(super) fn restore(root: &Root, settings: &Settings) -> Result<u8, Stop> {
-    put_firewall_back(root, settings).map(|_| EXIT_OK)
+    put_firewall_back(root, settings, true).map(|_| EXIT_OK)
 }
 
-/// The same; says whether something had to be done.
-pub(super) fn put_firewall_back(root: &Root, settings: &Settings) -> Result<bool, Stop> {
+/// The same; says whether something had to be done. Without `act` it is not.
+pub(super) fn put_firewall_back(root: &Root, settings: &Settings, act: bool) -> Result<bool, Stop> {
     let path = firewall::record_path(&settings.state_dir);
     if !root.exists(&path) {
         return Ok(false);
@@ -371,7 +371,7 @@ pub(super) fn put_firewall_back(root: &Root, settings: &Settings) -> Result<bool
         ));
     }
     let resolv_conf = settings.resolv_conf.as_deref();
-    firewall::sync(root, &settings.state_dir, resolv_conf, None).map_err(|why| Stop(why, EXIT_FAILURE))
+    firewall::sync(root, &settings.state_dir, resolv_conf, None, act).map_err(|why| Stop(why, EXIT_FAILURE))
 }
 
 /// Makes the kernel's rules agree with what the journal says. A tree has none.
@@ -379,7 +379,8 @@ pub(super) fn sync_firewall(root: &Root, settings: &Settings, before: Option<&Po
     if !root.is_live() {
         return Ok(());
     }
-    let synced = firewall::sync(root, &settings.state_dir, settings.resolv_conf.as_deref(), before);
+    let resolv_conf = settings.resolv_conf.as_deref();
+    let synced = firewall::sync(root, &settings.state_dir, resolv_conf, before, true);
     synced.map(|_| ()).map_err(|why| Stop(why, EXIT_FAILURE))
 }
 
