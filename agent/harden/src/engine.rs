@@ -287,21 +287,21 @@ pub fn apply(
     let mut writes = Vec::new();
     let mut originals = Vec::new();
     for (path, edit) in plan.edits.files() {
+        let was = edit.original.as_deref().map(sha256);
         let known = journal.entry(path).cloned();
-        let untouched = |known: &Entry| edit.original.as_deref().map(sha256).as_ref() == Some(&known.written);
-        let (original, insecure) = match known.filter(untouched) {
+        let (original, insecure) = match known.filter(|known| was.as_ref() == Some(&known.written)) {
             Some(known) => (known.original, known.insecure),
             // Somebody else wrote it since: what they wrote is what undo returns to.
             None => (
-                edit.original.as_ref().map(|contents| Saved {
-                    name: sha256(contents),
+                was.clone().map(|name| Saved {
+                    name,
                     attributes: edit.before,
                 }),
                 false,
             ),
         };
         if let (Some(saved), Some(contents)) = (&original, &edit.original)
-            && saved.name == sha256(contents)
+            && was.as_ref() == Some(&saved.name)
         {
             originals.push(contents.clone());
         }
@@ -316,6 +316,7 @@ pub fn apply(
             path: path.to_owned(),
             contents: edit.contents.clone(),
             attributes: edit.attributes,
+            was,
         });
     }
     let changes = !writes.is_empty();
@@ -363,6 +364,7 @@ fn note(settings: &Settings, name: &str, text: String) -> Write {
         path: note_path(settings, name),
         contents: text.into_bytes(),
         attributes: Attributes::PRIVATE,
+        was: None,
     }
 }
 
@@ -671,6 +673,7 @@ fn restoring(store: &Store<'_>, entry: &Entry) -> io::Result<Write> {
             path,
             contents: store.saved(&saved.name)?,
             attributes: saved.attributes,
+            was: Some(entry.written.clone()),
         },
         None => Write::Remove { path },
     })

@@ -6,6 +6,8 @@
 
 use std::io;
 
+use nix::errno::Errno;
+
 use crate::journal::{Journal, sha256};
 use crate::root::{Attributes, Root, folder_of};
 
@@ -27,6 +29,9 @@ pub enum Write {
         contents: Vec<u8>,
         /// Its owner and mode.
         attributes: Attributes,
+        /// SHA-256 of what it was when this was planned, in hexadecimal: another file is left as it is. `None`: it may be
+        /// anything.
+        was: Option<String>,
     },
     /// A file goes.
     Remove {
@@ -150,16 +155,19 @@ impl<'a> Store<'a> {
         journal: &Journal,
         disclose: &mut dyn FnMut() -> io::Result<()>,
     ) -> Result<(), Failure> {
-        let mut writes = writes.to_vec();
-        writes.push(self.journal_write(journal));
+        // First: without it nothing may change.
+        let mut all = vec![self.journal_write(journal)];
+        all.extend_from_slice(writes);
+        let writes = all;
         let mut temporaries = String::new();
         let mut pending = String::new();
         for (index, write) in writes.iter().enumerate() {
             match write {
-                Write::File { path, .. } => {
+                Write::File { path, was, .. } => {
                     let temporary = temporary(path, index);
+                    let was = was.as_deref().unwrap_or_default();
                     temporaries.push_str(&format!("{temporary}\n"));
-                    pending.push_str(&format!("rename\t{temporary}\t{path}\n"));
+                    pending.push_str(&format!("rename\t{temporary}\t{path}\t{was}\n"));
                 }
                 Write::Remove { path } => pending.push_str(&format!("remove\t{path}\n")),
             }
@@ -197,6 +205,7 @@ impl<'a> Store<'a> {
             path,
             contents: journal.to_text().into_bytes(),
             attributes: Attributes::PRIVATE,
+            was: None,
         }
     }
 
@@ -215,6 +224,7 @@ impl<'a> Store<'a> {
                 path,
                 contents,
                 attributes,
+                ..
             } = write
             else {
                 continue;
@@ -249,19 +259,32 @@ impl<'a> Store<'a> {
         self.root.sync_folder(folder_of(&path))
     }
 
+    /// A file that is not what it was planned for, or that cannot be replaced for good, stays as it is, and is planned
+    /// anew. Nothing does if the journal, which is first, cannot be written.
     fn finish(&self, pending: &str) -> Result<(), Stop> {
         let mut folders = Vec::new();
         let mut changed = false;
         for line in pending.lines() {
             let fields: Vec<&str> = line.split('\t').collect();
-            let (done, path) = match fields.as_slice() {
-                ["rename", from, to] if self.root.exists(from) => (self.root.rename(from, to), *to),
+            let done = || match fields.as_slice() {
                 // Done before the interruption.
-                ["rename", _, to] => (Ok(()), *to),
-                ["remove", path] => (self.root.remove(path), *path),
-                _ => (Err(io::Error::from(io::ErrorKind::InvalidData)), "/"),
+                ["rename", from, ..] if !self.root.exists(from) => Ok(()),
+                ["rename", _, to, was] if !was.is_empty() && !self.is(to, was) => Err(Errno::EPERM.into()),
+                ["rename", from, to, ..] => self.root.rename(from, to),
+                ["remove", path] => self.root.remove(path),
+                _ => Err(io::Error::from(io::ErrorKind::InvalidData)),
             };
-            done.map_err(|error| Stop { changed, error })?;
+            // What is renamed lies beside what it replaces.
+            let path = fields.get(1).copied().unwrap_or("/");
+            // What is read-only once may be so no more, and what is so for good is told from that.
+            match done().or_else(|_| done()) {
+                Err(error) if changed && is_lasting(&error) => {
+                    // Where nothing can be written it stays for the next run, which finds the record too.
+                    let _ = self.root.remove(path);
+                    continue;
+                }
+                done => done.map_err(|error| Stop { changed, error })?,
+            }
             changed = true;
             if !folders.contains(&folder_of(path)) {
                 folders.push(folder_of(path));
@@ -276,6 +299,12 @@ impl<'a> Store<'a> {
             self.root.remove(&self.path(PREPARING))
         };
         rest().map_err(|error| Stop { changed, error })
+    }
+
+    fn is(&self, path: &str, digest: &str) -> bool {
+        self.root
+            .read(path)
+            .is_ok_and(|contents| sha256(&contents) == digest)
     }
 
     fn abandon(&self, temporaries: &str) -> io::Result<()> {
@@ -322,6 +351,19 @@ struct Stop {
 fn temporary(path: &str, index: usize) -> String {
     let folder = folder_of(path).trim_end_matches('/');
     format!("{folder}/.lenscap-{index}")
+}
+
+/// Whether an error is about one file, and will be the same the next time: it may not be replaced, something is mounted
+/// over it, or a folder is in its place.
+fn is_lasting(error: &io::Error) -> bool {
+    const LASTING: [i32; 5] = [
+        Errno::EPERM as i32,
+        Errno::EROFS as i32,
+        Errno::EBUSY as i32,
+        Errno::EXDEV as i32,
+        Errno::EISDIR as i32,
+    ];
+    error.raw_os_error().is_some_and(|errno| LASTING.contains(&errno))
 }
 
 /// Whether an error says that the file, or a folder on its way, is not there.

@@ -21,7 +21,7 @@ use nix::sys::statvfs::fstatvfs;
 
 pub use write::Attributes;
 #[cfg(test)]
-pub(crate) use write::Gate;
+pub(crate) use write::{Gate, Step};
 
 /// The largest file that is read as text, in bytes.
 pub const MAX_TEXT_BYTES: usize = 256 * 1024;

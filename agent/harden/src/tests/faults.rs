@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::engine::{confirm, recover, roll_back, undo, waiting};
+use crate::root::Step;
 use nix::errno::Errno;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,5 +230,117 @@ fn recovery_survives_the_power_failing_again() {
             camera.harden().result.unwrap();
             same(&own(&camera.snapshot()), &new, &format!("{first}, then {second}"));
         }
+    }
+}
+
+/// Has these steps fail for one file, for ever.
+fn refuse(camera: &mut Camera, file: &str, steps: &'static [Step], errno: Errno) {
+    let file = file.to_owned();
+    camera.root.gate = Some(Box::new(move |step, path| {
+        if path == file && steps.contains(&step) {
+            return Err(errno.into());
+        }
+        Ok(())
+    }));
+}
+
+fn nothing_is_left_halfway(camera: &Camera, what: &str) {
+    let left = |path: &String| {
+        path.contains("/.lenscap-") || path.ends_with("/pending") || path.ends_with("/preparing")
+    };
+    let left = camera.snapshot().into_keys().find(left);
+    assert_eq!(left, None, "{what}");
+}
+
+/// The files of a fixture that a run changes.
+fn changed(old: &Snapshot, new: &Snapshot) -> Vec<String> {
+    let changed = old.iter().filter(|(path, file)| new.get(*path) != Some(*file));
+    changed.map(|(path, _)| path.clone()).collect()
+}
+
+/// A camera that waits for its owner, but for one file that could not be changed.
+fn unconfirmed_but(name: &str, memory: &str, file: &str, steps: &'static [Step], errno: Errno) -> Camera {
+    let mut camera = Camera::remembering(name, memory);
+    camera.applied_at = Some(("boot", Duration::ZERO));
+    refuse(&mut camera, file, steps, errno);
+    camera.harden().result.unwrap();
+    camera
+}
+
+#[test]
+fn a_file_that_cannot_be_replaced_for_good_holds_up_no_other() {
+    let name = "thingino";
+    let (old, new, memory) = both(name);
+    for file in changed(&old, &new) {
+        for errno in [Errno::EPERM, Errno::EROFS, Errno::EBUSY] {
+            let what = format!("{file} {errno}");
+            let mut camera = unconfirmed_but(name, &memory, &file, &[Step::Rename], errno);
+            let mut but_one = new.clone();
+            but_one.insert(file.clone(), old[&file].clone());
+            same(&own(&camera.snapshot()), &but_one, &what);
+            nothing_is_left_halfway(&camera, &what);
+            // The next run asks for it again.
+            let again = camera.harden();
+            again.result.unwrap();
+            assert!(again.changes.contains(&file), "{what}");
+            nothing_is_left_halfway(&camera, &what);
+            roll_back(&camera.root, &camera.settings, None, &|_| false).unwrap();
+            same(&own(&camera.snapshot()), &old, &what);
+            assert!(waiting(&camera.root, &camera.settings).unwrap().is_none());
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_run_is_finished_but_for_what_cannot_be_replaced() {
+    let name = "thingino";
+    let (old, new, memory) = both(name);
+    for file in changed(&old, &new) {
+        let mut camera = Camera::remembering(name, &memory);
+        let pending = "/etc/lenscap/harden/pending";
+        // The power fails between the decision and the first of its renames.
+        let decided = Cell::new(false);
+        camera.root.gate = Some(Box::new(move |step, path| {
+            if decided.get() && step == Step::Rename {
+                return Err(io::Error::other("the power failed"));
+            }
+            decided.set(decided.get() || path == pending && step == Step::Rename);
+            if decided.get() && step == Step::Remove {
+                return Err(io::Error::other("the power failed"));
+            }
+            Ok(())
+        }));
+        assert!(matches!(camera.harden().result, Err(Failure::Unfinished(_))));
+        refuse(&mut camera, &file, &[Step::Rename], Errno::EPERM);
+        recover(&camera.root, &camera.settings).unwrap();
+        let mut but_one = new.clone();
+        but_one.insert(file.clone(), old[&file].clone());
+        same(&own(&camera.snapshot()), &but_one, &file);
+        nothing_is_left_halfway(&camera, &file);
+    }
+}
+
+#[test]
+fn what_somebody_writes_while_a_run_is_at_work_stays() {
+    let name = "thingino";
+    let (old, new, memory) = both(name);
+    for file in changed(&old, &new) {
+        let mut camera = Camera::remembering(name, &memory);
+        let theirs = camera.dir.path().join(file.trim_start_matches('/'));
+        camera.root.gate = Some(Box::new(move |step, path| {
+            if step == Step::Rename && path.ends_with("/pending") {
+                fs::write(&theirs, "theirs")?;
+            }
+            Ok(())
+        }));
+        camera.harden().result.unwrap();
+        camera.root.gate = None;
+        assert_eq!(camera.text(&file), "theirs");
+        let mut but_one = new.clone();
+        but_one.insert(file.clone(), (old[&file].0, b"theirs".to_vec()));
+        same(&own(&camera.snapshot()), &but_one, &file);
+        let undone = undo(&camera.root, &camera.settings, true).unwrap();
+        assert_eq!(undone.changed_since, [file.as_str()]);
+        assert_eq!(camera.text(&file), "theirs");
     }
 }
