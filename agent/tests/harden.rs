@@ -374,6 +374,53 @@ fn what_somebody_else_changed_is_named_when_it_is_not_taken_back() {
     assert!(!text(&output).contains(why), "{}", text(&output));
 }
 
+/// Whoever may put another file, or a link, in the place of one while a run is at work would have it written.
+#[test]
+fn files_that_others_than_root_could_swap_are_told_and_left_alone() {
+    if without_root() {
+        return;
+    }
+    let dir = running("busybox", ON_FLASH);
+    std::fs::write(dir.path().join("label"), "label-7Q2M-9ZKD\n").unwrap();
+    let theirs = dir.path().join("home/u/a");
+    let roots = dir.path().join("opt/backup");
+    let table = "root::0:0::/root:/bin/sh\nmine:x:0:0::/:/bin/sh\n";
+    for folder in [&theirs, &roots] {
+        std::fs::create_dir_all(folder).unwrap();
+        for (name, text) in [("passwd", table), ("go.sh", "#!/bin/sh\ntelnetd -p 24 &\n")] {
+            std::fs::write(folder.join(name), text).unwrap();
+        }
+    }
+    let owned = Command::new("chown")
+        .args(["-R", "99:99"])
+        .arg(theirs.parent().unwrap())
+        .status();
+    assert!(owned.unwrap().success());
+
+    let closed = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+    let report = text(&closed);
+    assert_eq!(code(&closed), 2, "{report}");
+    for line in [
+        "credentials  unknown  /home/u/a/passwd:1: a weak password is left as it is: ",
+        "credentials  unknown  /opt/backup/passwd:1: a weak password is left as it is: ",
+        "telnet       unknown  /home/u/a/go.sh:2: starts a shell on a port",
+        "telnet       unknown  /home/u/a/go.sh: left as it is: others than root own",
+    ] {
+        assert!(
+            report.lines().any(|have| have.starts_with(line)),
+            "{line}\n{report}"
+        );
+    }
+    assert!(fits("label-7Q2M-9ZKD", &roots_hash(dir.path(), "etc/passwd")));
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    assert_eq!(read(&theirs.join("passwd")), table);
+    assert_eq!(read(&roots.join("passwd")), table);
+    assert_eq!(read(&theirs.join("go.sh")), "#!/bin/sh\ntelnetd -p 24 &\n");
+    assert_eq!(read(&roots.join("go.sh")), "#!/bin/sh\n: telnetd -p 24 &\n");
+    assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
+    assert_eq!(read(&roots.join("go.sh")), "#!/bin/sh\ntelnetd -p 24 &\n");
+}
+
 #[test]
 fn inetd_reads_its_table_again_and_is_not_believed() {
     if without_root() {

@@ -8,7 +8,7 @@ use std::io;
 use crate::applied::{Applied, IMAGE, OF_IMAGE};
 use crate::crypt::{Scheme, verify};
 use crate::defaults::{Checker, Strength, is_known};
-use crate::edits::Edits;
+use crate::edits::{Edits, LEFT};
 use crate::engine::{SERVICES, Settings, note_path};
 use crate::firmware::Recognised;
 use crate::hostkeys;
@@ -187,12 +187,18 @@ impl Context<'_, '_> {
         self.image.is_some() && self.kept.field("media") == Some(hash)
     }
 
-    /// Whether media keeps its passwords until somebody decides.
+    /// Whether media keeps its passwords until somebody decides, or as one of their places must stay: the agent would lose
+    /// its video.
     fn media_waits(&mut self) -> bool {
         let (settings, edits) = (self.settings, &mut *self.edits);
-        *self
-            .waits
-            .get_or_insert_with(|| !settings.media_may_change(edits))
+        let mut places = self.recognised.iter().flat_map(|known| known.adapter.places);
+        *self.waits.get_or_insert_with(|| {
+            let stays = places.find(|place| !edits.root().may_change(place.path));
+            if let Some(place) = stays {
+                edits.find(Measure::Credentials, Status::Fails, Some((place.path, 0)), LEFT);
+            }
+            stays.is_some() || !settings.media_may_change(edits)
+        })
     }
 
     /// The media password: that of an earlier run where there is one.

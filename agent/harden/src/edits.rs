@@ -6,6 +6,10 @@ use crate::report::{Finding, Measure, Status};
 use crate::root::{Attributes, Root};
 use crate::transaction::is_absent;
 
+/// Why a file stays as it is.
+pub(crate) const LEFT: &str =
+    "left as it is: others than root own or may write one of its folders, or it is immutable";
+
 /// A file that will be changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edit {
@@ -67,11 +71,30 @@ impl<'a> Edits<'a> {
         }
     }
 
-    /// Plans other contents for a file that is there.
+    /// Plans other contents for a file that is there. One that must not or cannot be changed is told: see
+    /// [`Root::may_change`].
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn change(&mut self, path: &str, contents: Vec<u8>, insecure: bool, why: &str) -> io::Result<()> {
+        if self.root.may_change(path) {
+            return self.change_own(path, contents, insecure, why);
+        }
+        let measure = if insecure {
+            Measure::Credentials
+        } else {
+            Measure::Telnet
+        };
+        self.find(measure, Status::Unknown, Some((path, 0)), LEFT);
+        for finding in &mut self.findings {
+            if finding.status == Status::Planned && finding.path.as_deref() == Some(path) {
+                finding.status = Status::Unknown;
+            }
+        }
+        Ok(())
+    }
+
+    fn change_own(&mut self, path: &str, contents: Vec<u8>, insecure: bool, why: &str) -> io::Result<()> {
         let path = self.root.canonical(path)?;
         if !self.files.iter().any(|(have, _)| *have == path) {
             let before = self.root.attributes(&path)?;
@@ -107,8 +130,7 @@ impl<'a> Edits<'a> {
         why: &str,
     ) -> io::Result<()> {
         if self.root.exists(path) {
-            self.change(path, contents, false, why)?;
-            return Ok(());
+            return self.change_own(path, contents, false, why);
         }
         let edit = Edit {
             original: None,

@@ -261,8 +261,8 @@ fn leave_mounted(root: &Root, edits: &mut Edits<'_>) -> io::Result<()> {
             } else {
                 Measure::Telnet
             };
-            let text = "the firmware mounts another file over this one, which cannot be replaced while the camera runs; \
-                        where that one lies in the tree, it is changed, and shows after the next boot";
+            let text = "the firmware mounts another file over this one: where that lies in the tree, it is changed, and shows \
+                        after the next boot";
             edits.find(measure, Status::Fails, Some((&point, 0)), text);
         }
     }
@@ -609,7 +609,7 @@ fn take_back(
             continue;
         }
         let now = current(root, &entry.path).map_err(Failure::Unchanged)?;
-        if now.as_ref() != Some(&entry.written) {
+        if now.as_ref() != Some(&entry.written) || root.is_stuck(&entry.path) {
             if now != entry.original.as_ref().map(|saved| saved.name.clone()) {
                 undone.changed_since.push(entry.path.clone());
                 rest.entries.push(entry);

@@ -333,7 +333,7 @@ impl<'a> Store<'a> {
         }
         if journal.entries.is_empty() {
             for folder in [saved.as_str(), &self.dir, folder_of(&self.dir)] {
-                self.root.remove_empty_folder(folder);
+                let _ = self.root.remove_empty_folder(folder);
             }
         }
     }

@@ -8,11 +8,21 @@ use crate::crypt::{self, Field, Scheme};
 use crate::defaults::Strength;
 use crate::locate;
 use crate::report::Status;
-use crate::root::folder_of;
+use crate::root::{Root, folder_of};
 use crate::shell;
 use crate::survey::contains;
 
-/// The accounts of all tables.
+/// What a login reads, and what firmwares mount or copy there.
+const TABLES: &[&str] = &[
+    "/etc/passwd",
+    "/etc/shadow",
+    "/home/yi-hack/etc/passwd",
+    "/opt/wz_mini/etc/shadow",
+    "/system/sdcard/etc/passwd",
+    "/system/sdcard/etc/shadow",
+];
+
+/// The accounts of the system's tables.
 pub(super) struct Tables {
     tables: Vec<(String, Vec<Account>)>,
 }
@@ -54,10 +64,30 @@ pub(super) fn read(context: &mut Context<'_, '_>) -> Tables {
             accounts.truncate(MAX_ACCOUNTS);
         }
         if !accounts.is_empty() {
-            tables.push((path.clone(), accounts));
+            if is_systems(context.edits.root(), path) {
+                tables.push((path.clone(), accounts));
+            } else {
+                let mut weak = accounts.into_iter();
+                let weak = weak.find(|account| context.checker.judge(&account.field).is_weak());
+                if let Some(Account { line, .. }) = weak {
+                    let text = "a weak password is left as it is: this is no table that the system is known to read, or \
+                                others than root can change it, or nobody";
+                    context.find(Status::Unknown, Some((path, line)), text);
+                }
+            }
         }
     }
     Tables { tables }
+}
+
+/// Whether this is one of [`TABLES`], and may be changed: whoever writes another must not get a hash of root's, nor make
+/// root's hash.
+fn is_systems(root: &Root, path: &str) -> bool {
+    let Ok(real) = root.canonical(path) else {
+        return false;
+    };
+    let known = |table: &&str| root.canonical(table).is_ok_and(|table| table == real);
+    TABLES.iter().any(known) && root.may_change(path)
 }
 
 pub(super) fn plan(context: &mut Context<'_, '_>, tables: &Tables) -> io::Result<()> {

@@ -535,6 +535,47 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_others_could_put_another_in_the_place_of_is_not_changed() {
+        if !nix::unistd::Uid::effective().is_root() {
+            // Whoever builds owns all of the tree.
+            let (_outer, root) = tree();
+            assert!(root.may_change("/etc/passwd"));
+            return;
+        }
+        let (outer, mut root) = tree();
+        let inner = outer.path().join("root");
+        let may = |root: &Root| root.may_change("/etc/init.d/x");
+        let set = |mode: u32, uid: u32, gid: u32| {
+            let etc = inner.join("etc");
+            std::os::unix::fs::chown(&etc, Some(uid), Some(gid)).unwrap();
+            std::fs::set_permissions(&etc, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        // Mode, owner and group of a folder on the way; whether it is trusted on a camera, in root's tree, in that of 99.
+        for (mode, uid, gid, live, roots, others) in [
+            (0o755, 0, 0, true, true, true),
+            (0o775, 0, 0, true, true, true),
+            (0o775, 0, 99, false, true, true),
+            (0o755, 0, 99, true, true, true),
+            (0o777, 0, 0, false, true, true),
+            (0o1777, 0, 0, false, true, true),
+            (0o755, 99, 0, false, false, true),
+            (0o755, 98, 0, false, false, false),
+        ] {
+            set(mode, uid, gid);
+            let said = [true, false].map(|live| {
+                root.live = live;
+                may(&root)
+            });
+            assert_eq!(said, [live, roots], "{mode:o} {uid} {gid}");
+            std::os::unix::fs::chown(&inner, Some(99), None).unwrap();
+            assert_eq!(may(&root), others, "{mode:o} {uid} {gid}");
+            root.live = true;
+            assert!(!may(&root), "the root itself is another's");
+            std::os::unix::fs::chown(&inner, Some(0), None).unwrap();
+        }
+    }
+
+    #[test]
     fn a_walk_sees_files_once_and_skips_the_kernel() {
         let (outer, root) = tree();
         symlink("/etc", outer.path().join("root/etc-link")).unwrap();

@@ -140,10 +140,49 @@ impl Root {
     }
 
     /// Removes a folder if it is empty.
-    pub fn remove_empty_folder(&self, path: &str) {
-        if let Ok(place) = self.resolve(path) {
-            let _ = unlinkat(&place.parent, place.name.as_str(), UnlinkatFlags::RemoveDir);
+    ///
+    /// # Errors
+    /// When it is not, is no folder, or the file system refuses.
+    pub fn remove_empty_folder(&self, path: &str) -> io::Result<()> {
+        gate!(self, Remove, path);
+        let place = self.resolve(path)?;
+        Ok(unlinkat(
+            &place.parent,
+            place.name.as_str(),
+            UnlinkatFlags::RemoveDir,
+        )?)
+    }
+
+    /// Whether a regular file can be neither replaced nor removed, by root either: it or its folder is immutable, or takes
+    /// additions alone (chattr(1)). The kernel says so before it says that a file is no folder.
+    #[must_use]
+    pub fn is_stuck(&self, path: &str) -> bool {
+        let refused = self.remove_empty_folder(path).err();
+        refused.and_then(|error| error.raw_os_error()) == Some(Errno::EPERM as i32)
+    }
+
+    /// Whether a file may be planned for: nobody but root may put another in its place before it is changed, by its folders,
+    /// and it can be replaced. A tree is its own owner's, and its modes are for users that a camera will have.
+    #[must_use]
+    pub fn may_change(&self, path: &str) -> bool {
+        let owner = if self.live {
+            0
+        } else {
+            self.stat("/").map_or(0, |tree| tree.uid)
+        };
+        let real = self.canonical(path);
+        let mut folder = real.as_deref().unwrap_or(path);
+        while folder != "/" {
+            folder = folder_of(folder);
+            let others = |at: Attributes| {
+                let writable = at.mode & 0o002 != 0 || at.mode & 0o020 != 0 && at.gid != 0;
+                at.uid != 0 && at.uid != owner || self.live && writable
+            };
+            if self.stat(folder).is_ok_and(others) {
+                return false;
+            }
         }
+        !self.is_stuck(path)
     }
 
     /// Brings a folder's names to the disk.

@@ -258,6 +258,36 @@ fn changed(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     changed.map(|(path, _)| path.clone()).collect()
 }
 
+#[test]
+fn a_file_that_is_known_to_be_immutable_is_told_and_the_others_are_changed() {
+    let name = "thingino";
+    let (old, new, memory) = both(name);
+    for file in changed(&old, &new) {
+        let mut camera = unconfirmed_but(name, &memory, &file, &[Step::Rename, Step::Remove], Errno::EPERM);
+        let run = camera.harden();
+        run.result.as_ref().unwrap();
+        let of_file = |finding: &&Finding| finding.path.as_ref() == Some(&file);
+        let mut told = run.findings.iter().filter(of_file);
+        assert!(
+            told.any(|finding| finding.text.contains("left as it is")),
+            "{file}"
+        );
+        assert!(run.has(Status::Unknown) || run.has(Status::Fails), "{file}");
+        assert!(!run.changes.contains(&file), "{file}");
+        let now = own(&camera.snapshot());
+        assert_eq!(now[&file], old[&file]);
+        let others = changed(&old, &now);
+        assert!(!others.is_empty(), "{file}");
+        // Media changes as a whole or not at all.
+        let media = now.contains_key("/etc/lenscap/camera-password");
+        assert_eq!(media, !file.ends_with(".json"), "{file}: {others:?}");
+        nothing_is_left_halfway(&camera, &file);
+        assert!(confirm(&camera.root, &camera.settings).unwrap());
+        undo(&camera.root, &camera.settings, true).unwrap();
+        same(&own(&camera.snapshot()), &old, &file);
+    }
+}
+
 /// A camera that waits for its owner, but for one file that could not be changed.
 fn unconfirmed_but(name: &str, memory: &str, file: &str, steps: &'static [Step], errno: Errno) -> Camera {
     let mut camera = Camera::remembering(name, memory);
@@ -288,6 +318,26 @@ fn a_file_that_cannot_be_replaced_for_good_holds_up_no_other() {
             same(&own(&camera.snapshot()), &old, &what);
             assert!(waiting(&camera.root, &camera.settings).unwrap().is_none());
         }
+    }
+}
+
+#[test]
+fn what_became_immutable_is_named_when_it_is_not_taken_back() {
+    let name = "thingino";
+    let (old, new, memory) = both(name);
+    for file in changed(&old, &new) {
+        let mut camera = unconfirmed(name, &memory);
+        refuse(&mut camera, &file, &[Step::Rename, Step::Remove], Errno::EPERM);
+        let undone = roll_back(&camera.root, &camera.settings, None, &|_| false).unwrap();
+        assert_eq!(undone.changed_since, [file.as_str()]);
+        assert_eq!(engine::left(&camera.root, &camera.settings), [file.as_str()]);
+        let mut but_one = old.clone();
+        but_one.insert(file.clone(), new[&file].clone());
+        same(&own(&camera.snapshot()), &but_one, &file);
+        nothing_is_left_halfway(&camera, &file);
+        camera.root.gate = None;
+        undo(&camera.root, &camera.settings, true).unwrap();
+        same(&own(&camera.snapshot()), &old, &file);
     }
 }
 
