@@ -215,6 +215,7 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
     }
     let mut changed = false;
     let shell::Script { commands, inner, cut } = shell::scan(&text);
+    let awaited = target.close && commands.iter().any(|command| awaits(target, &text, command));
     // From the end, so that earlier places stay where they are.
     for (at, command) in commands.iter().enumerate().rev() {
         let words = command.words.join(" ");
@@ -226,6 +227,8 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
         }
         match effect {
             Effect::Nothing => {}
+            // The loop would never end, and the boot with it.
+            Effect::Starts { .. } if awaited => mentioned(target, path, command.line, &words, edits),
             Effect::Starts { waits } => {
                 if target.close {
                     // A loop around it would otherwise spin.
@@ -253,6 +256,25 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
         edits.change(path, text, false, &why)?;
     }
     Ok(())
+}
+
+/// Whether a command is the condition of a loop that ends once a server runs.
+fn awaits(target: &Target, text: &[u8], command: &Command) -> bool {
+    let Some((before, condition)) = text.split_at_checked(command.start) else {
+        return false;
+    };
+    let condition = condition
+        .split(|byte| matches!(byte, b';' | b'\n'))
+        .next()
+        .unwrap_or_default();
+    let before = before.trim_ascii_end();
+    let negated = before.strip_suffix(b"!").map(<[u8]>::trim_ascii_end);
+    let until = match negated {
+        Some(before) => before.ends_with(b"while"),
+        None => before.ends_with(b"until") || before.ends_with(b"while") && contains(condition, b"-z"),
+    };
+    let named = |server: &&str| contains(condition, server.as_bytes());
+    until && target.servers.iter().any(named)
 }
 
 /// A server is named in a way that is not understood. Where it may stay open, it may be started in any way.
@@ -327,15 +349,18 @@ fn effect(target: &Target, words: &[String], background: bool) -> Effect {
                     Effect::Nothing
                 };
             }
-            "start-stop-daemon" => {
+            // These go to the background by themselves, unless they are told not to.
+            "start-stop-daemon" | "inetd" | "stunnel" => {
                 let starts = !stops(after) && names_server(target, after);
                 return if starts {
-                    Effect::Starts { waits: false }
+                    Effect::Starts {
+                        waits: !background && after.contains(&"-f"),
+                    }
                 } else {
                     Effect::Nothing
                 };
             }
-            "tcpsvd" | "inetd" | "socat" | "stunnel" if names_server(target, after) => {
+            "tcpsvd" | "socat" if names_server(target, after) => {
                 return Effect::Starts { waits: !background };
             }
             _ if target.is_shell() && relays_shell(name, after) => {

@@ -77,6 +77,18 @@ fn starters_in_scripts_do_nothing_afterwards() {
             ": ncat --listen 23 --sh-exec \"sh -i\" &",
         ),
         ("nc -ll -p 9527 -e /bin/sh &", ": nc -ll -p 9527 -e /bin/sh &"),
+        (
+            "stunnel -d 992 -l /usr/sbin/telnetd\nipcam &\n",
+            ": stunnel -d 992 -l /usr/sbin/telnetd\nipcam &\n",
+        ),
+        (
+            "while :; do stunnel -f -d 992 -l /usr/sbin/telnetd; done &\n",
+            "while :; do sleep 86400; : stunnel -f -d 992 -l /usr/sbin/telnetd; done &\n",
+        ),
+        (
+            "while pidof telnetd; do sleep 1; done\ntelnetd\n",
+            "while pidof telnetd; do sleep 1; done\n: telnetd\n",
+        ),
         ("TELNETD=yes\n", "TELNETD=no\n"),
         ("T=telnetd; $T &\n", "T=telnetd; : $T &\n"),
         (
@@ -118,6 +130,24 @@ fn starters_in_scripts_do_nothing_afterwards() {
         let (again, statuses) = hardened("etc/init.d/S50x", &text);
         assert_eq!(again, text);
         assert_eq!(statuses, [Status::Holds], "{text}");
+    }
+}
+
+/// Without the server the loop would go on for ever, and the boot would hang in it.
+#[test]
+fn a_script_that_waits_for_the_server_stays_and_is_unknown() {
+    for script in [
+        "until pidof telnetd >/dev/null; do\n\ttelnetd\n\tsleep 1\ndone\nipcam &\n",
+        "telnetd\nwhile ! pidof telnetd; do sleep 1; done\nipcam &\n",
+        "telnetd\nuntil ps | grep -q telnetd; do sleep 1; done\nipcam &\n",
+        "telnetd\nwhile [ -z \"$(pidof telnetd)\" ]; do sleep 1; done\nipcam &\n",
+    ] {
+        let script = format!("#!/bin/sh\n{script}");
+        let (text, statuses) = hardened("etc/init.d/rcS", &script);
+        assert_eq!(
+            (text, statuses.as_slice()),
+            (script.clone(), &[Status::Unknown][..])
+        );
     }
 }
 
