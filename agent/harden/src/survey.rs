@@ -1,7 +1,7 @@
 //! One walk over a root that sorts its files by what can be in them.
 
 use crate::credentials::PROGRAM;
-use crate::root::{MAX_BINARY_BYTES, MAX_TEXT_BYTES, Root, name_of};
+use crate::root::{MAX_BINARY_BYTES, Root, name_of};
 
 /// Where every ONVIF service is asked first: the ONVIF Core Specification fixes it for the service of device management.
 const ONVIF: &[u8] = b"/onvif/device_service";
@@ -87,7 +87,8 @@ impl Survey {
             return true;
         }
         match root.read(path) {
-            Ok(text) if text.contains(&0) => true,
+            // A shell passes over these bytes; what else is in it is no text.
+            Ok(text) if text.contains(&0) => !script,
             Ok(_) if script => {
                 self.scripts.push(path.to_owned());
                 true
@@ -97,7 +98,7 @@ impl Survey {
                 true
             }
             // Too large to be a script or a setting of a camera.
-            Err(_) => root.read_up_to(path, MAX_TEXT_BYTES).is_ok() || !script,
+            Err(_) => !script && !matches!(name, "inittab" | "inetd.conf"),
         }
     }
 }

@@ -360,18 +360,18 @@ impl Root {
     }
 
     /// Calls `visit` with the path of every regular file, links left out. Says whether nothing was left out for the
-    /// bounds' sake or because it could not be read.
+    /// bounds' sake, because it could not be read, or for its name: see [`listing`](Self::listing).
     pub fn walk(&self, visit: &mut dyn FnMut(&str)) -> bool {
         let mut complete = true;
         let mut files = 0;
         let mut folders = vec![(String::new(), 0)];
         while let Some((folder, depth)) = folders.pop() {
-            let Ok(entries) = self.list(if folder.is_empty() { "/" } else { &folder }) else {
+            let Ok(listing) = self.listing(if folder.is_empty() { "/" } else { &folder }) else {
                 complete = false;
                 continue;
             };
-            complete &= entries.len() < MAX_ENTRIES;
-            for entry in entries.iter().rev() {
+            complete &= !listing.cut && listing.odd.is_empty();
+            for entry in listing.entries.iter().rev() {
                 let path = format!("{folder}/{}", entry.name);
                 match entry.kind() {
                     Kind::File if files == MAX_FILES => return false,
@@ -532,6 +532,24 @@ mod tests {
             io::ErrorKind::FileTooLarge
         );
         assert_eq!(root.head("/large", 3).unwrap(), [0; 3]);
+    }
+
+    #[test]
+    fn a_walk_says_what_it_leaves_out() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let (outer, root) = tree();
+        let etc = outer.path().join("root/etc");
+        for odd in [&b"\xf6.sh"[..], b"a\nb"] {
+            let odd = etc.join(std::ffi::OsStr::from_bytes(odd));
+            std::fs::write(&odd, "").unwrap();
+            assert!(!root.walk(&mut |_| {}), "{odd:?}");
+            std::fs::remove_file(odd).unwrap();
+        }
+        assert!(root.walk(&mut |_| {}));
+        for file in 0..MAX_ENTRIES {
+            std::fs::write(etc.join(file.to_string()), "").unwrap();
+        }
+        assert!(!root.walk(&mut |_| {}));
     }
 
     #[test]

@@ -343,6 +343,23 @@ fn a_script_that_cannot_be_followed_is_unknown() {
 }
 
 #[test]
+fn what_is_too_large_or_no_text_is_not_passed_by() {
+    let large = format!("# {}\n::respawn:telnetd -F\n", "x".repeat(300_000));
+    for (path, text) in [
+        ("etc/inittab", large.as_str()),
+        ("etc/inetd.conf", &large),
+        ("usr/bin/start", "#!/bin/sh\n# \0\ntelnetd &\n"),
+    ] {
+        let (_dir, root) = tree(&[(path, text)]);
+        let mut edits = Edits::new(&root);
+        let survey = Survey::take(&root, "/etc/lenscap");
+        plan(&survey, Close::default(), &mut edits).unwrap();
+        assert_eq!(edits.findings.len(), 1, "{path}");
+        assert_eq!(edits.findings[0].status, Status::Unknown, "{path}");
+    }
+}
+
+#[test]
 fn what_is_not_understood_is_unknown() {
     let (text, statuses) = hardened("usr/bin/go.sh", "run_service telnetd on\n");
     assert_eq!(
