@@ -35,9 +35,8 @@ use crate::cli::{EXIT_FAILURE, EXIT_OK, Stop};
 use crate::config::{self, Harden, HardenMode, HardenPassword};
 use crate::{firewall, monitor, sys};
 
-/// Where SSH servers look for the keys of a root whose home is this, as its line in passwd(5) has it.
-const KEYS: &str = "/root/.ssh/authorized_keys";
-const HOME: &[u8] = b":/root:";
+/// Where SSH servers look for keys, in root's home.
+const KEYS: &str = "/.ssh/authorized_keys";
 /// OpenWrt's Dropbear looks for them in a place of its own. Only OpenWrt has the other file.
 const OPENWRTS_KEYS: &str = "/etc/dropbear/authorized_keys";
 const OPENWRT: &str = "/etc/openwrt_release";
@@ -493,7 +492,9 @@ pub(super) fn ssh_login(root: &Root) -> SshLogin {
     {
         let line = passwd.get(account.range.end..).unwrap_or_default();
         let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        logins.other_key |= contains(line, HOME) && has_key(root, KEYS);
+        let home = line.split(|byte| *byte == b':').nth(4).unwrap_or_default();
+        let home = String::from_utf8_lossy(home).into_owned();
+        logins.other_key |= has_key(root, &(home.trim_end_matches('/').to_owned() + KEYS));
         let kept = shadow.iter().find(|kept| kept.user == account.user);
         let field = match account.field.as_str() {
             "x" => kept.map_or("x", |kept| &kept.field),

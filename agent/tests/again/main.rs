@@ -167,8 +167,8 @@ fn what_nobody_asked_for_is_only_told() {
     let config = dir.path().join("etc/config/lenscap");
     let allowed = fs::read_to_string(&config).unwrap() + "\tlist allow_lan '192.168.1.2:22'\n";
     fs::write(&config, allowed).unwrap();
-    fs::create_dir_all(dir.path().join("root/.ssh")).unwrap();
-    let keys = dir.path().join("root/.ssh/authorized_keys");
+    fs::create_dir_all(dir.path().join(KEYS)).unwrap();
+    let keys = dir.path().join(KEYS).join("authorized_keys");
     for (line, mode) in [
         ("ssh-ed25519 AAAA owner\n", 0o600),
         ("owner's key\n", 0o600),
@@ -251,8 +251,8 @@ fn a_new_password_is_for_the_owners_key_alone() {
     }
 }
 
-/// Where a key is a way in.
-const KEYS: &str = "root/.ssh";
+/// Where a key is a way in: root's home is `/` there.
+const KEYS: &str = ".ssh";
 const ALLOWED: &str = "\tlist allow_lan '192.168.1.2:22'\n";
 
 #[test]
@@ -262,11 +262,12 @@ fn a_key_that_no_server_reads_is_no_way_in() {
     }
     let options = format!("{ALLOWED}\toption mode 'enforce'\n");
     for (server, folder, home) in [
-        (None, KEYS, "/root"),
-        (Some("dropbear -R"), "etc/dropbear", "/root"),
-        (Some("dropbear -R"), KEYS, "/"),
-        (Some("dropbear -R -D /mnt/keys"), KEYS, "/root"),
-        (Some("dropbear -R -w"), KEYS, "/root"),
+        (None, KEYS, "/"),
+        (Some("dropbear -R"), "etc/dropbear", "/"),
+        (Some("dropbear -R"), KEYS, "/root"),
+        (Some("dropbear -R"), "root/.ssh", "/"),
+        (Some("dropbear -R -D /mnt/keys"), KEYS, "/"),
+        (Some("dropbear -R -w"), KEYS, "/"),
     ] {
         let dir = open("busybox", ON_FLASH, &options);
         authorise(dir.path(), folder);
@@ -484,7 +485,9 @@ fn three_bad_boots_and_it_stands_aside_until_somebody_asks() {
         );
         assert_eq!(fs::read(&script).unwrap(), original("busybox", "etc/rc.local"));
     }
-    assert_eq!(code(&in_camera(dir.path(), &["--apply", "--only", "telnet"])), 0);
+    let output = in_camera(dir.path(), &["--apply", "--only", "telnet"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert_eq!(code(&in_camera(dir.path(), &["--confirm"])), 0);
     put_back();
     assert_eq!(boot(6).0, 0);
     assert_ne!(fs::read(&script).unwrap(), original("busybox", "etc/rc.local"));
