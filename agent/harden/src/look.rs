@@ -21,6 +21,8 @@ pub const STARTERS: &[&str] = &[
     "/etc/init.d",
     "/etc/rc.d",
     "/etc/crontabs",
+    "/etc/cron.d",
+    "/etc/network/interfaces",
     "/etc/dropbear/authorized_keys",
 ];
 

@@ -124,6 +124,7 @@ fn is_script(path: &str) -> bool {
         || path.contains("/init.d/")
         || path.contains("/rc.d/")
         || path.contains("/uci-defaults/")
+        || path.contains("/hotplug.d/")
 }
 
 fn is_setting(path: &str) -> bool {
@@ -133,6 +134,10 @@ fn is_setting(path: &str) -> bool {
         || name.ends_with(".ini")
         || matches!(name, "inittab" | "crontab")
         || path.contains("/crontabs/")
+        || path.contains("/cron.d/")
+        || path.contains("/xinetd.d/")
+        || path.contains("/network/interfaces")
+        || path.contains("/systemd/system/")
         || path.starts_with("/etc/default/")
         || path.starts_with("/etc/config/")
 }

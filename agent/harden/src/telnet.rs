@@ -74,6 +74,8 @@ const WRAPPERS: &[&str] = &[
     "chroot",
     "unshare",
 ];
+/// Languages whose scripts are not followed.
+const OTHERS: &[&[u8]] = &[b"python", b"lua", b"perl", b"php"];
 /// Programs that do not start what they name.
 pub(crate) const HARMLESS: &[&str] = &[
     ":",
@@ -185,7 +187,11 @@ fn starters(target: &Target, survey: &Survey, edits: &mut Edits<'_>) -> io::Resu
             "inittab" => table(target, path, "at boot", edits)?,
             "inetd.conf" => table(target, path, "for whoever connects", edits)?,
             "crontab" => table(target, path, "at times", edits)?,
-            _ if path.contains("/crontabs/") => table(target, path, "at times", edits)?,
+            _ if path.contains("/crontabs/") || path.contains("/cron.d/") => {
+                table(target, path, "at times", edits)?;
+            }
+            "mdev.conf" => table(target, path, "with a device", edits)?,
+            _ if is_of_network(path) => table(target, path, "with the network", edits)?,
             _ => {
                 switches(target, path, edits)?;
                 names(target, path, edits)?;
@@ -193,6 +199,11 @@ fn starters(target: &Target, survey: &Survey, edits: &mut Edits<'_>) -> io::Resu
         }
     }
     Ok(())
+}
+
+/// Tables of ifupdown.
+fn is_of_network(path: &str) -> bool {
+    path.contains("/network/interfaces")
 }
 
 /// A finding about a starter, and whether it is edited away.
@@ -211,6 +222,14 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
         return Ok(());
     };
     if !target.is_hinted(&text) {
+        return Ok(());
+    }
+    let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if first.starts_with(b"#!") && OTHERS.iter().any(|other| contains(first, other)) {
+        let named = |server: &&str| contains(&text, server.as_bytes());
+        if target.servers.iter().any(named) {
+            mentioned(target, path, 1, &String::from_utf8_lossy(first), edits);
+        }
         return Ok(());
     }
     let mut changed = false;
@@ -296,17 +315,29 @@ fn may_start(target: &Target, command: &Command) -> bool {
         || any && names_server(target, &words)
 }
 
-/// Whether a command's words go to a shell that starts a server.
+/// Whether a command's words go to a shell that starts a server, or it connects a shell with the network.
 fn feeds_shell(target: &Target, command: &Command, next: Option<&Command>) -> bool {
-    let shell = |next: &Command| {
-        let mut words = next.words.iter();
+    let Some(next) = next.filter(|_| command.piped) else {
+        return false;
+    };
+    let shell = |command: &Command| {
+        let mut words = command.words.iter();
         let named = words
             .next()
             .is_some_and(|first| matches!(name_of(first), "sh" | "ash" | "bash"));
         named && words.all(|word| word.starts_with('-'))
     };
+    let listens = |command: &Command| {
+        let words: Vec<&str> = command.words.iter().map(String::as_str).collect();
+        words
+            .split_first()
+            .is_some_and(|(name, words)| nc_listens(name, words))
+    };
+    if target.is_shell() && (shell(command) && listens(next) || listens(command) && shell(next)) {
+        return true;
+    }
     let said = command.meant.get(1..).unwrap_or_default().join(" ");
-    command.piped && next.is_some_and(shell) && runs_server(target, &said) != Effect::Nothing
+    shell(next) && runs_server(target, &said) != Effect::Nothing
 }
 
 /// What a word is that asks for a program's place, such as `$(which telnetd)`.
@@ -374,6 +405,14 @@ fn effect(target: &Target, words: &[String], background: bool) -> Effect {
             }
             // Asks where it is.
             "command" if after.first().is_some_and(|word| short_flag(word, 'v')) => return Effect::Nothing,
+            // By another name it may be started anywhere.
+            "cp" | "ln" | "mv"
+                if after
+                    .split_last()
+                    .is_some_and(|(_, from)| names_server(target, from)) =>
+            {
+                return Effect::Mentions;
+            }
             _ if HARMLESS.contains(&name) => return Effect::Nothing,
             _ if WRAPPERS.contains(&name) => {
                 let skip =
@@ -429,10 +468,7 @@ fn runs_server(target: &Target, text: &str) -> Effect {
 pub(crate) fn relays_shell(name: &str, words: &[&str]) -> bool {
     let mut all = words.iter();
     match name {
-        "nc" | "ncat" | "netcat" => {
-            let listens = |word: &&str| short_flag(word, 'l') || *word == "--listen";
-            words.iter().any(listens) && all.any(|word| runs_shell(word.split(' ')))
-        }
+        _ if nc_listens(name, words) => all.any(|word| runs_shell(word.split(' '))),
         // Two addresses, such as `TCP-LISTEN:23,fork` and `EXEC:/bin/sh -i,pty`.
         "socat" => {
             let listens = |word: &&str| {
@@ -449,6 +485,11 @@ pub(crate) fn relays_shell(name: &str, words: &[&str]) -> bool {
         "tcpsvd" => runs_shell(all.copied()),
         _ => false,
     }
+}
+
+fn nc_listens(name: &str, words: &[&str]) -> bool {
+    let listens = |word: &&str| short_flag(word, 'l') || *word == "--listen";
+    matches!(name_of(name), "nc" | "ncat" | "netcat") && words.iter().any(listens)
 }
 
 /// Whether there is a shell that is given no script: with one it serves what that does.
@@ -479,7 +520,7 @@ fn short_flag(word: &str, letter: char) -> bool {
         .is_some_and(|flags| !flags.starts_with('-') && flags.contains(letter))
 }
 
-/// Lines of inittab, inetd.conf and crontabs.
+/// Lines of inittab, inetd.conf, crontabs and the like.
 fn table(target: &Target, path: &str, when: &str, edits: &mut Edits<'_>) -> io::Result<()> {
     let Some(text) = edits.read(path)? else {
         return Ok(());
@@ -503,18 +544,28 @@ fn table(target: &Target, path: &str, when: &str, edits: &mut Edits<'_>) -> io::
             let words: Vec<&str> = readable.split(ends_word).collect();
             names_server(target, &words)
         };
-        // inetd starts what the seventh field begins.
-        let served = || name_of(path) == "inetd.conf" && runs_shell(readable.split_whitespace().skip(6));
+        // inetd starts what the seventh field begins, for the service that the first names.
+        let served = || {
+            let mut words = readable.split_whitespace();
+            let service = words.next().and_then(|word| word.rsplit(':').next());
+            name_of(path) == "inetd.conf"
+                && (matches!(service, Some("telnet" | "23")) || runs_shell(words.skip(5)))
+        };
         let relays = target.is_shell() && (line_relays_shell(&readable) || served());
         let starts = relays || names(false);
-        if starts && !(target.close && several && name_of(path) == "inittab") {
+        // The rest of the line may be what the camera is there for.
+        let stays = match name_of(path) {
+            "inittab" => several,
+            "mdev.conf" => true,
+            _ => is_of_network(path) && readable.contains([';', '&', '|', '\\']),
+        };
+        if starts && !(target.close && stays) {
             if target.close {
                 out.extend_from_slice(COMMENT.as_bytes());
             }
             let text = format!("starts {} {when}: `{}`", target.what, readable.trim());
             found(target, path, number, &text, edits);
         } else if starts || names(true) {
-            // The rest of the line may be what the camera is there for.
             mentioned(target, path, number, readable.trim(), edits);
         }
         out.extend_from_slice(line);
@@ -583,19 +634,25 @@ fn switches(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()
     Ok(())
 }
 
-/// Settings such as `DAEMON=/usr/sbin/telnetd`: a script that reads them may start it, by the setting's name alone.
+/// Settings such as `DAEMON=/usr/sbin/telnetd`: a script that reads them may start it, by the setting's name alone; and
+/// services of xinetd and systemd.
 fn names(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> {
     let text = edits
         .read(path)?
         .filter(|_| target.is_shell())
         .unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
+    let xinetd = path.contains("/xinetd.");
     for (line, number) in text.lines().zip(1..) {
         let value = line.split_once('=').map_or("", |(_, value)| value);
+        let value = if xinetd { line } else { value };
         let words: Vec<&str> = value
             .split(|c: char| c.is_whitespace() || matches!(c, '"' | '\''))
             .collect();
-        if !line.trim_start().starts_with(['#', ';']) && names_server(target, &words) {
+        let shell = |word: &&str| matches!(name_of(word), "telnet" | "login" | "sh" | "ash" | "bash");
+        let socket = line.starts_with("ListenStream=") && value.rsplit(':').next() == Some("23");
+        let named = names_server(target, &words) || socket || xinetd && words.iter().any(shell);
+        if !line.trim_start().starts_with(['#', ';']) && named {
             let what = format!("names a program that gives {}, for whoever reads it", target.what);
             edits.find(Measure::Telnet, Status::Unknown, Some((path, number)), what);
         }
@@ -647,6 +704,7 @@ fn switch(target: &Target, line: &[u8]) -> Option<(core::ops::Range<usize>, &'st
     let value = value.trim_end();
     let inner = value.trim_start().trim_matches(|c| c == '"' || c == '\'');
     let off = match inner {
+        "y" => "n",
         "yes" => "no",
         "YES" => "NO",
         "Yes" => "No",

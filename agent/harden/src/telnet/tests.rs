@@ -381,3 +381,88 @@ fn ways_in_from_a_card_are_told() {
     );
     assert_eq!(statuses, [Status::Notice, Status::Notice, Status::Holds]);
 }
+
+#[test]
+fn what_starts_with_the_network_a_clock_or_a_device_is_found() {
+    let close = |path: &str, before: &str, after: &str| {
+        let (text, statuses) = hardened(path, before);
+        assert_eq!(
+            (text.as_str(), statuses.as_slice()),
+            (after, &[Status::Planned][..]),
+            "{path}"
+        );
+    };
+    close(
+        "etc/network/interfaces",
+        "iface eth0 inet dhcp\n\tpost-up /usr/sbin/telnetd -l /bin/sh\n",
+        "iface eth0 inet dhcp\n#lenscap: \tpost-up /usr/sbin/telnetd -l /bin/sh\n",
+    );
+    close(
+        "etc/cron.d/x",
+        "* * * * * root telnetd\n",
+        "#lenscap: * * * * * root telnetd\n",
+    );
+    close(
+        "etc/hotplug.d/iface/10-t",
+        "[ a = b ] && telnetd\n",
+        "[ a = b ] && : telnetd\n",
+    );
+    close("etc/sys.conf", "ENABLE_TELNETD=y\n", "ENABLE_TELNETD=n\n");
+    for table in [
+        "telnet stream tcp nowait root /usr/lib/td td\n",
+        "0.0.0.0:23 stream tcp nowait root internal\n",
+    ] {
+        close("etc/inetd.conf", table, &format!("#lenscap: {table}"));
+    }
+    for (path, text) in [
+        ("etc/network/interfaces", "  up route add x; telnetd\n"),
+        ("etc/network/interfaces.d/eth0", "  up a || telnetd\n"),
+        ("etc/network/interfaces", "  up telnetd \\\n -F\n"),
+        ("etc/mdev.conf", "sda1 0:0 660 @/usr/sbin/telnetd\n"),
+        ("etc/mdev.conf", "sda1 0:0 660 *telnetd\n"),
+        (
+            "etc/xinetd.d/telnet",
+            "service telnet\n{\n\tserver = /usr/lib/td\n}\n",
+        ),
+        ("etc/xinetd.d/x", "service x\n{\n\tserver=/bin/login\n}\n"),
+        (
+            "etc/xinetd.conf",
+            "service x\n{\n\tserver = /usr/sbin/in.telnetd\n}\n",
+        ),
+        (
+            "lib/systemd/system/t.service",
+            "[Service]\nExecStart=-/usr/sbin/telnetd -F\n",
+        ),
+        (
+            "lib/systemd/system/t.socket",
+            "[Socket]\nListenStream=0.0.0.0:23\n",
+        ),
+        (
+            "usr/bin/w",
+            "#!/usr/bin/python\nimport os\nos.system(\"telnetd\")\n",
+        ),
+        ("usr/bin/w", "#!/usr/bin/lua\nos.execute(\"telnetd &\")\n"),
+        ("usr/bin/w.sh", "cp /usr/sbin/telnetd /tmp/x; /tmp/x\n"),
+        ("usr/bin/w.sh", "cat f | /bin/sh -i 2>&1 | nc -l -p 4444 >f &\n"),
+        ("usr/bin/w.sh", "nc -l -p 4444 <f | sh >f\n"),
+    ] {
+        let (after, statuses) = hardened(path, text);
+        assert_eq!(
+            (after.as_str(), statuses.as_slice()),
+            (text, &[Status::Unknown][..]),
+            "{path}"
+        );
+    }
+    for (path, text) in [
+        ("etc/network/interfaces", "#\tup telnetd\n"),
+        ("etc/inetd.conf", "time stream tcp nowait root internal\n"),
+        ("lib/systemd/system/t.socket", "[Socket]\nListenStream=123\n"),
+        ("usr/bin/w", "#!/usr/bin/python\nprint(1)\n"),
+        (
+            "usr/bin/w.sh",
+            "ln -s ../bin/busybox /usr/sbin/telnetd\ncat f | nc -l -p 4444\n",
+        ),
+    ] {
+        assert_eq!(hardened(path, text).1, [Status::Holds], "{path}");
+    }
+}
