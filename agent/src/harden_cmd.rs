@@ -10,7 +10,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use base64ct::{Base64, Encoding as _};
-use lenscap_harden::credentials::Secrets;
+use lenscap_harden::credentials::{LOCKED, Secrets};
 use lenscap_harden::defaults::Checker;
 use lenscap_harden::engine::{self, Plan, Settings, Undone};
 use lenscap_harden::firewall::{Allowed, Watch};
@@ -275,7 +275,7 @@ fn apply(
     let sealed = seal_login(&mut first, owner_key)?;
     show(request, &first, "planned")?;
     let mut fields = first.secrets.fields.iter();
-    if settings.login_password == LoginPassword::Missing && fields.any(|(_, field)| field == "!") {
+    if settings.login_password == LoginPassword::Missing && fields.any(|(_, field)| field == LOCKED) {
         return Err(Stop(Why::NoSecret.explain().into(), EXIT_FAILURE));
     }
     let mut tell = |secrets: &Secrets| disclose(request, secrets, sealed.as_deref());

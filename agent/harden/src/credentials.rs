@@ -20,6 +20,9 @@ use crate::survey::Survey;
 /// This program on a camera: what makes its own media password at the first boot.
 pub(crate) const PROGRAM: &str = "/usr/sbin/lenscap";
 
+/// A password field that no password fits. With `!` OpenSSH without PAM would take no key either.
+pub const LOCKED: &str = "*";
+
 /// What is planned for the passwords of a root.
 pub(crate) struct Context<'c, 'r> {
     pub(crate) edits: &'c mut Edits<'r>,
@@ -242,7 +245,7 @@ impl Context<'_, '_> {
             .kept
             .field(whose)
             .filter(|_| self.settings.login_password == LoginPassword::Kept);
-        let field = kept.unwrap_or("!").to_owned();
+        let field = kept.unwrap_or(LOCKED).to_owned();
         self.note(whose, &field);
         field
     }

@@ -494,21 +494,22 @@ pub(super) fn ssh_login(root: &Root) -> SshLogin {
         let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let home = line.split(|byte| *byte == b':').nth(4).unwrap_or_default();
         let home = String::from_utf8_lossy(home).into_owned();
-        logins.other_key |= has_key(root, &(home.trim_end_matches('/').to_owned() + KEYS));
+        let key = has_key(root, &(home.trim_end_matches('/').to_owned() + KEYS));
         let kept = shadow.iter().find(|kept| kept.user == account.user);
         let field = match account.field.as_str() {
             "x" => kept.map_or("x", |kept| &kept.field),
             field => field,
         };
+        logins.dropbear_key |= key;
+        // Without PAM OpenSSH takes none for an account that is locked so.
+        logins.other_key |= key && !field.starts_with('!');
         logins.blank |= field.is_empty();
         // No hash is shorter than that of DES.
         logins.password |= field.len() >= 13 && !field.starts_with(['!', '*']);
     }
-    logins.dropbear_key = if root.exists(OPENWRT) {
-        has_key(root, OPENWRTS_KEYS)
-    } else {
-        logins.other_key
-    };
+    if root.exists(OPENWRT) {
+        logins.dropbear_key = has_key(root, OPENWRTS_KEYS);
+    }
     listeners::ssh_login(&listeners::read(root).unwrap_or_default(), &logins)
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Context, describe};
+use super::{Context, LOCKED, describe};
 use crate::accounts::{self, Account, MAX_ACCOUNTS};
 use crate::crypt::{self, Field, Scheme};
 use crate::defaults::Strength;
@@ -157,7 +157,7 @@ fn judge(
         )
     } else if is_root {
         let field = context.login_field()?;
-        let becomes = if field == "!" {
+        let becomes = if field.len() == LOCKED.len() {
             "is locked; keys work"
         } else {
             "gets the new login password"
@@ -169,7 +169,7 @@ fn judge(
             "gets the media password; it gives no shell",
         )
     } else {
-        ("!".into(), "is locked")
+        (LOCKED.into(), "is locked")
     };
     if is_root {
         context.root_field = Some(field.clone());

@@ -390,7 +390,7 @@ fn busybox_accounts_are_closed_by_what_they_are() {
             "{user}"
         );
     }
-    assert_eq!(field(&camera, "/etc/passwd", "guest"), "!");
+    assert_eq!(field(&camera, "/etc/passwd", "guest"), "*");
     assert_eq!(field(&camera, "/etc/passwd", "ftp"), "*");
     assert!(camera.text("/etc/inetd.conf").contains("\nftp\tstream"));
     assert!(
@@ -453,7 +453,7 @@ fn logins_can_be_locked_or_given_a_password() {
     let run = camera.harden();
     run.result.unwrap();
     assert_eq!(run.secrets.login, None);
-    assert_eq!(field(&camera, "/etc/shadow", "root"), "!");
+    assert_eq!(field(&camera, "/etc/shadow", "root"), "*");
 
     let mut camera = Camera::new("openmiko");
     camera.settings.login_password = LoginPassword::Given(Secret::given("label-7Q2M-9ZKD").unwrap());

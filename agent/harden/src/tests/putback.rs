@@ -98,7 +98,7 @@ fn what_was_locked_stays_locked_and_what_was_taken_back_is_forgotten() {
     camera.settings.login_password = LoginPassword::Lock;
     camera.harden().result.unwrap();
     let kept = engine::applied(&camera.root, &camera.settings);
-    assert_eq!(kept.field("login"), Some("!"));
+    assert_eq!(kept.field("login"), Some("*"));
     assert_eq!(kept.measures, camera.settings.measures);
     engine::undo(&camera.root, &camera.settings, false).unwrap();
     let kept = engine::applied(&camera.root, &camera.settings);

@@ -42,7 +42,7 @@ fn bytes_of_other_alphabets_hide_no_account() {
     run.result.unwrap();
     let closed = fs::read(&path).unwrap();
     assert!(closed.starts_with(b"root:$") && !closed.starts_with(b"root::"));
-    assert!(closed.ends_with(b":0:0:Administrat\xf6r:/root:/bin/sh\ncam@home:!:8:8:\xe4:/:/bin/sh\n"));
+    assert!(closed.ends_with(b":0:0:Administrat\xf6r:/root:/bin/sh\ncam@home:*:8:8:\xe4:/:/bin/sh\n"));
     assert!(camera.harden().changes.is_empty());
 }
 
