@@ -64,7 +64,9 @@ pub(super) fn read(context: &mut Context<'_, '_>) -> Tables {
             accounts.truncate(MAX_ACCOUNTS);
         }
         if !accounts.is_empty() {
-            if is_systems(context.edits.root(), path) {
+            let root = context.edits.root();
+            let systems = is_systems(root, path);
+            if systems && root.may_change(path) {
                 tables.push((path.clone(), accounts));
             } else {
                 let mut weak = accounts.into_iter();
@@ -72,7 +74,8 @@ pub(super) fn read(context: &mut Context<'_, '_>) -> Tables {
                 if let Some(Account { line, .. }) = weak {
                     let text = "a weak password is left as it is: this is no table that the system is known to read, or \
                                 others than root can change it, or nobody";
-                    context.find(Status::Unknown, Some((path, line)), text);
+                    let status = if systems { Status::Fails } else { Status::Unknown };
+                    context.find(status, Some((path, line)), text);
                 }
             }
         }
@@ -80,14 +83,13 @@ pub(super) fn read(context: &mut Context<'_, '_>) -> Tables {
     Tables { tables }
 }
 
-/// Whether this is one of [`TABLES`], and may be changed: whoever writes another must not get a hash of root's, nor make
-/// root's hash.
+/// Whether this is one of [`TABLES`]: whoever writes another must not get a hash of root's, nor make root's hash.
 fn is_systems(root: &Root, path: &str) -> bool {
     let Ok(real) = root.canonical(path) else {
         return false;
     };
     let known = |table: &&str| root.canonical(table).is_ok_and(|table| table == real);
-    TABLES.iter().any(known) && root.may_change(path)
+    TABLES.iter().any(known)
 }
 
 pub(super) fn plan(context: &mut Context<'_, '_>, tables: &Tables) -> io::Result<()> {
@@ -263,6 +265,13 @@ fn boot_scripts(context: &mut Context<'_, '_>, tables: &Tables) -> io::Result<()
         if changed {
             context.edits.change(path, text, true, "writes root's own hash")?;
         }
+    }
+    let settings = survey.settings.iter();
+    let tables = settings.filter(|path| {
+        let tables = ["/inittab", "/cron", "/network/interfaces"];
+        tables.iter().any(|table| path.contains(table))
+    });
+    for path in survey.scripts.iter().chain(tables) {
         setters(context, path)?;
     }
     Ok(())
@@ -282,31 +291,66 @@ fn roots_field(context: &mut Context<'_, '_>, tables: &Tables) -> io::Result<Str
     context.login_field()
 }
 
+/// What sets a password when it runs, takes root's away, or may put a table with a weak one in the place of the system's.
 fn setters(context: &mut Context<'_, '_>, path: &str) -> io::Result<()> {
-    if !["/init.d/", "/rc.", "/uci-defaults/", "/rcS"]
-        .iter()
-        .any(|place| path.contains(place))
-    {
-        return Ok(());
-    }
     let text = context.edits.read(path)?.unwrap_or_default();
-    if !contains(&text, b"passwd") {
+    if !contains(&text, b"passwd") && !contains(&text, b"shadow") {
         return Ok(());
     }
+    let places = ["/init.d/", "/rc.", "/uci-defaults/", "/rcS"];
+    let early = places.iter().any(|place| path.contains(place));
     let shell::Script { commands, inner, cut } = shell::scan(&text);
     if cut {
         let what = "is too long or too tangled to be followed: it may set a password";
         context.find(Status::Unknown, Some((path, 0)), what);
     }
     for command in commands.iter().chain(&inner) {
-        let mut words = command.words.iter().map(|word| crate::root::name_of(word));
-        if words
-            .next()
-            .is_some_and(|first| matches!(first, "chpasswd" | "passwd"))
-        {
-            let what = "sets a password when it runs; which, only a running camera can tell";
-            context.find(Status::Unknown, Some((path, command.line)), what);
-        }
+        let words = command.meant.iter().flat_map(|words| words.split(' '));
+        let words: Vec<&str> = words.skip_while(|word| base(word) == "busybox").collect();
+        let name = base(words.first().copied().unwrap_or_default());
+        let any = |part: &str| words.iter().any(|word| word.contains(part));
+        let what = match name {
+            "grep" | "egrep" | "awk" | "[" | "test" | "case" => continue,
+            "passwd" if !early && !words.iter().any(|word| word.starts_with("-d")) => continue,
+            "passwd" | "chpasswd" => "sets a password when it runs; which, only a running camera can tell",
+            "sed" if any("::") && (any("passwd") || any("shadow")) => EMPTIES,
+            _ if any("root::") => EMPTIES,
+            _ if words.iter().any(|word| is_open_table(context, word)) => {
+                "names a table with a weak password, and may put it in the place of the system's"
+            }
+            _ => continue,
+        };
+        context.find(Status::Unknown, Some((path, command.line)), what);
     }
     Ok(())
+}
+
+const EMPTIES: &str = "may take root's password away";
+
+/// A program's name, in a line of `inittab` too.
+fn base(word: &str) -> &str {
+    word.rsplit(['/', ':']).next().unwrap_or_default()
+}
+
+/// Whether a file has a line of passwd(5) or shadow(5) with a password that is weak, or not tried yet. Those that are
+/// called so are looked at in any case.
+fn is_open_table(context: &mut Context<'_, '_>, word: &str) -> bool {
+    if matches!(base(word), "" | "passwd" | "shadow") || word.starts_with('-') {
+        return false;
+    }
+    let folder = if word.starts_with('/') { "" } else { "/etc/" };
+    let text = context.edits.read(&format!("{folder}{word}"));
+    let text = text.ok().flatten().unwrap_or_default();
+    String::from_utf8_lossy(&text).lines().any(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let field = match fields.as_slice() {
+            [_, field, _, _, _, _, shell] if shell.is_empty() || shell.starts_with('/') => field,
+            [_, field, _, _, _, _, _, _, _] => field,
+            _ => return false,
+        };
+        let number = |field: &&str| field.is_empty() || field.parse::<u32>().is_ok();
+        let strength = context.checker.judge(field);
+        fields.iter().skip(2).take(2).all(number)
+            && (strength.is_weak() || matches!(strength, Strength::Unknown(_)))
+    })
 }

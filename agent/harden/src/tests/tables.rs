@@ -133,3 +133,78 @@ fn what_is_not_looked_at_is_unknown() {
     told(&run, Status::Unknown, "/home/passwd", "cannot be read");
     told(&run, Status::Planned, "/etc/passwd", "root has no password");
 }
+
+#[test]
+fn what_puts_a_weak_password_back_at_boot_is_not_passed_over() {
+    const OWN: &str = "root:$1$abcdefgh$3LlPnYTSlkVBWLAGaGYxi/:0:0::/root:/bin/sh\n";
+    for (path, text, expected) in [
+        ("etc/init.d/S01p", "cp /etc/passwd.def /etc/passwd", 1),
+        ("etc/init.d/S01p", "cd /etc; cp passwd.def passwd", 1),
+        ("etc/init.d/S01p", "D=/etc/passwd\ncat $D.def >$D", 1),
+        (
+            "etc/init.d/S01p",
+            "busybox mount --bind /etc/shadow- /etc/shadow",
+            1,
+        ),
+        ("etc/init.d/S01p", "sh -c 'cp /etc/passwd.def /etc/passwd'", 1),
+        ("usr/share/reset.sh", "ln -sf /etc/passwd.def /etc/passwd", 1),
+        ("etc/crontabs/root", "0 0 * * * cp /etc/passwd.def /etc/passwd", 1),
+        ("etc/inittab", "::sysinit:/bin/cp /etc/passwd.def /etc/passwd", 1),
+        ("etc/network/interfaces", "  up cp /etc/passwd.def /etc/passwd", 1),
+        (
+            "usr/share/reset.sh",
+            "sed -i 's#^root:[^:]*:#root::#' /etc/shadow",
+            1,
+        ),
+        (
+            "usr/share/reset.sh",
+            "sed -i 's/^\\(root\\):[^:]*:/\\1::/' /etc/shadow",
+            1,
+        ),
+        ("usr/share/reset.sh", "echo root::0:0::/:/bin/sh >/etc/passwd", 1),
+        (
+            "usr/share/reset.sh",
+            "cat >/etc/passwd <<E\nroot::0:0::/:/bin/sh\nE",
+            1,
+        ),
+        ("usr/share/reset.sh", "passwd -d root", 1),
+        ("usr/share/reset.sh", "/bin/busybox passwd -d root", 1),
+        ("usr/share/reset.sh", "echo root:12345 | chpasswd", 1),
+        // A way to ask, a person's command, tables that are looked at in any case, or that are well.
+        (
+            "usr/share/reset.sh",
+            "grep -qs '^root::' /etc/shadow && reboot",
+            0,
+        ),
+        ("usr/share/reset.sh", "passwd", 0),
+        ("usr/share/reset.sh", "cut -d: -f1 /etc/passwd", 0),
+        ("usr/share/reset.sh", "cp /etc/passwd /tmp/passwd", 0),
+        ("usr/share/reset.sh", "cp /etc/passwd.own /etc/passwd", 0),
+        (
+            "usr/share/reset.sh",
+            "cp /etc/hosts /etc/passwd.none /etc/passwd",
+            0,
+        ),
+    ] {
+        let mut camera = Camera::new("busybox");
+        let write = |path: &str, text: &str| {
+            let path = camera.dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("etc/passwd", OWN);
+        write("etc/passwd.own", OWN);
+        write("etc/passwd.def", OPEN);
+        write("etc/shadow-", "admin::0:0:99999:7:::\n");
+        write("etc/hosts", "127.0.0.1 localhost\nfe80::1:2:3:4:5 root\n");
+        write(path, text);
+        let run = camera.harden();
+        let place = format!("/{path}");
+        let told = run.findings.iter().filter(|finding| {
+            finding.measure == Measure::Credentials
+                && finding.status == Status::Unknown
+                && finding.path.as_deref() == Some(place.as_str())
+        });
+        assert_eq!(told.count(), expected, "{text}: {:?}", run.findings);
+    }
+}
