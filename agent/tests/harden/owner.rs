@@ -1,0 +1,274 @@
+//! A running camera's owner: without one nothing closes, and what is not confirmed is taken back.
+
+use super::*;
+
+#[test]
+fn a_running_camera_waits_for_its_owner() {
+    if without_root() {
+        return;
+    }
+    // Where telnet is the only login, it is one that is closed.
+    let last = running("busybox", ON_FLASH);
+    without_ssh(last.path());
+    let before = std::fs::read(last.path().join("etc/inittab")).unwrap();
+    let closed = in_camera(last.path(), &["--apply"]);
+    assert_eq!(code(&closed), 1);
+    assert!(text(&closed).contains("telnet is not changed: waiting for an owner"));
+    assert_eq!(std::fs::read(last.path().join("etc/inittab")).unwrap(), before);
+
+    // So it is where a server runs that lets nobody in: root's password is empty, and Dropbear takes none of those.
+    for options in ["dropbear", "dropbear -Bs", "dropbear -B -g", "sshd"] {
+        let last = running("busybox", ON_FLASH);
+        std::fs::write(last.path().join("etc/passwd"), "root::0:0::/root:/bin/sh\n").unwrap();
+        let cmdline = last.path().join("proc/1/cmdline");
+        std::fs::write(cmdline, options.replace(' ', "\0")).unwrap();
+        let closed = in_camera(last.path(), &["--apply"]);
+        assert!(
+            text(&closed).contains("telnet is not changed: waiting for an owner"),
+            "{options}: {}",
+            text(&closed)
+        );
+    }
+
+    let dir = running("busybox", ON_FLASH);
+    let shadow = |dir: &tempfile::TempDir| roots_hash(dir.path(), "etc/passwd");
+    assert_eq!(code(&in_camera(dir.path(), &[])), 1);
+    let closed = in_camera(dir.path(), &["--apply"]);
+    assert_eq!(code(&closed), 1);
+    assert!(text(&closed).contains("credentials is not changed: waiting for an owner"));
+    assert_eq!(shadow(&dir), "", "no login is closed");
+    let inittab = std::fs::read_to_string(dir.path().join("etc/inittab")).unwrap();
+    assert!(
+        inittab.contains("#lenscap: ::respawn:/usr/sbin/telnetd"),
+        "telnet is"
+    );
+    assert_eq!(code(&in_camera(dir.path(), &["--confirm"])), 1, "nothing waits");
+    assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
+
+    // With a password that the owner has.
+    std::fs::write(dir.path().join("label"), "label-7Q2M-9ZKD\n").unwrap();
+    let with_owner = ["--apply", "--password-file", "/label"];
+    let closed = in_camera(dir.path(), &with_owner);
+    assert_eq!(code(&closed), 0, "{}", text(&closed));
+    assert!(text(&closed).contains("`lenscap harden --confirm` within 10 minutes"));
+    assert!(fits("label-7Q2M-9ZKD", &shadow(&dir)));
+    let unconfirmed = dir.path().join("etc/lenscap/harden/unconfirmed");
+    // As if it had been applied when this machine started, ten minutes ago and more.
+    let waiting = std::fs::read_to_string(&unconfirmed).unwrap();
+    let (_, paths) = waiting.split_once('\n').unwrap();
+    std::fs::write(&unconfirmed, format!("{BOOT_ID} 0\n{paths}")).unwrap();
+    assert_eq!(code(&in_camera_later(dir.path(), &["--roll-back"])), 0);
+    assert_eq!(shadow(&dir), "", "every login works as before");
+    assert!(!unconfirmed.exists());
+
+    assert_eq!(code(&in_camera(dir.path(), &with_owner)), 0);
+    assert_eq!(code(&in_camera(dir.path(), &["--confirm"])), 0);
+    assert!(!unconfirmed.exists());
+    assert_eq!(code(&in_camera(dir.path(), &["--roll-back"])), 0);
+    assert!(fits("label-7Q2M-9ZKD", &shadow(&dir)));
+}
+
+#[test]
+fn what_waits_for_its_owner_does_not_hold() {
+    if without_root() {
+        return;
+    }
+    let dir = running("busybox", ON_FLASH);
+    without_ssh(dir.path());
+    let mut shell = Ended(Command::new("sleep").arg("1000").spawn().unwrap());
+    listens(dir.path(), shell.0.id(), 2323, "telnetd -l /bin/sh", "/dev/null");
+    let before = archive(dir.path());
+    let output = in_camera(dir.path(), &["--apply"]);
+    assert_eq!(code(&output), 1);
+    assert_eq!(text(&output).matches("\nverdict      does not hold\n").count(), 2);
+    let output = in_camera(dir.path(), &["--apply", "--json"]);
+    assert_eq!(code(&output), 1);
+    let said = text(&output);
+    let events: Vec<Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(events.len(), 2);
+    for event in &events {
+        assert_eq!(event["verdict"], "does not hold", "{event}");
+        assert_eq!(event["changes"].as_array().unwrap().len(), 0);
+        for (measure, status, what) in [
+            ("telnet", "fails", "port 2323 gives a shell"),
+            ("telnet", "fails", "telnet is not changed: waiting for an owner"),
+            ("credentials", "planned", "root has no password"),
+            (
+                "credentials",
+                "fails",
+                "credentials is not changed: waiting for an owner",
+            ),
+        ] {
+            let mut findings = event["findings"].as_array().unwrap().iter();
+            let told = findings.any(|finding| {
+                finding["measure"] == measure
+                    && finding["status"] == status
+                    && finding["text"].as_str().unwrap().contains(what)
+            });
+            assert!(told, "{what}: {event}");
+        }
+    }
+    assert!(shell.0.try_wait().unwrap().is_none());
+    assert_eq!(archive(dir.path()), before);
+}
+
+/// Whether the owner knows a password that SSH asks for, nobody says.
+#[test]
+fn telnet_waits_for_a_confirmation_where_a_password_is_all_that_is_left() {
+    if without_root() {
+        return;
+    }
+    const ENFORCE: &str = "config uplink 'main'\n\toption endpoint 'https://gw.example.net/u'\nconfig profile 'main'\n\
+        \toption rtsp 'rtsp://127.0.0.1/'\nconfig harden\n\toption firewall '0'\n\toption mode 'enforce'\n";
+    for (key, config, waits) in [
+        (false, None, true),
+        (true, None, false),
+        (false, Some(ENFORCE), false),
+    ] {
+        let dir = running("busybox", ON_FLASH);
+        std::fs::write(dir.path().join("proc/1/cmdline"), "dropbear\0-R\0").unwrap();
+        let table = "root:$1$gu$x2gFlYY3YNyqMHApn217S0:0:0:root:/root:/bin/sh\n";
+        std::fs::write(dir.path().join("etc/passwd"), table).unwrap();
+        if key {
+            authorise(dir.path(), "root/.ssh");
+        }
+        if let Some(config) = config {
+            configure(dir.path(), config);
+        }
+        let inittab = || std::fs::read_to_string(dir.path().join("etc/inittab")).unwrap();
+        let before = inittab();
+        let output = in_camera(dir.path(), &["--apply"]);
+        assert_eq!(code(&output), 1, "credentials wait for an owner");
+        assert!(inittab().contains("#lenscap"), "{}", text(&output));
+        assert_eq!(
+            text(&output).contains("within 10 minutes"),
+            waits,
+            "{}",
+            text(&output)
+        );
+        let unconfirmed = dir.path().join("etc/lenscap/harden/unconfirmed");
+        assert_eq!(unconfirmed.exists(), waits);
+        assert_eq!(code(&in_camera(dir.path(), &["--roll-back", "--now"])), 0);
+        assert_eq!(inittab() == before, waits, "{key}");
+    }
+}
+
+#[test]
+fn what_somebody_else_changed_is_named_when_it_is_not_taken_back() {
+    if without_root() {
+        return;
+    }
+    let dir = running("busybox", ON_FLASH);
+    std::fs::write(dir.path().join("label"), "label-7Q2M-9ZKD\n").unwrap();
+    let with_owner = ["--apply", "--password-file", "/label"];
+    assert_eq!(code(&in_camera(dir.path(), &with_owner)), 0);
+    let table = dir.path().join("etc/passwd");
+    let changed = std::fs::read_to_string(&table).unwrap() + "new:!:1001:1001::/:/bin/false\n";
+    std::fs::write(&table, &changed).unwrap();
+    let output = in_camera(dir.path(), &["--roll-back", "--now"]);
+    assert_eq!(code(&output), 1);
+    let why = "not confirmed, and not taken back, since somebody else changed it meanwhile: /etc/passwd";
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(why), "{said}");
+    assert_eq!(std::fs::read_to_string(&table).unwrap(), changed);
+    // A process in the background tells nobody: looks do, until somebody asks for something.
+    for _ in 0..2 {
+        let output = in_camera(dir.path(), &["--recheck", "--json"]);
+        let said: Value = serde_json::from_str(&text(&output)).unwrap();
+        assert_eq!(
+            (code(&output), &said["verdict"], &said["reason"]),
+            (1, &"fails".into(), &why.into())
+        );
+    }
+    let output = in_camera(dir.path(), &with_owner);
+    assert!(
+        code(&output) == 0 && text(&output).contains(why),
+        "{}",
+        text(&output)
+    );
+    let output = in_camera(dir.path(), &["--recheck"]);
+    assert!(!text(&output).contains(why), "{}", text(&output));
+}
+
+/// Whoever may put another file, or a link, in the place of one while a run is at work would have it written.
+#[test]
+fn files_that_others_than_root_could_swap_are_told_and_left_alone() {
+    if without_root() {
+        return;
+    }
+    let dir = running("busybox", ON_FLASH);
+    std::fs::write(dir.path().join("label"), "label-7Q2M-9ZKD\n").unwrap();
+    let theirs = dir.path().join("home/u/a");
+    let roots = dir.path().join("opt/backup");
+    let table = "root::0:0::/root:/bin/sh\nmine:x:0:0::/:/bin/sh\n";
+    for folder in [&theirs, &roots] {
+        std::fs::create_dir_all(folder).unwrap();
+        for (name, text) in [("passwd", table), ("go.sh", "#!/bin/sh\ntelnetd -p 24 &\n")] {
+            std::fs::write(folder.join(name), text).unwrap();
+        }
+    }
+    let owned = Command::new("chown")
+        .args(["-R", "99:99"])
+        .arg(theirs.parent().unwrap())
+        .status();
+    assert!(owned.unwrap().success());
+
+    let closed = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+    let report = text(&closed);
+    assert_eq!(code(&closed), 2, "{report}");
+    for line in [
+        "credentials  unknown  /home/u/a/passwd:1: a weak password is left as it is: ",
+        "credentials  unknown  /opt/backup/passwd:1: a weak password is left as it is: ",
+        "telnet       unknown  /home/u/a/go.sh:2: starts a shell on a port",
+        "telnet       unknown  /home/u/a/go.sh: left as it is: others than root own",
+    ] {
+        assert!(
+            report.lines().any(|have| have.starts_with(line)),
+            "{line}\n{report}"
+        );
+    }
+    assert!(fits("label-7Q2M-9ZKD", &roots_hash(dir.path(), "etc/passwd")));
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    assert_eq!(read(&theirs.join("passwd")), table);
+    assert_eq!(read(&roots.join("passwd")), table);
+    assert_eq!(read(&theirs.join("go.sh")), "#!/bin/sh\ntelnetd -p 24 &\n");
+    assert_eq!(read(&roots.join("go.sh")), "#!/bin/sh\n: telnetd -p 24 &\n");
+    assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
+    assert_eq!(read(&roots.join("go.sh")), "#!/bin/sh\ntelnetd -p 24 &\n");
+}
+
+#[test]
+fn a_running_camera_keeps_nothing_in_memory() {
+    if without_root() {
+        return;
+    }
+    let dir = running(
+        "busybox",
+        "overlay / overlay rw,upperdir=/tmp/root/upper 0 0\ntmpfs /tmp tmpfs rw 0 0\n",
+    );
+    let before = archive(dir.path());
+    let output = in_camera(dir.path(), &["--apply"]);
+    assert_eq!(code(&output), 1);
+    assert!(
+        text(&output)
+            .contains("telnet is not changed: what is written here is not known to survive a reboot")
+    );
+    assert_eq!(archive(dir.path()), before);
+
+    // One file of a measure in memory is enough against that measure, and against no other.
+    let dir = running(
+        "busybox",
+        &format!("{ON_FLASH}tmpfs /etc/crontabs tmpfs rw 0 0\n"),
+    );
+    std::fs::write(dir.path().join("label"), "label-7Q2M-9ZKD\n").unwrap();
+    let output = text(&in_camera(dir.path(), &["--apply", "--password-file", "/label"]));
+    assert!(
+        output.contains("telnet is not changed") && !output.contains("credentials is not changed"),
+        "{output}"
+    );
+    assert!(fits("label-7Q2M-9ZKD", &roots_hash(dir.path(), "etc/passwd")));
+    assert!(dir.path().join("etc/lenscap/harden/verdicts").exists());
+}
