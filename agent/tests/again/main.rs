@@ -298,6 +298,28 @@ fn a_key_that_no_server_reads_is_no_way_in() {
 }
 
 #[test]
+fn a_key_is_no_way_in_where_openssh_takes_the_account_for_locked() {
+    if without_root() {
+        return;
+    }
+    let options = format!("{ALLOWED}\toption mode 'enforce'\n");
+    for (server, field, waits) in [
+        ("sshd", "!", true),
+        ("sshd", "*", false),
+        ("dropbear", "!", false),
+    ] {
+        let dir = open("busybox", ON_FLASH, &options);
+        authorise(dir.path(), KEYS);
+        fs::write(dir.path().join("proc/1/cmdline"), format!("{server}\0")).unwrap();
+        let weak = "guest:$1$gu$x2gFlYY3YNyqMHApn217S0:100:100::/tmp:/bin/sh\n";
+        let table = format!("root:{field}:0:0:root:/:/bin/sh\n{weak}");
+        fs::write(dir.path().join("etc/passwd"), table).unwrap();
+        let (_, said) = recheck(dir.path());
+        assert_eq!(said["waiting_for_owner"], waits, "{server} {field}: {said}");
+    }
+}
+
+#[test]
 fn a_password_that_is_to_be_given_is_waited_for() {
     if without_root() {
         return;

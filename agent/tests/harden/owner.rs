@@ -238,6 +238,17 @@ fn files_that_others_than_root_could_swap_are_told_and_left_alone() {
     assert_eq!(read(&roots.join("go.sh")), "#!/bin/sh\n: telnetd -p 24 &\n");
     assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
     assert_eq!(read(&roots.join("go.sh")), "#!/bin/sh\ntelnetd -p 24 &\n");
+
+    // What a login reads must not stay open unsaid.
+    let etc = dir.path().join("etc/passwd");
+    std::fs::remove_file(&etc).unwrap();
+    std::os::unix::fs::symlink("/home/u/a/passwd", &etc).unwrap();
+    let closed = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+    let report = text(&closed);
+    assert_eq!(code(&closed), 1, "{report}");
+    let line = "credentials  fails    /etc/passwd:1: a weak password is left as it is: ";
+    assert!(report.lines().any(|have| have.starts_with(line)), "{report}");
+    assert_eq!(read(&theirs.join("passwd")), table);
 }
 
 #[test]

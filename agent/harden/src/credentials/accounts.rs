@@ -304,6 +304,7 @@ fn setters(context: &mut Context<'_, '_>, path: &str) -> io::Result<()> {
         let what = "is too long or too tangled to be followed: it may set a password";
         context.find(Status::Unknown, Some((path, 0)), what);
     }
+    let mut left = MAX_NAMED;
     for command in commands.iter().chain(&inner) {
         let words = command.meant.iter().flat_map(|words| words.split(' '));
         let words: Vec<&str> = words.skip_while(|word| base(word) == "busybox").collect();
@@ -315,8 +316,8 @@ fn setters(context: &mut Context<'_, '_>, path: &str) -> io::Result<()> {
             "passwd" | "chpasswd" => "sets a password when it runs; which, only a running camera can tell",
             "sed" if any("::") && (any("passwd") || any("shadow")) => EMPTIES,
             _ if any("root::") => EMPTIES,
-            _ if words.iter().any(|word| is_open_table(context, word)) => {
-                "names a table with a weak password, and may put it in the place of the system's"
+            _ if words.iter().any(|word| is_open_table(context, word, &mut left)) => {
+                "names a table with a weak password, or too many files, and may put it in the place of the system's"
             }
             _ => continue,
         };
@@ -325,6 +326,8 @@ fn setters(context: &mut Context<'_, '_>, path: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// How many of the files that a script names are looked at: there may be a table behind those.
+const MAX_NAMED: u8 = u8::MAX;
 const EMPTIES: &str = "may take root's password away";
 
 /// A program's name, in a line of `inittab` too.
@@ -334,23 +337,33 @@ fn base(word: &str) -> &str {
 
 /// Whether a file has a line of passwd(5) or shadow(5) with a password that is weak, or not tried yet. Those that are
 /// called so are looked at in any case.
-fn is_open_table(context: &mut Context<'_, '_>, word: &str) -> bool {
-    if matches!(base(word), "" | "passwd" | "shadow") || word.starts_with('-') {
+fn is_open_table(context: &mut Context<'_, '_>, word: &str, left: &mut u8) -> bool {
+    let odd = ["-", "/proc/", "/sys/", "/dev/"];
+    if matches!(base(word), "" | "passwd" | "shadow") || odd.iter().any(|odd| word.starts_with(odd)) {
         return false;
     }
     let folder = if word.starts_with('/') { "" } else { "/etc/" };
     let text = context.edits.read(&format!("{folder}{word}"));
-    let text = text.ok().flatten().unwrap_or_default();
-    String::from_utf8_lossy(&text).lines().any(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        let field = match fields.as_slice() {
-            [_, field, _, _, _, _, shell] if shell.is_empty() || shell.starts_with('/') => field,
-            [_, field, _, _, _, _, _, _, _] => field,
-            _ => return false,
-        };
-        let number = |field: &&str| field.is_empty() || field.parse::<u32>().is_ok();
-        let strength = context.checker.judge(field);
-        fields.iter().skip(2).take(2).all(number)
-            && (strength.is_weak() || matches!(strength, Strength::Unknown(_)))
-    })
+    let Ok(Some(text)) = text else {
+        return false;
+    };
+    let Some(less) = left.checked_sub(1) else {
+        return true;
+    };
+    *left = less;
+    String::from_utf8_lossy(&text)
+        .lines()
+        .take(MAX_ACCOUNTS)
+        .any(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            let field = match fields.as_slice() {
+                [_, field, _, _, _, _, shell] if shell.is_empty() || shell.starts_with('/') => field,
+                [_, field, _, _, _, _, _, _, _] => field,
+                _ => return false,
+            };
+            let number = |field: &&str| field.is_empty() || field.parse::<u32>().is_ok();
+            let strength = context.checker.judge(field);
+            fields.iter().skip(2).take(2).all(number)
+                && (strength.is_weak() || matches!(strength, Strength::Unknown(_)))
+        })
 }
