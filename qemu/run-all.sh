@@ -19,24 +19,49 @@ for variant; do
 	shift
 done
 log=out/qemu/beside.log
+failed=out/qemu/beside.failed
 mkdir -p out/qemu
+rm -f "$failed"
 echo "qemu-test: beside the cameras, the firewall on four kernels and the programs of their CPUs ($log)"
-beside() {
-	local status=0
-	/usr/bin/python3 qemu/firewall.py || status=1
+firewall() {
+	/usr/bin/python3 qemu/firewall.py
+}
+targets() {
 	# shellcheck disable=SC2046 # one word a target
-	qemu/targets.sh $(qemu/build.sh targets) || status=1
+	qemu/targets.sh $(qemu/build.sh targets)
+}
+# Each of them, and the names of those that failed.
+beside() {
+	local status=0 what
+	for what; do
+		"$what" || {
+			status=1
+			echo "$what" >>"$failed"
+		}
+	done
 	return "$status"
 }
 # A group of its own, so that all of it can be ended, but no session: Linux shares the processors between sessions first,
 # whatever the priority.
 set -m
-beside >"$log" 2>&1 &
+beside firewall targets >"$log" 2>&1 &
 beside=$!
 set +m
 trap 'kill -- "-$beside" 2>/dev/null' INT TERM
 status=0
 /usr/bin/python3 qemu/test.py "$@" || status=$?
-wait "$beside" || status=1
+wait "$beside" || true
 cat "$log"
+# As with the cameras: what a starved machine did does not happen again, a fault does.
+if [ -e "$failed" ]; then
+	again=$(cat "$failed")
+	rm "$failed"
+	echo "qemu-test: once more, alone: $again"
+	# shellcheck disable=SC2086 # words
+	if beside $again; then
+		echo "qemu-test: passed only alone: $again"
+	else
+		status=1
+	fi
+fi
 exit "$status"
