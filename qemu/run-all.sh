@@ -23,11 +23,13 @@ failed=out/qemu/beside.failed
 mkdir -p out/qemu
 rm -f "$failed"
 echo "qemu-test: beside the cameras, the firewall on four kernels and the programs of their CPUs ($log)"
+# shellcheck disable=SC2317 # called by name
 firewall() {
 	/usr/bin/python3 qemu/firewall.py
 }
+# shellcheck disable=SC2317 # called by name
 targets() {
-	# shellcheck disable=SC2046 # one word a target
+	# shellcheck disable=SC2046,SC2317 # one word a target
 	qemu/targets.sh $(qemu/build.sh targets)
 }
 # Each of them, and the names of those that failed.
