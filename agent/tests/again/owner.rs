@@ -1,0 +1,180 @@
+//! How the owner comes in once a login is closed: with a key that a server reads, or a password that is theirs.
+
+use super::*;
+
+#[test]
+fn a_new_password_is_for_the_owners_key_alone() {
+    if without_root() {
+        return;
+    }
+    let keys = tempfile::tempdir().unwrap();
+    let identity = keys.path().join("identity");
+    let age = |program: &str, args: &[&std::ffi::OsStr]| {
+        let output = Command::new(program).args(args).output();
+        let output = output.unwrap_or_else(|error| panic!("{program}: {error}; Debian's package age"));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    };
+    age("age-keygen", &["-o".as_ref(), identity.as_ref()]);
+    let recipient = age("age-keygen", &["-y".as_ref(), identity.as_ref()]);
+    let option = format!(
+        "\toption owner_key '{}'\n\tlist allow_lan '192.168.1.2:22'\n",
+        recipient.trim()
+    );
+    for args in [&["--apply"][..], &["--recheck"]] {
+        let mode = if args == ["--recheck"] {
+            "\toption mode 'enforce'\n"
+        } else {
+            ""
+        };
+        let dir = open("busybox", ON_FLASH, &format!("{option}{mode}"));
+        authorise(dir.path(), KEYS);
+        let output = in_camera(dir.path(), args);
+        assert_eq!(code(&output), 0, "{}", text(&output));
+        let sealed = dir.path().join("etc/lenscap/login.age");
+        let password = age(
+            "age",
+            &["-d".as_ref(), "-i".as_ref(), identity.as_ref(), sealed.as_ref()],
+        );
+        assert!(fits(&password, &roots_hash(dir.path(), "etc/passwd")));
+        assert!(!text(&output).contains(&password), "{}", text(&output));
+        let found = Command::new("grep")
+            .args(["-rlF", &password])
+            .arg(dir.path())
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&found.stdout), "", "nowhere in clear");
+    }
+}
+
+#[test]
+fn a_key_that_no_server_reads_is_no_way_in() {
+    if without_root() {
+        return;
+    }
+    let options = format!("{ALLOWED}\toption mode 'enforce'\n");
+    for (server, folder, home) in [
+        (None, KEYS, "/"),
+        (Some("dropbear -R"), "etc/dropbear", "/"),
+        (Some("dropbear -R"), KEYS, "/root"),
+        (Some("dropbear -R"), "root/.ssh", "/"),
+        (Some("dropbear -R -D /mnt/keys"), KEYS, "/"),
+        (Some("dropbear -R -w"), KEYS, "/"),
+    ] {
+        let dir = open("busybox", ON_FLASH, &options);
+        authorise(dir.path(), folder);
+        match server {
+            None => without_ssh(dir.path()),
+            Some(words) => fs::write(dir.path().join("proc/1/cmdline"), words.replace(' ', "\0")).unwrap(),
+        }
+        let table = format!("root:$1$gu$x2gFlYY3YNyqMHApn217S0:0:0:root:{home}:/bin/sh\n");
+        fs::write(dir.path().join("etc/passwd"), &table).unwrap();
+        let (status, said) = recheck(dir.path());
+        assert_eq!(
+            (status, &said["waiting_for_owner"]),
+            (1, &true.into()),
+            "{server:?} {folder} {home}: {said}"
+        );
+        let read = |path: &str| fs::read_to_string(dir.path().join(path)).unwrap();
+        assert_eq!(read("etc/passwd"), table, "a login is left");
+        // Without SSH telnet is the last one; else root's password opens another.
+        let closed = read("etc/inittab").contains("#lenscap");
+        let password = server.is_some_and(|words| !words.contains("-w"));
+        assert_eq!(closed, password, "{server:?} {folder} {home}");
+    }
+    // OpenWrt's own reads that one.
+    let dir = open("openwrt", ON_FLASH, &options);
+    authorise(dir.path(), "etc/dropbear");
+    let (_, said) = recheck(dir.path());
+    assert_eq!(said["waiting_for_owner"], false, "{said}");
+}
+
+#[test]
+fn a_key_is_no_way_in_where_openssh_takes_the_account_for_locked() {
+    if without_root() {
+        return;
+    }
+    let options = format!("{ALLOWED}\toption mode 'enforce'\n");
+    for (server, field, waits) in [
+        ("sshd", "!", true),
+        ("sshd", "*", false),
+        ("dropbear", "!", false),
+    ] {
+        let dir = open("busybox", ON_FLASH, &options);
+        authorise(dir.path(), KEYS);
+        fs::write(dir.path().join("proc/1/cmdline"), format!("{server}\0")).unwrap();
+        let weak = "guest:$1$gu$x2gFlYY3YNyqMHApn217S0:100:100::/tmp:/bin/sh\n";
+        let table = format!("root:{field}:0:0:root:/:/bin/sh\n{weak}");
+        fs::write(dir.path().join("etc/passwd"), table).unwrap();
+        let (_, said) = recheck(dir.path());
+        assert_eq!(said["waiting_for_owner"], waits, "{server} {field}: {said}");
+    }
+}
+
+#[test]
+fn a_password_that_is_to_be_given_is_waited_for() {
+    if without_root() {
+        return;
+    }
+    let missing = "the configuration wants a given login password: --password-file";
+    let mode = "\toption mode 'enforce'\n";
+    let dir = open(
+        "busybox",
+        ON_FLASH,
+        &format!("{ALLOWED}{mode}\toption password 'secret'\n"),
+    );
+    authorise(dir.path(), KEYS);
+    let output = in_camera(dir.path(), &["--apply"]);
+    assert_eq!(code(&output), 1);
+    let said = text(&output);
+    assert!(
+        said.contains(&format!("credentials is not changed: {missing}")),
+        "{said}"
+    );
+    assert!(!said.contains("telnet is not changed"), "{said}");
+    // Nor does a look make one, which may do anything else.
+    let (status, said) = recheck(dir.path());
+    assert_eq!((status, &said["reason"]), (1, &missing.into()), "{said}");
+    assert_eq!(roots_hash(dir.path(), "etc/passwd"), "");
+    assert!(!dir.path().join("etc/lenscap/camera-password").exists());
+
+    let output = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert!(fits(LABEL, &roots_hash(dir.path(), "etc/passwd")));
+    // What was given once is put back without being given again.
+    fs::write(dir.path().join("etc/passwd"), original("busybox", "etc/passwd")).unwrap();
+    let (status, said) = recheck(dir.path());
+    assert_eq!((status, &said["restored"]), (0, &"/etc/passwd".into()), "{said}");
+    assert!(fits(LABEL, &roots_hash(dir.path(), "etc/passwd")));
+}
+
+#[test]
+fn a_login_that_is_to_be_locked_is_locked() {
+    if without_root() {
+        return;
+    }
+    // Even where there is somebody to encrypt a password to.
+    let key = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa";
+    let options = format!("{ALLOWED}\toption password 'lock'\n\toption owner_key '{key}'\n");
+    for (args, mode) in [
+        (&["--apply"][..], ""),
+        (&["--recheck"], "\toption mode 'enforce'\n"),
+    ] {
+        let dir = open("busybox", ON_FLASH, &format!("{options}{mode}"));
+        authorise(dir.path(), KEYS);
+        let output = in_camera(dir.path(), args);
+        assert_eq!(code(&output), 0, "{args:?}: {}", text(&output));
+        assert_eq!(roots_hash(dir.path(), "etc/passwd"), "*");
+        assert!(!text(&output).contains("new login password"), "{}", text(&output));
+        assert!(!dir.path().join("etc/lenscap/login.age").exists());
+    }
+    // What is given on the command line goes before.
+    let dir = open("busybox", ON_FLASH, &options);
+    let output = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert!(fits(LABEL, &roots_hash(dir.path(), "etc/passwd")));
+}
