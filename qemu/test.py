@@ -161,7 +161,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
     if options.list:
-        for name, function, variants in LIFE + TROUBLE:
+        for name, function, variants in LIFE + TROUBLE + NAMED:
             print(f"{name:22} {', '.join(variants or VARIANTS):28} {function.__doc__.splitlines()[0]}")
         return 0
     try:
