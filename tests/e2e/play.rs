@@ -8,7 +8,7 @@ use crate::support::play_seconds;
 /// Of the pictures and the sound that the time allows, the share a viewer must show: it loses some while it starts.
 const SHARE: f64 = 0.9;
 /// The same of pictures that are encoded live: a busy machine makes fewer. That none is lost is seen by the gaps.
-const LIVE_SHARE: f64 = 0.6;
+const LIVE_SHARE: f64 = 0.3;
 
 #[derive(Clone, Copy)]
 enum Source {
