@@ -311,7 +311,8 @@ pub fn lost_ca(folder: &Path) -> Result<Option<CaError>, CaError> {
             return Ok(None);
         }
     }
-    let is_lost = is_file(&folder.join("gateway.pem"))?;
+    // The key tells of a certificate that is lost as well.
+    let is_lost = is_file(&folder.join("gateway.pem"))? || is_file(&folder.join("gateway.key"))?;
     Ok(is_lost.then(|| CaError::LostCa(folder.to_owned())))
 }
 
@@ -803,10 +804,12 @@ mod tests {
         assert!(ensure(folder.path(), &names(&["b"]), now).unwrap().is_new);
         assert_eq!(pin(&path("gateway.pem")).unwrap(), first_pin);
         assert_eq!(names_of(&path("gateway.pem")), names(&["b", "a"]));
-        // So does putting the certificate aside.
+        // Without the certificate its key tells of it.
         for name in ["ca.pem", "ca.key", "gateway.pem"] {
             fs::remove_file(path(name)).unwrap();
         }
+        assert!(refused(folder.path()).contains("lenscap-gateway ca init"));
+        init(folder.path(), now).unwrap();
         ensure(folder.path(), &names(&["b"]), now).unwrap();
         assert_eq!(pin(&path("gateway.pem")).unwrap(), first_pin);
     }

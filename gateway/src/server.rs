@@ -412,6 +412,8 @@ impl Gateway {
         for chore in chores {
             chore.abort();
         }
+        let fleet = Arc::clone(&self.shared.fleet);
+        let _ = tokio::task::spawn_blocking(move || fleet.flush()).await;
     }
 }
 

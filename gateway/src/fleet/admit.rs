@@ -105,7 +105,7 @@ impl Fleet {
         let ours = said.operator == HeldKey::Id(self.operator.id().to_owned());
         if let Some(name) = live.keys.get(&key) {
             return match live.cameras.get(name) {
-                Some(camera) if self.ends_claim(camera, &said.operator) => Admission::Settle(Settle::Reset {
+                Some(camera) if self.ends_claim(camera, said) => Admission::Settle(Settle::Reset {
                     name: name.clone(),
                     id: camera.id,
                 }),

@@ -342,7 +342,7 @@ mod tests {
     use crate::roles::message::{Hello, VERSION};
     use crate::store::Store;
     use crate::store::sqlite::SqliteStore;
-    use crate::uplink::upgrade::HeldKey;
+    use crate::uplink::upgrade::{HeldKey, Introduction};
 
     #[test]
     fn each_camera_is_asked_about_once_at_a_time_and_few_at_once() {
@@ -613,7 +613,11 @@ mod tests {
         // All have got the operator's key, and come with it.
         let (before, start) = (made(), std::time::Instant::now());
         for camera in fleet.cameras() {
-            fleet.note_shown(&camera.name, &HeldKey::None);
+            let none = Introduction {
+                operator: HeldKey::None,
+                ..Introduction::default()
+            };
+            fleet.note_shown(&camera.fingerprint.unwrap(), &none);
         }
         soon("all confirmed", || {
             fleet.cameras().iter().all(|camera| camera.confirmed)

@@ -14,10 +14,12 @@ use super::live::Live;
 use super::{Fleet, FleetError, blocking};
 use crate::config::Sha256Hash;
 use crate::store::Camera;
-use crate::uplink::upgrade::HeldKey;
+use crate::uplink::upgrade::{HeldKey, Introduction};
 
 /// Between two writes, in which more answers gather. The first one does not wait.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Until what cameras showed is tried once more, if it could not be written.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// What waits to be written. Each camera is in it once at most, so the fleet and the list of those that wait bound it.
 #[derive(Default)]
@@ -76,20 +78,26 @@ impl Fleet {
         });
     }
 
-    /// A claimed camera has come, and this is what it holds: the measure for what it shows next.
-    pub fn note_shown(self: &Arc<Self>, name: &str, held: &HeldKey) {
-        let Some(camera) = self.camera(name) else { return };
+    /// A camera that may be claimed has come, and this is what it says: the measure for what it says next.
+    pub fn note_shown(self: &Arc<Self>, key: &Sha256Hash, said: &Introduction) {
+        let live = self.live();
+        let camera = live.keys.get(key).and_then(|name| live.cameras.get(name));
+        let Some(camera) = camera else { return };
         self.note(|unwritten| {
-            let known = unwritten.heard_of(&camera);
+            let known = unwritten.heard_of(camera);
             let mut heard = known;
-            match held {
-                HeldKey::None => heard.confirmed = true,
-                HeldKey::Id(id) => heard.confirmed |= id == self.operator.id(),
-                // It was reset before its claim, and has not got the key yet.
-                HeldKey::Reset(number) if !known.confirmed => {
-                    heard.reset_before = known.reset_before.or(*number);
+            match &said.operator {
+                // Its last reset was before it was given this key, whenever that was.
+                HeldKey::Id(id) if id == self.operator.id() => {
+                    heard.confirmed = true;
+                    heard.reset_before = said.reset.or(known.reset_before);
                 }
-                HeldKey::Reset(_) | HeldKey::Unsaid => {}
+                HeldKey::None => heard.confirmed = true,
+                // It was reset before its claim, and has not got the key yet.
+                HeldKey::Reset | HeldKey::Id(_) if !known.confirmed => {
+                    heard.reset_before = known.reset_before.or(said.reset);
+                }
+                HeldKey::Reset | HeldKey::Id(_) | HeldKey::Unsaid => {}
             }
             if heard == known {
                 return false;
@@ -102,13 +110,13 @@ impl Fleet {
 
     /// True if a claimed camera was reset since its claim. One that was reset before shows that until it has got the
     /// operator's key, however often its answer is lost or its power fails.
-    pub(super) fn ends_claim(&self, camera: &Camera, held: &HeldKey) -> bool {
-        let HeldKey::Reset(number) = held else {
+    pub(super) fn ends_claim(&self, camera: &Camera, said: &Introduction) -> bool {
+        if said.operator != HeldKey::Reset {
             return false;
-        };
+        }
         let heard = self.unwritten().heard_of(camera);
-        match (heard.reset_before, number) {
-            (Some(before), Some(number)) => before != *number,
+        match (heard.reset_before, said.reset) {
+            (Some(before), Some(number)) => before != number,
             (Some(_) | None, _) => heard.confirmed,
         }
     }
@@ -143,23 +151,25 @@ impl Fleet {
                     for done in [
                         writer.write_said(&batch.said),
                         writer.write_claims(batch.claims),
-                        if batch.is_news {
-                            writer.write_heard()
-                        } else {
-                            Ok(())
-                        },
                         writer.write_labels(&batch.labels),
                     ] {
                         if let Err(error) = done {
                             error!(%error, "what is new of some cameras is not written down");
                         }
                     }
-                    Ok(())
+                    if batch.is_news {
+                        writer.write_heard()
+                    } else {
+                        Ok(())
+                    }
                 });
+                let mut pause = PAUSE;
                 if let Err(error) = written.await {
-                    error!(%error, "what is new of some cameras is not written down");
+                    error!(%error, "what is new of some cameras is not written down; it counts all the same");
+                    fleet.unwritten().is_news = true;
+                    pause = RETRY;
                 }
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(pause).await;
             }
         });
     }
@@ -243,7 +253,17 @@ impl Fleet {
         Ok(())
     }
 
-    /// Writes down what cameras showed. What cannot be written counts all the same, and is tried again with the next. Blocks.
+    /// Writes down what is not yet, for the gateway ends. Blocks.
+    pub fn flush(&self) {
+        if self.unwritten().heard.is_empty() {
+            return;
+        }
+        if let Err(error) = self.write_heard() {
+            error!(%error, "what is new of some cameras is lost");
+        }
+    }
+
+    /// Writes down what cameras showed. What cannot be written counts all the same. Blocks.
     fn write_heard(&self) -> Result<(), FleetError> {
         self.change_at_any_time(|store| {
             let heard = self.unwritten().heard.clone();

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, params};
+use tracing::warn;
 
 use super::{Result, StoreError, schema};
 use crate::{ordinary, owner};
@@ -107,6 +108,14 @@ pub fn restore(source: &Path, data: &Path, now: u64) -> Result<Vec<PathBuf>> {
             .map_err(|error| io_error(&part, error))?;
         owner::give(&file, data);
         parts.push((part, data.join(name)));
+    }
+    // What is in the log belongs into the database that is kept: without it, and wherever this ends, nothing is missing there.
+    // One that is damaged is kept as it is.
+    let old = data.join(DATABASE);
+    if let Ok(true) = schema::is_there(&old)
+        && let Err(error) = schema::settle(&old)
+    {
+        warn!(%error, "what was there is kept with its log apart");
     }
     // The log belongs to the database that it was written for; it goes first, so that no other is read with it.
     let mut kept = Vec::new();
@@ -275,6 +284,35 @@ mod tests {
         for name in [DATABASE, "ca.pem"] {
             assert_eq!(owner::of(&new.path().join(name)), owner, "{name}");
         }
+    }
+
+    /// After a kill, what was acknowledged last is in the log alone.
+    #[test]
+    fn what_is_in_the_log_is_kept_with_its_database() {
+        let (old, new) = (data("old"), data("new"));
+        let file = old.path().join("backup");
+        backup(old.path(), &file).unwrap();
+        let killed = tempfile::tempdir().unwrap();
+        let running = SqliteStore::open(&new.path().join(DATABASE)).unwrap();
+        let late = Camera::claimed("late", "", [2; 32], Method::Pin, 1);
+        running.put_cameras(&[late]).unwrap();
+        for name in [DATABASE, "lenscap.db-wal"] {
+            fs::copy(new.path().join(name), killed.path().join(name)).unwrap();
+        }
+        // A name that is taken ends it half way, and nothing is lost.
+        let taken = killed.path().join("lenscap.db.before-77");
+        fs::write(&taken, "").unwrap();
+        restore(&file, killed.path(), 77).unwrap_err();
+        assert_eq!(names(killed.path()), ["late", "new"]);
+        let kept = restore(&file, killed.path(), 78).unwrap();
+        assert_eq!(names(killed.path()), ["old"]);
+        let aside = killed.path().join("lenscap.db.before-78");
+        assert!(kept.contains(&aside));
+        let before = schema::open_for_reading(&aside).unwrap();
+        let count: i64 = before
+            .query_row("SELECT count(*) FROM cameras", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(count, 2);
     }
 
     #[test]

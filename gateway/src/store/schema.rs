@@ -127,7 +127,25 @@ pub fn open(path: &Path) -> Result<Connection> {
 /// # Errors
 /// It could not be looked for, or is no ordinary file.
 pub fn is_there(path: &Path) -> Result<bool> {
+    for log in ["-journal", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(log);
+        let log = Path::new(&name);
+        ordinary::is_file(log).map_err(|error| io_error(log, error))?;
+    }
     ordinary::is_file(path).map_err(|error| io_error(path, error))
+}
+
+/// Brings what is in a database's log into the database itself, so that it can be kept without the log.
+///
+/// # Errors
+/// It is damaged, or cannot be written.
+pub(super) fn settle(path: &Path) -> Result<()> {
+    refuse_empty(path)?;
+    let connection = Connection::open(path).map_err(|error| blame(path, error))?;
+    let settled = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    settled.map_err(|error| blame(path, error))?;
+    connection.close().map_err(|(_, error)| blame(path, error))
 }
 
 /// Refuses a file with nothing in it, before SQLite looks, which would remove its log.

@@ -304,9 +304,7 @@ impl Listener {
         }
         let name = fleet.name_of(&fingerprint);
         // Whoever carries it: a camera of a streamer shows it here on its way there.
-        if let Some(name) = &name {
-            fleet.note_shown(name, &said.operator);
-        }
+        fleet.note_shown(&fingerprint, said);
         fleet.note_label(&applicant);
         match &admission {
             Admission::Wait { .. } => {

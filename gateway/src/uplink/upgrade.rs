@@ -60,8 +60,8 @@ pub enum HeldKey {
     Unsaid,
     /// None: it was never claimed, or could not keep the key.
     None,
-    /// None: its owner reset it. Which reset that was, where the agent says so.
-    Reset(Option<u32>),
+    /// None: its owner reset it.
+    Reset,
     /// The id of the key.
     Id(String),
 }
@@ -79,6 +79,8 @@ pub struct Introduction {
     pub proof: Option<[u8; 32]>,
     /// Which operator it obeys.
     pub operator: HeldKey,
+    /// Its owner's last reset, if there ever was one and the agent says which.
+    pub reset: Option<u32>,
     /// A streamer's resume credential.
     pub resume: Option<Bearer>,
     /// The endpoint's ticket, from the address.
@@ -304,7 +306,7 @@ impl<'a> Head<'a> {
         let operator = match self.text("lenscap-operator") {
             None => HeldKey::Unsaid,
             Some("none") => HeldKey::None,
-            Some("reset") => HeldKey::Reset(self.reset_number()),
+            Some("reset") => HeldKey::Reset,
             Some(id) if is_hex(id, 16) => HeldKey::Id(id.to_ascii_lowercase()),
             Some(_) => HeldKey::Unsaid,
         };
@@ -322,6 +324,7 @@ impl<'a> Head<'a> {
                 .and_then(sealed::decode)
                 .and_then(|proof| proof.try_into().ok()),
             operator,
+            reset: self.reset_number(),
             resume: self.text("lenscap-resume").map(|text| Bearer(text.to_owned())),
             ticket: ticket.map(|text| Bearer(text.to_owned())),
         }
@@ -450,7 +453,7 @@ mod tests {
                 &format!("Lenscap-Operator: reset\n{number}"),
             );
             let said = judge(&head).unwrap().unwrap().introduction;
-            assert_eq!(said.operator, HeldKey::Reset(read), "{number:?}");
+            assert_eq!((said.operator, said.reset), (HeldKey::Reset, read), "{number:?}");
         }
     }
 

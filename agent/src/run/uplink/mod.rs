@@ -466,7 +466,7 @@ impl Uplink {
         let held = claim.held();
         // Which one, or a gateway could not tell one after a claim from the one before it.
         let reset = shared.keeper.borrow().reset();
-        if held == "reset" && reset != 0 {
+        if reset != 0 {
             fields.push(("Lenscap-Reset", format!("{reset:08x}")));
         }
         fields.push(("Lenscap-Operator", held));
