@@ -1,7 +1,9 @@
 //! Changes as they are planned: measures read and change files here, and the root stays as it is.
 
+use std::cell::RefCell;
 use std::io;
 
+use crate::journal::sha256;
 use crate::report::{Finding, Measure, Status};
 use crate::root::{Attributes, Root};
 use crate::transaction::is_absent;
@@ -9,6 +11,18 @@ use crate::transaction::is_absent;
 /// Why a file stays as it is.
 pub(crate) const LEFT: &str =
     "left as it is: others than root own or may write one of its folders, or it is immutable";
+
+/// Why a file is left for another run.
+const UNSTEADY: &str = "changed while it was looked at: it is left as it is, and is for another look";
+
+/// What a file was when it was first read here. What is planned from it is planned for that alone: the owner of a folder
+/// could otherwise have what he wrote there put in the place of root's file.
+struct Seen {
+    path: String,
+    real: String,
+    digest: String,
+    is_steady: bool,
+}
 
 /// A file that will be changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +46,8 @@ pub struct Edits<'a> {
     root: &'a Root,
     /// Sorted by path.
     files: Vec<(String, Edit)>,
+    /// What was read.
+    seen: RefCell<Vec<Seen>>,
     /// What was found.
     pub findings: Vec<Finding>,
 }
@@ -43,6 +59,7 @@ impl<'a> Edits<'a> {
         Self {
             root,
             files: Vec::new(),
+            seen: RefCell::default(),
             findings: Vec::new(),
         }
     }
@@ -53,21 +70,53 @@ impl<'a> Edits<'a> {
         self.root
     }
 
-    /// A file as it will be. `None`: it is not there.
+    /// A file as it will be. `None`: it is not there, or another one than when it was read before.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
-        let contents = self.root.canonical(path).and_then(|path| {
-            match self.files.iter().find(|(have, _)| *have == path) {
-                Some((_, edit)) => Ok(edit.contents.clone()),
-                None => self.root.read(&path),
+        let contents = self.root.canonical(path).and_then(|real| {
+            if let Some((_, edit)) = self.files.iter().find(|(have, _)| *have == real) {
+                return Ok(Some(edit.contents.clone()));
             }
+            let contents = self.root.read(&real)?;
+            Ok(self.is_as_seen(path, &real, &contents).then_some(contents))
         });
         match contents {
-            Ok(contents) => Ok(Some(contents)),
             Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(error),
+            contents => contents,
+        }
+    }
+
+    /// Where a file was read first.
+    pub(crate) fn place(&self, path: &str) -> String {
+        let all = self.seen.borrow();
+        let seen = all.iter().find(|seen| seen.path == path);
+        seen.map_or(path, |seen| &seen.real).to_owned()
+    }
+
+    fn is_as_seen(&self, path: &str, real: &str, contents: &[u8]) -> bool {
+        let digest = sha256(contents);
+        let mut all = self.seen.borrow_mut();
+        if let Some(seen) = all.iter_mut().find(|seen| seen.path == path) {
+            seen.is_steady &= seen.real == real && seen.digest == digest;
+            return seen.is_steady;
+        }
+        all.push(Seen {
+            path: path.to_owned(),
+            real: real.to_owned(),
+            digest,
+            is_steady: true,
+        });
+        true
+    }
+
+    /// Tells of the files that were others each time they were read.
+    pub(crate) fn tell_unsteady(&mut self) {
+        for seen in self.seen.take() {
+            if !seen.is_steady {
+                self.find(Measure::Telnet, Status::Unknown, Some((&seen.path, 0)), UNSTEADY);
+            }
         }
     }
 
@@ -77,15 +126,19 @@ impl<'a> Edits<'a> {
     /// # Errors
     /// When it cannot be read.
     pub fn change(&mut self, path: &str, contents: Vec<u8>, insecure: bool, why: &str) -> io::Result<()> {
-        if self.root.may_change(path) {
-            return self.change_own(path, contents, insecure, why);
+        // Where links lead now, and nobody else can have them lead elsewhere from now on.
+        let real = self.root.canonical(path)?;
+        let may = self.root.is_roots(&real) && !self.root.is_stuck(&real);
+        if may && self.change_own(path, &real, contents, insecure, why)? {
+            return Ok(());
         }
         let measure = if insecure {
             Measure::Credentials
         } else {
             Measure::Telnet
         };
-        self.find(measure, Status::Unknown, Some((path, 0)), LEFT);
+        let text = if may { UNSTEADY } else { LEFT };
+        self.find(measure, Status::Unknown, Some((path, 0)), text);
         for finding in &mut self.findings {
             if finding.status == Status::Planned && finding.path.as_deref() == Some(path) {
                 finding.status = Status::Unknown;
@@ -94,28 +147,38 @@ impl<'a> Edits<'a> {
         Ok(())
     }
 
-    fn change_own(&mut self, path: &str, contents: Vec<u8>, insecure: bool, why: &str) -> io::Result<()> {
-        let path = self.root.canonical(path)?;
-        if !self.files.iter().any(|(have, _)| *have == path) {
-            let before = self.root.attributes(&path)?;
+    fn change_own(
+        &mut self,
+        path: &str,
+        real: &str,
+        contents: Vec<u8>,
+        insecure: bool,
+        why: &str,
+    ) -> io::Result<bool> {
+        if !self.files.iter().any(|(have, _)| have == real) {
+            let before = self.root.attributes(real)?;
+            let original = self.root.read(real)?;
+            if !self.is_as_seen(path, real, &original) {
+                return Ok(false);
+            }
             let edit = Edit {
-                original: Some(self.root.read(&path)?),
+                original: Some(original),
                 contents: Vec::new(),
                 before,
                 attributes: before,
                 insecure: false,
                 why: Vec::new(),
             };
-            self.add(path.clone(), edit);
+            self.add(real.to_owned(), edit);
         }
-        if let Some((_, edit)) = self.files.iter_mut().find(|(have, _)| *have == path) {
+        if let Some((_, edit)) = self.files.iter_mut().find(|(have, _)| have == real) {
             edit.contents = contents;
             edit.insecure |= insecure;
             if !edit.why.iter().any(|old| old == why) {
                 edit.why.push(why.to_owned());
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Plans a file that is this, whether there is one or not.
@@ -130,7 +193,9 @@ impl<'a> Edits<'a> {
         why: &str,
     ) -> io::Result<()> {
         if self.root.exists(path) {
-            return self.change_own(path, contents, false, why);
+            let real = self.root.canonical(path)?;
+            self.change_own(path, &real, contents, false, why)?;
+            return Ok(());
         }
         let edit = Edit {
             original: None,
@@ -206,5 +271,63 @@ impl<'a> Edits<'a> {
         if !self.findings.contains(&finding) {
             self.findings.push(finding);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// What the owner of a folder wrote there must not come in the place of root's file, however he swaps the two.
+    #[test]
+    fn what_was_read_of_one_file_is_not_planned_for_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        for folder in ["etc/init.d", "home/u/a", "home/u/b"] {
+            fs::create_dir_all(at(folder)).unwrap();
+        }
+        fs::write(at("etc/init.d/rcS"), "roots\n").unwrap();
+        for folder in ["a", "b"] {
+            fs::write(at(&format!("home/u/{folder}/rcS")), "theirs\n").unwrap();
+        }
+        let root = Root::tree(dir.path()).unwrap();
+        let mut edits = Edits::new(&root);
+        let swap = |folder: &str| {
+            let (folder, aside) = (
+                at(&format!("home/u/{folder}")),
+                at(&format!("home/u/{folder}.aside")),
+            );
+            fs::rename(&folder, aside).unwrap();
+            symlink("/etc/init.d", folder).unwrap();
+        };
+        let planned = "runs a server";
+        let (a, b) = ("/home/u/a/rcS", "/home/u/b/rcS");
+        for path in [a, b] {
+            assert_eq!(edits.read(path).unwrap().unwrap(), b"theirs\n");
+            edits.find(Measure::Telnet, Status::Planned, Some((path, 1)), planned);
+        }
+        swap("a");
+        edits.change(a, b"evil\n".to_vec(), false, planned).unwrap();
+        swap("b");
+        assert_eq!(edits.read(b).unwrap(), None);
+        edits.change(b, b"evil\n".to_vec(), false, planned).unwrap();
+        assert_eq!(edits.files().count(), 0);
+        edits.tell_unsteady();
+        let unknown = |finding: &&Finding| finding.status == Status::Unknown;
+        assert_eq!(
+            edits.findings.iter().filter(unknown).count(),
+            edits.findings.len()
+        );
+        let unsteady = edits.findings.iter().filter(|finding| finding.text == UNSTEADY);
+        assert_eq!(unsteady.count(), 2);
+        // Root's own is there as ever.
+        assert_eq!(edits.read("/etc/init.d/rcS").unwrap().unwrap(), b"roots\n");
+        edits
+            .change("/etc/init.d/rcS", b"closed\n".to_vec(), false, planned)
+            .unwrap();
+        assert_eq!(edits.files().count(), 1);
     }
 }

@@ -243,6 +243,7 @@ pub fn plan_surveyed<'a>(
     if root.is_live() {
         leave_mounted(root, &mut edits)?;
     }
+    edits.tell_unsteady();
     Ok(Plan {
         recognised,
         edits,

@@ -64,9 +64,11 @@ pub(super) fn read(context: &mut Context<'_, '_>) -> Tables {
             accounts.truncate(MAX_ACCOUNTS);
         }
         if !accounts.is_empty() {
+            // Where it was read: links on the way may lead elsewhere by now.
             let root = context.edits.root();
-            let systems = is_systems(root, path);
-            if systems && root.may_change(path) {
+            let real = context.edits.place(path);
+            let systems = is_systems(root, &real);
+            if systems && root.is_roots(&real) && !root.is_stuck(&real) {
                 tables.push((path.clone(), accounts));
             } else {
                 let mut weak = accounts.into_iter();
@@ -84,10 +86,7 @@ pub(super) fn read(context: &mut Context<'_, '_>) -> Tables {
 }
 
 /// Whether this is one of [`TABLES`]: whoever writes another must not get a hash of root's, nor make root's hash.
-fn is_systems(root: &Root, path: &str) -> bool {
-    let Ok(real) = root.canonical(path) else {
-        return false;
-    };
+fn is_systems(root: &Root, real: &str) -> bool {
     let known = |table: &&str| root.canonical(table).is_ok_and(|table| table == real);
     TABLES.iter().any(known)
 }
@@ -104,7 +103,10 @@ pub(super) fn plan(context: &mut Context<'_, '_>, tables: &Tables) -> io::Result
             continue;
         };
         for (range, field) in edits.iter().rev() {
-            text.splice(range.clone(), field.bytes());
+            // What was parsed is what is edited: another file is none here.
+            if text.get(range.clone()).is_some() {
+                text.splice(range.clone(), field.bytes());
+            }
         }
         if !edits.is_empty() {
             context.edits.change(

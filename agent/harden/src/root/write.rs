@@ -165,13 +165,20 @@ impl Root {
     /// and it can be replaced. A tree is its own owner's, and its modes are for users that a camera will have.
     #[must_use]
     pub fn may_change(&self, path: &str) -> bool {
+        let real = self.canonical(path);
+        self.is_roots(real.as_deref().unwrap_or(path)) && !self.is_stuck(path)
+    }
+
+    /// Whether nobody but root may put another file in the place of this one, whose path has no links in it. Where that is
+    /// so, it stays so: the first folder on the way that is another's cannot be swapped for a link before it is looked at.
+    #[must_use]
+    pub fn is_roots(&self, real: &str) -> bool {
         let owner = if self.live {
             0
         } else {
             self.stat("/").map_or(0, |tree| tree.uid)
         };
-        let real = self.canonical(path);
-        let mut folder = real.as_deref().unwrap_or(path);
+        let mut folder = real;
         while folder != "/" {
             folder = folder_of(folder);
             let others = |at: Attributes| {
@@ -182,7 +189,7 @@ impl Root {
                 return false;
             }
         }
-        !self.is_stuck(path)
+        true
     }
 
     /// Brings a folder's names to the disk.
