@@ -59,6 +59,9 @@ if [ -e "$failed" ]; then
 	again=$(cat "$failed")
 	rm "$failed"
 	echo "qemu-test: once more, alone: $again"
+	for console in out/qemu/firewall-*.log; do
+		case $console in *-first.log) ;; *) mv "$console" "${console%.log}-first.log" ;; esac
+	done
 	# shellcheck disable=SC2086 # words
 	if beside $again; then
 		echo "qemu-test: passed only alone: $again"
