@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use lenscap_uplink::table::Table;
@@ -108,8 +108,17 @@ pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     if let Some(result) = lookup(path, |contents, _| contents.read(max_bytes)) {
         return result?;
     }
+    // A pipe that nobody writes to would hold the program for ever.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
+        .open(path)?;
+    if file.metadata()?.file_type().is_fifo() {
+        let why = "is a pipe, and no file";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
     let mut bytes = Vec::new();
-    File::open(path)?.take(max_bytes).read_to_end(&mut bytes)?;
+    file.take(max_bytes).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -345,6 +345,19 @@ pub struct Processes {
     pub list: Vec<Process>,
     /// How many are not in the list.
     pub left_out: u32,
+    /// Why others may run that nobody sees.
+    pub hidden: Option<Text>,
+}
+
+impl Processes {
+    /// Why this may not be all that runs; `None`: it is all.
+    #[must_use]
+    pub fn doubt(&self) -> Option<Text> {
+        match self.left_out {
+            0 => self.hidden.clone(),
+            left_out => Some(format!("{left_out} processes were not looked at").into()),
+        }
+    }
 }
 
 /// What may be talked to.
@@ -382,6 +395,8 @@ pub struct Filter {
     pub how: String,
     /// What it does by default.
     pub inbound: Inbound,
+    /// What rules let in all the same: a protocol's number (0: any) and a port.
+    pub lets_in: Vec<(u8, u16)>,
 }
 
 /// What kind of service it is.

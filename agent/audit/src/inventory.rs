@@ -4,8 +4,10 @@
 //! A line begins with its class. Lines hold what stays the same from one boot to the next: no process numbers and no ports
 //! that the kernel chose.
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use crate::facts::{Facts, Process, Proto, Socket, is_loopback};
-use crate::judge::clean;
+use crate::judge::{MAX_TEXT, clean};
 use crate::rules::network;
 
 /// The most lines.
@@ -39,14 +41,26 @@ impl Class {
 
 /// The lines of a camera, sorted.
 #[must_use]
-#[inline(never)]
 pub fn take(facts: &Facts) -> Vec<String> {
+    lines(facts).0
+}
+
+/// The lines, and whether there is room for all of them as they are.
+#[inline(never)]
+fn lines(facts: &Facts) -> (Vec<String>, bool) {
     let mut lines: Vec<String> = Vec::new();
+    let mut whole = true;
     let mut add = |class: Class, text: String| {
-        let line = clean((class.word().to_owned() + &text).into()).into_owned();
+        let line = class.word().to_owned() + &text;
+        whole &= line.len() <= MAX_TEXT;
+        let line = clean(line.into()).into_owned();
         // Sorted, and each once.
         let at = lines.partition_point(|have| *have < line);
-        if lines.len() < MAX_LINES && lines.get(at) != Some(&line) {
+        if lines.get(at) == Some(&line) {
+            return;
+        }
+        whole &= lines.len() < MAX_LINES;
+        if lines.len() < MAX_LINES {
             lines.insert(at, line);
         }
     };
@@ -81,18 +95,19 @@ pub fn take(facts: &Facts) -> Vec<String> {
     for module in facts.modules.value().into_iter().flatten() {
         add(Class::Module, module.name.clone());
     }
-    lines
+    (lines, whole)
 }
 
-/// Whether everything that the lines of some classes are made of was seen.
+/// Whether everything that the lines of some classes are made of was seen, and is in them.
 #[must_use]
 pub fn is_whole(facts: &Facts, classes: &[Class]) -> bool {
-    classes.iter().all(|class| match class {
+    let seen = |class: &Class| match class {
         Class::Listen | Class::Peer => has_sockets(facts),
         Class::Account => facts.accounts.value.is_ok() && facts.findings.value.is_ok(),
         Class::Start => facts.starts.value.is_ok(),
         Class::Module => facts.modules.value.is_ok(),
-    })
+    };
+    classes.iter().all(seen) && lines(facts).1
 }
 
 fn has_sockets(facts: &Facts) -> bool {
@@ -102,7 +117,7 @@ fn has_sockets(facts: &Facts) -> bool {
             .is_some_and(|table| table.left_out == 0 && table.odd == 0)
     });
     let processes = facts.processes.value().is_some_and(|processes| {
-        processes.left_out == 0 && processes.list.iter().all(|process| process.open)
+        processes.doubt().is_none() && processes.list.iter().all(|process| process.open)
     });
     !facts.sockets.is_empty() && tables && processes
 }
@@ -117,6 +132,23 @@ pub fn sockets(facts: &Facts) -> Vec<&Socket> {
         }
     }
     all
+}
+
+/// Where a service that waits is asked: one that takes whatever address, on loopback; by IPv6 where IPv4 has another.
+#[must_use]
+pub fn asked_at(facts: &Facts, socket: &Socket) -> (IpAddr, u16) {
+    let (address, port) = (socket.local.0.to_canonical(), socket.local.1);
+    let any = |other: &Socket| {
+        other.proto == Proto::Tcp && other.waits() && other.local == (Ipv4Addr::UNSPECIFIED.into(), port)
+    };
+    let address = match address {
+        IpAddr::V6(all) if all.is_unspecified() && sockets(facts).into_iter().any(any) => {
+            Ipv6Addr::LOCALHOST.into()
+        }
+        all if all.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        own => own,
+    };
+    (address, port)
 }
 
 /// Whether the camera opened this connection to somebody else.

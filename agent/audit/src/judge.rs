@@ -7,7 +7,7 @@ use crate::rules::{RULES, Rule, Severity};
 /// The most pieces of evidence of one rule; the rest is counted.
 const MAX_EVIDENCE: usize = 24;
 /// The longest text of one piece of evidence, in bytes.
-const MAX_TEXT: usize = 200;
+pub(crate) const MAX_TEXT: usize = 200;
 
 /// The verdicts of XCCDF (NISTIR 7275 r4, table 26) that a camera can get, the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

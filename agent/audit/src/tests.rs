@@ -74,6 +74,7 @@ fn good() -> Facts {
         processes: Fact::seen(
             "/proc",
             Processes {
+                hidden: None,
                 list: vec![
                     process(100, "majestic", "/usr/bin/majestic"),
                     process(200, "lenscap", "/usr/bin/lenscap"),
@@ -98,6 +99,7 @@ fn good() -> Facts {
                 Filter {
                     how,
                     inbound: Inbound::Dropped,
+                    lets_in: Vec::new(),
                 },
             )
         }),

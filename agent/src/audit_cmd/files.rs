@@ -38,7 +38,7 @@ const LOOSE: &[&str] = &[
 ];
 /// The most files that are looked at there, and the deepest folder.
 const MAX_LOOSE_FILES: usize = 4096;
-const MAX_LOOSE_DEPTH: usize = 3;
+const MAX_LOOSE_DEPTH: usize = 16;
 /// Names that Mirai's kin drops.
 const KNOWN_NAMES: &[&str] = &[
     "dvrHelper",
@@ -88,7 +88,7 @@ pub(super) fn collect(root: &Root, facts: &mut Facts) {
         Ok(()) => Fact::seen(source, found.clone()),
     });
     facts.partial = found;
-    let mounts = super::processes::text(root, "/proc/mounts", 64 * 1024).unwrap_or_default();
+    let mounts = super::system::mount_table(root).unwrap_or_default();
     let layers = Layers::new(root, &mounts);
     facts.starts.becomes(starts::all(root, &survey, &layers));
     facts.layers.becomes(layers.told());
@@ -432,8 +432,13 @@ fn droppings(root: &Root) -> Fact<Vec<String>> {
     let mut folders: Vec<(String, usize)> = LOOSE.iter().rev().map(|path| ((*path).to_owned(), 0)).collect();
     while let Some((folder, depth)) = folders.pop() {
         // `/var/run` is `/run` by another name, as a rule.
-        let Ok(folder) = root.canonical(&folder) else {
-            continue;
+        let folder = match root.canonical(&folder) {
+            Ok(folder) => folder,
+            Err(error) if is_absent(&error) => continue,
+            Err(error) => {
+                doubt = Some(Fact::missing(folder, missing(&error)));
+                continue;
+            }
         };
         if done.contains(&folder) || folder.starts_with("/dev/pts") {
             continue;
@@ -457,6 +462,7 @@ fn droppings(root: &Root) -> Fact<Vec<String>> {
             match entry.kind() {
                 _ if seen > MAX_LOOSE_FILES => cut = true,
                 Kind::Folder if depth < MAX_LOOSE_DEPTH => folders.push((path, depth + 1)),
+                Kind::Folder => cut = true,
                 Kind::File if KNOWN_NAMES.contains(&entry.name.as_str()) => push(&mut found, path),
                 Kind::File => match root.head(&path, 4) {
                     Ok(head) if head == b"\x7fELF" => push(&mut found, path),
@@ -464,13 +470,13 @@ fn droppings(root: &Root) -> Fact<Vec<String>> {
                     Err(error) if is_absent(&error) => {}
                     Err(error) => doubt = Some(Fact::missing(path, missing(&error))),
                 },
-                Kind::Folder | Kind::Link | Kind::Other => {}
+                Kind::Link | Kind::Other => {}
             }
         }
         if cut {
             doubt = Some(Fact::missing(
                 folder,
-                Missing::because("holds too many files to look at"),
+                Missing::because("holds too many files or folders to look at"),
             ));
         }
     }

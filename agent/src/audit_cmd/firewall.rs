@@ -1,8 +1,10 @@
 //! What becomes of a packet that nobody asked for, as the kernel's packet filters say it: chains of nf_tables by netlink,
 //! the filter tables of iptables by socket options.
 //!
-//! Rules that let single peers, ports or answers in are not looked at: the question is what happens to everybody else. A
-//! rule that takes whatever comes in by an interface, as zones of OpenWrt do, is no such rule.
+//! A filter that drops by default has rules that take packets. Those for answers, the loopback interface, ICMP, one peer or one
+//! port are worked out; any other, as those of OpenWrt's zones, may take everything.
+
+mod scope;
 
 use std::io;
 
@@ -11,6 +13,8 @@ use lenscap_harden::firewall::nft::{MAX_MESSAGES, attributes, messages};
 use lenscap_harden::root::Root;
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
+
+use scope::Class;
 
 use super::missing;
 use super::processes::text;
@@ -35,10 +39,6 @@ const RULE_EXPRESSIONS: u16 = 4;
 /// `NFTA_EXPR_NAME`, `NFTA_EXPR_DATA`.
 const EXPRESSION_NAME: u16 = 1;
 const EXPRESSION_DATA: u16 = 2;
-/// `NFT_META_IIF`, `NFT_META_IIFNAME`, `NFT_META_L4PROTO`.
-const META_IIF: u32 = 4;
-const META_IIFNAME: u32 = 6;
-const META_L4PROTO: u32 = 16;
 /// ICMP and ICMPv6.
 const ICMP: [u8; 2] = [1, 58];
 /// `NF_INET_LOCAL_IN`.
@@ -46,6 +46,8 @@ const LOCAL_IN: u32 = 1;
 /// `IPT_SO_GET_INFO`, `IPT_SO_GET_ENTRIES` (`IP6T_*` are the same).
 const GET_INFO: i32 = 64;
 const GET_ENTRIES: i32 = 65;
+/// The most ports that rules let in.
+const MAX_PORTS: usize = 64;
 /// The deepest chain of chains.
 const MAX_DEPTH: u32 = 8;
 /// The most rules that are gone through.
@@ -75,9 +77,10 @@ fn family(root: &Root, v6: bool, found: &io::Result<Found>) -> Fact<Filter> {
     }
     let source = if v6 { "ip6_tables" } else { "ip_tables" };
     let by_xt = match is_loaded(root, v6).and_then(|()| xt_table(v6)) {
-        Ok(inbound) => Some(Filter {
+        Ok((inbound, lets_in)) => Some(Filter {
             how: format!("{source} INPUT"),
             inbound,
+            lets_in,
         }),
         // Linux 6.17 and later have it no more; others load it when it is asked for.
         Err(error) if unsupported(&error) => None,
@@ -89,8 +92,12 @@ fn family(root: &Root, v6: bool, found: &io::Result<Found>) -> Fact<Filter> {
         (None, Some(filter)) => Fact::seen(source, filter),
         (None, None) => {
             let how = "no packet filter is in force".into();
-            let inbound = Inbound::NoFilter;
-            Fact::seen(source, Filter { how, inbound })
+            let filter = Filter {
+                how,
+                inbound: Inbound::NoFilter,
+                lets_in: Vec::new(),
+            };
+            Fact::seen(source, filter)
         }
     }
 }
@@ -148,8 +155,12 @@ fn ipv6_off(root: &Root) -> Option<Fact<Filter>> {
         }
         Err(error) => return Some(Fact::missing(source, missing(&error))),
     };
-    let (how, inbound) = (how.into(), Inbound::Off);
-    Some(Fact::seen(source, Filter { how, inbound }))
+    let filter = Filter {
+        how: how.into(),
+        inbound: Inbound::Off,
+        lets_in: Vec::new(),
+    };
+    Some(Fact::seen(source, filter))
 }
 
 /// A chain at a hook.
@@ -166,32 +177,57 @@ struct Chain {
 struct Found {
     /// At the input hook.
     chains: Vec<Chain>,
-    /// At other hooks: nothing of the input chains leads there.
-    others: Vec<Chain>,
-    /// Tables with a rule that takes whatever comes in by an interface, with their families.
-    open: Vec<(u8, String)>,
+    /// That take packets or hand them on, of all chains.
+    rules: Vec<scope::Rule>,
+}
+
+impl Found {
+    /// What the rules that lead from a chain let in. `None`: that was not worked out.
+    fn lets_in(&self, base: &Chain) -> Option<Vec<(u8, u16)>> {
+        let (mut ports, mut ways) = (Vec::new(), vec![base.name.as_str()]);
+        let mut next = 0;
+        while let Some(way) = ways.get(next).copied() {
+            next += 1;
+            let here = |rule: &&scope::Rule| {
+                (rule.family, rule.table.as_str(), rule.chain.as_str()) == (base.family, &base.table, way)
+            };
+            for rule in self.rules.iter().filter(here) {
+                match (rule.class, &rule.to) {
+                    (Class::Nobody, _) => {}
+                    (_, Some(to)) if ways.contains(&to.as_str()) => {}
+                    (_, Some(to)) => ways.push(to),
+                    (Class::Port(protocol, port), None) => add_port(&mut ports, (protocol, port))?,
+                    (Class::Anybody, None) => return None,
+                }
+            }
+        }
+        Some(ports)
+    }
+}
+
+fn add_port(ports: &mut Vec<(u8, u16)>, port: (u8, u16)) -> Option<()> {
+    if !ports.contains(&port) {
+        ports.push(port);
+    }
+    (ports.len() <= MAX_PORTS).then_some(())
 }
 
 fn nft_verdict(found: &Found, v6: bool) -> Option<Filter> {
     // NFPROTO_INET, and NFPROTO_IPV4 or NFPROTO_IPV6.
     let ours = |chain: &&Chain| chain.family == 1 || chain.family == if v6 { 10 } else { 2 };
-    let drops = |chain: &&Chain| {
-        let open = found.open.iter();
-        chain.drops
-            && !open
-                .into_iter()
-                .any(|(family, table)| (*family, table) == (chain.family, &chain.table))
-    };
     let all = || found.chains.iter().filter(ours);
-    let dropping = all().find(drops);
-    let chain = dropping.or_else(|| all().next())?;
+    // A packet has to pass all chains at the hook: the strictest counts.
+    let dropping = all().filter(|chain| chain.drops);
+    let dropping = dropping.filter_map(|chain| Some((chain, found.lets_in(chain)?)));
+    let dropping = dropping.min_by_key(|(_, ports)| ports.len());
+    let (chain, inbound, lets_in) = match dropping {
+        Some((chain, ports)) => (chain, Inbound::Dropped, ports),
+        None => (all().next()?, Inbound::Rules, Vec::new()),
+    };
     Some(Filter {
         how: format!("nf_tables {} {}", chain.table, chain.name),
-        inbound: if dropping.is_some() {
-            Inbound::Dropped
-        } else {
-            Inbound::Rules
-        },
+        inbound,
+        lets_in,
     })
 }
 
@@ -222,56 +258,15 @@ fn ask(kind: u16) -> io::Result<Vec<u8>> {
 fn take(answer: &[u8], found: &mut Found) {
     for (kind, body) in messages(answer) {
         match kind {
-            NEW_CHAIN => match chain(body) {
-                Some((LOCAL_IN, chain)) => found.chains.push(chain),
-                Some((_, chain)) => found.others.push(chain),
-                None => {}
-            },
-            NEW_RULE => found.open.extend(open_table(body, &found.others)),
+            NEW_CHAIN => found.chains.extend(
+                chain(body)
+                    .filter(|(hook, _)| *hook == LOCAL_IN)
+                    .map(|(_, chain)| chain),
+            ),
+            NEW_RULE => found.rules.extend(scope::rule(body)),
             _ => {}
         }
     }
-}
-
-/// The table of a rule that takes whatever comes in by an interface, or of a whole protocol.
-#[inline(never)]
-fn open_table(body: &[u8], others: &[Chain]) -> Option<(u8, String)> {
-    let family = *body.first()?;
-    let rule = body.get(4..)?;
-    let (table, chain) = (name(rule, RULE_TABLE), name(rule, RULE_CHAIN));
-    let is_there = |other: &Chain| (other.family, &other.table, &other.name) == (family, &table, &chain);
-    if others.iter().any(is_there) {
-        return None;
-    }
-    let (mut key, mut takes) = (0, false);
-    for (_, expression) in attributes(attribute(rule, RULE_EXPRESSIONS)?) {
-        let data = attribute(expression, EXPRESSION_DATA).unwrap_or_default();
-        match attribute(expression, EXPRESSION_NAME)? {
-            b"meta\0" => key = attribute(data, 2).and_then(number)?,
-            b"cmp\0" => {
-                let equal = attribute(data, 2).and_then(number) == Some(0);
-                let value = attribute(attribute(data, 3)?, 1)?;
-                // The loopback interface has the number 1 everywhere.
-                let narrow = match key {
-                    META_IIF => value == 1u32.to_ne_bytes(),
-                    META_IIFNAME => value.starts_with(b"lo\0"),
-                    META_L4PROTO => value.first().is_some_and(|protocol| ICMP.contains(protocol)),
-                    _ => false,
-                };
-                if narrow && equal {
-                    return None;
-                }
-            }
-            b"counter\0" | b"log\0" => {}
-            b"immediate\0" => {
-                let verdict = attribute(attribute(data, 2)?, 2)?;
-                takes = attribute(verdict, 1).and_then(number) == Some(1);
-            }
-            // An address, a port, a state, a set.
-            _ => return None,
-        }
-    }
-    takes.then_some((family, table))
 }
 
 fn number(bytes: &[u8]) -> Option<u32> {
@@ -307,7 +302,7 @@ fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
 
 /// The filter table, as one block.
 #[inline(never)]
-fn xt_table(v6: bool) -> io::Result<Inbound> {
+fn xt_table(v6: bool) -> io::Result<(Inbound, Vec<(u8, u16)>)> {
     let level = if v6 {
         nix::libc::IPPROTO_IPV6
     } else {
@@ -336,13 +331,41 @@ fn xt_table(v6: bool) -> io::Result<Inbound> {
     let (Some(first), Some(policy)) = (entry(36), entry(56)) else {
         return Err(Errno::EBADMSG.into());
     };
-    let mut steps = MAX_STEPS;
-    let end = table.walk(first, Some(policy), 0, &mut steps);
-    Ok(match end {
-        End::Drops => Inbound::Dropped,
-        End::Takes if first == policy => Inbound::Taken,
-        End::Takes | End::Returns => Inbound::Rules,
+    let mut walk = Walk {
+        steps: MAX_STEPS,
+        // What leaves a chain is dropped in the end, or it may be taken.
+        returns: !table.drops(policy),
+        ports: Some(Vec::new()),
+    };
+    let end = table.walk(first, Some(policy), 0, &mut walk);
+    Ok(match (end, walk.ports) {
+        (End::Drops, Some(ports)) => (Inbound::Dropped, ports),
+        (End::Takes, _) if first == policy => (Inbound::Taken, Vec::new()),
+        (End::Drops | End::Takes | End::Returns, _) => (Inbound::Rules, Vec::new()),
     })
+}
+
+/// What a walk finds.
+struct Walk {
+    steps: u32,
+    /// Whether packets that leave a chain early are let in.
+    returns: bool,
+    /// The ports that are let in; `None`: more than was worked out.
+    ports: Option<Vec<(u8, u16)>>,
+}
+
+impl Walk {
+    fn lets_in(&mut self, class: Class) {
+        match (class, &mut self.ports) {
+            (Class::Nobody, _) | (_, None) => {}
+            (Class::Port(protocol, port), Some(ports)) => {
+                if add_port(ports, (protocol, port)).is_none() {
+                    self.ports = None;
+                }
+            }
+            (Class::Anybody, Some(_)) => self.ports = None,
+        }
+    }
 }
 
 /// Entries of `struct ipt_entry` or `struct ip6t_entry`.
@@ -361,10 +384,17 @@ enum End {
 }
 
 impl Table<'_> {
-    fn walk(&self, start: usize, policy: Option<usize>, depth: u32, steps: &mut u32) -> End {
+    /// Whether the entry of a chain's policy drops.
+    fn drops(&self, policy: usize) -> bool {
+        let entry = self.entries.get(policy..).unwrap_or_default();
+        let target = half(entry, self.address_bytes + 4).map(usize::from);
+        target.and_then(|target| word(entry, target + 32)) == Some(-1i32 as u32)
+    }
+
+    fn walk(&self, start: usize, policy: Option<usize>, depth: u32, walk: &mut Walk) -> End {
         let mut at = start;
-        while *steps > 0 && depth < MAX_DEPTH {
-            *steps -= 1;
+        while walk.steps > 0 && depth < MAX_DEPTH {
+            walk.steps -= 1;
             let Some(entry) = self.entries.get(at..) else {
                 break;
             };
@@ -389,14 +419,27 @@ impl Table<'_> {
             let verdict = word(entry, target + 32).map(|verdict| verdict as i32);
             let rejects = name.starts_with(b"REJECT\0");
             let standard = name.first() == Some(&0);
+            let v6 = self.address_bytes == 136;
+            let class = scope::entry(entry, v6, entry.get(header..target).unwrap_or_default());
+            let queue = name.starts_with(b"NFQUEUE\0") || name.starts_with(b"QUEUE\0");
+            let returns = verdict == Some(-5) && depth > 0 && walk.returns;
+            if policy != Some(at) && (queue || standard && (verdict == Some(-2) || returns)) {
+                walk.lets_in(class);
+            }
             match (scope, verdict) {
+                // Those who are let in further down.
+                (Scope::Some, Some(to)) if standard && to >= 0 && to as usize != at + next => {
+                    if class != Class::Nobody {
+                        self.walk(to as usize, None, depth + 1, walk);
+                    }
+                }
                 (Scope::Some, _) => {}
                 (Scope::All, _) if rejects => return End::Drops,
                 (Scope::All, Some(-1)) if standard => return End::Drops,
                 (Scope::All | Scope::Broad, Some(-2)) if standard => return End::Takes,
                 (Scope::All, Some(-5)) if standard => return End::Returns,
                 (_, Some(to)) if standard && to >= 0 && to as usize != at + next => {
-                    match (self.walk(to as usize, None, depth + 1, steps), scope) {
+                    match (self.walk(to as usize, None, depth + 1, walk), scope) {
                         (End::Takes, _) => return End::Takes,
                         (End::Drops, Scope::All) => return End::Drops,
                         _ => {}
@@ -408,6 +451,9 @@ impl Table<'_> {
                 break;
             }
             at += next;
+        }
+        if depth >= MAX_DEPTH || walk.steps == 0 {
+            walk.ports = None;
         }
         // What could not be followed is taken for the worse.
         End::Takes
@@ -485,7 +531,24 @@ mod tests {
             (filter.how.as_str(), filter.inbound),
             ("nf_tables fw4 input", Inbound::Dropped)
         );
-        found.open.push((1, "fw4".into()));
+        let mut lan = scope::Rule {
+            family: 1,
+            table: "fw4".into(),
+            chain: "input_lan".into(),
+            class: Class::Anybody,
+            to: None,
+        };
+        found.rules.push(scope::Rule { ..lan });
+        // Nothing leads there.
+        assert_eq!(nft_verdict(&found, true).unwrap().inbound, Inbound::Dropped);
+        lan = scope::Rule {
+            family: 1,
+            table: "fw4".into(),
+            chain: "input".into(),
+            class: Class::Port(6, 22),
+            to: Some("input_lan".into()),
+        };
+        found.rules.push(lan);
         assert_eq!(nft_verdict(&found, true).unwrap().inbound, Inbound::Rules);
         found.chains[0].family = 2;
         assert_eq!(nft_verdict(&found, true), None);
@@ -507,7 +570,12 @@ mod tests {
                 entries: &entries,
                 address_bytes: 84,
             };
-            let _ = table.walk(0, Some(0), 0, &mut 1000);
+            let mut walk = Walk {
+                steps: 1000,
+                returns: true,
+                ports: Some(Vec::new()),
+            };
+            let _ = table.walk(0, Some(0), 0, &mut walk);
         }
     }
 }

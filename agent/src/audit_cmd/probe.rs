@@ -6,19 +6,20 @@
 mod http;
 mod logins;
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use core::time::Duration;
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use lenscap_audit::facts::{Answer, Fact, Facts, Missing, Probe, Service};
-use lenscap_audit::inventory::sockets;
+use lenscap_audit::facts::{Answer, Fact, Facts, Inbound, Missing, Probe, Service};
+use lenscap_audit::inventory::{asked_at, sockets};
 use lenscap_harden::root::Root;
 use nix::errno::Errno;
 
 use super::missing;
+use super::processes::text;
 use crate::config::{self, Config};
 use crate::sys;
 use http::Reply;
@@ -83,26 +84,45 @@ pub(super) fn all(root: &Root, config: &Path, facts: &Facts) -> Vec<Fact<Probe>>
         until: sys::monotonic() + TOTAL,
         probes: Vec::new(),
     };
-    let mut asked: Vec<u16> = Vec::new();
+    let no_ipv6 = facts.filters[1].value().map(|filter| &filter.inbound) == Some(&Inbound::Off);
+    let mut asked: Vec<(SocketAddr, Option<usize>)> = Vec::new();
     for socket in sockets(facts) {
-        let port = socket.local.1;
-        if !socket.proto.is_tcp() || !socket.waits() || asked.contains(&port) {
+        if !socket.proto.is_tcp() || !socket.waits() {
             continue;
         }
-        let address = match socket.local.0.to_canonical() {
-            any if any.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            own => own,
+        let at = match asked_at(facts, socket) {
+            (IpAddr::V4(address), port) => SocketAddr::from((address, port)),
+            (IpAddr::V6(_), _) if no_ipv6 => continue,
+            (IpAddr::V6(address), port) => SocketAddrV6::new(address, port, 0, scope(root, address)).into(),
         };
-        let at = SocketAddr::new(address, port);
+        if asked.iter().any(|(have, _)| *have == at) {
+            continue;
+        }
         if asked.len() == MAX_PORTS || asker.left().is_zero() {
             let why = Missing::because("was not asked: too many ports, or no time left");
             asker.probes.push(Fact::missing(format!("tcp://{at}"), why));
             break;
         }
-        asked.push(port);
-        asker.port(at);
+        // A program's passwords are tried at one of its addresses, or it might lock its owner out; at others of the same port
+        // it may still be a shell.
+        let mut same = asked.iter().filter(|(have, _)| have.port() == at.port());
+        let again = socket.owner.is_some() && same.any(|(_, owner)| *owner == socket.owner);
+        asked.push((at, socket.owner));
+        asker.port(at, again);
     }
     asker.probes
+}
+
+/// The interface of an address that says nothing without one (RFC 4007), by `/proc/net/if_inet6`.
+fn scope(root: &Root, address: Ipv6Addr) -> u32 {
+    if !address.is_unicast_link_local() {
+        return 0;
+    }
+    let table = text(root, "/proc/net/if_inet6", 16 * 1024).unwrap_or_default();
+    let wanted = format!("{:032x}", address.to_bits());
+    let mut lines = table.lines().filter_map(|line| line.strip_prefix(&wanted));
+    let index = lines.find_map(|rest| u32::from_str_radix(rest.split_whitespace().next()?, 16).ok());
+    index.unwrap_or(0)
 }
 
 struct Asker<'c> {
@@ -121,7 +141,7 @@ impl Asker<'_> {
         self.probes.push(Fact::seen(source, Probe { service, answer }));
     }
 
-    fn port(&mut self, at: SocketAddr) {
+    fn port(&mut self, at: SocketAddr, greeting: bool) {
         let profiles = self.config.map_or(&[][..], |config| &config.profiles);
         let rtsp = RTSP_PORTS.contains(&at.port())
             || profiles
@@ -132,7 +152,9 @@ impl Asker<'_> {
                 let snapshot = profile.snapshot.as_ref();
                 snapshot.is_some_and(|snapshot| snapshot.addr.port() == at.port())
             });
-        let result = if rtsp {
+        let result = if greeting {
+            self.greeting(at)
+        } else if rtsp {
             self.rtsp(at)
         } else if http {
             self.http(at)
@@ -156,14 +178,24 @@ impl Asker<'_> {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(()),
             Err(error) => return Err(error),
         };
-        if gives_shell(&said) {
-            let what = String::from_utf8_lossy(&said).into_owned();
-            self.add(source, Service::Telnet, Ok(Answer::Open(what)));
-        } else if said.starts_with(b"220") && (at.port() == 21 || contains(&said, b"FTP")) {
+        if self.shell(at, &said) {
+            return Ok(());
+        }
+        if said.starts_with(b"220") && (at.port() == 21 || contains(&said, b"FTP")) {
             let what = String::from_utf8_lossy(&said).into_owned();
             self.add(source, Service::Ftp, Ok(Answer::There(what)));
         }
         Ok(())
+    }
+
+    /// Whether an answer is a shell's. If so, it is noted.
+    fn shell(&mut self, at: SocketAddr, said: &[u8]) -> bool {
+        let shell = gives_shell(said);
+        if shell {
+            let what = Answer::Open(String::from_utf8_lossy(said).into_owned());
+            self.add(format!("tcp://{at}"), Service::Telnet, Ok(what));
+        }
+        shell
     }
 
     fn connect(&self, at: SocketAddr) -> io::Result<TcpStream> {
@@ -217,6 +249,9 @@ impl Asker<'_> {
                 format!("DESCRIBE {base}{path} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n");
             let answer = self.ask(at, question.as_bytes())?;
             let Some(reply) = Reply::parse(&answer).filter(|_| answer.starts_with(b"RTSP/")) else {
+                if self.shell(at, &answer) {
+                    return Ok(());
+                }
                 let why = Missing::because("does not answer as RTSP");
                 self.add(base, Service::Rtsp, Err(why));
                 return Ok(());
@@ -253,6 +288,9 @@ impl Asker<'_> {
         let base = format!("http://{at}");
         let front = self.ask(at, http::get(at, "/", None).as_bytes())?;
         let Some(reply) = Reply::parse(&front).filter(|_| front.starts_with(b"HTTP/")) else {
+            if self.shell(at, &front) {
+                return Ok(());
+            }
             let why = Missing::because("does not answer as HTTP");
             self.add(base, Service::Web, Err(why));
             return Ok(());
@@ -376,8 +414,11 @@ fn read_some(stream: &mut TcpStream, wait: Duration) -> io::Result<Vec<u8>> {
 /// Telnet's own bytes (RFC 854: IAC), or the words of a login or a shell.
 fn gives_shell(said: &[u8]) -> bool {
     let text = said.trim_ascii_end();
-    said.first() == Some(&0xff)
-        || contains(said, b"ogin:")
+    // Pictures begin with 0xff, too.
+    matches!(said, [0xff] | [0xff, 0xf0..=0xff, ..])
+        || [&b"ogin:"[..], b"GET: not found", b"DESCRIBE: not found"]
+            .iter()
+            .any(|words| contains(said, words))
         || text.ends_with(b"#") && text.len() < 256
         || text.ends_with(b"$") && text.len() < 256
 }

@@ -1,8 +1,10 @@
 //! The processes of a running camera, and which of them has which socket (proc(5)).
 
+use std::fs;
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 
-use lenscap_audit::facts::{Fact, Image, Missing, Process, Processes, Sockets};
+use lenscap_audit::facts::{Fact, Image, Missing, Process, Processes, Sockets, Text};
 use lenscap_harden::root::Root;
 
 use super::{is_absent, missing};
@@ -15,6 +17,8 @@ const MAX_DESCRIPTORS: usize = 32_768;
 const MAX_WORDS: u64 = 192;
 /// The flag of kernel threads in `/proc/PID/stat` (`PF_KTHREAD`).
 const KERNEL_THREAD: u64 = 0x0020_0000;
+/// `CAP_SYS_PTRACE`: whoever has it sees processes of others where `hidepid` hides them.
+const SEES_ALL: u64 = 1 << 19;
 const DELETED: &str = " (deleted)";
 
 /// Reads the processes and gives the sockets their owners.
@@ -36,18 +40,24 @@ pub(super) fn read(root: &Root, tables: &mut [Fact<Sockets>]) -> Fact<Processes>
     let mut processes = Processes {
         list: Vec::new(),
         left_out: u32::from(listing.cut),
+        hidden: hidden(root, &pids),
     };
     for pid in pids {
         if processes.list.len() == MAX_PROCESSES {
             processes.left_out += 1;
             continue;
         }
-        // Processes end while they are looked at.
-        let Some(mut process) = one(root, pid) else {
-            continue;
+        let (folder, mut process) = match one(root, pid) {
+            Ok(Some(found)) => found,
+            // Processes end while they are looked at.
+            Ok(None) => continue,
+            Err(_) => {
+                processes.left_out += 1;
+                continue;
+            }
         };
         let index = processes.list.len();
-        process.open = owners.look(root, &mut process, index);
+        process.open = owners.look(root, &folder, &mut process, index);
         if root.exists(&format!("/proc/{pid}")) {
             processes.list.push(process);
         } else {
@@ -65,29 +75,81 @@ pub(super) fn read(root: &Root, tables: &mut [Fact<Sockets>]) -> Fact<Processes>
     Fact::seen("/proc", processes)
 }
 
-/// `None`: it has ended, or is a thread of the kernel.
+/// Why there may be processes that the listing does not have.
 #[inline(never)]
-fn one(root: &Root, pid: u32) -> Option<Process> {
-    let folder = format!("/proc/{pid}");
+fn hidden(root: &Root, pids: &[u32]) -> Option<Text> {
+    if pids.first() != Some(&1) {
+        return Some("does not show process 1: others are hidden, too".into());
+    }
+    let table = text(root, "/proc/mounts", 64 * 1024).unwrap_or_default();
+    let hides = |option: &str| {
+        let value = option.strip_prefix("hidepid=");
+        value.is_some_and(|value| !matches!(value, "0" | "off"))
+    };
+    let mut mounts = table.lines().map(|line| line.split(' ').skip(1));
+    let hides = mounts.any(|mut fields| {
+        fields.next() == Some("/proc") && fields.nth(1).is_some_and(|options| options.split(',').any(hides))
+    });
+    let own = text(root, "/proc/self/status", 4096).unwrap_or_default();
+    let all = field(&own, "CapEff:").and_then(|all| u64::from_str_radix(all, 16).ok());
+    let sees_all = all.is_some_and(|all| all & SEES_ALL != 0);
+    (hides && !sees_all).then(|| "is mounted with hidepid: processes of others are hidden".into())
+}
+
+/// Whether a process or thread has ended, and its flags (`/proc/PID/stat`).
+fn state(root: &Root, folder: &str) -> (bool, u64) {
     let stat = text(root, &format!("{folder}/stat"), 1024).unwrap_or_default();
     // The name, in parentheses, may hold anything.
     let mut fields = stat
         .rsplit_once(')')
         .map_or("", |(_, rest)| rest)
         .split_whitespace();
-    let zombie = matches!(fields.next(), Some("Z" | "X"));
-    let flags: u64 = fields.nth(5).and_then(|flags| flags.parse().ok()).unwrap_or(0);
-    if zombie || flags & KERNEL_THREAD != 0 {
-        return None;
+    let ended = matches!(fields.next(), Some("Z" | "X"));
+    let flags = fields.nth(5).and_then(|flags| flags.parse().ok());
+    (ended, flags.unwrap_or(0))
+}
+
+/// A thread that goes on though the first of its process has ended; that one's folder shows nothing then.
+#[inline(never)]
+fn survivor(root: &Root, folder: &str) -> io::Result<Option<String>> {
+    let listing = match root.listing(&format!("{folder}/task")) {
+        Err(error) if is_absent(&error) => return Ok(None),
+        listing => listing?,
+    };
+    let mut threads = listing.entries.iter();
+    let alive = threads.find_map(|thread| {
+        let folder = format!("{folder}/task/{}", thread.name);
+        (root.exists(&folder) && !state(root, &folder).0).then_some(folder)
+    });
+    match alive {
+        None if listing.cut => Err(io::ErrorKind::FileTooLarge.into()),
+        alive => Ok(alive),
+    }
+}
+
+/// A process, and the folder that tells of it. `None`: it has ended, or is a thread of the kernel.
+#[inline(never)]
+fn one(root: &Root, pid: u32) -> io::Result<Option<(String, Process)>> {
+    let mut folder = format!("/proc/{pid}");
+    let (ended, flags) = state(root, &folder);
+    if flags & KERNEL_THREAD != 0 {
+        return Ok(None);
+    }
+    if ended {
+        match survivor(root, &folder)? {
+            Some(thread) => folder = thread,
+            None => return Ok(None),
+        }
     }
     let name = text(root, &format!("{folder}/comm"), 64).unwrap_or_default();
     let words = text(root, &format!("{folder}/cmdline"), MAX_WORDS).unwrap_or_default();
     let status = text(root, &format!("{folder}/status"), 4096).unwrap_or_default();
-    let (program, image) = match root.link_target(&format!("{folder}/exe")) {
-        Ok(target) => image(root, target.to_string_lossy().into_owned()),
+    let exe = format!("{folder}/exe");
+    let (program, image) = match root.link_target(&exe) {
+        Ok(target) => image(root, &exe, target.to_string_lossy().into_owned()),
         Err(error) => (Err(missing(&error)), Image::There),
     };
-    Some(Process {
+    let process = Process {
         pid,
         name: name.trim_end_matches('\n').to_owned(),
         program,
@@ -96,17 +158,24 @@ fn one(root: &Root, pid: u32) -> Option<Process> {
         uid: field(&status, "Uid:").and_then(|uid| uid.parse().ok()),
         open: false,
         watchdog: false,
-    })
+    };
+    Ok(Some((folder, process)))
 }
 
-fn image(root: &Root, target: String) -> (Result<String, Missing>, Image) {
+fn image(root: &Root, exe: &str, target: String) -> (Result<String, Missing>, Image) {
     match target.strip_suffix(DELETED) {
-        // A file may be called so.
-        Some(_) if root.exists(&target) => (Ok(target), Image::There),
+        // A file may be called so, and anybody may make one: it must be the one that runs.
+        Some(_) if is_same(exe, &target) => (Ok(target), Image::There),
         Some(file) if root.exists(file) => (Ok(file.to_owned()), Image::Replaced),
         Some(file) => (Ok(file.to_owned()), Image::Deleted),
         None => (Ok(target), Image::There),
     }
+}
+
+/// Whether two names, after all links, are one file. Only where this program's root is the camera's.
+fn is_same(one: &str, other: &str) -> bool {
+    let file = |path: &str| fs::metadata(path).map(|data| (data.dev(), data.ino()));
+    matches!((file(one), file(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// A file of `/proc`, as far as it is wanted.
@@ -159,8 +228,8 @@ impl Owners {
 
     /// Says whether all descriptors of a process could be seen.
     #[inline(never)]
-    fn look(&mut self, root: &Root, process: &mut Process, index: usize) -> bool {
-        let folder = format!("/proc/{}/fd", process.pid);
+    fn look(&mut self, root: &Root, folder: &str, process: &mut Process, index: usize) -> bool {
+        let folder = format!("{folder}/fd");
         let listing = match root.listing(&folder) {
             Ok(listing) => listing,
             // It has just ended.

@@ -52,7 +52,7 @@ pub(super) fn collect(root: &Root, facts: &mut Facts) {
 pub(super) fn collect_live(root: &Root, agent: &AgentConfig, facts: &mut Facts) {
     facts.memory.becomes(memory(root));
     facts.modules.becomes(modules(root));
-    let table = text(root, "/proc/mounts", MAX_TABLE_BYTES);
+    let table = mount_table(root);
     let mounts = match &table {
         Ok(table) => Fact::seen("/proc/mounts", table.lines().filter_map(mount).collect()),
         Err(error) => Fact::missing("/proc/mounts", missing(error)),
@@ -205,10 +205,29 @@ fn modules(root: &Root) -> Fact<Vec<Module>> {
     }
 }
 
+/// The kernel's table of mounts, if it is whole and is one.
+#[inline(never)]
+pub(super) fn mount_table(root: &Root) -> io::Result<String> {
+    let table = text(root, "/proc/mounts", MAX_TABLE_BYTES + 1)?;
+    let why = if table.len() as u64 > MAX_TABLE_BYTES {
+        "is longer than what is read of it"
+    } else if !table.lines().all(|line| mount(line).is_some()) {
+        "holds a line that makes no sense"
+    } else if !table.lines().filter_map(mount).any(|mount| mount.point == "/") {
+        "shows nothing mounted at /"
+    } else {
+        return Ok(table);
+    };
+    Err(io::Error::other(why))
+}
+
 fn mount(line: &str) -> Option<Mount> {
     let mut fields = line.split(' ');
     let device = fields.next()?.to_owned();
     let point = fields.next()?.replace("\\040", " ");
+    if !point.starts_with('/') {
+        return None;
+    }
     let kind = fields.next()?.to_owned();
     let exec = !fields.next()?.split(',').any(|option| option == "noexec");
     Some(Mount {
@@ -314,9 +333,8 @@ fn ssh(root: &Root, processes: &Fact<Processes>) -> Fact<Option<bool>> {
 
 /// That something does not run is known only if all that runs is.
 fn whole<T>(processes: &Fact<Processes>) -> Option<Fact<T>> {
-    let left_out = processes.value()?.left_out;
-    let why = || Missing::because(format!("{left_out} processes were not looked at"));
-    (left_out > 0).then(|| Fact::missing("/proc", why()))
+    let doubt = processes.value()?.doubt()?;
+    Some(Fact::missing("/proc", Missing::because(doubt)))
 }
 
 #[inline(never)]

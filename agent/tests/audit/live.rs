@@ -266,6 +266,88 @@ fn a_signature_is_one_for_openssl() {
     assert!(!verify(&path("other")));
 }
 
+/// A filter that drops, and takes all the same what a rule names: which of two services it lets in.
+#[test]
+fn a_port_that_a_rule_lets_in_is_no_pass() {
+    if without_root() {
+        return;
+    }
+    let chain =
+        "nft add table inet t; nft add chain inet t in '{ type filter hook input priority 0; policy drop; }'";
+    let nft = |rule: &str| format!("{chain}; nft add rule inet t in {rule}");
+    let xt = |rule: &str| format!("iptables-legacy -P INPUT DROP; iptables-legacy -A INPUT {rule}");
+    let answers = "iif lo accept; nft add rule inet t in ct state established,related accept; nft add rule inet t in meta l4proto { icmp, ipv6-icmp } drop; nft add rule inet t in ip protocol icmp accept; nft add rule inet t in ip saddr 192.0.2.7 accept; nft add rule inet t in 'tcp flags & (syn | ack) != syn accept'";
+    let old = "-m state --state ESTABLISHED,RELATED -j ACCEPT; iptables-legacy -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT; iptables-legacy -A INPUT -s 192.0.2.7 -j ACCEPT; iptables-legacy -A INPUT -p tcp ! --syn -j DROP; iptables-legacy -N syn; iptables-legacy -A syn -m limit --limit 25/s -j RETURN; iptables-legacy -A syn -j DROP; iptables-legacy -A INPUT -p tcp --syn -j syn; iptables-legacy -A INPUT -p udp --dport 68 -j ACCEPT";
+    for (rules, firewall, shell, vendor) in [
+        (nft(answers), "pass", "pass", "pass"),
+        (nft("tcp dport 2323 accept"), "pass", "unknown", "pass"),
+        (nft("tcp dport 34567 counter accept"), "pass", "unknown", "unknown"),
+        (nft("udp dport 2323 accept"), "pass", "pass", "pass"),
+        (nft("tcp dport 1-65535 accept"), "unknown", "unknown", "unknown"),
+        (nft("ct state new,established accept"), "unknown", "unknown", "unknown"),
+        (nft("ct state != new accept"), "unknown", "unknown", "unknown"),
+        (nft("ip saddr 0.0.0.0/1 accept"), "unknown", "unknown", "unknown"),
+        (nft("ip saddr != 192.0.2.7 accept"), "unknown", "unknown", "unknown"),
+        (nft("ip protocol tcp accept"), "unknown", "unknown", "unknown"),
+        (nft("ip ttl gt 0 accept"), "unknown", "unknown", "unknown"),
+        (nft("limit rate 10/second accept"), "unknown", "unknown", "unknown"),
+        (nft("tcp dport vmap { 2323 : accept }"), "unknown", "unknown", "unknown"),
+        (nft("iifname { lo, eth0 } counter accept"), "unknown", "unknown", "unknown"),
+        (nft("iif != lo accept"), "unknown", "unknown", "unknown"),
+        // A chain counts where a way leads there.
+        (
+            format!("{chain}; nft add chain inet t x; nft add rule inet t x accept"),
+            "pass",
+            "pass",
+            "pass",
+        ),
+        (
+            format!("{chain}; nft add chain inet t x; nft add rule inet t x accept; nft add rule inet t in tcp dport 22 goto x"),
+            "unknown",
+            "unknown",
+            "unknown",
+        ),
+        // A packet has to pass every table.
+        (
+            format!("{}; nft add table inet u; nft add chain inet u in '{{ type filter hook input priority 5; policy drop; }}'", nft("accept")),
+            "pass",
+            "pass",
+            "pass",
+        ),
+        (xt(old), "pass", "pass", "pass"),
+        (xt("-p tcp --dport 2323 -j ACCEPT"), "pass", "unknown", "pass"),
+        (xt("-p tcp ! --dport 80 -j ACCEPT"), "unknown", "unknown", "unknown"),
+        (xt("-p tcp --dport 1:65535 -j ACCEPT"), "unknown", "unknown", "unknown"),
+        (xt("-m state --state NEW,ESTABLISHED -j ACCEPT"), "unknown", "unknown", "unknown"),
+        (xt("-m conntrack ! --ctstate ESTABLISHED -j ACCEPT"), "unknown", "unknown", "unknown"),
+        (xt("! -i lo -j ACCEPT"), "unknown", "unknown", "unknown"),
+        (xt("! -p icmp -j ACCEPT"), "unknown", "unknown", "unknown"),
+        (xt("-s 0.0.0.0/1 -j ACCEPT"), "unknown", "unknown", "unknown"),
+        (xt("-m limit --limit 10/s -j ACCEPT"), "unknown", "unknown", "unknown"),
+        // Whoever leaves a chain early is let in where the policy takes.
+        (
+            "iptables-legacy -N x; iptables-legacy -A x -p tcp --dport 2323 -j RETURN; iptables-legacy -A x -j DROP; iptables-legacy -A INPUT -j x".to_owned(),
+            "pass",
+            "unknown",
+            "pass",
+        ),
+    ] {
+        let python = "import os, socket, sys; held = [socket.create_server(('0.0.0.0', port)) for port in (2323, 34567)]; [one.set_inheritable(True) for one in held]; os.execv(sys.argv[1], sys.argv[1:])";
+        let only = "network.firewall,network.exposed,network.vendor";
+        let script = format!(
+            "{{ {rules}; }} >/dev/null && exec python3 -c \"{python}\" {LENSCAP} audit --json --no-probe --only {only}"
+        );
+        let report = report(&run("unshare", &["--net", "sh", "-c", &script]));
+        for (id, expected) in [
+            ("network.firewall", firewall),
+            ("network.exposed", shell),
+            ("network.vendor", vendor),
+        ] {
+            assert_eq!(verdict(&report, id), expected, "{rules}: {}", rule(&report, id));
+        }
+    }
+}
+
 #[test]
 fn packet_filters_are_read_from_the_kernel() {
     if without_root() {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod fixtures;
+mod hiding;
 mod live;
 mod running;
 

@@ -10,10 +10,10 @@ use super::*;
 const HEAD: &str =
     "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
 
-struct Camera(tempfile::TempDir);
+pub(super) struct Camera(pub(super) tempfile::TempDir);
 
 impl Camera {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let camera = Self(fixture(name));
         camera.install(LENSCAP, "lenscap");
         for (path, text) in [
@@ -37,11 +37,11 @@ impl Camera {
         camera
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    pub(super) fn path(&self, path: &str) -> PathBuf {
         self.0.path().join(path)
     }
 
-    fn write(&self, path: &str, contents: impl AsRef<[u8]>) {
+    pub(super) fn write(&self, path: &str, contents: impl AsRef<[u8]>) {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, contents).unwrap();
@@ -62,7 +62,7 @@ impl Camera {
         }
     }
 
-    fn process(&self, pid: u32, exe: &str, name: &[u8], words: &[u8], inodes: &[u64]) {
+    pub(super) fn process(&self, pid: u32, exe: &str, name: &[u8], words: &[u8], inodes: &[u64]) {
         let folder = format!("proc/{pid}");
         fs::create_dir_all(self.path(&folder).join("fd")).unwrap();
         self.write(&format!("{folder}/comm"), [name, b"\n"].concat());
@@ -78,11 +78,11 @@ impl Camera {
         }
     }
 
-    fn listen(&self, port: u16, inode: u64) {
+    pub(super) fn listen(&self, port: u16, inode: u64) {
         self.socket("tcp", &format!("00000000:{port:04X} 00000000:0000 0A"), inode);
     }
 
-    fn socket(&self, table: &str, ends: &str, inode: u64) {
+    pub(super) fn socket(&self, table: &str, ends: &str, inode: u64) {
         let path = self.path(&format!("proc/net/{table}"));
         let mut text = fs::read_to_string(&path).unwrap();
         text.push_str(&format!(
@@ -91,12 +91,27 @@ impl Camera {
         fs::write(path, text).unwrap();
     }
 
-    fn audit(&self, args: &[&str]) -> Output {
+    pub(super) fn audit(&self, args: &[&str]) -> Output {
         let root = self.0.path().to_str().unwrap();
         run("chroot", &[&[root, "/lenscap", "audit"], args].concat())
     }
 
-    fn report(&self) -> Value {
+    /// As somebody who is not root.
+    pub(super) fn report_of_nobody(&self) -> Value {
+        fs::set_permissions(self.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let root = self.0.path().to_str().unwrap();
+        let args = [
+            "--userspec=65534:65534",
+            root,
+            "/lenscap",
+            "audit",
+            "--json",
+            "--no-probe",
+        ];
+        report(&run("chroot", &args))
+    }
+
+    pub(super) fn report(&self) -> Value {
         report(&self.audit(&["--json"]))
     }
 }

@@ -135,7 +135,9 @@ fn one_socket(json: &mut Writer, report: &Report<'_>, socket: &Socket) {
         if let Some(owner) = owner {
             o.key("pid").number(owner.pid.into());
             o.key("program").string(&cleaned(program(facts, socket)));
-            o.key("command").string(&cleaned(&owner.words));
+            // The words after it may be passwords.
+            let command = owner.words.split(' ').next().unwrap_or_default();
+            o.key("command").string(&cleaned(command));
         }
     });
 }

@@ -1,8 +1,10 @@
 //! Passwords, keys, and services that ask nobody.
 
+use core::net::{IpAddr, SocketAddr};
+
 use super::network::{describe, tables};
 use crate::facts::{Answer, Facts, Origin, Proto, Service, Strength, Topic};
-use crate::inventory::{owner, sockets};
+use crate::inventory::{asked_at, owner, sockets};
 use crate::judge::Judge;
 
 /// Ports where cameras of many makers give a shell.
@@ -102,10 +104,10 @@ pub(super) fn ssh(facts: &Facts, judge: &mut Judge) {
 
 pub(super) fn telnet(facts: &Facts, judge: &mut Judge) {
     let source = tables(facts, judge, Proto::is_tcp);
-    let said = |port: u16| {
+    let said = |asked: (IpAddr, u16)| {
         facts.probes.iter().find_map(|probe| {
-            let at = probe.source.rsplit(':').next()?.parse::<u16>().ok()?;
-            (at == port && probe.value()?.service == Service::Telnet).then_some(probe)
+            let at: SocketAddr = probe.source.strip_prefix("tcp://")?.parse().ok()?;
+            ((at.ip(), at.port()) == asked && probe.value()?.service == Service::Telnet).then_some(probe)
         })
     };
     for socket in sockets(facts) {
@@ -122,7 +124,7 @@ pub(super) fn telnet(facts: &Facts, judge: &mut Judge) {
         let text = describe(facts, socket);
         if shell {
             judge.fail(&source, text);
-        } else if let Some(probe) = said(port) {
+        } else if let Some(probe) = said(asked_at(facts, socket)) {
             judge.fail(&probe.source, format!("answers as telnet or a shell; {text}"));
         } else if SHELL_PORTS.contains(&port) {
             judge.unknown(&source, format!("cameras give shells here; {text}"));

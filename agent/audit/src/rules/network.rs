@@ -8,6 +8,9 @@ use crate::judge::Judge;
 
 /// Ports below are services'; above, UDP sockets are clients' as a rule (`ip_local_port_range`).
 const FIRST_CLIENT_PORT: u16 = 32_768;
+/// Protocols' numbers.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
 /// Vendors' control and discovery: protocol, port, name.
 const VENDOR: &[(bool, u16, &str)] = &[
     (true, 34567, "DVRIP"),
@@ -161,6 +164,14 @@ fn filters_for<'f>(facts: &'f Facts, socket: &Socket) -> &'f [Fact<Filter>] {
     }
 }
 
+/// Whether a rule lets packets to a socket's port in; from whom was not worked out.
+fn lets_in(filter: &Fact<Filter>, socket: &Socket) -> bool {
+    let protocol = if socket.proto.is_tcp() { TCP } else { UDP };
+    let ports = filter.value().map_or(&[][..], |filter| &filter.lets_in);
+    let mut fitting = ports.iter().filter(|(_, port)| *port == socket.local.1);
+    fitting.any(|(have, _)| *have == 0 || *have == protocol)
+}
+
 /// Judges a service that waits: dropped from outside is well.
 fn reached(facts: &Facts, judge: &mut Judge, socket: &Socket, what: &str) {
     let text = format!("{what}{}", describe(facts, socket));
@@ -169,6 +180,7 @@ fn reached(facts: &Facts, judge: &mut Judge, socket: &Socket, what: &str) {
     for filter in filters_for(facts, socket) {
         source = &filter.source;
         match filter.value().map(|filter| &filter.inbound) {
+            Some(Inbound::Dropped) if lets_in(filter, socket) => unknown = Some(source),
             Some(Inbound::Dropped | Inbound::Off) => {}
             Some(Inbound::Taken | Inbound::NoFilter) => open = Some(source),
             Some(Inbound::Rules) | None => unknown = Some(source),
@@ -240,18 +252,35 @@ pub(super) fn filter6(facts: &Facts, judge: &mut Judge) {
 }
 
 fn filter(fact: &Fact<Filter>, judge: &mut Judge) {
-    let Some(Filter { how, inbound }) = judge.need(fact) else {
+    let Some(Filter {
+        how,
+        inbound,
+        lets_in,
+    }) = judge.need(fact)
+    else {
         return;
     };
     let source = &fact.source;
     match inbound {
-        Inbound::Dropped => judge.pass(source, format!("{how}: dropped by default")),
+        Inbound::Dropped => {
+            let mut text = format!("{how}: dropped by default");
+            for (n, (protocol, port)) in lets_in.iter().enumerate() {
+                let name = match *protocol {
+                    TCP => "tcp",
+                    UDP => "udp",
+                    _ => "any",
+                };
+                let before = if n == 0 { ", but for" } else { "," };
+                text.push_str(&format!("{before} {name} port {port}"));
+            }
+            judge.pass(source, text);
+        }
         Inbound::Off => judge.pass(source, format!("{how}: off")),
         Inbound::Taken => judge.fail(source, format!("{how}: takes everything")),
         Inbound::NoFilter => judge.fail(source, format!("{how}: nothing is filtered")),
         Inbound::Rules => judge.unknown(
             source,
-            format!("{how}: takes by default; what its rules drop was not worked out"),
+            format!("{how}: what its rules take and drop was not worked out"),
         ),
     }
 }
@@ -327,16 +356,14 @@ pub(super) fn owners(facts: &Facts, judge: &mut Judge) {
         let text = format!("the descriptors of {closed} processes could not be seen (root may)");
         judge.unknown(&facts.processes.source, text);
     }
-    if processes.left_out > 0 {
-        judge.unknown(
-            &facts.processes.source,
-            format!("{} processes were not looked at", processes.left_out),
-        );
+    let doubt = processes.doubt();
+    if let Some(doubt) = &doubt {
+        judge.unknown(&facts.processes.source, doubt.clone());
     }
     // The kernel's own services wait without a process: those of NFS do on cameras.
     let mounts = facts.mounts.value();
     let no_nfs = mounts.is_some_and(|mounts| !mounts.iter().any(|mount| mount.kind.starts_with("nfs")));
-    let all_seen = closed == 0 && processes.left_out == 0 && no_nfs;
+    let all_seen = closed == 0 && doubt.is_none() && no_nfs;
     let all = sockets(facts);
     for socket in &all {
         if !socket.hidden && (socket.inode == 0 || socket.owner.is_some()) {

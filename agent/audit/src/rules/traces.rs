@@ -1,7 +1,7 @@
 //! Traces of Mirai and its successors. An open watchdog alone is none: streamers feed it too.
 
 use super::network::{describe, tables};
-use crate::facts::{Facts, Image, Missing, Module, ModuleFile, Process, Proto, SYN_SENT};
+use crate::facts::{Facts, Image, Missing, Module, ModuleFile, Mount, Process, Proto, SYN_SENT};
 use crate::inventory::sockets;
 use crate::judge::Judge;
 
@@ -30,9 +30,8 @@ const IPPROTO_TCP: u16 = 6;
 /// Adds what keeps the list of processes from being whole.
 fn processes<'f>(facts: &'f Facts, judge: &mut Judge) -> Option<&'f [Process]> {
     let processes = judge.need(&facts.processes)?;
-    if processes.left_out > 0 {
-        let text = format!("{} processes were not looked at", processes.left_out);
-        judge.unknown(&facts.processes.source, text);
+    if let Some(doubt) = processes.doubt() {
+        judge.unknown(&facts.processes.source, doubt);
     }
     if processes.list.is_empty() {
         judge.unknown(&facts.processes.source, "no process was found");
@@ -44,6 +43,12 @@ pub(super) fn deleted(facts: &Facts, judge: &mut Judge) {
     let Some(list) = processes(facts, judge) else {
         return;
     };
+    for mount in hiding(facts, judge) {
+        judge.unknown(
+            &mount.point,
+            "a mount is in the way: what runs there was not seen",
+        );
+    }
     for process in list {
         let Process { pid, image, name, .. } = process;
         let source = format!("/proc/{pid}/exe");
@@ -70,6 +75,15 @@ pub(super) fn deleted(facts: &Facts, judge: &mut Judge) {
     }
     let text = format!("{} processes, each from a file of the firmware", list.len());
     judge.pass_otherwise(&facts.processes.source, text);
+}
+
+/// Mounts over the folders of processes.
+fn hiding<'f>(facts: &'f Facts, judge: &mut Judge) -> impl Iterator<Item = &'f Mount> + use<'f> {
+    let mounts = judge.need(&facts.mounts).into_iter().flatten();
+    mounts.filter(|mount| {
+        let over = mount.point.strip_prefix("/proc/");
+        over.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    })
 }
 
 pub(super) fn port(facts: &Facts, judge: &mut Judge) {
@@ -124,11 +138,8 @@ pub(super) fn names(facts: &Facts, judge: &mut Judge) {
             }
         }
     }
-    for mount in judge.need(&facts.mounts).into_iter().flatten() {
-        let over = mount.point.strip_prefix("/proc/");
-        if over.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
-            judge.fail(&mount.point, "a mount hides this process");
-        }
+    for mount in hiding(facts, judge) {
+        judge.fail(&mount.point, "a mount hides this process");
     }
     judge.pass_otherwise(&facts.processes.source, format!("{} names", list.len()));
 }

