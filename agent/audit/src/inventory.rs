@@ -157,10 +157,13 @@ pub fn is_peer(facts: &Facts, socket: &Socket) -> bool {
     if socket.proto >= Proto::Raw || socket.remote.1 == 0 || is_loopback(socket.remote.0) {
         return false;
     }
-    // Whoever came in is on a port that waits.
+    // Whoever came in is on an address and port that waits.
+    let own = socket.local.0.to_canonical();
     for table in &facts.sockets {
         for other in table.value().map_or(&[][..], |table| &table.list) {
+            let address = other.local.0.to_canonical();
             if other.local.1 == socket.local.1
+                && (address.is_unspecified() || address == own)
                 && other.waits()
                 && other.proto.is_tcp() == socket.proto.is_tcp()
             {

@@ -31,11 +31,11 @@ impl Survey {
         let own = format!("{}/", own.trim_end_matches('/'));
         let mut unread = false;
         let complete = root.walk(&mut |path| {
-            if path.starts_with(&own) || path == "/etc/config/lenscap" || is_media(path) {
+            if path.starts_with(&own) || path == "/etc/config/lenscap" || is_media(path) && !is_script(path) {
                 return;
             }
             // Most of a camera's files; each costs the flash a block.
-            if root.is_live() && is_library(path) {
+            if root.is_live() && is_library(path) && !is_script(path) {
                 return;
             }
             match root.head(path, 4) {
@@ -135,6 +135,7 @@ fn is_setting(path: &str) -> bool {
         || matches!(name, "inittab" | "crontab")
         || path.contains("/crontabs/")
         || path.contains("/cron.d/")
+        || path.contains("/spool/cron/")
         || path.contains("/xinetd.d/")
         || path.contains("/network/interfaces")
         || path.contains("/systemd/system/")

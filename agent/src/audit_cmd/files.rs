@@ -21,6 +21,7 @@ use lenscap_harden::{accounts, credentials, storage, telnet};
 use ring::digest::{SHA256, digest};
 
 use super::{is_absent, missing};
+pub(super) use starts::sshd;
 
 /// The work that password checks may be, in units of `crypt::cost`: a minute on a slow processor. The next audit goes on.
 const BUDGET: u64 = 6_000_000;
@@ -280,6 +281,7 @@ impl Layers {
 #[derive(Default)]
 struct Walked {
     keys: Vec<String>,
+    cut: bool,
     complete: bool,
 }
 
@@ -293,8 +295,13 @@ impl Walked {
                 || name.ends_with(".key")
                 || name.starts_with("ssh_host_") && name.ends_with("_key");
             // Authorities' certificates have such names too.
-            if key && self.keys.len() < MAX_ENTRIES && !path.contains("/ssl/certs/") {
+            if !key || path.contains("/ssl/certs/") {
+                return;
+            }
+            if self.keys.len() < MAX_ENTRIES {
                 self.keys.push(path.to_owned());
+            } else {
+                self.cut = true;
             }
         });
     }
@@ -327,6 +334,12 @@ fn keys(root: &Root, walked: &Walked, layers: &Layers, mounts: &str) -> Fact<Vec
         keys.push(Key {
             path: path.clone(),
             origin,
+        });
+    }
+    if walked.cut {
+        keys.push(Key {
+            path: "*.pem".into(),
+            origin: Origin::Unknown(Missing::because("there are too many to look at")),
         });
     }
     if !walked.complete && keys.is_empty() {
@@ -407,13 +420,13 @@ fn modes(root: &Root, survey: &Survey, facts: &Facts) -> Fact<Vec<FileState>> {
         add(path, true, false);
     }
     for key in facts.keys.value().into_iter().flatten() {
-        add(&key.path, true, true);
+        add(&key.path, true, !matches!(key.origin, Origin::Unknown(_)));
     }
     for start in facts.starts.value().into_iter().flatten() {
         add(
             start.place.split(": ").next().unwrap_or(&start.place),
             false,
-            true,
+            start.what != starts::LINK,
         );
     }
     match failed {

@@ -428,10 +428,10 @@ impl Table<'_> {
             }
             match (scope, verdict) {
                 // Those who are let in further down.
-                (Scope::Some, Some(to)) if standard && to >= 0 && to as usize != at + next => {
-                    if class != Class::Nobody {
-                        self.walk(to as usize, None, depth + 1, walk);
-                    }
+                (Scope::Some, Some(to))
+                    if standard && to >= 0 && to as usize != at + next && class != Class::Nobody =>
+                {
+                    self.walk(to as usize, None, depth + 1, walk);
                 }
                 (Scope::Some, _) => {}
                 (Scope::All, _) if rejects => return End::Drops,

@@ -114,10 +114,14 @@ fn table(proto: Proto, mut text: impl BufRead, max_lines: u64) -> io::Result<Soc
     let mut line = Vec::new();
     for number in 0..=max_lines {
         line.clear();
-        if (&mut text).take(MAX_LINE_BYTES).read_until(b'\n', &mut line)? == 0 {
+        let ended = (&mut text).take(MAX_LINE_BYTES).read_until(b'\n', &mut line)? == 0;
+        // The first line names the columns; without it this is none of the kernel's tables.
+        if number == 0 && !matches!(line.trim_ascii_start(), [b's', b'l' | b'k', b' ', ..]) {
+            sockets.odd += 1;
+        }
+        if ended {
             return Ok(sockets);
         }
-        // The first line names the columns.
         if number == 0 {
             continue;
         }
@@ -260,7 +264,10 @@ mod tests {
         assert_eq!((long.list.len(), long.left_out), (1024, 1976));
         let cut = table(Proto::Tcp, text.as_bytes(), 10).unwrap();
         assert_eq!((cut.list.len(), cut.left_out), (10, 1));
-        assert_eq!(table(Proto::Tcp, &b""[..], 9).unwrap(), Sockets::default());
+        assert_eq!(table(Proto::Tcp, HEAD.as_bytes(), 9).unwrap(), Sockets::default());
+        for none in ["", "\n", LINE, "nothing\n"] {
+            assert_eq!(table(Proto::Tcp, none.as_bytes(), 9).unwrap().odd, 1, "{none}");
+        }
     }
 
     proptest::proptest! {

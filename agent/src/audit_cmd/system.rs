@@ -301,33 +301,33 @@ fn ssh(root: &Root, processes: &Fact<Processes>) -> Fact<Option<bool>> {
         Ok(processes) => &processes.list,
         Err(why) => return Fact::missing(processes.source.clone(), why.clone()),
     };
+    // Of several servers the one that takes passwords counts, and before one that takes none, one that is not understood.
+    let mut found: Option<Fact<Option<bool>>> = None;
     for process in list {
         let source = format!("/proc/{}/cmdline", process.pid);
-        match process.name.as_str() {
-            "dropbear" => {
-                let keys_alone = process.words.split(' ').any(|word| word == "-s");
-                return Fact::seen(source, Some(!keys_alone));
+        let mut words = process.words.split(' ');
+        let server = match process.name.as_str() {
+            "dropbear" | "dropbearmulti" => Fact::seen(source, Some(!words.any(|word| word == "-s"))),
+            // Settings of its own.
+            "sshd" if words.any(|word| word.starts_with("-f") || word.starts_with("-o")) => {
+                Fact::missing(source, Missing::because("has settings that are not read"))
             }
-            "sshd" => {
-                let source = "/etc/ssh/sshd_config";
-                return match root.read(source) {
-                    Ok(text) => {
-                        let text = String::from_utf8_lossy(&text).to_ascii_lowercase();
-                        let off = text.lines().any(|line| {
-                            let mut words = line.split_whitespace();
-                            words.next() == Some("passwordauthentication") && words.next() == Some("no")
-                        });
-                        Fact::seen(source, Some(!off))
-                    }
-                    Err(error) => Fact::missing(source, missing(&error)),
-                };
-            }
-            _ => {}
+            "sshd" => super::files::sshd(root),
+            _ => continue,
+        };
+        let takes = server.value == Ok(Some(true));
+        if takes || server.value.is_err() || found.is_none() {
+            found = Some(server);
+        }
+        if takes {
+            break;
         }
     }
-    match whole(processes) {
-        Some(doubt) => doubt,
-        None => Fact::seen("/proc", None),
+    match (whole(processes), found) {
+        (_, Some(found)) if found.value == Ok(Some(true)) => found,
+        (Some(doubt), _) => doubt,
+        (None, Some(found)) => found,
+        (None, None) => Fact::seen("/proc", None),
     }
 }
 

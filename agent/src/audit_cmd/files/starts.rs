@@ -3,12 +3,12 @@
 use std::io::{self, BufRead as _, BufReader, Read as _};
 
 use lenscap_audit::facts::{Fact, Finding, Missing, Start, Topic};
-use lenscap_harden::root::{Root, name_of};
+use lenscap_harden::root::{Kind, MAX_BINARY_BYTES, Root, name_of};
 use lenscap_harden::shell;
 use lenscap_harden::survey::{Survey, contains};
-use ring::digest::{SHA256, digest};
+use ring::digest::{Context, SHA256, digest};
 
-use super::{Layers, MAX_ENTRIES, missing};
+use super::{Layers, MAX_ENTRIES, is_absent, missing};
 
 /// Where packages list their files.
 const OPKG_LISTS: &str = "/usr/lib/opkg/info";
@@ -17,6 +17,17 @@ const APK_DATABASES: &[&str] = &["/lib/apk/db/installed", "/usr/lib/apk/db/insta
 const SHOWN_HASH_BYTES: usize = 8;
 /// The most bytes of such a list.
 const MAX_LIST_BYTES: u64 = 1024 * 1024;
+/// What is said of a link that leads to no file.
+pub(super) const LINK: &str = "link";
+/// Where scripts that start lie; other programs are started there, too.
+const FOLDERS: &[&str] = &[
+    "/etc/init.d",
+    "/etc/rc.d",
+    "/etc/rcS.d",
+    "/etc/rc2.d",
+    "/etc/rc3.d",
+    "/etc/rc5.d",
+];
 /// Where everybody may write.
 const LOOSE: &[&str] = &["/tmp/", "/var/tmp/", "/dev/shm/", "/var/run/", "/run/"];
 /// Memory cards are a matter of their own.
@@ -79,7 +90,10 @@ fn commands(survey: &Survey) -> impl Iterator<Item = &String> {
 }
 
 fn is_table(path: &str) -> bool {
-    matches!(name_of(path), "inittab" | "inetd.conf" | "crontab") || path.contains("/crontabs/")
+    matches!(name_of(path), "inittab" | "inetd.conf" | "crontab" | "mdev.conf")
+        || ["/crontabs/", "/cron.d/", "/spool/cron/"]
+            .iter()
+            .any(|folder| path.contains(folder))
 }
 
 /// Everything that starts by itself.
@@ -104,6 +118,11 @@ pub(super) fn all(root: &Root, survey: &Survey, layers: &Layers) -> Fact<Vec<Sta
                 own,
             },
         );
+    }
+    for folder in FOLDERS {
+        if let Err(error) = programs(root, survey, layers, folder, &mut starts) {
+            return Fact::missing(*folder, missing(&error));
+        }
     }
     for path in survey.settings.iter().filter(|path| is_table(path)) {
         let text = match root.read(path) {
@@ -136,6 +155,57 @@ pub(super) fn all(root: &Root, survey: &Survey, layers: &Layers) -> Fact<Vec<Sta
         return Fact::missing("scripts", Missing::because("not all files could be looked at"));
     }
     Fact::seen(format!("{} scripts and lines", starts.len()), starts)
+}
+
+/// Programs and links in a folder of start scripts; links to scripts that are known are not told twice.
+#[inline(never)]
+fn programs(
+    root: &Root,
+    survey: &Survey,
+    layers: &Layers,
+    folder: &str,
+    starts: &mut Vec<Start>,
+) -> io::Result<()> {
+    let listing = match root.listing(folder) {
+        Err(error) if is_absent(&error) => return Ok(()),
+        listing => listing?,
+    };
+    if listing.cut || !listing.odd.is_empty() {
+        return Err(io::Error::other("holds names that cannot be told"));
+    }
+    for entry in listing.entries {
+        let place = format!("{folder}/{}", entry.name);
+        let what = match entry.kind() {
+            Kind::File if root.head(&place, 4)? == b"\x7fELF" => hash_of(root, &place)?,
+            Kind::Link => match root.canonical(&place) {
+                Ok(target) if commands(survey).any(|known| *known == target) => continue,
+                // It leads nowhere yet, or to no file.
+                Ok(_) | Err(_) => hash_of(root, &place).unwrap_or_else(|_| LINK.into()),
+            },
+            Kind::File | Kind::Folder | Kind::Other => continue,
+        };
+        let added = layers.added(root, &place) == Some(true) && !is_packaged(root, &place);
+        let start = Start {
+            place,
+            what,
+            added,
+            own: false,
+        };
+        push(starts, start);
+    }
+    Ok(())
+}
+
+fn hash_of(root: &Root, path: &str) -> io::Result<String> {
+    let mut file = root.reader(path)?.take(MAX_BINARY_BYTES as u64);
+    let mut context = Context::new(&SHA256);
+    let mut buffer = [0; 4096];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(short_hash(context.finish().as_ref())),
+            length => context.update(buffer.get(..length).unwrap_or_default()),
+        }
+    }
 }
 
 fn short_hash(hash: &[u8]) -> String {
@@ -369,6 +439,44 @@ fn open_console(root: &Root, line: &str) -> Option<String> {
     (shell || no_login || openwrt).then(|| format!("gives a shell to whoever is there: `{first}`"))
 }
 
+const SSHD_CONFIG: &str = "/etc/ssh/sshd_config";
+
+/// How OpenSSH takes passwords, by sshd_config(5).
+#[inline(never)]
+pub(in crate::audit_cmd) fn sshd(root: &Root) -> Fact<Option<bool>> {
+    match root.read(SSHD_CONFIG) {
+        Ok(text) => match sshd_takes(&String::from_utf8_lossy(&text).to_ascii_lowercase()) {
+            Some(takes) => Fact::seen(SSHD_CONFIG, Some(takes)),
+            None => Fact::missing(
+                SSHD_CONFIG,
+                Missing::because("includes other files, which are not read"),
+            ),
+        },
+        Err(error) => Fact::missing(SSHD_CONFIG, missing(&error)),
+    }
+}
+
+/// The first value counts, and is yes where there is none; a `Match` block has its own for some. `None`: it includes others.
+fn sshd_takes(text: &str) -> Option<bool> {
+    let (mut general, mut matching, mut some) = (None, false, false);
+    for line in text.lines() {
+        let mut words = line.split([' ', '\t', '=', '"']).filter(|word| !word.is_empty());
+        match words.next() {
+            Some("include") => return None,
+            Some("match") => matching = true,
+            Some("passwordauthentication") => {
+                let takes = words.next() != Some("no");
+                some |= matching && takes;
+                if !matching {
+                    general.get_or_insert(takes);
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(some || general.unwrap_or(true))
+}
+
 /// How SSH takes passwords in a tree, by its settings.
 #[inline(never)]
 pub(super) fn ssh(root: &Root, survey: &Survey) -> Fact<Option<bool>> {
@@ -408,15 +516,8 @@ pub(super) fn ssh(root: &Root, survey: &Survey) -> Fact<Option<bool>> {
             Some(text.lines().filter_map(options).next_back() != Some(true)),
         );
     }
-    if let Ok(text) = read("/etc/ssh/sshd_config") {
-        let off = text.lines().any(|line| {
-            let mut words = line.split_whitespace();
-            words
-                .next()
-                .is_some_and(|word| word.eq_ignore_ascii_case("passwordauthentication"))
-                && words.next() == Some("no")
-        });
-        return Fact::seen("/etc/ssh/sshd_config", Some(!off));
+    if root.exists(SSHD_CONFIG) {
+        return sshd(root);
     }
     let named = |path: &&String| {
         let text = root.read(path).unwrap_or_default();
@@ -447,6 +548,31 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+
+    #[test]
+    fn sshds_first_word_counts() {
+        for (text, takes) in [
+            ("", Some(true)),
+            ("passwordauthentication no\n", Some(false)),
+            (
+                "passwordauthentication=\"no\"\npasswordauthentication yes\n",
+                Some(false),
+            ),
+            (
+                "passwordauthentication yes\npasswordauthentication no\n",
+                Some(true),
+            ),
+            ("#passwordauthentication no\n", Some(true)),
+            ("match user x\n passwordauthentication no\n", Some(true)),
+            (
+                "passwordauthentication no\nmatch user x\n\tpasswordauthentication yes\n",
+                Some(true),
+            ),
+            ("include /etc/ssh/x\npasswordauthentication no\n", None),
+        ] {
+            assert_eq!(sshd_takes(text), takes, "{text}");
+        }
+    }
 
     #[test]
     fn what_may_be_a_password_is_not_told() {

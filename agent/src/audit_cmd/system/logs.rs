@@ -13,8 +13,8 @@ use lenscap_harden::root::Root;
 use super::super::{is_absent, missing};
 use crate::sys;
 
-/// The most lines of a log, and the bytes from its end, that are read.
-const MAX_LOG_LINES: u32 = 4096;
+/// The most records of the kernel's log, and the bytes from the end of others, that are read.
+const MAX_RECORDS: u32 = 65_536;
 const MAX_LOG_BYTES: u64 = 128 * 1024;
 /// The longest line of a log that is looked at.
 const MAX_LINE_BYTES: u64 = 1024;
@@ -74,7 +74,7 @@ fn kernel_log() -> io::Result<Log> {
         .open("/dev/kmsg")?;
     let mut log = Log::default();
     let mut record = [0; 2048];
-    for _ in 0..MAX_LOG_LINES {
+    for _ in 0..MAX_RECORDS {
         match file.read(&mut record) {
             Ok(0) => break,
             Ok(length) => count(&mut log, record.get(..length).unwrap_or_default()),
@@ -99,7 +99,7 @@ fn lines(text: &mut dyn Read) -> io::Result<Log> {
     let mut log = Log::default();
     let mut text = BufReader::new(text.take(MAX_LOG_BYTES));
     let mut line = Vec::new();
-    while log.lines < MAX_LOG_LINES {
+    loop {
         line.clear();
         if (&mut text).take(MAX_LINE_BYTES).read_until(b'\n', &mut line)? == 0 {
             break;
@@ -185,7 +185,10 @@ mod tests {
         let log = tail(file(text.as_bytes())).unwrap();
         assert_eq!((log.lines, log.crashes, log.ooms, log.failures), (4, 1, 1, 1));
         assert!(log.last.starts_with("dropbear[9]"));
-        let long = tail(file("x\n".repeat(1_000_000).as_bytes())).unwrap();
-        assert_eq!(long.lines, MAX_LOG_LINES);
+        // The last is read, however short all are.
+        let long = "x\n".repeat(1_000_000) + "Out of memory: Killed process 7\n";
+        let long = tail(file(long.as_bytes())).unwrap();
+        assert_eq!(long.ooms, 1);
+        assert!(u64::from(long.lines) <= MAX_LOG_BYTES);
     }
 }
