@@ -27,6 +27,9 @@ const NEW_CHAIN: u16 = 0x0a03;
 const GET_CHAIN: u16 = 0x0a04;
 const NEW_RULE: u16 = 0x0a06;
 const GET_RULE: u16 = 0x0a07;
+/// `NFT_MSG_NEWSETELEM`, `NFT_MSG_GETSETELEM`.
+const NEW_ELEMENTS: u16 = 0x0a0c;
+const GET_ELEMENTS: u16 = 0x0a0d;
 /// `NFTA_CHAIN_*`, `NFTA_HOOK_*` and `NFTA_RULE_*` of linux/netfilter/nf_tables.h.
 const CHAIN_TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;
@@ -48,6 +51,8 @@ const GET_INFO: i32 = 64;
 const GET_ENTRIES: i32 = 65;
 /// The most ports that rules let in.
 const MAX_PORTS: usize = 64;
+/// The most maps of states that are looked into.
+const MAX_MAPS: usize = 16;
 /// The deepest chain of chains.
 const MAX_DEPTH: u32 = 8;
 /// The most rules that are gone through.
@@ -233,20 +238,39 @@ fn nft_verdict(found: &Found, v6: bool) -> Option<Filter> {
 
 fn nft_read() -> io::Result<Found> {
     let mut found = Found::default();
-    take(&ask(GET_CHAIN)?, &mut found);
+    take(&ask(GET_CHAIN, 0, &[])?, &mut found);
     // Rules of tables without an input chain are nothing to us.
     if found.chains.iter().any(|chain| chain.drops) {
-        take(&ask(GET_RULE)?, &mut found);
+        take(&ask(GET_RULE, 0, &[])?, &mut found);
+    }
+    // `ct state vmap { established : accept, related : accept }`, as OpenWrt has it.
+    let maps = found.rules.iter_mut().filter(|rule| rule.states.is_some());
+    for rule in maps.take(MAX_MAPS) {
+        let map = rule.states.as_deref().unwrap_or_default();
+        let names = [(1, rule.table.as_str()), (2, map)];
+        if scope::takes_answers(&ask(GET_ELEMENTS, rule.family, &names)?) {
+            rule.class = Class::Nobody;
+        }
     }
     Ok(found)
 }
 
-fn ask(kind: u16) -> io::Result<Vec<u8>> {
+/// Asks for all of a kind; `names` are attributes.
+fn ask(kind: u16, family: u8, names: &[(u16, &str)]) -> io::Result<Vec<u8>> {
+    let mut asked = Vec::new();
+    for (kind, name) in names {
+        asked.extend_from_slice(&(name.len() as u16 + 5).to_ne_bytes());
+        asked.extend_from_slice(&kind.to_ne_bytes());
+        asked.extend_from_slice(name.as_bytes());
+        asked.resize((asked.len() + 1).next_multiple_of(4), 0);
+    }
     // nlmsghdr (length, type, NLM_F_REQUEST | NLM_F_DUMP, sequence, port), nfgenmsg (family, version, resource).
-    let mut question = 20u32.to_ne_bytes().to_vec();
+    let mut question = (asked.len() as u32 + 20).to_ne_bytes().to_vec();
     question.extend_from_slice(&kind.to_ne_bytes());
     question.extend_from_slice(&0x301u16.to_ne_bytes());
-    question.extend_from_slice(&[0; 12]);
+    question.extend_from_slice(&[0; 8]);
+    question.extend_from_slice(&[family, 0, 0, 0]);
+    question.extend_from_slice(&asked);
     let answer = netlink::ask(SockProtocol::NetlinkNetFilter, &question)?;
     if messages(&answer).count() == MAX_MESSAGES {
         return Err(Errno::EMSGSIZE.into());
@@ -537,6 +561,7 @@ mod tests {
             chain: "input_lan".into(),
             class: Class::Anybody,
             to: None,
+            states: None,
         };
         found.rules.push(scope::Rule { ..lan });
         // Nothing leads there.
@@ -547,6 +572,7 @@ mod tests {
             chain: "input".into(),
             class: Class::Port(6, 22),
             to: Some("input_lan".into()),
+            states: None,
         };
         found.rules.push(lan);
         assert_eq!(nft_verdict(&found, true).unwrap().inbound, Inbound::Rules);

@@ -291,6 +291,9 @@ fn a_port_that_a_rule_lets_in_is_no_pass() {
         (nft("ip protocol tcp accept"), "unknown", "unknown", "unknown"),
         (nft("ip ttl gt 0 accept"), "unknown", "unknown", "unknown"),
         (nft("limit rate 10/second accept"), "unknown", "unknown", "unknown"),
+        // As OpenWrt has it.
+        (nft("ct state vmap { established : accept, related : accept, invalid : drop }"), "pass", "pass", "pass"),
+        (nft("ct state vmap { established : accept, new : accept }"), "unknown", "unknown", "unknown"),
         (nft("tcp dport vmap { 2323 : accept }"), "unknown", "unknown", "unknown"),
         (nft("iifname { lo, eth0 } counter accept"), "unknown", "unknown", "unknown"),
         (nft("iif != lo accept"), "unknown", "unknown", "unknown"),

@@ -2,7 +2,7 @@
 //!
 //! A condition that is not known here is passed over: the rule then seems to let in more than it does, never less.
 
-use lenscap_harden::firewall::nft::attributes;
+use lenscap_harden::firewall::nft::{attributes, messages};
 
 use super::{attribute, half, name, number, word};
 
@@ -27,8 +27,9 @@ const REGISTER_OF_VERDICTS: u32 = 0;
 /// `NFT_CMP_EQ`, `NFT_CMP_NEQ`.
 const EQUAL: u32 = 0;
 const NOT_EQUAL: u32 = 1;
-/// `NF_ACCEPT`; `NFT_JUMP` and `NFT_GOTO`.
+/// `NF_ACCEPT`, `NF_DROP`; `NFT_JUMP` and `NFT_GOTO`.
 const ACCEPT: u32 = 1;
+const DROP: u32 = 0;
 const JUMPS: [u32; 2] = [-3i32 as u32, -4i32 as u32];
 
 /// What a condition of nf_tables looks at.
@@ -59,6 +60,8 @@ pub(super) struct Rule {
     pub(super) class: Class,
     /// The chain; `None`: it takes them.
     pub(super) to: Option<String>,
+    /// The map that has its verdicts, by connection tracking's states.
+    pub(super) states: Option<String>,
 }
 
 /// Reads a rule's message. `None`: it takes nothing.
@@ -68,11 +71,13 @@ pub(super) fn rule(body: &[u8]) -> Option<Rule> {
     let rule = body.get(4..)?;
     let mut conditions = Conditions::default();
     let mut to: Option<Option<String>> = None;
+    let (mut states, mut verdicts) = (None, 0);
     for (_, expression) in attributes(attribute(rule, super::RULE_EXPRESSIONS)?) {
         let data = attribute(expression, super::EXPRESSION_DATA).unwrap_or_default();
         let register = attribute(data, 1).and_then(number);
         match attribute(expression, super::EXPRESSION_NAME)? {
             b"immediate\0" if register == Some(REGISTER_OF_VERDICTS) => {
+                verdicts += 1;
                 let verdict = attribute(data, 2).and_then(|data| attribute(data, 2));
                 let verdict = verdict.unwrap_or_default();
                 match attribute(verdict, 1).and_then(number) {
@@ -82,9 +87,15 @@ pub(super) fn rule(body: &[u8]) -> Option<Rule> {
                 }
             }
             // A program decides; a map has verdicts.
-            b"queue\0" => to = Some(None),
+            b"queue\0" => {
+                to = Some(None);
+                verdicts += 1;
+            }
             b"lookup\0" if attribute(data, 3).and_then(number) == Some(REGISTER_OF_VERDICTS) => {
                 to = Some(None);
+                verdicts += 1;
+                let state = conditions.key(attribute(data, 2).and_then(number)) == Some(Key::State(u32::MAX));
+                states = state.then(|| name(data, 1));
             }
             b"counter\0" | b"log\0" | b"limit\0" | b"lookup\0" => {}
             b"cmp\0" => conditions.compare(data),
@@ -97,7 +108,29 @@ pub(super) fn rule(body: &[u8]) -> Option<Rule> {
         chain: name(rule, super::RULE_CHAIN),
         class: conditions.class(),
         to: to?,
+        // What follows it is another matter.
+        states: states.filter(|_| verdicts == 1),
     })
+}
+
+/// Whether a map of states takes answers alone, and hands nothing on.
+pub(super) fn takes_answers(answer: &[u8]) -> bool {
+    let lists = messages(answer)
+        .filter(|(kind, _)| *kind == super::NEW_ELEMENTS)
+        .filter_map(|(_, body)| attribute(body.get(4..)?, 3));
+    let mut seen = false;
+    for (_, element) in lists.flat_map(attributes) {
+        seen = true;
+        let value = |kind, inner| attribute(element, kind).and_then(|data| attribute(data, inner));
+        let state = value(1, 1).and_then(|key| word(key, 0)).unwrap_or(u32::MAX);
+        let code = value(2, 2)
+            .and_then(|verdict| attribute(verdict, 1))
+            .and_then(number);
+        if code != Some(DROP) && (code != Some(ACCEPT) || state & !ANSWERS != 0) {
+            return false;
+        }
+    }
+    seen
 }
 
 /// What the conditions of a rule leave.
