@@ -586,6 +586,18 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_rule_makes_it_panic(bytes in proptest::collection::vec(0..=255u8, 0..300), size in 0..80u8) {
+            let _ = scope::rule(&bytes);
+            let _ = scope::takes_answers(&bytes);
+            let matches: Vec<u8> = [&[size, 0][..], b"conntrack\0", &bytes].concat();
+            for v6 in [false, true] {
+                let _ = scope::entry(&bytes, v6, &matches);
+            }
+        }
+    }
+
     #[test]
     fn a_walk_through_nonsense_ends() {
         for seed in 0..64u8 {

@@ -236,6 +236,14 @@ const FAIL: &[(&str, Change)] = &[
     ("system.mount", |f| f.mounts = Fact::seen("m", vec![mount(true)])),
 ];
 
+fn hide(facts: &mut Facts) {
+    facts.processes.value.as_mut().unwrap().hidden = Some("hidepid".into());
+}
+
+fn let_in(facts: &mut Facts, port: (u8, u16)) {
+    facts.filters[0].value.as_mut().unwrap().lets_in.push(port);
+}
+
 /// Doubts that no missing fact is behind.
 const UNKNOWN: &[(&str, Change)] = &[
     ("trace.deleted", |f| processes(f)[0].image = Image::Replaced),
@@ -247,6 +255,27 @@ const UNKNOWN: &[(&str, Change)] = &[
     }),
     ("trace.deleted", |f| processes(f).clear()),
     ("trace.name", |f| f.processes.value.as_mut().unwrap().left_out = 1),
+    ("trace.deleted", |f| hide(f)),
+    ("trace.name", |f| hide(f)),
+    ("network.owner", |f| hide(f)),
+    ("network.drift", |f| hide(f)),
+    ("trace.deleted", |f| f.mounts = Fact::default()),
+    ("trace.deleted", |f| {
+        let over = Mount {
+            point: "/proc/7".into(),
+            ..mount(false)
+        };
+        f.mounts = Fact::seen("m", vec![over]);
+    }),
+    ("trace.log", |f| f.logs[0].value.as_mut().unwrap().lines = 0),
+    ("network.exposed", |f| {
+        let_in(f, (6, 8080));
+        push(f, listener("0.0.0.0", 8080));
+    }),
+    ("network.vendor", |f| {
+        let_in(f, (0, 34_567));
+        push(f, listener("0.0.0.0", 34_567));
+    }),
     ("trace.port", |f| {
         f.sockets[2].value.as_mut().unwrap().left_out = 1
     }),
