@@ -325,7 +325,7 @@ fn keys_among_many_files_of_such_names_are_not_passed_over() {
         camera.write(&format!("etc/a/{n}.pem"), "nothing");
     }
     camera.write(
-        "etc/z.pem",
+        "etc/a/z/z.pem",
         "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n",
     );
     let report = camera.report();
