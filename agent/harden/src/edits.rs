@@ -128,7 +128,7 @@ impl<'a> Edits<'a> {
     pub fn change(&mut self, path: &str, contents: Vec<u8>, insecure: bool, why: &str) -> io::Result<()> {
         // Where links lead now, and nobody else can have them lead elsewhere from now on.
         let real = self.root.canonical(path)?;
-        let may = self.root.is_roots(&real) && !self.root.is_stuck(&real);
+        let may = self.root.may_change_at(&real);
         if may && self.change_own(path, &real, contents, insecure, why)? {
             return Ok(());
         }

@@ -19,6 +19,14 @@ const SCRIPT: &str = "etc/init.d/S95streamer";
 const PLAIN: &str = "#!/bin/sh\nexec /usr/bin/busybox-cam nc -ll -p 554 -e /bin/cat\n";
 const APART: &str =
     "#!/bin/sh\nexec $(/usr/sbin/lenscap apart 2>/dev/null) /usr/bin/busybox-cam nc -ll -p 554 -e /bin/cat\n";
+const CUT: [&str; 6] = [
+    "--only",
+    "firewall",
+    "--apply",
+    "--cut",
+    "--password-file",
+    "/label",
+];
 const RELAY: &str = "var/run/lenscap/apart";
 const CONFIG: &str = "config uplink 'main'
 	option endpoint 'https://gw.example.net:8443/u'
@@ -136,17 +144,7 @@ fn init_starts_a_streamer_in_a_network_of_its_own() {
         show(&camera, "self", "thread-self", "/lenscap");
         let before = boot(&camera);
         wait("the streamer", || reached(lan, STRANGER));
-        let (_, text) = powerless(
-            &camera,
-            &[
-                "--only",
-                "firewall",
-                "--apply",
-                "--cut",
-                "--password-file",
-                "/label",
-            ],
-        );
+        let (_, text) = powerless(&camera, &CUT);
         let planned = "starts the streamer, which will live in a network of its own";
         assert!(text.contains(planned), "{text}");
         let apart = fs::read_to_string(camera.path("etc/inittab")).unwrap();
@@ -226,15 +224,7 @@ fn a_streamer_lives_in_a_network_of_its_own() {
             "{text}"
         );
         assert_eq!(fs::read_to_string(camera.path(SCRIPT)).unwrap(), PLAIN);
-        let apply = [
-            "--only",
-            "firewall",
-            "--apply",
-            "--cut",
-            "--password-file",
-            "/label",
-        ];
-        let (code, text) = powerless(&camera, &apply);
+        let (code, text) = powerless(&camera, &CUT);
         assert_eq!(code, 1, "{text}");
         for line in [
             "fails    not enforceable here",

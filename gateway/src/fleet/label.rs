@@ -16,10 +16,7 @@ pub(super) type Labels = BTreeMap<Sha256Hash, (Option<String>, Option<String>)>;
 impl Fleet {
     /// A camera has come that has proven its key.
     pub fn note_label(self: &Arc<Self>, applicant: &Applicant) {
-        let Some(camera) = self
-            .name_of(&applicant.fingerprint)
-            .and_then(|name| self.camera(&name))
-        else {
+        let Some(camera) = self.claimed_by(&applicant.fingerprint) else {
             return;
         };
         let (serial, model) = (&applicant.serial, &applicant.model);

@@ -358,6 +358,15 @@ impl Fleet {
         self.live().keys.get(key).cloned()
     }
 
+    /// The camera that a key has claimed.
+    fn claimed_by(&self, key: &Sha256Hash) -> Option<Arc<Camera>> {
+        let live = self.live();
+        live.keys
+            .get(key)
+            .and_then(|name| live.cameras.get(name))
+            .cloned()
+    }
+
     /// All cameras of the store, by name.
     #[must_use]
     pub fn cameras(&self) -> Vec<Arc<Camera>> {

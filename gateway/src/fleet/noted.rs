@@ -80,11 +80,11 @@ impl Fleet {
 
     /// A camera that may be claimed has come, and this is what it says: the measure for what it says next.
     pub fn note_shown(self: &Arc<Self>, key: &Sha256Hash, said: &Introduction) {
-        let live = self.live();
-        let camera = live.keys.get(key).and_then(|name| live.cameras.get(name));
-        let Some(camera) = camera else { return };
+        let Some(camera) = self.claimed_by(key) else {
+            return;
+        };
         self.note(|unwritten| {
-            let known = unwritten.heard_of(camera);
+            let known = unwritten.heard_of(&camera);
             let mut heard = known;
             match &said.operator {
                 // Its last reset was before it was given this key, whenever that was.

@@ -1,7 +1,7 @@
 //! The database's shape, step by step, and what is checked before it is touched.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -127,13 +127,18 @@ pub fn open(path: &Path) -> Result<Connection> {
 /// # Errors
 /// It could not be looked for, or is no ordinary file.
 pub fn is_there(path: &Path) -> Result<bool> {
-    for log in ["-journal", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(log);
-        let log = Path::new(&name);
-        ordinary::is_file(log).map_err(|error| io_error(log, error))?;
+    for suffix in ["-journal", "-wal", "-shm"] {
+        let log = log_of(path, suffix);
+        ordinary::is_file(&log).map_err(|error| io_error(&log, error))?;
     }
     ordinary::is_file(path).map_err(|error| io_error(path, error))
+}
+
+/// What SQLite keeps beside a database.
+fn log_of(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// Brings what is in a database's log into the database itself, so that it can be kept without the log.
@@ -173,10 +178,8 @@ fn create(path: &Path) -> Result<()> {
     }
     made?;
     // The log of a database that is not there any more must not be read with this one.
-    for name in ["-wal", "-shm"] {
-        let mut log = path.as_os_str().to_owned();
-        log.push(name);
-        put_aside(Path::new(&log), unix_now(), &mut Vec::new())?;
+    for suffix in ["-wal", "-shm"] {
+        put_aside(&log_of(path, suffix), unix_now(), &mut Vec::new())?;
     }
     rename(&part, path)
 }

@@ -68,7 +68,7 @@ pub(super) fn read(context: &mut Context<'_, '_>) -> Tables {
             let root = context.edits.root();
             let real = context.edits.place(path);
             let systems = is_systems(root, &real);
-            if systems && root.is_roots(&real) && !root.is_stuck(&real) {
+            if systems && root.may_change_at(&real) {
                 tables.push((path.clone(), accounts));
             } else {
                 let mut weak = accounts.into_iter();

@@ -166,13 +166,18 @@ impl Root {
     #[must_use]
     pub fn may_change(&self, path: &str) -> bool {
         let real = self.canonical(path);
-        self.is_roots(real.as_deref().unwrap_or(path)) && !self.is_stuck(path)
+        self.may_change_at(real.as_deref().unwrap_or(path))
+    }
+
+    /// The same of a path that has no links in it, whatever it leads to by now.
+    #[must_use]
+    pub fn may_change_at(&self, real: &str) -> bool {
+        self.is_roots(real) && !self.is_stuck(real)
     }
 
     /// Whether nobody but root may put another file in the place of this one, whose path has no links in it. Where that is
     /// so, it stays so: the first folder on the way that is another's cannot be swapped for a link before it is looked at.
-    #[must_use]
-    pub fn is_roots(&self, real: &str) -> bool {
+    fn is_roots(&self, real: &str) -> bool {
         let owner = if self.live {
             0
         } else {
