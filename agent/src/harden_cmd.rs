@@ -4,6 +4,7 @@ mod again;
 mod hostkeys;
 mod live;
 mod local;
+mod ssh;
 
 use core::time::Duration;
 use std::io::{self, Write as _};
@@ -370,7 +371,7 @@ fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: b
         (
             "changed_since",
             changed_since,
-            "left alone: somebody else changed it since",
+            "left alone: somebody else changed it since, or it cannot be put back",
         ),
     ];
     if request.json {

@@ -8,7 +8,7 @@ use std::io;
 use crate::applied::{Applied, IMAGE, OF_IMAGE};
 use crate::crypt::{Scheme, verify};
 use crate::defaults::{Checker, Strength, is_known};
-use crate::edits::{Edits, LEFT};
+use crate::edits::{Edits, why_left};
 use crate::engine::{SERVICES, Settings, note_path};
 use crate::firmware::Recognised;
 use crate::hostkeys;
@@ -198,7 +198,8 @@ impl Context<'_, '_> {
         *self.waits.get_or_insert_with(|| {
             let stays = places.find(|place| !edits.root().may_change(place.path));
             if let Some(place) = stays {
-                edits.find(Measure::Credentials, Status::Fails, Some((place.path, 0)), LEFT);
+                let text = why_left(edits.root(), place.path);
+                edits.find(Measure::Credentials, Status::Fails, Some((place.path, 0)), text);
             }
             stays.is_some() || !settings.media_may_change(edits)
         })

@@ -9,8 +9,17 @@ use crate::root::{Attributes, Root};
 use crate::transaction::is_absent;
 
 /// Why a file stays as it is.
-pub(crate) const LEFT: &str =
-    "left as it is: others than root own or may write one of its folders, or it is immutable";
+const LEFT: &str =
+    "left as it is: others than root own it or one of its folders, it has several names, or it is immutable";
+/// The same where the firmware's own boot does that.
+pub(crate) const MOUNTED: &str = "the firmware mounts another file over this one: it is left as it is. Where that one lies in the tree it is \
+     looked at by itself, and what is changed there shows after the next boot";
+
+/// Why a file stays as it is that must not be changed.
+pub(crate) fn why_left(root: &Root, path: &str) -> &'static str {
+    let mounted = root.canonical(path).is_ok_and(|real| root.is_mounted(&real));
+    if mounted { MOUNTED } else { LEFT }
+}
 
 /// Why a file is left for another run.
 const UNSTEADY: &str = "changed while it was looked at: it is left as it is, and is for another look";
@@ -129,7 +138,7 @@ impl<'a> Edits<'a> {
         // Where links lead now, and nobody else can have them lead elsewhere from now on.
         let real = self.root.canonical(path)?;
         let may = self.root.may_change_at(&real);
-        if may && self.change_own(path, &real, contents, insecure, why)? {
+        if may && self.change_own(path, &real, contents, insecure, why, true)? {
             return Ok(());
         }
         let measure = if insecure {
@@ -137,8 +146,15 @@ impl<'a> Edits<'a> {
         } else {
             Measure::Telnet
         };
-        let text = if may { UNSTEADY } else { LEFT };
-        self.find(measure, Status::Unknown, Some((path, 0)), text);
+        let (status, text) = if may {
+            (Status::Unknown, UNSTEADY)
+        } else {
+            match why_left(self.root, &real) {
+                MOUNTED => (Status::Fails, MOUNTED),
+                text => (Status::Unknown, text),
+            }
+        };
+        self.find(measure, status, Some((path, 0)), text);
         for finding in &mut self.findings {
             if finding.status == Status::Planned && finding.path.as_deref() == Some(path) {
                 finding.status = Status::Unknown;
@@ -154,10 +170,14 @@ impl<'a> Edits<'a> {
         contents: Vec<u8>,
         insecure: bool,
         why: &str,
+        roots: bool,
     ) -> io::Result<bool> {
         if !self.files.iter().any(|(have, _)| have == real) {
-            let before = self.root.attributes(real)?;
-            let original = self.root.read(real)?;
+            let (original, before) = match self.root.original(real) {
+                Ok(original) => original,
+                Err(_) if roots => return Ok(false),
+                Err(_) => (self.root.read(real)?, self.root.attributes(real)?),
+            };
             if !self.is_as_seen(path, real, &original) {
                 return Ok(false);
             }
@@ -194,7 +214,7 @@ impl<'a> Edits<'a> {
     ) -> io::Result<()> {
         if self.root.exists(path) {
             let real = self.root.canonical(path)?;
-            self.change_own(path, &real, contents, false, why)?;
+            self.change_own(path, &real, contents, false, why, false)?;
             return Ok(());
         }
         let edit = Edit {

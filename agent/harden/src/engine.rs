@@ -12,10 +12,9 @@ use crate::firmware::{Recognised, recognise};
 use crate::gate::{Boots, Confirmation, Due};
 use crate::journal::{Entry, Journal, Saved, sha256};
 use crate::listeners::{self, Close};
-use crate::report::{Finding, Measure, Status, Verdict, verdict};
+use crate::report::{Finding, Measure, Verdict, verdict};
 use crate::root::{Attributes, Root};
 use crate::secret::{LoginPassword, Random};
-use crate::storage;
 use crate::survey::Survey;
 use crate::telnet;
 use crate::transaction::{FILE_OVERHEAD, Failure, Recovered, Store, Write, is_absent};
@@ -53,7 +52,7 @@ impl Settings {
             return true;
         };
         let journal = Store::new(edits.root(), &self.state_dir).journal();
-        journal.is_ok_and(|journal| journal.entry(&self.password_file).is_some())
+        journal.is_ok_and(|journal| journal.applies(&self.password_file))
             || watchers_agree(edits, Measure::Credentials, watch)
     }
 }
@@ -240,9 +239,6 @@ pub fn plan_surveyed<'a>(
         };
         secrets = credentials::plan(inputs, &mut edits)?;
     }
-    if root.is_live() {
-        leave_mounted(root, &mut edits)?;
-    }
     edits.tell_unsteady();
     Ok(Plan {
         recognised,
@@ -250,24 +246,6 @@ pub fn plan_surveyed<'a>(
         secrets,
         interrupted: Store::new(root, &settings.state_dir).is_interrupted(),
     })
-}
-
-/// A file that something is mounted over cannot be replaced: the firmware binds its own over it at each boot.
-fn leave_mounted(root: &Root, edits: &mut Edits<'_>) -> io::Result<()> {
-    let mounts = root.head("/proc/mounts", storage::MAX_MOUNTS_BYTES)?;
-    for point in storage::points(&String::from_utf8_lossy(&mounts)) {
-        if let Some(edit) = edits.leave(&point) {
-            let measure = if edit.insecure {
-                Measure::Credentials
-            } else {
-                Measure::Telnet
-            };
-            let text = "the firmware mounts another file over this one: where that lies in the tree, it is changed, and shows \
-                        after the next boot";
-            edits.find(measure, Status::Fails, Some((&point, 0)), text);
-        }
-    }
-    Ok(())
 }
 
 /// Makes all changes of a plan, or none. With `applied_at`, the boot and the time in it, they wait for a confirmation from
@@ -340,7 +318,8 @@ pub fn apply(
             format!("{needed} bytes must be free in {}", settings.state_dir),
         )));
     }
-    store.commit(&writes, &originals, &journal, &mut || disclose(&plan.secrets))
+    let done = store.commit(&writes, &originals, &journal, &mut || disclose(&plan.secrets));
+    done.map(|_| ())
 }
 
 /// Notes what was applied, if that is new. A tree that needed no change gets no note either.
@@ -369,7 +348,7 @@ fn note(settings: &Settings, name: &str, text: String) -> Write {
     }
 }
 
-/// What is still applied once only these entries are left.
+/// What is still applied once only these entries are there: not what was to be taken back and could not be.
 fn applied_rest(root: &Root, settings: &Settings, rest: &Journal) -> Option<Write> {
     let mut left = applied(root, settings);
     if left == Applied::default() {
@@ -378,14 +357,14 @@ fn applied_rest(root: &Root, settings: &Settings, rest: &Journal) -> Option<Writ
     let any = |insecure: bool| {
         let entries = rest.entries.iter().filter(|entry| entry.original.is_some());
         let mut entries = entries.filter(|entry| entry.path != settings.password_file);
-        entries.any(|entry| entry.insecure == insecure)
+        entries.any(|entry| entry.insecure == insecure && rest.applies(&entry.path))
     };
     let record = note_path(settings, crate::firewall::RECORD);
     let (telnet, credentials) = (any(false), any(true));
     left.measures.retain(|measure| match measure {
         Measure::Telnet => telnet,
         Measure::Credentials => credentials,
-        Measure::Firewall => rest.entries.iter().any(|entry| entry.path == record),
+        Measure::Firewall => rest.applies(&record),
     });
     if !credentials {
         left.fields.clear();
@@ -442,9 +421,9 @@ pub fn wait_with(
     let store = Store::new(root, &settings.state_dir);
     let journal = store.journal().map_err(Failure::Unchanged)?;
     let write = confirmation_write(root, [path].into_iter(), settings, applied_at);
-    store.commit(&[write.map_err(Failure::Unchanged)?], &[], &journal, &mut || {
-        Ok(())
-    })
+    let write = write.map_err(Failure::Unchanged)?;
+    let done = store.commit(&[write], &[], &journal, &mut || Ok(()));
+    done.map(|_| ())
 }
 
 /// The file that is there as long as something waits for a confirmation.
@@ -533,13 +512,13 @@ pub fn recover(root: &Root, settings: &Settings) -> io::Result<Recovered> {
 }
 
 /// What became of each file of the journal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Undone {
     /// Files that are what they were.
     pub restored: Vec<String>,
     /// Files that stay, since their originals hold default or empty passwords.
     pub kept: Vec<String>,
-    /// Files that somebody else changed since: they are left alone.
+    /// Files that somebody else changed since, or that cannot be put back: they are left alone, and count as applied no more.
     pub changed_since: Vec<String>,
 }
 
@@ -588,75 +567,98 @@ fn take_back(
 ) -> Result<Undone, Failure> {
     let store = Store::new(root, &settings.state_dir);
     let journal = store.journal().map_err(Failure::Unchanged)?;
-    let mut undone = Undone {
-        restored: Vec::new(),
-        kept: Vec::new(),
-        changed_since: Vec::new(),
+    let mut undone = Undone::default();
+    let known = journal.left.len();
+    let mut rest = Journal {
+        left: journal.left,
+        ..Journal::default()
     };
-    let mut rest = Journal::default();
     let mut writes = Vec::new();
     let mut others = Vec::new();
     for entry in journal.entries {
-        if !wanted(&entry.path) {
-            others.push(entry.path.clone());
-            rest.entries.push(entry);
-            continue;
-        }
+        let path = entry.path.clone();
         // The media password's file goes only when the streamer's password does.
-        if !back.insecure && (entry.insecure || entry.path == settings.password_file) {
-            undone.kept.push(entry.path.clone());
-            others.push(entry.path.clone());
+        let stays = !back.insecure && (entry.insecure || path == settings.password_file);
+        if !wanted(&path) || stays {
+            if wanted(&path) {
+                undone.kept.push(path.clone());
+            }
+            others.push(path);
             rest.entries.push(entry);
             continue;
         }
-        let now = current(root, &entry.path).map_err(Failure::Unchanged)?;
-        if now.as_ref() != Some(&entry.written) || root.is_stuck(&entry.path) {
-            if now != entry.original.as_ref().map(|saved| saved.name.clone()) {
-                undone.changed_since.push(entry.path.clone());
-                rest.entries.push(entry);
-                continue;
+        match restoring(&store, root, &entry) {
+            Ok(write) => {
+                rest.left.retain(|left| *left != path);
+                writes.extend(write);
+                undone.restored.push(path);
             }
-        } else {
-            writes.push(restoring(&store, &entry).map_err(Failure::Unchanged)?);
-        }
-        undone.restored.push(entry.path);
-    }
-    let waiting = waiting(root, settings).map_err(Failure::Unchanged)?;
-    let mut gone = false;
-    if let Some(mut waiting) = waiting {
-        let before = waiting.paths.len();
-        gone = back.waits.is_none() && !others.iter().any(|other| waits_for(&waiting, other));
-        // What is taken back waits for nobody: another run may close it for good.
-        match back.waits {
-            Some(needed) => waiting.paths = vec![needed.to_owned()],
-            None => waiting.paths.retain(|path| !undone.restored.contains(path)),
-        }
-        if gone {
-            let path = confirmation_path(settings);
-            writes.push(Write::Remove { path });
-        } else if waiting.paths.len() != before {
-            writes.push(note(settings, UNCONFIRMED, waiting.to_text()));
+            // One holds up no other.
+            Err(_) => {
+                rest.leave(&path);
+                undone.changed_since.push(path);
+                rest.entries.push(entry);
+            }
         }
     }
+    let (write, gone) = rest_waits(root, settings, back, &others, &undone.restored)?;
+    writes.extend(write);
     // It is tried again and again.
     if back.unasked && !undone.changed_since.is_empty() && undone.changed_since != left(root, settings) {
         writes.push(note(settings, LEFT, undone.changed_since.join("\n")));
     }
-    if !undone.restored.is_empty() || !writes.is_empty() {
-        let telnet = |path: &String| path.ends_with("/inetd.conf");
-        for (note, over) in [
-            (STOPPED, gone || back.unasked),
-            (INETD, undone.restored.iter().any(telnet)),
-        ] {
-            let path = note_path(settings, note);
-            if over && root.exists(&path) {
-                writes.push(Write::Remove { path });
-            }
-        }
-        writes.extend(applied_rest(root, settings, &rest));
-        store.commit(&writes, &[], &rest, &mut || Ok(()))?;
+    if undone.restored.is_empty() && writes.is_empty() && rest.left.len() == known {
+        return Ok(undone);
+    }
+    let telnet = |path: &String| path.ends_with("/inetd.conf");
+    let notes = [
+        (STOPPED, gone || back.unasked),
+        (INETD, undone.restored.iter().any(telnet)),
+    ];
+    let over = notes.into_iter().filter(|(_, over)| *over);
+    let over = over.map(|(note, _)| note_path(settings, note));
+    let over = over.filter(|path| root.exists(path));
+    writes.extend(over.map(|path| Write::Remove { path }));
+    writes.extend(applied_rest(root, settings, &rest));
+    let mut skipped = store.commit(&writes, &[], &rest, &mut || Ok(()))?;
+    skipped.retain(|path| undone.restored.contains(path));
+    undone.restored.retain(|path| !skipped.contains(path));
+    let told = skipped.is_empty() || !back.unasked;
+    undone.changed_since.append(&mut skipped);
+    if !told {
+        let left = undone.changed_since.join("\n");
+        keep(root, settings, LEFT, &left).map_err(Failure::Unfinished)?;
     }
     Ok(undone)
+}
+
+/// What waits for a confirmation once these files are taken back, if that is something else than before; and whether
+/// nothing does any more.
+fn rest_waits(
+    root: &Root,
+    settings: &Settings,
+    back: Back<'_>,
+    others: &[String],
+    restored: &[String],
+) -> Result<(Option<Write>, bool), Failure> {
+    let Some(mut waiting) = waiting(root, settings).map_err(Failure::Unchanged)? else {
+        return Ok((None, false));
+    };
+    let before = waiting.paths.len();
+    if back.waits.is_none() && !others.iter().any(|other| waits_for(&waiting, other)) {
+        let path = confirmation_path(settings);
+        return Ok((Some(Write::Remove { path }), true));
+    }
+    // What is taken back waits for nobody: another run may close it for good.
+    match back.waits {
+        Some(needed) => waiting.paths = vec![needed.to_owned()],
+        None => waiting.paths.retain(|path| !restored.contains(path)),
+    }
+    let changed = waiting.paths.len() != before;
+    Ok((
+        changed.then(|| note(settings, UNCONFIRMED, waiting.to_text())),
+        false,
+    ))
 }
 
 fn current(root: &Root, path: &str) -> io::Result<Option<String>> {
@@ -667,9 +669,24 @@ fn current(root: &Root, path: &str) -> io::Result<Option<String>> {
     }
 }
 
-fn restoring(store: &Store<'_>, entry: &Entry) -> io::Result<Write> {
+/// What takes a file back; nothing where it is what it was.
+///
+/// # Errors
+/// Somebody else changed it since, it cannot be replaced, or it or its original cannot be read.
+fn restoring(store: &Store<'_>, root: &Root, entry: &Entry) -> io::Result<Option<Write>> {
     let path = entry.path.clone();
-    Ok(match &entry.original {
+    let now = current(root, &path)?;
+    // A link on the way may lead to another's, and would stop the others too.
+    let moved = entry.original.is_some() && root.canonical(&path)? != path;
+    if now.as_ref() != Some(&entry.written) || moved || root.is_stuck(&path) {
+        let is_back = now.as_ref() == entry.original.as_ref().map(|saved| &saved.name);
+        return if is_back {
+            Ok(None)
+        } else {
+            Err(io::ErrorKind::ResourceBusy.into())
+        };
+    }
+    Ok(Some(match &entry.original {
         Some(saved) => Write::File {
             path,
             contents: store.saved(&saved.name)?,
@@ -677,5 +694,5 @@ fn restoring(store: &Store<'_>, entry: &Entry) -> io::Result<Write> {
             was: Some(entry.written.clone()),
         },
         None => Write::Remove { path },
-    })
+    }))
 }

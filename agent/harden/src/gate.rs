@@ -24,7 +24,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub struct OwnerFacts {
     /// An SSH server runs that lets root in with a key.
     pub authorised_key: bool,
-    /// An address on the LAN may reach SSH.
+    /// An address on the LAN may reach that server.
     pub allowed_lan: bool,
     /// The uplink belongs to an owner and is connected.
     pub claimed_uplink: bool,

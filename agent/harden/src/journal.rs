@@ -9,6 +9,8 @@ use crate::root::Attributes;
 
 /// The most files that a journal holds.
 pub const MAX_ENTRIES: usize = 1024;
+/// A mark beside that of an insecure original.
+const LEFT: u8 = 2;
 const HEADER: &str = "lenscap-harden 1";
 
 /// What the hardener did to this root.
@@ -16,6 +18,8 @@ const HEADER: &str = "lenscap-harden 1";
 pub struct Journal {
     /// One for each changed file.
     pub entries: Vec<Entry>,
+    /// The files among them that were to be taken back, and could not be: what is in them is applied no more.
+    pub left: Vec<String>,
 }
 
 /// A changed file.
@@ -49,8 +53,22 @@ impl Journal {
         self.entries.iter().find(|entry| entry.path == path)
     }
 
+    /// Whether a file is one that was changed, and was not to be taken back since.
+    #[must_use]
+    pub fn applies(&self, path: &str) -> bool {
+        self.entry(path).is_some() && !self.left.iter().any(|left| left == path)
+    }
+
+    /// A file was to be taken back, and could not be.
+    pub fn leave(&mut self, path: &str) {
+        if !self.left.iter().any(|left| left == path) {
+            self.left.push(path.to_owned());
+        }
+    }
+
     /// Adds an entry, or replaces that of the same file.
     pub fn put(&mut self, entry: Entry) {
+        self.left.retain(|left| *left != entry.path);
         match self.entries.iter_mut().find(|old| old.path == entry.path) {
             Some(old) => *old = entry,
             None => self.entries.push(entry),
@@ -62,25 +80,28 @@ impl Journal {
     pub fn to_text(&self) -> String {
         let mut text = format!("{HEADER}\n");
         for entry in &self.entries {
-            let Entry {
-                path,
-                original,
-                written,
-                insecure,
-                why,
-            } = entry;
-            let (name, attributes) = match original {
-                Some(saved) => (saved.name.as_str(), saved.attributes),
-                None => ("-", Attributes::PRIVATE),
-            };
-            let Attributes { mode, uid, gid } = attributes;
-            let insecure = u8::from(*insecure);
-            let why = why.replace(|c: char| c.is_control(), " ");
-            text.push_str(&format!(
-                "{path}\t{name}\t{mode:o}\t{uid}\t{gid}\t{written}\t{insecure}\t{why}\n"
-            ));
+            text.push_str(&self.line(entry));
         }
         text
+    }
+
+    /// An entry's line.
+    pub(crate) fn line(&self, entry: &Entry) -> String {
+        let Entry {
+            path,
+            original,
+            written,
+            insecure,
+            why,
+        } = entry;
+        let (name, attributes) = match original {
+            Some(saved) => (saved.name.as_str(), saved.attributes),
+            None => ("-", Attributes::PRIVATE),
+        };
+        let Attributes { mode, uid, gid } = attributes;
+        let marks = u8::from(*insecure) + if self.applies(path) { 0 } else { LEFT };
+        let why = why.replace(|c: char| c.is_control(), " ");
+        format!("{path}\t{name}\t{mode:o}\t{uid}\t{gid}\t{written}\t{marks}\t{why}\n")
     }
 
     /// Reads a journal's text. `None`: it is damaged or of a later version.
@@ -90,18 +111,28 @@ impl Journal {
         if lines.next()? != HEADER || !text.ends_with('\n') {
             return None;
         }
-        let mut entries = Vec::new();
+        let mut journal = Self::default();
         for line in lines {
-            if entries.len() == MAX_ENTRIES {
+            if journal.entries.len() == MAX_ENTRIES {
                 return None;
             }
-            entries.push(parse_entry(line)?);
+            journal.add_line(line)?;
         }
-        Some(Self { entries })
+        Some(journal)
+    }
+
+    /// Adds what [`line`](Self::line) gave. `None`: it is damaged.
+    pub(crate) fn add_line(&mut self, line: &str) -> Option<()> {
+        let (entry, left) = parse_entry(line)?;
+        if left {
+            self.left.push(entry.path.clone());
+        }
+        self.entries.push(entry);
+        Some(())
     }
 }
 
-fn parse_entry(line: &str) -> Option<Entry> {
+fn parse_entry(line: &str) -> Option<(Entry, bool)> {
     let mut fields = line.splitn(8, '\t');
     let path = fields.next().filter(|path| path.starts_with('/'))?;
     let name = fields.next()?;
@@ -111,7 +142,7 @@ fn parse_entry(line: &str) -> Option<Entry> {
         gid: fields.next()?.parse().ok()?,
     };
     let written = fields.next().filter(|text| is_digest(text))?;
-    let insecure = fields.next()? == "1";
+    let marks: u8 = fields.next()?.parse().ok()?;
     let original = match name {
         "-" => None,
         name => Some(Saved {
@@ -119,13 +150,14 @@ fn parse_entry(line: &str) -> Option<Entry> {
             attributes,
         }),
     };
-    Some(Entry {
+    let entry = Entry {
         path: path.into(),
         original,
         written: written.into(),
-        insecure,
+        insecure: marks & 1 != 0,
         why: fields.next()?.into(),
-    })
+    };
+    Some((entry, marks & LEFT != 0))
 }
 
 fn is_digest(text: &str) -> bool {
@@ -170,10 +202,13 @@ mod tests {
             insecure: false,
             why: String::new(),
         });
+        journal.left.push("/etc/a b".into());
         let text = journal.to_text();
         let read = Journal::parse(&text).unwrap();
         assert_eq!(read.entries[0].why, "two reasons");
         assert_eq!(read.to_text(), text);
+        assert!(!read.applies("/etc/a b") && read.applies("/etc/new") && !read.applies("/etc/other"));
+        assert!(read.entries[0].insecure && !read.entries[1].insecure);
         assert_eq!(Journal::parse(&text[..text.len() - 1]), None);
         assert_eq!(
             Journal::parse(&text.replace("lenscap-harden 1", "lenscap-harden 2")),

@@ -21,7 +21,7 @@ const NOTED_PORTS: &[(u16, &str, &str)] = &[(21, "FTP", "ftp"), (34567, "DVRIP",
 pub(crate) const SHELL_SERVERS: &[&str] = &["telnetd", "utelnetd", "in.telnetd"];
 /// SSH servers.
 const DROPBEAR: &str = "dropbear";
-const OTHER_SSH: &[&str] = &["sshd", "tinysshd"];
+const OPENSSH: &str = "sshd";
 /// Programs that give files.
 pub(crate) const FTP_SERVERS: &[&str] = &[
     "ftpd",
@@ -198,7 +198,7 @@ pub fn read(root: &Root) -> io::Result<Vec<Listener>> {
 pub struct Logins {
     /// A key that Dropbear asks for.
     pub dropbear_key: bool,
-    /// A key that others ask for.
+    /// A key that OpenSSH asks for.
     pub other_key: bool,
     /// A password that can be typed.
     pub password: bool,
@@ -206,36 +206,65 @@ pub struct Logins {
     pub blank: bool,
 }
 
-/// How SSH lets root in from outside: with a key, or with a password where Dropbear takes those. What others are
-/// told of passwords stands in files of their own, and counts as no.
+/// An SSH server at a port where others reach it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ssh {
+    /// The port.
+    pub port: u16,
+    /// How it lets root in.
+    pub login: SshLogin,
+    /// Whether it asks for root's password.
+    pub asks: bool,
+}
+
+/// The SSH servers that listen for others, and how each lets root in: with a key, or with a password where Dropbear
+/// takes those. What others are told of passwords stands in files of their own, and counts as no.
 #[must_use]
-pub fn ssh_login(listeners: &[Listener], logins: &Logins) -> SshLogin {
-    let outside = listeners.iter().filter(|listener| !listener.loopback);
-    let servers = outside.flat_map(|listener| &listener.processes);
-    let opens = servers.map(|process| {
-        // Options may be joined.
-        let has = |option: char| {
-            let mut options = process.words.iter().filter_map(|word| word.strip_prefix('-'));
-            options.any(|word| word.contains(option))
-        };
-        let dropbear = process.is_named(&[DROPBEAR]);
-        // Its keys lie elsewhere; it takes no root.
-        if dropbear && logins.dropbear_key && !has('D') && !has('w')
-            || !dropbear && logins.other_key && process.is_named(OTHER_SSH)
-        {
-            SshLogin::Key
-        // Against root, passwords of all and of root; for blank ones.
-        } else if !dropbear || has('w') || has('s') || has('g') {
-            SshLogin::None
-        } else if logins.blank && has('B') {
-            SshLogin::Blank
-        } else if logins.password {
-            SshLogin::Password
-        } else {
-            SshLogin::None
+pub fn ssh_servers(listeners: &[Listener], logins: &Logins) -> Vec<Ssh> {
+    let mut servers = Vec::new();
+    for Listener { port, processes, .. } in listeners.iter().filter(|listener| !listener.loopback) {
+        for process in processes {
+            let dropbear = process.is_named(&[DROPBEAR]);
+            if !dropbear && !process.is_named(&[OPENSSH]) {
+                continue;
+            }
+            // A server may have written its title over its words; options may be joined.
+            let has = |options: &[char]| {
+                let words = process.words.iter().flat_map(|word| word.split(' '));
+                let mut options_of = words.filter_map(|word| word.strip_prefix('-'));
+                options_of.any(|word| word.contains(options))
+            };
+            // Dropbear takes no root, its own command alone, a group alone, or both a key and a password; OpenSSH's
+            // settings stand elsewhere.
+            let none = has(if dropbear {
+                &['w', 'c', 'G', 't']
+            } else {
+                &['f', 'o']
+            });
+            let asks = dropbear && !none && !has(&['s', 'g']);
+            // Dropbear's keys may lie elsewhere.
+            let key = if dropbear {
+                logins.dropbear_key && !has(&['D'])
+            } else {
+                logins.other_key
+            };
+            let login = if key && !none {
+                SshLogin::Key
+            } else if asks && logins.blank && has(&['B']) {
+                SshLogin::Blank
+            } else if asks && logins.password {
+                SshLogin::Password
+            } else {
+                SshLogin::None
+            };
+            servers.push(Ssh {
+                port: *port,
+                login,
+                asks,
+            });
         }
-    });
-    opens.max().unwrap_or_default()
+    }
+    servers
 }
 
 /// Sorted by port.

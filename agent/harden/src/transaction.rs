@@ -15,6 +15,8 @@ const JOURNAL: &str = "journal";
 const PREPARING: &str = "preparing";
 const PENDING: &str = "pending";
 const SAVED: &str = "saved";
+/// Before what the journal said of a file, in the record of renames.
+const WAS: &str = "was\t";
 /// What a small file takes on a flash file system, in bytes.
 pub const FILE_OVERHEAD: u64 = 4096;
 
@@ -144,7 +146,8 @@ impl<'a> Store<'a> {
     }
 
     /// Makes all changes or none. `journal` replaces the journal, in the same step. `disclose` is called when nothing
-    /// but the decision is missing: what the new state needs to be known for, such as a password, is told there.
+    /// but the decision is missing: what the new state needs to be known for, such as a password, is told there. Gives the
+    /// files that stayed as they were; the journal has of them what it had before.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -154,7 +157,8 @@ impl<'a> Store<'a> {
         originals: &[Vec<u8>],
         journal: &Journal,
         disclose: &mut dyn FnMut() -> io::Result<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Vec<String>, Failure> {
+        let before = self.journal().map_err(Failure::Unchanged)?;
         // First: without it nothing may change.
         let mut all = vec![self.journal_write(journal)];
         all.extend_from_slice(writes);
@@ -162,6 +166,10 @@ impl<'a> Store<'a> {
         let mut temporaries = String::new();
         let mut pending = String::new();
         for (index, write) in writes.iter().enumerate() {
+            let (Write::File { path, .. } | Write::Remove { path }) = write;
+            if let Some(entry) = before.entry(path) {
+                pending.push_str(&format!("{WAS}{}", before.line(entry)));
+            }
             match write {
                 Write::File { path, was, .. } => {
                     let temporary = temporary(path, index);
@@ -185,15 +193,19 @@ impl<'a> Store<'a> {
                 _ => Failure::Unchanged(error),
             });
         }
-        self.finish(&pending).map_err(|stop| {
+        let skipped = self.finish(&pending).map_err(|stop| {
             if stop.changed || self.root.remove(&self.path(PENDING)).is_err() {
                 return Failure::Unfinished(stop.error);
             }
             let _ = self.abandon(&temporaries);
             Failure::Unchanged(stop.error)
         })?;
-        self.forget_unused(journal);
-        Ok(())
+        if skipped.is_empty() {
+            self.forget_unused(journal);
+        } else if let Ok(journal) = self.journal() {
+            self.forget_unused(&journal);
+        }
+        Ok(skipped)
     }
 
     fn journal_write(&self, journal: &Journal) -> Write {
@@ -224,7 +236,7 @@ impl<'a> Store<'a> {
                 path,
                 contents,
                 attributes,
-                ..
+                was,
             } = write
             else {
                 continue;
@@ -233,7 +245,11 @@ impl<'a> Store<'a> {
             self.root.make_folders(folder)?;
             let temporary = temporary(path, index);
             self.root.remove(&temporary)?;
-            self.root.create(&temporary, contents, *attributes)?;
+            if was.is_some() {
+                self.root.create_steadily(&temporary, contents, *attributes)?;
+            } else {
+                self.root.create(&temporary, contents, *attributes)?;
+            }
             if !folders.contains(&folder) {
                 folders.push(folder);
             }
@@ -260,16 +276,17 @@ impl<'a> Store<'a> {
     }
 
     /// A file that is not what it was planned for, or that cannot be replaced for good, stays as it is, and is planned
-    /// anew. Nothing does if the journal, which is first, cannot be written.
-    fn finish(&self, pending: &str) -> Result<(), Stop> {
+    /// anew: gives those. Nothing does if the journal, which is first, cannot be written.
+    fn finish(&self, pending: &str) -> Result<Vec<String>, Stop> {
         let mut folders = Vec::new();
+        let mut skipped = Vec::new();
         let mut changed = false;
-        for line in pending.lines() {
+        for line in pending.lines().filter(|line| !line.starts_with(WAS)) {
             let fields: Vec<&str> = line.split('\t').collect();
             let done = || match fields.as_slice() {
                 // Done before the interruption.
                 ["rename", from, ..] if !self.root.exists(from) => Ok(()),
-                ["rename", _, to, was] if !was.is_empty() && !self.is(to, was) => Err(Errno::EPERM.into()),
+                ["rename", from, to, was] if !was.is_empty() => self.root.replace(from, to, was),
                 ["rename", from, to, ..] => self.root.rename(from, to),
                 ["remove", path] => self.root.remove(path),
                 _ => Err(io::Error::from(io::ErrorKind::InvalidData)),
@@ -279,6 +296,10 @@ impl<'a> Store<'a> {
             // What is read-only once may be so no more, and what is so for good is told from that.
             match done().or_else(|_| done()) {
                 Err(error) if changed && is_lasting(&error) => {
+                    let target = fields.get(2).copied().unwrap_or(path);
+                    let forgotten = self.forget(target, pending);
+                    forgotten.map_err(|error| Stop { changed, error })?;
+                    skipped.push(target.to_owned());
                     // Where nothing can be written it stays for the next run, which finds the record too.
                     let _ = self.root.remove(path);
                     continue;
@@ -298,13 +319,33 @@ impl<'a> Store<'a> {
             self.root.sync_folder(&self.dir)?;
             self.root.remove(&self.path(PREPARING))
         };
-        rest().map_err(|error| Stop { changed, error })
+        rest().map_err(|error| Stop { changed, error })?;
+        Ok(skipped)
     }
 
-    fn is(&self, path: &str, digest: &str) -> bool {
-        self.root
-            .read(path)
-            .is_ok_and(|contents| sha256(&contents) == digest)
+    /// Has the journal say of a file what it said before. One that was to be taken back is left.
+    fn forget(&self, path: &str, pending: &str) -> io::Result<()> {
+        let mut journal = self.journal()?;
+        let mut before = Journal::default();
+        for line in pending.lines().filter_map(|line| line.strip_prefix(WAS)) {
+            let _ = before.add_line(line);
+        }
+        let now = journal.entry(path);
+        if now == before.entry(path) {
+            return Ok(());
+        }
+        let left = now.is_none() || !before.applies(path);
+        journal.entries.retain(|entry| entry.path != path);
+        if let Some(entry) = before.entry(path) {
+            journal.put(entry.clone());
+            if left {
+                journal.leave(path);
+            }
+        }
+        if journal.entries.is_empty() {
+            return self.root.remove(&self.path(JOURNAL));
+        }
+        self.publish(JOURNAL, journal.to_text().as_bytes())
     }
 
     fn abandon(&self, temporaries: &str) -> io::Result<()> {

@@ -26,7 +26,7 @@ use lenscap_harden::transaction::Store;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::{EXIT_UNKNOWN, Request, exit_status, failed, live, local, lock, recover, unknown};
+use super::{EXIT_UNKNOWN, Request, exit_status, failed, live, local, lock, recover, ssh, unknown};
 use crate::cli::Stop;
 use crate::config::{self, Harden, HardenMode, HardenPassword};
 use crate::flat;
@@ -338,7 +338,7 @@ impl Look<'_> {
         }
         let put_back: Vec<String> = files
             .iter()
-            .filter(|path| self.journal.entry(path).is_some())
+            .filter(|path| self.journal.applies(path))
             .cloned()
             .collect();
         let asked_once = self.applied.measures.contains(&measure);
@@ -350,6 +350,10 @@ impl Look<'_> {
             decision => decision,
         };
         let (confirm, new_too) = match decision {
+            // A confirmation that names no file would be one of all.
+            Decision::Apply { confirm: true } if files.is_empty() && !asked_once => {
+                return Ok((findings, false));
+            }
             Decision::Apply { confirm } => (confirm && put_back.len() < files.len(), true),
             Decision::PlanOnly(why @ (Why::NotTried | Why::NoOwner)) => {
                 outcome.waiting_for_owner |= why == Why::NoOwner && put_back.len() < files.len();
@@ -418,15 +422,15 @@ impl Look<'_> {
     }
 
     fn situation(&self, plan: &Plan<'_>) -> Result<Situation, Stop> {
-        let other_login = live::ssh_login(self.root);
-        let facts = live::owner_facts(&self.request.config, &self.harden, false, other_login);
+        let ways = ssh::ways(self.root, &self.harden);
+        let facts = ssh::owner_facts(&self.request.config, false, &ways);
         let tried = plan.recognised.iter().map(|known| known.adapter.tried).min();
         Ok(Situation {
             mode: live::mode(&self.harden),
             asked: false,
             tried: tried.unwrap_or(lenscap_harden::firmware::Tried::Fixture),
             owner: lenscap_harden::gate::owner_path(&facts).filter(|path| *path != OwnerPath::Secret),
-            other_login,
+            other_login: ways.surest,
             storage: live::storage(self.root, &self.settings, plan)?,
             bad_boots: self.bad_boots,
         })

@@ -7,18 +7,15 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use base64ct::{Base64, Encoding as _};
-use lenscap_harden::accounts;
 use lenscap_harden::defaults::Checker;
 use lenscap_harden::engine::{self, Plan, Settings};
-use lenscap_harden::firewall::{Allowed, Policy};
+use lenscap_harden::firewall::Policy;
 use lenscap_harden::firmware::Tried;
 use lenscap_harden::gate::{
-    CONFIRM_WITHIN, Confirmation, Decision, Due, Mode, OwnerFacts, Situation, SshLogin, Why, decide,
-    owner_path,
+    CONFIRM_WITHIN, Confirmation, Decision, Due, Mode, Situation, Why, decide, owner_path,
 };
 use lenscap_harden::journal::Journal;
-use lenscap_harden::listeners::{self, Close, Listener, Logins, Process};
+use lenscap_harden::listeners::{self, Close, Listener, Process};
 use lenscap_harden::report::{Finding, Measure, Status};
 use lenscap_harden::root::{Root, folder_of, name_of};
 use lenscap_harden::secret::LoginPassword;
@@ -30,16 +27,11 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Request, failed, hostkeys, local, lock, recover, say, unknown};
+use super::{Request, failed, hostkeys, local, lock, recover, say, ssh, unknown};
 use crate::cli::{EXIT_FAILURE, EXIT_OK, Stop};
 use crate::config::{self, Harden, HardenMode, HardenPassword};
 use crate::{firewall, monitor, sys};
 
-/// Where SSH servers look for keys, in root's home.
-const KEYS: &str = "/.ssh/authorized_keys";
-/// OpenWrt's Dropbear looks for them in a place of its own. Only OpenWrt has the other file.
-const OPENWRTS_KEYS: &str = "/etc/dropbear/authorized_keys";
-const OPENWRT: &str = "/etc/openwrt_release";
 /// How long processes that were told to end may take, and how often they are looked at: before Linux 5.3 nothing tells
 /// of the end of a process that is not a child.
 const END_WITHIN: Duration = Duration::from_secs(2);
@@ -98,7 +90,10 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
             Decision::PlanOnly(why) => why,
         };
         told.extend(findings);
-        let text = format!("{measure} is not changed: {}", why.explain());
+        let mut text = format!("{measure} is not changed: {}", why.explain());
+        if why == Why::NoOwner {
+            text.push_str(&ssh::ways(root, &harden).unreached);
+        }
         told.push(Finding::new(measure, Status::Fails, text));
     }
     // Somebody asks: what went wrong at boots before is forgiven.
@@ -213,10 +208,10 @@ pub(super) fn forget_left(request: &Request, root: &Root, settings: &Settings) -
     Ok(())
 }
 
-/// A sentence about files that somebody else changed.
+/// A sentence about files that somebody else changed, or that cannot be replaced.
 pub(super) fn not_taken_back(left: &[String]) -> String {
     format!(
-        "not confirmed, and not taken back, since somebody else changed it meanwhile: {}",
+        "not confirmed, and not taken back, since somebody else changed it meanwhile or it cannot be: {}",
         left.join(", ")
     )
 }
@@ -426,10 +421,10 @@ fn situation(
 ) -> Result<(Situation, Vec<Finding>), Stop> {
     let harden = harden_config(&request.config);
     let secret_given = request.password_file.is_some();
-    let other_login = ssh_login(root);
-    let mut facts = owner_facts(&request.config, &harden, secret_given, other_login);
+    let ways = ssh::ways(root, &harden);
+    let mut facts = ssh::owner_facts(&request.config, secret_given, &ways);
     // Behind the firewall a password is of no use but from an allowed address.
-    facts.secret_given &= measure != Measure::Firewall || facts.allowed_lan;
+    facts.secret_given &= measure != Measure::Firewall || ways.asked;
     let mut alone = settings.clone();
     alone.measures = vec![measure];
     let plan = super::plan_surveyed(request, root, &alone, survey, checker)?;
@@ -439,7 +434,7 @@ fn situation(
         asked: true,
         tried: tried.unwrap_or(Tried::Fixture),
         owner: owner_path(&facts),
-        other_login,
+        other_login: ways.surest,
         storage: storage(root, settings, &plan)?,
         bad_boots: 0,
     };
@@ -469,77 +464,6 @@ pub(super) fn mode(harden: &Harden) -> Mode {
         HardenMode::Off => Mode::Off,
         HardenMode::Confirm => Mode::Confirm,
     }
-}
-
-pub(super) fn owner_facts(config: &Path, harden: &Harden, secret_given: bool, login: SshLogin) -> OwnerFacts {
-    let to_ssh = |text: &String| Allowed::parse(text).is_ok_and(|allowed| allowed.tcp && allowed.port == 22);
-    OwnerFacts {
-        authorised_key: login == SshLogin::Key,
-        allowed_lan: harden.allow_lan.iter().any(to_ssh),
-        claimed_uplink: owned_since(config).is_some(),
-        secret_given,
-    }
-}
-
-/// How the server that runs lets root in. What cannot be told is not at all.
-pub(super) fn ssh_login(root: &Root) -> SshLogin {
-    let mut logins = Logins::default();
-    let [passwd, shadow] = ["/etc/passwd", "/etc/shadow"].map(|path| root.read(path).unwrap_or_default());
-    let shadow = accounts::parse(&shadow);
-    for account in accounts::parse(&passwd)
-        .iter()
-        .filter(|account| account.is_root())
-    {
-        let line = passwd.get(account.range.end..).unwrap_or_default();
-        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let home = line.split(|byte| *byte == b':').nth(4).unwrap_or_default();
-        let home = String::from_utf8_lossy(home).into_owned();
-        let key = has_key(root, &(home.trim_end_matches('/').to_owned() + KEYS));
-        let kept = shadow.iter().find(|kept| kept.user == account.user);
-        let field = match account.field.as_str() {
-            "x" => kept.map_or("x", |kept| &kept.field),
-            field => field,
-        };
-        logins.dropbear_key |= key;
-        // Without PAM OpenSSH takes none for an account that is locked so.
-        logins.other_key |= key && !field.starts_with('!');
-        logins.blank |= field.is_empty();
-        // No hash is shorter than that of DES.
-        logins.password |= field.len() >= 13 && !field.starts_with(['!', '*']);
-    }
-    if root.exists(OPENWRT) {
-        logins.dropbear_key = has_key(root, OPENWRTS_KEYS);
-    }
-    listeners::ssh_login(&listeners::read(root).unwrap_or_default(), &logins)
-}
-
-/// Whether a file authorises a key. Servers pass by one that others than root may write, or may put another in the place of.
-fn has_key(root: &Root, path: &str) -> bool {
-    let folder = folder_of(path);
-    let of_root = [path, folder, folder_of(folder)].iter().all(|path| {
-        let stat = root.stat(path);
-        stat.is_ok_and(|attributes| attributes.uid == 0 && attributes.mode & 0o022 == 0)
-    });
-    let text = root.read(path).unwrap_or_default();
-    of_root && String::from_utf8_lossy(&text).lines().any(is_key)
-}
-
-/// Whether a line of `authorized_keys` holds a key (sshd(8)): its kind, and then its bytes, which begin with the length
-/// of the kind and the kind (RFC 4253, section 6.6).
-fn is_key(line: &str) -> bool {
-    let words = line.split_whitespace();
-    let begins = |(kind, key): (&str, &str)| {
-        let mut bytes = [0; 512];
-        // The beginning is enough, and a whole number of groups.
-        let key = key.get(..key.len().min(512) / 4 * 4).unwrap_or_default();
-        let decoded = Base64::decode(key.as_bytes(), &mut bytes).unwrap_or_default();
-        decoded.split_at_checked(4).is_some_and(|(length, rest)| {
-            length == (kind.len() as u32).to_be_bytes()
-                && rest.len() > kind.len()
-                && rest.starts_with(kind.as_bytes())
-        })
-    };
-    !line.trim_start().starts_with('#') && words.clone().zip(words.skip(1)).any(begins)
 }
 
 /// Judges where the journal and each file that the plan changes lie. The first that a reboot may lose counts.

@@ -549,6 +549,53 @@ fn a_table_that_the_firmware_binds_over_is_reported_as_not_persistent() {
     assert_eq!(recheck(dir.path()).0, 0);
 }
 
+/// Whatever lies there, and wherever what is bound over it comes from: it cannot be replaced, and media not by halves.
+#[test]
+fn what_is_bound_over_any_file_is_told_and_nothing_that_belongs_to_it_is_changed() {
+    if without_root() {
+        return;
+    }
+    const APPLY: &[&str] = &["--apply", "--password-file", "/label"];
+    for (name, bound, from) in [
+        ("busybox", "etc/passwd", "mnt/mtd/passwd"),
+        ("busybox", "etc/rc.local", "mnt/mtd/rc.local"),
+        ("thingino", "etc/prudynt.json", "mnt/mtd/prudynt.json"),
+    ] {
+        let mounts = format!("{ON_FLASH}/dev/mtdblock3 /{bound} jffs2 rw 0 0\n");
+        let dir = open(name, &mounts, "");
+        fs::create_dir_all(dir.path().join("mnt/mtd")).unwrap();
+        fs::copy(dir.path().join(bound), dir.path().join(from)).unwrap();
+        let output = in_camera(dir.path(), APPLY);
+        let said = text(&output);
+        assert_eq!(code(&output), 1, "{said}");
+        let why = format!("fails    /{bound}: the firmware mounts another file over this one");
+        assert!(said.contains(&why), "{said}");
+        if bound.ends_with(".json") {
+            assert!(!dir.path().join("etc/lenscap/camera-password").exists());
+        }
+        assert_eq!(
+            fs::read(dir.path().join(bound)).unwrap(),
+            original(name, bound),
+            "{bound}"
+        );
+        if from.ends_with("passwd") {
+            // Nobody knows that a login reads that one.
+            assert_eq!(fs::read(dir.path().join(from)).unwrap(), original(name, bound));
+            assert!(
+                said.contains(&format!("unknown  /{from}:1: a weak password is left")),
+                "{said}"
+            );
+        }
+        assert_eq!(code(&in_camera(dir.path(), &["--confirm"])), 0);
+        assert_eq!(recheck(dir.path()).0, 1);
+        assert_eq!(
+            fs::read(dir.path().join(bound)).unwrap(),
+            original(name, bound),
+            "{bound}"
+        );
+    }
+}
+
 #[test]
 fn a_host_key_of_the_image_is_replaced_and_one_of_its_own_stays() {
     if without_root() {

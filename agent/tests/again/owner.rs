@@ -88,6 +88,7 @@ fn a_key_that_no_server_reads_is_no_way_in() {
     }
     // OpenWrt's own reads that one.
     let dir = open("openwrt", ON_FLASH, &options);
+    fs::write(dir.path().join("etc/shells"), "/bin/ash\n").unwrap();
     authorise(dir.path(), "etc/dropbear");
     let (_, said) = recheck(dir.path());
     assert_eq!(said["waiting_for_owner"], false, "{said}");
@@ -107,11 +108,82 @@ fn a_key_is_no_way_in_where_openssh_takes_the_account_for_locked() {
         let dir = open("busybox", ON_FLASH, &options);
         authorise(dir.path(), KEYS);
         fs::write(dir.path().join("proc/1/cmdline"), format!("{server}\0")).unwrap();
+        set_up_openssh(dir.path(), "");
         let weak = "guest:$1$gu$x2gFlYY3YNyqMHApn217S0:100:100::/tmp:/bin/sh\n";
         let table = format!("root:{field}:0:0:root:/:/bin/sh\n{weak}");
         fs::write(dir.path().join("etc/passwd"), table).unwrap();
         let (_, said) = recheck(dir.path());
         assert_eq!(said["waiting_for_owner"], waits, "{server} {field}: {said}");
+    }
+}
+
+fn set_up_openssh(dir: &Path, settings: &str) {
+    fs::create_dir_all(dir.join("etc/ssh")).unwrap();
+    fs::write(dir.join("etc/ssh/sshd_config"), format!("Port 22\n{settings}\n")).unwrap();
+}
+
+/// With `mode 'enforce'` nobody confirms: the port that is let through must be the one where the server listens.
+#[test]
+fn a_key_is_no_way_in_through_a_port_that_stays_closed() {
+    if without_root() {
+        return;
+    }
+    for (allowed, waits) in [
+        ("192.168.1.2:22", true),
+        ("192.168.1.2:2222/udp", true),
+        ("127.0.0.1:2222", true),
+        ("192.168.1.2:2222", false),
+    ] {
+        let options = format!("\tlist allow_lan '{allowed}'\n\toption mode 'enforce'\n");
+        let dir = open("busybox", ON_FLASH, &options);
+        authorise(dir.path(), KEYS);
+        without_ssh(dir.path());
+        listens(dir.path(), 7, 2222, "dropbear -R -p 2222", "/dev/null");
+        let before = roots_hash(dir.path(), "etc/passwd");
+        let output = in_camera(dir.path(), &["--apply"]);
+        let why = "credentials is not changed: waiting for an owner: claim the uplink, authorise an SSH key and allow an \
+                   address, or give a password; SSH takes a key on port 2222, which `list allow_lan` does not name";
+        assert_eq!(text(&output).contains(why), waits, "{allowed}: {}", text(&output));
+        assert_eq!(roots_hash(dir.path(), "etc/passwd") == before, waits, "{allowed}");
+        let (_, said) = recheck(dir.path());
+        assert_eq!(said["waiting_for_owner"], waits, "{allowed}: {said}");
+    }
+}
+
+#[test]
+fn a_key_is_no_way_in_where_openssh_refuses_root() {
+    if without_root() {
+        return;
+    }
+    let options = format!("{ALLOWED}\toption mode 'enforce'\n");
+    for (settings, waits) in [
+        (None, true),
+        (Some("PermitRootLogin no"), true),
+        (Some("PubkeyAuthentication no"), true),
+        (Some("Match User root\n\tPermitRootLogin no"), true),
+        (Some("AllowUsers admin"), true),
+        (Some("PermitRootLogin prohibit-password"), false),
+    ] {
+        let dir = open("busybox", ON_FLASH, &options);
+        authorise(dir.path(), KEYS);
+        fs::write(dir.path().join("proc/1/cmdline"), "/usr/sbin/sshd\0-D\0").unwrap();
+        if let Some(settings) = settings {
+            set_up_openssh(dir.path(), settings);
+        }
+        let before = roots_hash(dir.path(), "etc/passwd");
+        let (_, said) = recheck(dir.path());
+        assert_eq!(said["waiting_for_owner"], waits, "{settings:?}: {said}");
+        assert_eq!(
+            roots_hash(dir.path(), "etc/passwd") == before,
+            waits,
+            "{settings:?}"
+        );
+        let inittab = fs::read_to_string(dir.path().join("etc/inittab")).unwrap();
+        assert_eq!(
+            inittab.contains("#lenscap"),
+            !waits,
+            "{settings:?}: telnet is the last login"
+        );
     }
 }
 

@@ -52,3 +52,43 @@ fn telnet_that_was_confirmed_does_not_come_back_with_logins_that_were_not() {
         assert_eq!(state.join("stopped").exists(), noted, "{waits}");
     }
 }
+
+/// Nobody confirmed, and one file stays as somebody else left it: what was applied once is not any more.
+#[test]
+fn what_was_taken_back_is_not_closed_again_unasked() {
+    if without_root() {
+        return;
+    }
+    let dir = open("busybox", ON_FLASH, "");
+    let output = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let script = dir.path().join("etc/rc.local");
+    let table = dir.path().join("etc/passwd");
+    let theirs = String::from_utf8(original("busybox", "etc/rc.local")).unwrap() + "# theirs\n";
+    fs::write(&script, &theirs).unwrap();
+    let changed = fs::read_to_string(&table).unwrap() + "new:*:1001:1001::/:/bin/false\n";
+    fs::write(&table, changed).unwrap();
+    assert_eq!(
+        in_camera(dir.path(), &["--roll-back", "--now"]).status.code(),
+        Some(1)
+    );
+    // A firmware's boot script writes the old one: root's new password was taken back.
+    fs::write(&table, original("busybox", "etc/passwd")).unwrap();
+    for _ in 0..2 {
+        let (status, said) = recheck(dir.path());
+        assert_eq!((status, &said["restored"]), (1, &"".into()), "{said}");
+        assert_eq!(fs::read_to_string(&script).unwrap(), theirs);
+        assert_eq!(fs::read(&table).unwrap(), original("busybox", "etc/passwd"));
+    }
+    // Somebody asks, and confirms: from then on it is as ever.
+    let output = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert_eq!(code(&in_camera(dir.path(), &["--confirm"])), 0);
+    fs::write(&script, &theirs).unwrap();
+    let (status, said) = recheck(dir.path());
+    assert_eq!(
+        (status, &said["restored"]),
+        (0, &"/etc/rc.local".into()),
+        "{said}"
+    );
+}

@@ -170,7 +170,8 @@ fn what_somebody_else_changed_is_named_when_it_is_not_taken_back() {
     std::fs::write(&table, &changed).unwrap();
     let output = in_camera(dir.path(), &["--roll-back", "--now"]);
     assert_eq!(code(&output), 1);
-    let why = "not confirmed, and not taken back, since somebody else changed it meanwhile: /etc/passwd";
+    let why = "not confirmed, and not taken back, since somebody else changed it meanwhile or it cannot be: \
+               /etc/passwd";
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains(why), "{said}");
     assert_eq!(std::fs::read_to_string(&table).unwrap(), changed);
@@ -249,6 +250,57 @@ fn files_that_others_than_root_could_swap_are_told_and_left_alone() {
     let line = "credentials  fails    /etc/passwd:1: a weak password is left as it is: ";
     assert!(report.lines().any(|have| have.starts_with(line)), "{report}");
     assert_eq!(read(&theirs.join("passwd")), table);
+}
+
+/// Firmwares have such: what root alone owns there is closed, and nothing that somebody else put beside it.
+#[test]
+fn folders_that_all_may_write_hold_up_nothing() {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    if without_root() {
+        return;
+    }
+    let dir = running("busybox", ON_FLASH);
+    std::fs::write(dir.path().join("label"), "label-7Q2M-9ZKD\n").unwrap();
+    let at = |path: &str| dir.path().join(path);
+    let starter = "#!/bin/sh\ntelnetd -p 24 &\n";
+    for name in [
+        "etc/init.d/S90theirs",
+        "etc/init.d/S91linked",
+        "etc/init.d/S92roots",
+    ] {
+        std::fs::write(at(name), starter).unwrap();
+        std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    chown(at("etc/init.d/S90theirs"), Some(99), None).unwrap();
+    std::fs::hard_link(at("etc/init.d/S91linked"), at("etc/linked")).unwrap();
+    for folder in ["etc", "etc/init.d"] {
+        std::fs::set_permissions(at(folder), std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let before = std::fs::read(at("etc/passwd")).unwrap();
+    let closed = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+    let report = text(&closed);
+    assert_eq!(code(&closed), 2, "{report}");
+    for name in ["S90theirs", "S91linked"] {
+        let line = format!("telnet       unknown  /etc/init.d/{name}: left as it is: others than root own");
+        assert!(report.contains(&line), "{line}\n{report}");
+        assert_eq!(
+            std::fs::read_to_string(at("etc/init.d").join(name)).unwrap(),
+            starter
+        );
+    }
+    assert!(fits("label-7Q2M-9ZKD", &roots_hash(dir.path(), "etc/passwd")));
+    let roots = at("etc/init.d/S92roots");
+    assert_eq!(
+        std::fs::read_to_string(&roots).unwrap(),
+        "#!/bin/sh\n: telnetd -p 24 &\n"
+    );
+    assert_eq!(
+        std::fs::metadata(&roots).unwrap().permissions().mode() & 0o7777,
+        0o777
+    );
+    assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
+    assert_eq!(std::fs::read(at("etc/passwd")).unwrap(), before);
+    assert_eq!(std::fs::read_to_string(&roots).unwrap(), starter);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::{Context, LOCKED, describe};
 use crate::accounts::{self, Account, MAX_ACCOUNTS};
 use crate::crypt::{self, Field, Scheme};
 use crate::defaults::Strength;
+use crate::edits::MOUNTED;
 use crate::locate;
 use crate::report::Status;
 use crate::root::{Root, folder_of};
@@ -73,7 +74,9 @@ pub(super) fn read(context: &mut Context<'_, '_>) -> Tables {
             } else {
                 let mut weak = accounts.into_iter();
                 let weak = weak.find(|account| context.checker.judge(&account.field).is_weak());
-                if let Some(Account { line, .. }) = weak {
+                if weak.is_some() && root.is_mounted(&real) {
+                    context.find(Status::Fails, Some((path, 0)), MOUNTED);
+                } else if let Some(Account { line, .. }) = weak {
                     let text = "a weak password is left as it is: this is no table that the system is known to read, or \
                                 others than root can change it, or nobody";
                     let status = if systems { Status::Fails } else { Status::Unknown };

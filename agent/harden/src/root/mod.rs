@@ -7,10 +7,10 @@ mod resolve;
 mod write;
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use nix::dir::{Dir, Type};
@@ -19,6 +19,7 @@ use nix::fcntl::{Flock, FlockArg, OFlag, openat, readlinkat};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::fstatvfs;
 
+use resolve::Place;
 pub use write::Attributes;
 #[cfg(test)]
 pub(crate) use write::{Gate, Step};
@@ -171,17 +172,7 @@ impl Root {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn read_up_to(&self, path: &str, limit: usize) -> io::Result<Vec<u8>> {
-        let file = self.open_file(path)?;
-        let size = file.metadata()?.len();
-        if size > limit as u64 {
-            return Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                format!("{path} is larger than {limit} bytes"),
-            ));
-        }
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-        file.take(limit as u64).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        contents(self.open_file(path)?, path, limit)
     }
 
     /// A file's first bytes, at most `limit`.
@@ -222,12 +213,7 @@ impl Root {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn attributes(&self, path: &str) -> io::Result<Attributes> {
-        let metadata = self.open_file(path)?.metadata()?;
-        Ok(Attributes {
-            mode: metadata.permissions().mode() & 0o7777,
-            uid: metadata.uid(),
-            gid: metadata.gid(),
-        })
+        Ok(attributes(&self.open_file(path)?.metadata()?))
     }
 
     /// What tells one version of a file or folder from another. `None`: it is not there.
@@ -390,9 +376,12 @@ impl Root {
     }
 
     fn open_file(&self, path: &str) -> io::Result<File> {
-        let place = self.resolve(path)?;
+        self.open_at(&self.resolve(path)?)
+    }
+
+    fn open_at(&self, place: &Place) -> io::Result<File> {
         let strange = || {
-            let text = format!("{path} is no regular file");
+            let text = format!("{} is no regular file", place.path);
             io::Error::new(io::ErrorKind::InvalidInput, text)
         };
         // Opening a device does something.
@@ -408,6 +397,28 @@ impl Root {
         } else {
             Err(strange())
         }
+    }
+}
+
+/// All of a file that is not longer than that.
+fn contents(file: File, path: &str, limit: usize) -> io::Result<Vec<u8>> {
+    let size = file.metadata()?.len();
+    if size > limit as u64 {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("{path} is larger than {limit} bytes"),
+        ));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    file.take(limit as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn attributes(file: &Metadata) -> Attributes {
+    Attributes {
+        mode: file.mode() & 0o7777,
+        uid: file.uid(),
+        gid: file.gid(),
     }
 }
 
@@ -450,6 +461,8 @@ pub fn name_of(path: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use std::os::unix::fs::symlink;
 
@@ -562,6 +575,7 @@ mod tests {
         }
         let (outer, mut root) = tree();
         let inner = outer.path().join("root");
+        std::fs::write(inner.join("proc/mounts"), "/dev/root / jffs2 rw 0 0\n").unwrap();
         let may = |root: &Root| root.may_change("/etc/init.d/x");
         let set = |mode: u32, uid: u32, gid: u32| {
             let etc = inner.join("etc");
@@ -572,10 +586,9 @@ mod tests {
         for (mode, uid, gid, live, roots, others) in [
             (0o755, 0, 0, true, true, true),
             (0o775, 0, 0, true, true, true),
-            (0o775, 0, 99, false, true, true),
-            (0o755, 0, 99, true, true, true),
-            (0o777, 0, 0, false, true, true),
-            (0o1777, 0, 0, false, true, true),
+            (0o775, 0, 99, true, true, true),
+            (0o777, 0, 0, true, true, true),
+            (0o1777, 0, 0, true, true, true),
             (0o755, 99, 0, false, false, true),
             (0o755, 98, 0, false, false, false),
         ] {
@@ -591,6 +604,45 @@ mod tests {
             assert!(!may(&root), "the root itself is another's");
             std::os::unix::fs::chown(&inner, Some(0), None).unwrap();
         }
+        // Where others may write, a file must be root's alone.
+        let file = inner.join("etc/passwd");
+        for (folder, mode, uid, name, fine) in [
+            (0o777, 0o644, 0, "", true),
+            (0o777, 0o666, 0, "", true),
+            (0o777, 0o4755, 0, "", false),
+            (0o777, 0o644, 99, "", false),
+            (0o777, 0o644, 0, "other", false),
+            (0o755, 0o4755, 99, "other", true),
+        ] {
+            set(folder, 0, 0);
+            std::os::unix::fs::chown(&file, Some(uid), None).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            let other = inner.join("etc/other");
+            let _ = std::fs::remove_file(&other);
+            if !name.is_empty() {
+                std::fs::hard_link(&file, &other).unwrap();
+            }
+            let what = format!("{folder:o} {mode:o} {uid} {name}");
+            assert_eq!(root.may_change("/etc/passwd"), fine, "{what}");
+            assert_eq!(root.original("/etc/passwd").is_ok(), fine, "{what}");
+        }
+        // What is mounted over it is another, and what cannot be told is so too.
+        for (mounts, fine) in [
+            (
+                "/dev/root / jffs2 rw 0 0\n/dev/root /etc/pass jffs2 rw 0 0\n".to_owned(),
+                true,
+            ),
+            (
+                "/dev/root / jffs2 rw 0 0\n/dev/root /etc/passwd jffs2 rw 0 0\n".to_owned(),
+                false,
+            ),
+            ("x\n".repeat(1 << 16), false),
+        ] {
+            std::fs::write(inner.join("proc/mounts"), mounts).unwrap();
+            assert_eq!(root.may_change("/etc/passwd"), fine);
+        }
+        std::fs::remove_file(inner.join("proc/mounts")).unwrap();
+        assert!(!root.may_change("/etc/passwd"));
     }
 
     #[test]

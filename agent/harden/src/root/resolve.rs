@@ -22,6 +22,16 @@ pub(super) struct Place {
 }
 
 impl Root {
+    /// Where a path leads that has no links in it; an error if one was put there since.
+    pub(super) fn steady(&self, real: &str) -> io::Result<Place> {
+        let place = self.resolve(real)?;
+        if place.path == real {
+            Ok(place)
+        } else {
+            Err(Errno::ELOOP.into())
+        }
+    }
+
     pub(super) fn resolve(&self, path: &str) -> io::Result<Place> {
         let mut todo = Vec::new();
         push(&mut todo, path);

@@ -1,14 +1,18 @@
 //! The steps that change a root. A transaction is made of them; each can fail or be the last in a test.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 
-use super::{Root, folder_of};
+use super::resolve::Place;
+use super::{MAX_TEXT_BYTES, Root, attributes, folder_of, name_of};
+use crate::journal::sha256;
+use crate::storage::{self, MAX_MOUNTS_BYTES};
 
 /// Owner and mode of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +92,25 @@ impl Root {
     /// When it is there, or the file system refuses.
     pub fn create(&self, path: &str, contents: &[u8], attributes: Attributes) -> io::Result<()> {
         gate!(self, Create, path);
-        let place = self.resolve(path)?;
+        self.create_at(&self.resolve(path)?, path, contents, attributes)
+    }
+
+    /// The same at a path that has no links in it, nor got any since.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_steadily(&self, real: &str, contents: &[u8], attributes: Attributes) -> io::Result<()> {
+        gate!(self, Create, real);
+        self.create_at(&self.steady(real)?, real, contents, attributes)
+    }
+
+    fn create_at(
+        &self,
+        place: &Place,
+        #[cfg_attr(not(test), expect(unused_variables, reason = "for the gate"))] path: &str,
+        contents: &[u8],
+        attributes: Attributes,
+    ) -> io::Result<()> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         let mut file = File::from(openat(&place.parent, place.name.as_str(), flags, mode)?);
@@ -120,6 +142,23 @@ impl Root {
             &to.parent,
             to.name.as_str(),
         )?)
+    }
+
+    /// The same for a file that must be what it was, by the SHA-256 of its contents. It and what replaces it are in the folder
+    /// to which the path without links leads, whatever is put in the place of that meanwhile.
+    ///
+    /// # Errors
+    /// `EPERM` when it is another file by now, and when the file system refuses.
+    pub fn replace(&self, from: &str, to: &str, was: &str) -> io::Result<()> {
+        gate!(self, Rename, to);
+        let place = self.steady(to).map_err(|_| Errno::EPERM)?;
+        let now = self.open_at(&place);
+        let now = now.and_then(|file| super::contents(file, to, MAX_TEXT_BYTES));
+        if !now.is_ok_and(|now| sha256(&now) == was) {
+            return Err(Errno::EPERM.into());
+        }
+        let parent = &place.parent;
+        Ok(renameat(parent, name_of(from), parent, place.name.as_str())?)
     }
 
     /// Removes a file. One that is not there is no error.
@@ -157,12 +196,21 @@ impl Root {
     /// additions alone (chattr(1)). The kernel says so before it says that a file is no folder.
     #[must_use]
     pub fn is_stuck(&self, path: &str) -> bool {
-        let refused = self.remove_empty_folder(path).err();
-        refused.and_then(|error| error.raw_os_error()) == Some(Errno::EPERM as i32)
+        let refused = || -> io::Result<()> {
+            let place = self.steady(path)?;
+            gate!(self, Remove, path);
+            Ok(unlinkat(
+                &place.parent,
+                place.name.as_str(),
+                UnlinkatFlags::RemoveDir,
+            )?)
+        };
+        refused().is_err_and(|error| error.raw_os_error() == Some(Errno::EPERM as i32))
     }
 
-    /// Whether a file may be planned for: nobody but root may put another in its place before it is changed, by its folders,
-    /// and it can be replaced. A tree is its own owner's, and its modes are for users that a camera will have.
+    /// Whether a file may be planned for: its folders are root's, it can be replaced, and nothing is mounted over it. Where
+    /// others may write one of the folders, it must be root's too, by no other name and without a right of its own: see
+    /// [`original`](Self::original). A tree is its own owner's, and its modes are for users that a camera will have.
     #[must_use]
     pub fn may_change(&self, path: &str) -> bool {
         let real = self.canonical(path);
@@ -172,29 +220,65 @@ impl Root {
     /// The same of a path that has no links in it, whatever it leads to by now.
     #[must_use]
     pub fn may_change_at(&self, real: &str) -> bool {
-        self.is_roots(real) && !self.is_stuck(real)
+        let Some(open) = self.is_open(real) else {
+            return false;
+        };
+        let file = self
+            .steady(real)
+            .and_then(|place| self.open_at(&place)?.metadata());
+        let anybodys = open && file.is_ok_and(|file| !is_roots(&file));
+        !anybodys && !self.is_stuck(real) && !self.is_mounted(real)
     }
 
-    /// Whether nobody but root may put another file in the place of this one, whose path has no links in it. Where that is
-    /// so, it stays so: the first folder on the way that is another's cannot be swapped for a link before it is looked at.
-    fn is_roots(&self, real: &str) -> bool {
+    /// Contents, owner and mode of a file at a path that has no links in it, all of the same one.
+    ///
+    /// Whoever may write one of its folders may put any file of this camera, and a link, in the place of any; never must what
+    /// he wrote get an owner or a mode that it had not. So what is not root's alone is an error there.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and `EPERM`.
+    pub fn original(&self, real: &str) -> io::Result<(Vec<u8>, Attributes)> {
+        let file = self.open_at(&self.steady(real)?)?;
+        let data = file.metadata()?;
+        if self.is_open(real) != Some(false) && !is_roots(&data) {
+            return Err(Errno::EPERM.into());
+        }
+        Ok((super::contents(file, real, MAX_TEXT_BYTES)?, attributes(&data)))
+    }
+
+    /// Whether others than root may write a folder of a path that has no links in it. `None`: one is somebody else's.
+    fn is_open(&self, real: &str) -> Option<bool> {
         let owner = if self.live {
             0
         } else {
             self.stat("/").map_or(0, |tree| tree.uid)
         };
+        let mut open = false;
         let mut folder = real;
         while folder != "/" {
             folder = folder_of(folder);
-            let others = |at: Attributes| {
-                let writable = at.mode & 0o002 != 0 || at.mode & 0o020 != 0 && at.gid != 0;
-                at.uid != 0 && at.uid != owner || self.live && writable
+            let Ok(at) = self.stat(folder) else {
+                continue;
             };
-            if self.stat(folder).is_ok_and(others) {
-                return false;
+            if at.uid != 0 && at.uid != owner {
+                return None;
             }
+            open |= at.mode & 0o002 != 0 || at.mode & 0o020 != 0 && at.gid != 0;
         }
-        true
+        Some(self.live && open)
+    }
+
+    /// Whether something is mounted over a file of the running system, or that cannot be told.
+    #[must_use]
+    pub fn is_mounted(&self, real: &str) -> bool {
+        self.live
+            && match self.head("/proc/mounts", MAX_MOUNTS_BYTES) {
+                Ok(mounts) if (mounts.len() as u64) < MAX_MOUNTS_BYTES => {
+                    let points = storage::points(&String::from_utf8_lossy(&mounts));
+                    points.iter().any(|point| point == real)
+                }
+                _ => true,
+            }
     }
 
     /// Brings a folder's names to the disk.
@@ -212,6 +296,11 @@ impl Root {
             result => result,
         }
     }
+}
+
+/// Whether a file is root's, under one name, and gives no rights to whoever runs it.
+fn is_roots(file: &Metadata) -> bool {
+    file.uid() == 0 && file.nlink() == 1 && file.mode() & 0o6000 == 0
 }
 
 /// A build may run without privilege; then files stay with whoever builds.

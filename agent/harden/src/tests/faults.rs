@@ -5,7 +5,9 @@ use std::rc::Rc;
 
 use super::*;
 use crate::engine::{confirm, recover, roll_back, undo, waiting};
+use crate::journal::Journal;
 use crate::root::Step;
+use crate::transaction::Store;
 use nix::errno::Errno;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +60,12 @@ fn at_every_step(least: usize, mut run: impl FnMut(&str, Fault, u32) -> bool) {
         let steps = (0..).take_while(hit).count();
         assert!(steps > least, "{steps} steps");
     }
+}
+
+fn journal(camera: &Camera) -> Journal {
+    Store::new(&camera.root, &camera.settings.state_dir)
+        .journal()
+        .unwrap()
 }
 
 fn each_file_is_old_or_new(now: &Snapshot, old: &Snapshot, new: &Snapshot, what: &str) {
@@ -309,6 +317,7 @@ fn a_file_that_cannot_be_replaced_for_good_holds_up_no_other() {
             but_one.insert(file.clone(), old[&file].clone());
             same(&own(&camera.snapshot()), &but_one, &what);
             nothing_is_left_halfway(&camera, &what);
+            assert_eq!(journal(&camera).entry(&file), None, "{what}: it was not written");
             // The next run asks for it again.
             let again = camera.harden();
             again.result.unwrap();
@@ -326,18 +335,54 @@ fn what_became_immutable_is_named_when_it_is_not_taken_back() {
     let name = "thingino";
     let (old, new, memory) = both(name);
     for file in changed(&old, &new) {
-        let mut camera = unconfirmed(name, &memory);
-        refuse(&mut camera, &file, &[Step::Rename, Step::Remove], Errno::EPERM);
+        // It shows before anything is written, or at the rename alone.
+        for (steps, errno) in [
+            (&[Step::Rename, Step::Remove][..], Errno::EPERM),
+            (&[Step::Rename], Errno::EBUSY),
+        ] {
+            let mut camera = unconfirmed(name, &memory);
+            refuse(&mut camera, &file, steps, errno);
+            let undone = roll_back(&camera.root, &camera.settings, None, &|_| false).unwrap();
+            assert_eq!(undone.changed_since, [file.as_str()]);
+            assert!(!undone.restored.contains(&file));
+            assert_eq!(engine::left(&camera.root, &camera.settings), [file.as_str()]);
+            let mut but_one = old.clone();
+            but_one.insert(file.clone(), new[&file].clone());
+            same(&own(&camera.snapshot()), &but_one, &file);
+            nothing_is_left_halfway(&camera, &file);
+            // Nothing counts as applied, so that no look closes it unasked.
+            assert!(journal(&camera).entry(&file).is_some() && !journal(&camera).applies(&file));
+            let applied = engine::applied(&camera.root, &camera.settings);
+            assert_eq!(applied, Default::default(), "{file}");
+            camera.root.gate = None;
+            undo(&camera.root, &camera.settings, true).unwrap();
+            same(&own(&camera.snapshot()), &old, &file);
+            assert_eq!(journal(&camera), Journal::default());
+        }
+    }
+}
+
+/// What cannot be read, its original or itself, holds up no other file's way back.
+#[test]
+fn an_original_that_is_lost_holds_up_no_other() {
+    let name = "thingino";
+    let (old, new, memory) = both(name);
+    for file in changed(&old, &new) {
+        let camera = unconfirmed(name, &memory);
+        let saved = journal(&camera)
+            .entry(&file)
+            .unwrap()
+            .original
+            .clone()
+            .unwrap()
+            .name;
+        let saved = format!("etc/lenscap/harden/saved/{saved}");
+        fs::write(camera.dir.path().join(saved), "lost").unwrap();
         let undone = roll_back(&camera.root, &camera.settings, None, &|_| false).unwrap();
         assert_eq!(undone.changed_since, [file.as_str()]);
-        assert_eq!(engine::left(&camera.root, &camera.settings), [file.as_str()]);
         let mut but_one = old.clone();
         but_one.insert(file.clone(), new[&file].clone());
         same(&own(&camera.snapshot()), &but_one, &file);
-        nothing_is_left_halfway(&camera, &file);
-        camera.root.gate = None;
-        undo(&camera.root, &camera.settings, true).unwrap();
-        same(&own(&camera.snapshot()), &old, &file);
     }
 }
 
@@ -389,8 +434,39 @@ fn what_somebody_writes_while_a_run_is_at_work_stays() {
         let mut but_one = new.clone();
         but_one.insert(file.clone(), (old[&file].0, b"theirs".to_vec()));
         same(&own(&camera.snapshot()), &but_one, &file);
+        // It was never written: nothing is to be taken back.
+        assert_eq!(journal(&camera).entry(&file), None);
         let undone = undo(&camera.root, &camera.settings, true).unwrap();
-        assert_eq!(undone.changed_since, [file.as_str()]);
+        assert!(undone.changed_since.is_empty());
         assert_eq!(camera.text(&file), "theirs");
+    }
+}
+
+/// Whoever may write the folder above would have root write where only root may.
+#[test]
+fn what_comes_in_the_place_of_a_folder_is_not_written() {
+    let name = "thingino";
+    let (old, new, memory) = both(name);
+    for file in changed(&old, &new)
+        .iter()
+        .filter(|file| file.matches('/').count() > 2)
+    {
+        let mut camera = Camera::remembering(name, &memory);
+        let folder = camera.dir.path().join(file.trim_start_matches('/'));
+        let folder = folder.parent().unwrap().to_owned();
+        let roots = camera.dir.path().join("opt/roots");
+        copy(&folder, &roots);
+        let before = snapshot(&roots);
+        let (link, target) = (folder.clone(), "/opt/roots");
+        camera.root.gate = Some(Box::new(move |step, path| {
+            if step == Step::Rename && path.ends_with("/pending") {
+                fs::rename(&link, link.with_extension("aside"))?;
+                symlink(target, &link)?;
+            }
+            Ok(())
+        }));
+        camera.harden().result.unwrap();
+        camera.root.gate = None;
+        same(&snapshot(&roots), &before, file);
     }
 }

@@ -1,22 +1,27 @@
 //! Ways in by SSH.
 
 use crate::gate::SshLogin;
-use crate::listeners::{Listener, Logins, Process, ssh_login};
+use crate::listeners::{Listener, Logins, Process, ssh_servers};
 
-fn listening(words: &str, loopback: bool) -> Listener {
+fn listening(words: &str, port: u16, loopback: bool) -> Listener {
     let process = Process {
         pid: 10,
         program: Some("/bin/busybox".into()),
         words: words.split(' ').map(str::to_owned).collect(),
         vital: None,
         doubt: None,
-        ports: vec![22],
+        ports: vec![port],
     };
     Listener {
-        port: 22,
+        port,
         loopback,
         processes: vec![process],
     }
+}
+
+fn ssh_logins(listeners: &[Listener], logins: &Logins) -> Vec<(u16, SshLogin)> {
+    let servers = ssh_servers(listeners, logins).into_iter();
+    servers.map(|server| (server.port, server.login)).collect()
 }
 
 #[test]
@@ -37,20 +42,58 @@ fn a_login_is_what_the_server_that_runs_takes() {
         ("dropbear -RB", SshLogin::Key, SshLogin::Blank),
         ("dropbear -s", SshLogin::Key, SshLogin::None),
         ("dropbear -B -g", SshLogin::Key, SshLogin::None),
+        ("dropbear -F -p 2222 -T 3", SshLogin::Key, SshLogin::Password),
         ("dropbear -w", SshLogin::None, SshLogin::None),
+        ("dropbear -t", SshLogin::None, SshLogin::None),
+        ("dropbear -G owners", SshLogin::None, SshLogin::None),
+        ("dropbear -Rc /bin/false", SshLogin::None, SshLogin::None),
         ("dropbear -D /mnt/keys", SshLogin::Password, SshLogin::Password),
         ("/usr/sbin/sshd -D", SshLogin::Key, SshLogin::None),
-        ("telnetd", SshLogin::None, SshLogin::None),
+        (
+            "/usr/sbin/sshd -Df /mnt/sshd_config",
+            SshLogin::None,
+            SshLogin::None,
+        ),
+        ("sshd -o PermitRootLogin=no", SshLogin::None, SshLogin::None),
     ] {
-        let one = [listening(words, false)];
-        assert_eq!(ssh_login(&one, &all), with_key, "{words}");
-        assert_eq!(ssh_login(&one, &none_of_keys), without, "{words}");
-        assert_eq!(ssh_login(&one, &Logins::default()), SshLogin::None, "{words}");
-        let inside = [listening(words, true)];
-        assert_eq!(ssh_login(&inside, &all), SshLogin::None, "{words}");
+        let one = [listening(words, 2222, false)];
+        assert_eq!(ssh_logins(&one, &all), [(2222, with_key)], "{words}");
+        assert_eq!(ssh_logins(&one, &none_of_keys), [(2222, without)], "{words}");
+        let nothing = [(2222, SshLogin::None)];
+        assert_eq!(ssh_logins(&one, &Logins::default()), nothing, "{words}");
+        assert!(
+            ssh_logins(&[listening(words, 22, true)], &all).is_empty(),
+            "{words}"
+        );
     }
-    assert_eq!(ssh_login(&[], &all), SshLogin::None, "no server at all");
-    // The surest of several counts, wherever it is.
-    let two = [listening("dropbear -s", false), listening("dropbear -R", false)];
-    assert_eq!(ssh_login(&two, &none_of_keys), SshLogin::Password);
+    for words in ["telnetd", "tinysshd /etc/keys"] {
+        assert!(ssh_logins(&[listening(words, 22, false)], &all).is_empty());
+    }
+    assert!(ssh_logins(&[], &all).is_empty(), "no server at all");
+    // Who is given a password must be asked for it.
+    for (words, asks) in [
+        ("dropbear", true),
+        ("dropbear -s", false),
+        ("dropbear -w", false),
+        ("sshd", false),
+    ] {
+        let servers = ssh_servers(&[listening(words, 22, false)], &Logins::default());
+        assert_eq!(servers[0].asks, asks, "{words}");
+    }
+    // As OpenSSH 9 names itself, in one word.
+    let mut titled = listening("sshd:", 22, false);
+    for (title, login) in [
+        (
+            "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups",
+            SshLogin::Key,
+        ),
+        (
+            "sshd: /usr/sbin/sshd -f /x [listener] 0 of 10-100 startups",
+            SshLogin::None,
+        ),
+    ] {
+        titled.processes[0].program = Some("/usr/sbin/sshd".into());
+        titled.processes[0].words = vec![title.into()];
+        assert_eq!(ssh_logins(&[titled.clone()], &all), [(22, login)], "{title}");
+    }
 }
