@@ -39,27 +39,33 @@ impl Class {
     }
 }
 
-/// The lines of a camera, sorted.
-#[must_use]
-pub fn take(facts: &Facts) -> Vec<String> {
-    lines(facts).0
+/// What is on a camera.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    /// Sorted, each once.
+    pub lines: Vec<String>,
+    /// Whether there was room for all of them as they are.
+    fits: bool,
 }
 
-/// The lines, and whether there is room for all of them as they are.
+/// The inventory of a camera.
+#[must_use]
 #[inline(never)]
-fn lines(facts: &Facts) -> (Vec<String>, bool) {
+pub fn take(facts: &Facts) -> Inventory {
+    #[cfg(test)]
+    TAKEN.set(TAKEN.get() + 1);
     let mut lines: Vec<String> = Vec::new();
-    let mut whole = true;
+    let mut fits = true;
     let mut add = |class: Class, text: String| {
         let line = class.word().to_owned() + &text;
-        whole &= line.len() <= MAX_TEXT;
+        fits &= line.len() <= MAX_TEXT;
         let line = clean(line.into()).into_owned();
         // Sorted, and each once.
         let at = lines.partition_point(|have| *have < line);
         if lines.get(at) == Some(&line) {
             return;
         }
-        whole &= lines.len() < MAX_LINES;
+        fits &= lines.len() < MAX_LINES;
         if lines.len() < MAX_LINES {
             lines.insert(at, line);
         }
@@ -95,19 +101,27 @@ fn lines(facts: &Facts) -> (Vec<String>, bool) {
     for module in facts.modules.value().into_iter().flatten() {
         add(Class::Module, module.name.clone());
     }
-    (lines, whole)
+    Inventory { lines, fits }
 }
 
-/// Whether everything that the lines of some classes are made of was seen, and is in them.
-#[must_use]
-pub fn is_whole(facts: &Facts, classes: &[Class]) -> bool {
-    let seen = |class: &Class| match class {
-        Class::Listen | Class::Peer => has_sockets(facts),
-        Class::Account => facts.accounts.value.is_ok() && facts.findings.value.is_ok(),
-        Class::Start => facts.starts.value.is_ok(),
-        Class::Module => facts.modules.value.is_ok(),
-    };
-    classes.iter().all(seen) && lines(facts).1
+#[cfg(test)]
+std::thread_local! {
+    /// How many times this thread has taken one.
+    pub(crate) static TAKEN: core::cell::Cell<u32> = const { core::cell::Cell::new(0) };
+}
+
+impl Inventory {
+    /// Whether everything that the lines of some classes are made of was seen in `facts`, and is in them.
+    #[must_use]
+    pub fn is_whole(&self, facts: &Facts, classes: &[Class]) -> bool {
+        let seen = |class: &Class| match class {
+            Class::Listen | Class::Peer => has_sockets(facts),
+            Class::Account => facts.accounts.value.is_ok() && facts.findings.value.is_ok(),
+            Class::Start => facts.starts.value.is_ok(),
+            Class::Module => facts.modules.value.is_ok(),
+        };
+        self.fits && classes.iter().all(seen)
+    }
 }
 
 fn has_sockets(facts: &Facts) -> bool {

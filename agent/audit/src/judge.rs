@@ -1,7 +1,7 @@
 //! Verdicts, and how evidence adds up to them.
 
 use crate::facts::{Fact, Facts, Missing, Text};
-use crate::inventory::{self, Class};
+use crate::inventory::{self, Class, Inventory};
 use crate::rules::{RULES, Rule, Severity};
 
 /// The most pieces of evidence of one rule; the rest is counted.
@@ -75,8 +75,8 @@ pub struct Report<'a> {
     pub outcomes: Vec<Outcome>,
     /// What could not be looked at: source, and why.
     pub blind: Vec<(Text, Text)>,
-    /// What listens, who has an account, what starts, who is talked to: see [`inventory`].
-    pub inventory: Vec<String>,
+    /// What listens, who has an account, what starts, who is talked to.
+    pub inventory: Inventory,
 }
 
 impl Report<'_> {
@@ -109,7 +109,7 @@ impl Report<'_> {
             let left_out = outcome.verdict == Verdict::NotChecked && !id.ends_with("drift");
             matters && (outcome.verdict == Verdict::Fail || left_out)
         };
-        inventory::is_whole(self.facts, &Class::ALL) && !self.outcomes.iter().any(bad)
+        self.inventory.is_whole(self.facts, &Class::ALL) && !self.outcomes.iter().any(bad)
     }
 
     /// The outcomes, fails first, and of those the severest.
@@ -141,11 +141,12 @@ impl Report<'_> {
 pub fn audit<'a>(facts: &'a Facts, only: &[&str]) -> Report<'a> {
     let mut outcomes = Vec::with_capacity(RULES.len());
     let mut blind: Vec<(Text, Text)> = Vec::new();
+    let mut judge = Judge {
+        evidence: Vec::new(),
+        left_out: 0,
+        inventory: inventory::take(facts),
+    };
     for rule in RULES {
-        let mut judge = Judge {
-            evidence: Vec::new(),
-            left_out: 0,
-        };
         if !only.is_empty() && !only.iter().any(|name| rule.is_named(name)) {
             judge.say(Verdict::NotChecked, "--only", "nobody asked for it");
         } else if rule.live && !facts.about.live {
@@ -166,16 +167,18 @@ pub fn audit<'a>(facts: &'a Facts, only: &[&str]) -> Report<'a> {
         facts,
         outcomes,
         blind,
-        inventory: inventory::take(facts),
+        inventory: judge.inventory,
     }
 }
 
-/// Collects the evidence of one rule.
+/// Collects the evidence, one rule after the other.
 #[derive(Debug)]
 pub struct Judge {
-    /// The worst first.
+    /// Of the rule at hand, the worst first.
     evidence: Vec<Evidence>,
     left_out: u32,
+    /// What is there, taken once for all rules.
+    pub(crate) inventory: Inventory,
 }
 
 impl Judge {
@@ -256,14 +259,17 @@ impl Judge {
         }
     }
 
-    fn finish(mut self, rule: &'static Rule) -> Outcome {
+    /// The rule's outcome; the next begins with nothing.
+    fn finish(&mut self, rule: &'static Rule) -> Outcome {
         if self.evidence.is_empty() {
             self.unknown("rule", "nothing was looked at");
         }
-        let verdict = self.evidence.first().map_or(Verdict::Unknown, |e| e.verdict);
-        if self.left_out > 0 {
-            let text = format!("{} more are left out", self.left_out);
-            self.evidence.push(Evidence {
+        let mut evidence = core::mem::take(&mut self.evidence);
+        let left_out = core::mem::take(&mut self.left_out);
+        let verdict = evidence.first().map_or(Verdict::Unknown, |e| e.verdict);
+        if left_out > 0 {
+            let text = format!("{left_out} more are left out");
+            evidence.push(Evidence {
                 verdict,
                 source: "rule".into(),
                 text: text.into(),
@@ -272,7 +278,7 @@ impl Judge {
         Outcome {
             rule,
             verdict,
-            evidence: self.evidence,
+            evidence,
         }
     }
 }

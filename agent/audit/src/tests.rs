@@ -194,7 +194,7 @@ fn good() -> Facts {
         &mut facts,
         socket(Proto::Packet, ("0.0.0.0", 0x800), ("0.0.0.0", 0), 7, 2),
     );
-    let lines = audit(&facts, &[]).inventory;
+    let lines = audit(&facts, &[]).inventory.lines;
     facts.baseline = Fact::seen("/etc/lenscap/audit.baseline", Some(lines));
     facts
 }

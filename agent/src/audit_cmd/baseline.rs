@@ -58,7 +58,7 @@ pub(super) fn keep(request: &Request, report: &Report<'_>) -> Result<(), String>
     }
     let Some(path) = path(request) else { return Ok(()) };
     let mut text = format!("{HEAD}\n");
-    for line in &report.inventory {
+    for line in &report.inventory.lines {
         text.push_str(line);
         text.push('\n');
     }

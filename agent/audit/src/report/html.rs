@@ -70,7 +70,7 @@ pub(super) fn write(report: &Report<'_>) -> String {
         fill(&mut out, "<li>%</li>", &[text]);
     }
     out.push_str("</ul><details><summary>What is on the camera</summary><ul>");
-    for line in &report.inventory {
+    for line in &report.inventory.lines {
         out.push_str("<li>");
         escape(&mut out, line);
         out.push_str("</li>");

@@ -85,7 +85,7 @@ pub(super) fn write(report: &Report<'_>) -> String {
             }
         });
         o.key("inventory").array(|a| {
-            for line in &report.inventory {
+            for line in &report.inventory.lines {
                 if a.written() < STOPS[2] {
                     a.item().string(line);
                 } else {

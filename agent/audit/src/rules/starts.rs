@@ -1,7 +1,7 @@
 //! What starts by itself, and what is new since the first clean audit.
 
 use crate::facts::{Facts, Topic};
-use crate::inventory::{self, Class};
+use crate::inventory::Class;
 use crate::judge::Judge;
 
 /// What the hardener found in files about some topics.
@@ -95,12 +95,15 @@ fn drift(facts: &Facts, judge: &mut Judge, classes: &[Class]) {
         let text = "there was no clean audit yet to compare with";
         return judge.say(crate::Verdict::NotChecked, source.clone(), text);
     };
-    for line in inventory::take(facts) {
-        if classes.iter().any(|class| line.starts_with(class.word())) && !baseline.contains(&line) {
+    let inventory = core::mem::take(&mut judge.inventory);
+    for line in &inventory.lines {
+        if classes.iter().any(|class| line.starts_with(class.word())) && !baseline.contains(line) {
             judge.fail(source, format!("new: {line}"));
         }
     }
-    if !inventory::is_whole(facts, classes) {
+    let whole = inventory.is_whole(facts, classes);
+    judge.inventory = inventory;
+    if !whole {
         judge.unknown(source, "not everything could be compared");
     }
     judge.pass_otherwise(

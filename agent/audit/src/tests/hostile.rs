@@ -103,7 +103,7 @@ fn reports_stay_small() {
         let report = audit(&facts, &[]);
         let evidence = report.outcomes.iter().map(|outcome| outcome.evidence.len());
         assert!(evidence.max().unwrap() <= 25);
-        assert!(report.inventory.len() <= crate::inventory::MAX_LINES);
+        assert!(report.inventory.lines.len() <= crate::inventory::MAX_LINES);
         for format in FORMATS {
             let style = Style {
                 colour: true,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::inventory::TAKEN;
 use crate::rules::{GROUPS, RULES};
 
 /// What makes a rule fail, and what makes it unknown though nothing is missing.
@@ -664,6 +665,16 @@ fn a_baseline_is_made_of_clean_cameras_alone() {
     facts.sockets[0].value.as_mut().unwrap().left_out = 1;
     assert!(!audit(&facts, &[]).is_clean());
     assert!(!audit(&good(), &["network"]).is_clean());
+}
+
+#[test]
+fn the_inventory_is_taken_once() {
+    let facts = good();
+    let before = TAKEN.get();
+    let report = audit(&facts, &[]);
+    assert!(report.is_clean());
+    assert_eq!(TAKEN.get() - before, 1);
+    assert!(!report.inventory.lines.is_empty());
 }
 
 #[test]
