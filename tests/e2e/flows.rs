@@ -8,7 +8,7 @@ mod video;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -711,4 +711,47 @@ fn a_capture_is_bounded_and_asked_for() {
     });
     running.signal(Signal::SIGTERM);
     assert!(running.wait_exit(LIMIT).success());
+}
+
+/// A reader that reads nothing holds up neither the time nor SIGTERM.
+#[test]
+fn a_capture_ends_in_time_though_nobody_reads_it() {
+    let dir = TestDir::new("flows::capture_unread");
+    let cable = Cable::new();
+    let start = |seconds: &str| {
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+        let mut writer = std::fs::File::from(writer);
+        // It is full from the start.
+        writer.write_all(&[0; 4096]).unwrap();
+        let command = capture(
+            &dir,
+            "option capture '1'\n",
+            &["--seconds", seconds, "/dev/stdout"],
+        );
+        let child = cable.on_camera(&command).stdout(writer).spawn().unwrap();
+        (child, reader)
+    };
+    let end = |mut child: Child, what: &str| {
+        let status = wait::until(what, LIMIT, || child.try_wait().unwrap());
+        assert!(status.success(), "{what}: {status}");
+    };
+    let started = Instant::now();
+    let (child, _unread) = start("1");
+    end(child, "the time");
+    assert!(started.elapsed() < LIMIT / 2, "{:?}", started.elapsed());
+    let (child, _unread) = start("600");
+    let status = format!("/proc/{}/status", child.id());
+    wait::until("a program that waits for SIGTERM", LIMIT, || {
+        let status = std::fs::read_to_string(&status).unwrap();
+        let blocked = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigBlk:"))
+            .unwrap();
+        let blocked = u64::from_str_radix(blocked.trim(), 16).unwrap();
+        (blocked & 1 << (Signal::SIGTERM as i32 - 1) != 0).then_some(())
+    });
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+    end(child, "SIGTERM");
 }

@@ -6,8 +6,8 @@
 mod headers;
 
 use core::time::Duration;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,8 @@ const BATCH: usize = 128;
 const LINK_TYPE: u32 = 113;
 const LINK_BYTES: usize = 16;
 const FILE_HEADER_BYTES: u32 = 24;
+/// What a pipe takes at once if it takes anything (pipe(7): `PIPE_BUF`).
+const PIECE_BYTES: usize = 4096;
 /// The one file that is written though it is there.
 const STDOUT: &str = "/dev/stdout";
 
@@ -101,7 +103,7 @@ fn try_run(request: &Request) -> Result<String, (String, u8)> {
         packets: &packets,
         signals,
     }
-    .copy(&mut *out)
+    .copy(&mut out)
     .map_err(|error| failed("capture", &error))?;
     let lost = match packets.dropped() {
         0 => String::new(),
@@ -112,16 +114,16 @@ fn try_run(request: &Request) -> Result<String, (String, u8)> {
 }
 
 /// A file for its owner alone; one that is there already may be a link to another.
-fn open(path: &Path) -> io::Result<Box<dyn Write>> {
+fn open(path: &Path) -> io::Result<File> {
     if path == Path::new(STDOUT) {
-        return Ok(Box::new(io::stdout()));
+        // Without the buffer of the library, which would wait for a reader at the program's end.
+        return io::stdout().as_fd().try_clone_to_owned().map(File::from);
     }
-    let file = OpenOptions::new()
+    OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(path)?;
-    Ok(Box::new(file))
+        .open(path)
 }
 
 struct Capture<'a> {
@@ -132,11 +134,12 @@ struct Capture<'a> {
 
 impl Capture<'_> {
     /// Until the time, the room or the patience of whoever waits is over. Gives packets and bytes.
-    fn copy(mut self, out: &mut dyn Write) -> io::Result<(u64, u32)> {
+    fn copy(mut self, out: &mut File) -> io::Result<(u64, u32)> {
         let end = sys::monotonic() + Duration::from_secs(self.request.seconds.into());
         let (mut count, mut bytes) = (0, FILE_HEADER_BYTES);
-        out.write_all(&file_header(self.request.snaplen))?;
-        out.flush()?;
+        if !self.write(out, &file_header(self.request.snaplen), end)? {
+            return Ok((0, 0));
+        }
         loop {
             let left = end.saturating_sub(sys::monotonic());
             if left.is_zero() {
@@ -147,7 +150,7 @@ impl Capture<'_> {
             if self.is_ended()? {
                 return Ok((count, bytes));
             }
-            let mut batch = Vec::new();
+            let (mut batch, mut packets) = (Vec::new(), 0);
             let mut is_full = false;
             for _ in 0..BATCH {
                 let mut buffer = [0; MAX_SNAPLEN as usize];
@@ -166,15 +169,43 @@ impl Capture<'_> {
                     break;
                 }
                 batch.extend(record);
-                count += 1;
+                packets += 1;
             }
-            out.write_all(&batch)?;
-            out.flush()?;
-            bytes += u32::try_from(batch.len()).unwrap_or(u32::MAX);
-            if is_full {
+            let is_written = self.write(out, &batch, end)?;
+            if is_written {
+                count += packets;
+                bytes += u32::try_from(batch.len()).unwrap_or(u32::MAX);
+            }
+            if is_full || !is_written {
                 return Ok((count, bytes));
             }
         }
+    }
+
+    /// Writes all of it, as fast as it is taken. False: it was not taken until the time or the patience was over.
+    fn write(&mut self, out: &mut File, mut bytes: &[u8], end: Duration) -> io::Result<bool> {
+        while !bytes.is_empty() {
+            let left = end.saturating_sub(sys::monotonic());
+            let [is_signalled, is_writable] = sys::wait_either(self.signals.as_fd(), out.as_fd(), left)?;
+            if !is_writable {
+                if left.is_zero() || is_signalled && self.is_ended()? {
+                    return Ok(false);
+                }
+                continue;
+            }
+            let piece = bytes.get(..PIECE_BYTES).unwrap_or(bytes);
+            match out.write(piece) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     fn is_ended(&mut self) -> io::Result<bool> {

@@ -79,7 +79,7 @@ pub fn wait_readable<const N: usize>(
     fds: [Option<BorrowedFd<'_>>; N],
     wait: Option<Duration>,
 ) -> io::Result<[bool; N]> {
-    wait_for(fds, PollFlags::POLLIN, wait)
+    wait_for(fds.map(|fd| fd.map(|fd| (fd, PollFlags::POLLIN))), wait)
 }
 
 /// Whether a descriptor can be written, after at most `wait`.
@@ -87,15 +87,25 @@ pub fn wait_readable<const N: usize>(
 /// # Errors
 /// What the kernel says.
 pub fn wait_writable(fd: BorrowedFd<'_>, wait: Duration) -> io::Result<bool> {
-    Ok(wait_for([Some(fd)], PollFlags::POLLOUT, Some(wait))?[0])
+    Ok(wait_for([Some((fd, PollFlags::POLLOUT))], Some(wait))?[0])
+}
+
+/// Whether the first can be read, and whether the second can be written, after at most `wait`.
+///
+/// # Errors
+/// What the kernel says.
+#[cfg(feature = "flows")]
+pub fn wait_either(read: BorrowedFd<'_>, write: BorrowedFd<'_>, wait: Duration) -> io::Result<[bool; 2]> {
+    let fds = [(read, PollFlags::POLLIN), (write, PollFlags::POLLOUT)];
+    wait_for(fds.map(Some), Some(wait))
 }
 
 fn wait_for<const N: usize>(
-    fds: [Option<BorrowedFd<'_>>; N],
-    flags: PollFlags,
+    fds: [Option<(BorrowedFd<'_>, PollFlags)>; N],
     wait: Option<Duration>,
 ) -> io::Result<[bool; N]> {
-    let mut polled: Vec<PollFd<'_>> = fds.iter().flatten().map(|fd| PollFd::new(*fd, flags)).collect();
+    let wanted = fds.iter().flatten();
+    let mut polled: Vec<PollFd<'_>> = wanted.map(|(fd, flags)| PollFd::new(*fd, *flags)).collect();
     // Rounded up, or the caller would look again just before it is due.
     let timeout = wait.map_or(PollTimeout::NONE, |wait| {
         let ms = wait.as_micros().div_ceil(1000);

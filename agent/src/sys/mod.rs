@@ -14,6 +14,8 @@ mod time;
 mod tun;
 mod xtables;
 
+#[cfg(feature = "flows")]
+pub use channel::wait_either;
 pub use channel::{channel, is_channel, receive, send, wait_readable, wait_writable};
 pub use dependencies::keep_dependencies;
 pub use netlink::{Netlink, dump};
