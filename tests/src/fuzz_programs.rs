@@ -83,7 +83,7 @@ pub fn gateway_reports(input: &[u8]) {
         return;
     };
     let mut table = Table::default();
-    for record in table.absorb(report, 1_700_000_000_000) {
+    for record in table.absorb(report, 1_700_000_000_000, 1_699_999_700_000) {
         assert!(
             record.start_ms <= record.end_ms && record.octets > 0,
             "{record:?}"

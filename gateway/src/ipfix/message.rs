@@ -169,6 +169,11 @@ impl Domain {
         self.id
     }
 
+    /// Takes the next number: another camera has this one.
+    pub fn step_aside(&mut self) {
+        self.id = self.id.wrapping_add(1).max(1);
+    }
+
     /// A new session with the collector counts from zero.
     pub fn restart(&mut self) {
         self.sequence = 0;

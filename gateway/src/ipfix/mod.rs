@@ -86,7 +86,7 @@ impl Exporter {
             counters: counters.clone(),
             sink: None,
             retry_at: None,
-            domains: BTreeMap::new(),
+            domains: Domains::new(),
         };
         tokio::spawn(exporting.run(receiver));
         Self { sender, counters }
@@ -117,8 +117,21 @@ struct Exporting {
     counters: Counters,
     sink: Option<Sink>,
     retry_at: Option<Instant>,
-    /// By their numbers, with when templates were sent last.
-    domains: BTreeMap<u32, (Domain, Option<Instant>)>,
+    domains: Domains,
+}
+
+/// By cameras, with when templates were sent last.
+type Domains = BTreeMap<String, (Domain, Option<Instant>)>;
+
+/// The domain of a camera, with a number that no other has: names are many, and numbers have 32 bits.
+fn domain<'d>(domains: &'d mut Domains, camera: &str) -> &'d mut (Domain, Option<Instant>) {
+    let mut new = Domain::new(camera);
+    if !domains.contains_key(camera) {
+        while domains.values().any(|(known, _)| known.id() == new.id()) {
+            new.step_aside();
+        }
+    }
+    domains.entry(camera.to_owned()).or_insert((new, None))
 }
 
 impl Exporting {
@@ -146,8 +159,7 @@ impl Exporting {
         let Some(sink) = &mut self.sink else {
             return Err(None);
         };
-        let domain = Domain::new(camera);
-        let (domain, announced) = self.domains.entry(domain.id()).or_insert((domain, None));
+        let (domain, announced) = domain(&mut self.domains, camera);
         let (max_bytes, refresh) = match sink {
             Sink::Udp(_, max_bytes) => (*max_bytes, self.config.template_refresh),
             Sink::Tcp(_) => (MAX_MESSAGE_BYTES, Duration::MAX),
@@ -235,4 +247,20 @@ async fn udp(address: SocketAddr, mtu: usize) -> io::Result<Sink> {
     let socket = UdpSocket::bind(any).await?;
     socket.connect(address).await?;
     Ok(Sink::Udp(socket, mtu.saturating_sub(headers)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_cameras_share_a_number() {
+        let mut domains = Domains::new();
+        // The first four bytes of these names' hashes are the same.
+        let names = ["cam-26862", "cam-37018"];
+        let ids = names.map(|name| domain(&mut domains, name).0.id());
+        assert_eq!(ids[1], ids[0] + 1);
+        assert_eq!(names.map(|name| domain(&mut domains, name).0.id()), ids);
+        assert_eq!(Domain::new(names[0]).id(), Domain::new(names[1]).id());
+    }
 }

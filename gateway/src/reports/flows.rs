@@ -263,20 +263,18 @@ impl Table {
         self.flows.values()
     }
 
-    /// Takes a report in and gives what it adds, for the export. `now_ms` is the gateway's time.
-    pub fn absorb(&mut self, report: Report, now_ms: u64) -> Vec<Record> {
+    /// Takes a report in and gives what it adds, for the export. `now_ms` is the gateway's time, and `before_ms` what it was
+    /// at the report before; 0: that is not known.
+    pub fn absorb(&mut self, report: Report, now_ms: u64, before_ms: u64) -> Vec<Record> {
         if self.head.epoch != report.head.epoch {
             self.flows.clear();
         }
-        let wrong = report.head.time_ms.abs_diff(now_ms) > MAX_CLOCK_ERROR_MS;
-        let shift = if wrong {
-            now_ms
-                .cast_signed()
-                .wrapping_sub(report.head.time_ms.cast_signed())
-        } else {
-            0
+        let clock = Clock::new(report.head.time_ms, now_ms);
+        // The clock that told the times of the report before may have been set since: cameras start in 1970.
+        let clock_before = match before_ms {
+            0 => clock,
+            _ => Clock::new(self.head.time_ms, before_ms),
         };
-        let at = |time_ms: u64| time_ms.saturating_add_signed(shift).min(now_ms);
         let mut records = Vec::new();
         for flow in report.flows {
             let key = (flow.peer, flow.protocol, flow.port, flow.direction);
@@ -284,23 +282,13 @@ impl Table {
             if before.is_some_and(|before| before.cursor >= flow.cursor) {
                 continue;
             }
-            let [bytes_out, bytes_in, packets_out, packets_in] = added(before, &flow);
-            let start_ms = at(before.map_or(flow.first_ms, |before| before.last_ms));
-            let end_ms = at(flow.last_ms).max(start_ms);
-            for (egress, octets, packets) in [(true, bytes_out, packets_out), (false, bytes_in, packets_in)] {
-                if let Some(octets) = octets.filter(|octets| (1..=MAX_OCTETS).contains(octets)) {
-                    let (source, destination) = ends(&flow, egress);
-                    records.push(Record {
-                        start_ms,
-                        end_ms,
-                        octets,
-                        packets,
-                        source,
-                        destination,
-                        protocol: flow.protocol.0,
-                        egress,
-                    });
-                }
+            let start_ms = match before {
+                Some(before) => clock_before.at(before.last_ms),
+                None => clock.at(flow.first_ms),
+            };
+            let end_ms = clock.at(flow.last_ms).max(start_ms);
+            if flow.local.is_ipv4() == flow.peer.is_ipv4() {
+                records.extend(news(&flow, added(before, &flow), (start_ms, end_ms)));
             }
             self.flows.insert(key, flow);
             self.make_room();
@@ -342,9 +330,56 @@ impl Table {
         let report = Report::parse(lines)?;
         let mut table = Self::default();
         table.head.epoch.clone_from(&report.head.epoch);
-        let _ = table.absorb(report, 0);
+        let _ = table.absorb(report, 0, 0);
         Ok(table)
     }
+}
+
+/// How a camera's times are told by the gateway's clock.
+#[derive(Clone, Copy)]
+struct Clock {
+    shift_ms: i64,
+    now_ms: u64,
+}
+
+impl Clock {
+    /// By what the camera's clock said, and what the gateway's did.
+    fn new(camera_ms: u64, now_ms: u64) -> Self {
+        let is_right = camera_ms.abs_diff(now_ms) <= MAX_CLOCK_ERROR_MS;
+        let shift_ms = now_ms.cast_signed().wrapping_sub(camera_ms.cast_signed());
+        Self {
+            shift_ms: if is_right { 0 } else { shift_ms },
+            now_ms,
+        }
+    }
+
+    fn at(self, time_ms: u64) -> u64 {
+        time_ms.saturating_add_signed(self.shift_ms).min(self.now_ms)
+    }
+}
+
+/// What is told of a record: one way and the other, as far as anything passed. What cannot be is not told.
+fn news(
+    flow: &Flow,
+    [bytes_out, bytes_in, packets_out, packets_in]: [Option<u64>; 4],
+    (start_ms, end_ms): (u64, u64),
+) -> impl Iterator<Item = Record> {
+    let ways = [(true, bytes_out, packets_out), (false, bytes_in, packets_in)];
+    ways.into_iter().filter_map(move |(egress, octets, packets)| {
+        let octets = octets.filter(|octets| (1..=MAX_OCTETS).contains(octets))?;
+        let (source, destination) = ends(flow, egress);
+        Some(Record {
+            start_ms,
+            end_ms,
+            octets,
+            // Each has a header.
+            packets: packets.filter(|packets| *packets <= octets),
+            source,
+            destination,
+            protocol: flow.protocol.0,
+            egress,
+        })
+    })
 }
 
 /// What a record adds to the one before. A counter that went back, or fewer connections, mean that the camera forgot
@@ -409,7 +444,7 @@ mod tests {
         let mut table = Table::default();
         let first = report(&(head("a", 1) + &line(1, 443, "1000", 1)));
         assert!(!table.is_stranger(&first));
-        let records = table.absorb(first, NOW);
+        let records = table.absorb(first, NOW, NOW);
         assert_eq!(records.len(), 2);
         let out = records[0];
         assert_eq!((out.octets, out.packets, out.egress), (1000, None, true));
@@ -422,17 +457,17 @@ mod tests {
         );
         // The same again is not news, and one that grew adds the difference, here one way alone.
         assert_eq!(
-            table.absorb(report(&(head("a", 1) + &line(1, 443, "1000", 1))), NOW),
+            table.absorb(report(&(head("a", 1) + &line(1, 443, "1000", 1))), NOW, NOW),
             []
         );
-        let records = table.absorb(report(&(head("a", 2) + &line(2, 443, "1500", 1))), NOW);
+        let records = table.absorb(report(&(head("a", 2) + &line(2, 443, "1500", 1))), NOW, NOW);
         assert_eq!(
             records.iter().map(|record| record.octets).collect::<Vec<_>>(),
             [500]
         );
         assert_eq!(records[0].start_ms, NOW - 1000);
         // The camera forgot the record and began it anew.
-        let records = table.absorb(report(&(head("a", 3) + &line(3, 443, "700", 1))), NOW);
+        let records = table.absorb(report(&(head("a", 3) + &line(3, 443, "700", 1))), NOW, NOW);
         assert_eq!(
             records.iter().map(|record| record.octets).collect::<Vec<_>>(),
             [700, 10]
@@ -440,7 +475,7 @@ mod tests {
         // The camera began its accounts anew.
         let other = report(&(head("b", 1) + &line(1, 443, "9", 1)));
         assert!(table.is_stranger(&other));
-        assert_eq!(table.absorb(other, NOW)[0].octets, 9);
+        assert_eq!(table.absorb(other, NOW, NOW)[0].octets, 9);
         assert_eq!((table.cursor(), table.flows().count()), (1, 1));
     }
 
@@ -448,23 +483,70 @@ mod tests {
     fn what_cannot_be_is_not_believed() {
         let mut table = Table::default();
         let text = head("a", 9) + &line(1, 1, "18446744073709551615", 1) + &line(2, 2, "null", 1);
-        let records = table.absorb(report(&text), NOW);
+        let records = table.absorb(report(&text), NOW, NOW);
         assert!(records.iter().all(|record| !record.egress), "{records:?}");
         // A camera of 1970: its times are moved to ours.
         let text = (head("c", 1) + &line(1, 1, "5", 1))
             .replace(&NOW.to_string(), "60000")
             .replace(&(NOW - 5000).to_string(), "55000")
             .replace(&(NOW - 1000).to_string(), "59000");
-        let records = table.absorb(report(&text), NOW);
+        let records = table.absorb(report(&text), NOW, NOW);
         assert_eq!((records[0].start_ms, records[0].end_ms), (NOW - 5000, NOW - 1000));
         // One of the far future ends now.
         let text =
             (head("d", 1) + &line(1, 1, "5", 1)).replace(&(NOW - 1000).to_string(), &u64::MAX.to_string());
-        let records = table.absorb(report(&text), NOW);
+        let records = table.absorb(report(&text), NOW, NOW);
         assert_eq!(records[0].end_ms, NOW);
         let flow = table.flows().next().unwrap();
         assert_eq!(flow.program.as_deref(), Some("/bin/x"));
         assert_eq!(table.head.blind, ["ab"]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_makes_no_flow_of_decades() {
+        let mut table = Table::default();
+        let at = |text: &str, time: u64| {
+            let times = [NOW, NOW - 5000, NOW - 1000];
+            let moved =
+                |text: String, ms: u64| text.replace(&ms.to_string(), &(time - (NOW - ms)).to_string());
+            times.into_iter().fold(text.to_owned(), moved)
+        };
+        // It starts in 1970.
+        let first = at(&(head("a", 1) + &line(1, 443, "1000", 1)), 60_000);
+        let records = table.absorb(report(&first), NOW - 60_000, 0);
+        assert_eq!(
+            (records[0].start_ms, records[0].end_ms),
+            (NOW - 65_000, NOW - 61_000)
+        );
+        // A minute later it knows what time it is.
+        let records = table.absorb(
+            report(&(head("a", 2) + &line(2, 443, "3000", 1))),
+            NOW,
+            NOW - 60_000,
+        );
+        assert_eq!(records[0].octets, 2000);
+        assert_eq!(
+            (records[0].start_ms, records[0].end_ms),
+            (NOW - 61_000, NOW - 1000)
+        );
+        // And back.
+        let again = at(&(head("a", 3) + &line(3, 443, "3500", 1)), 60_000);
+        let records = table.absorb(report(&again), NOW + 60_000, NOW);
+        assert_eq!(
+            (records[0].start_ms, records[0].end_ms),
+            (NOW - 1000, NOW + 59_000)
+        );
+    }
+
+    #[test]
+    fn what_no_packet_can_be_is_not_exported() {
+        let mut table = Table::default();
+        let text = head("a", 2)
+            + &line(1, 1, "5", 1).replace("\"packets_out\":null", "\"packets_out\":18446744073709551615");
+        let mixed = line(2, 2, "5", 1).replace("192.168.1.20", "2001:db8::1");
+        let records = table.absorb(report(&(text + &mixed)), NOW, NOW);
+        assert_eq!(records.len(), 2, "one flow, both ways: {records:?}");
+        assert_eq!((records[0].octets, records[0].packets), (5, None));
     }
 
     #[test]
@@ -508,7 +590,7 @@ mod tests {
             let lines: String = (0..MAX_FLOWS as u64)
                 .map(|n| line(round * 1000 + n + 1, (round * 1000 + n) as u16, "1", 1))
                 .collect();
-            let _ = table.absorb(report(&(head("a", round * 1000 + 999) + &lines)), NOW);
+            let _ = table.absorb(report(&(head("a", round * 1000 + 999) + &lines)), NOW, NOW);
         }
         assert_eq!(table.flows().count(), MAX_FLOWS);
         assert!(table.flows().all(|flow| flow.cursor > 3000));
@@ -519,7 +601,7 @@ mod tests {
         let mut table = Table::default();
         let text =
             head("a", 2) + &line(1, 443, "1000", 1) + &line(2, 53, "null", 3).replace("\"tcp\"", "\"47\"");
-        let _ = table.absorb(report(&text), NOW);
+        let _ = table.absorb(report(&text), NOW, NOW);
         assert_eq!(Table::from_lines(&table.to_lines()).unwrap(), table);
         assert!(
             String::from_utf8(table.to_lines())
@@ -542,7 +624,7 @@ mod tests {
             for (cursor, step) in (1..).zip(steps) {
                 total += step;
                 let text = head("a", cursor) + &line(cursor, 443, &total.to_string(), cursor);
-                let records = table.absorb(report(&text), NOW);
+                let records = table.absorb(report(&text), NOW, NOW);
                 exported += records.iter().filter(|record| record.egress).map(|record| record.octets).sum::<u64>();
             }
             prop_assert_eq!(exported, total);

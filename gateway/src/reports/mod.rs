@@ -280,7 +280,8 @@ impl Reports {
         let (records, lines) = {
             let mut cameras = self.cameras();
             let entry = cameras.entry(camera.to_owned()).or_default();
-            let records = entry.flows.absorb(report, now_ms);
+            let before_ms = entry.flows_received_s.saturating_mul(1000);
+            let records = entry.flows.absorb(report, now_ms, before_ms);
             entry.flows_received_s = now.as_secs();
             (records, entry.flows.to_lines())
         };
@@ -383,7 +384,12 @@ impl Reports {
         let (reports, name) = (self.clone(), camera.to_owned());
         let save = move || {
             let keep = &reports.settings().keep;
-            keep.save(&name, kind, received_s, &report)
+            keep.save(&name, kind, received_s, &report)?;
+            // Forgotten meanwhile: it is not to be found by who has the name next.
+            if !reports.cameras().contains_key(&name) {
+                keep.remove(&name, kind)?;
+            }
+            Ok(())
         };
         let saved = spawn_blocking(save).await;
         if let Err(error) = saved.unwrap_or_else(|error| Err(io::Error::other(error))) {
@@ -433,4 +439,52 @@ async fn fetch(uplink: &Uplink, path: &str, max_bytes: usize) -> Result<Bytes, P
 
 fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk that is so slow that the camera is forgotten while it writes.
+    #[derive(Debug)]
+    struct Slow(Arc<Memory>, OnceLock<Reports>);
+
+    impl Keep for Slow {
+        fn load(&self, camera: &str, kind: Kind) -> io::Result<Option<Kept>> {
+            self.0.load(camera, kind)
+        }
+
+        fn save(&self, camera: &str, kind: Kind, received_s: u64, report: &[u8]) -> io::Result<()> {
+            if let Some(reports) = self.1.get() {
+                reports.forget(camera);
+            }
+            self.0.save(camera, kind, received_s, report)
+        }
+
+        fn remove(&self, camera: &str, kind: Kind) -> io::Result<()> {
+            self.0.remove(camera, kind)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_camera_that_is_forgotten_while_its_report_is_written_leaves_none() {
+        for is_forgotten in [false, true] {
+            let (reports, memory) = (Reports::default(), Arc::new(Memory::default()));
+            let slow = Slow(Arc::clone(&memory), OnceLock::new());
+            if is_forgotten {
+                let _ = slow.1.set(reports.clone());
+            }
+            let settings = Settings {
+                config: ReportsConfig::default(),
+                keep: Box::new(slow),
+                exporter: None,
+            };
+            assert!(reports.inner.settings.set(settings).is_ok());
+            reports.load("front").await;
+            for kind in Kind::ALL {
+                reports.write("front", kind, 1, b"report".to_vec()).await;
+                assert_eq!(memory.load("front", kind).unwrap().is_none(), is_forgotten);
+            }
+        }
+    }
 }
