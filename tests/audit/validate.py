@@ -1,6 +1,8 @@
 """Judges audit reports with readers that are not ours: report.json, report.xml (XCCDF), report.cdx.json, report.html.
 
-usage: validate.py DIR
+usage: validate.py DIR [--running]
+
+--running: of a running camera, whose figures differ from one report to the next; the page's picture is not looked at.
 """
 
 import html.parser
@@ -21,6 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 XSD = pathlib.Path("/usr/share/openscap/schemas/xccdf/1.2/xccdf_1.2.xsd")
 XCCDF = "{http://checklists.nist.gov/xccdf/1.2}"
 VOID = {"meta", "br"}
+RUNNING = "--running" in sys.argv
 
 
 class Balanced(html.parser.HTMLParser):
@@ -94,7 +97,7 @@ def check_html(folder, report):
     for rule in report["rules"]:
         assert rule["title"] in text, rule["id"]
         for evidence in rule["evidence"]:
-            assert evidence["text"] in text, evidence
+            assert RUNNING or evidence["text"] in text, evidence
 
 
 def pixels(png):
@@ -160,7 +163,8 @@ def main():
     check_xccdf(folder, report)
     bom = check_cyclonedx(folder)
     check_html(folder, report)
-    check_picture(folder, report)
+    if not RUNNING:
+        check_picture(folder, report)
     print(f"{len(report['rules'])} rules, {len(bom.get('components', []))} components: valid")
 
 

@@ -138,13 +138,6 @@ fn a_tree_is_only_looked_at() {
 
 #[test]
 fn formats_are_valid_for_readers_that_are_not_ours() {
-    let python = workspace().join(".venv/bin/python");
-    assert!(
-        python.exists(),
-        "{} is missing: tests/install-deps.sh test (Debian's package python3-venv, then tests/audit/requirements.txt)",
-        python.display()
-    );
-    let validate = workspace().join("tests/audit/validate.py");
     let odd = fixture("openwrt");
     let init = odd.path().join("etc/init.d");
     std::fs::write(
@@ -168,15 +161,7 @@ fn formats_are_valid_for_readers_that_are_not_ours() {
             assert_eq!(code(&output), 1, "{output:?}");
             std::fs::write(out.path().join(file), output.stdout).unwrap();
         }
-        let judged = run(
-            python.to_str().unwrap(),
-            &[validate.to_str().unwrap(), out.path().to_str().unwrap()],
-        );
-        assert!(
-            judged.status.success(),
-            "{}",
-            String::from_utf8_lossy(&judged.stderr)
-        );
+        validate(out.path(), &[]);
     }
 }
 

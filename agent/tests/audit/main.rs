@@ -78,6 +78,22 @@ fn evidence(report: &Value, id: &str) -> String {
     rule(report, id)["evidence"].to_string()
 }
 
+/// Has readers that are not ours judge a folder of reports.
+#[track_caller]
+fn validate(folder: &Path, options: &[&str]) {
+    let python = workspace().join(".venv/bin/python");
+    assert!(
+        python.exists(),
+        "{} is missing: tests/install-deps.sh test (Debian's package python3-venv, then tests/audit/requirements.txt)",
+        python.display()
+    );
+    let script = workspace().join("tests/audit/validate.py");
+    let args = [script.to_str().unwrap(), folder.to_str().unwrap()];
+    let judged = run(python.to_str().unwrap(), &[&args[..], options].concat());
+    let said = String::from_utf8_lossy(&judged.stderr);
+    assert!(judged.status.success(), "{said}");
+}
+
 /// Namespaces and a changed root need root. Whoever cannot be says so.
 fn without_root() -> bool {
     let unprivileged = std::env::var_os("LENSCAP_TEST_UNPRIVILEGED").is_some();

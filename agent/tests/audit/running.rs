@@ -191,6 +191,30 @@ fn a_closed_camera_has_a_baseline_and_what_is_new_is_told() {
 }
 
 #[test]
+fn reports_of_a_running_camera_are_valid() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openmiko");
+    camera.listen(8080, 78);
+    camera.socket("tcp", "0200000A:C001 0A7100CB:01BB 01", 79);
+    camera.socket("udp", "00000000:9CBB 00000000:0000 07", 80);
+    camera.process(50, "/usr/bin/x (deleted)", b"<b>\x1b", b"x\0y", &[78, 79]);
+    let out = tempfile::tempdir().unwrap();
+    for (format, file) in [
+        ("json", "report.json"),
+        ("xccdf", "report.xml"),
+        ("cyclonedx", "report.cdx.json"),
+        ("html", "report.html"),
+    ] {
+        let output = camera.audit(&["--format", format]);
+        assert_eq!(code(&output), 1, "{output:?}");
+        fs::write(out.path().join(file), output.stdout).unwrap();
+    }
+    validate(out.path(), &["--running"]);
+}
+
+#[test]
 fn a_hidden_proc_makes_nothing_well() {
     if without_root() {
         return;
