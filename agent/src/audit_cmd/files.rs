@@ -207,7 +207,7 @@ fn hardener(root: &Root, survey: &Survey, checker: &mut Checker, found: &mut Vec
             topic,
             certain: !matches!(finding.status, Status::Unknown),
             place: format!("{path}{line}"),
-            text: finding.text.clone(),
+            text: starts::without_arguments(path, &finding.text),
         });
     }
     Ok(())

