@@ -120,6 +120,8 @@ pub struct Facts {
     pub keys: Fact<Vec<Key>>,
     /// Loaded modules, with their files.
     pub modules: Fact<Vec<Module>>,
+    /// Files of modules where firmwares keep none, loaded or not.
+    pub strays: Fact<Vec<String>>,
     /// Mounted file systems.
     pub mounts: Fact<Vec<Mount>>,
     /// Logs: the kernel's and the system's.
@@ -172,6 +174,7 @@ impl Facts {
         preload: Fact::UNSEEN,
         keys: Fact::UNSEEN,
         modules: Fact::UNSEEN,
+        strays: Fact::UNSEEN,
         mounts: Fact::UNSEEN,
         logs: Vec::new(),
         kernel: Fact::UNSEEN,
@@ -562,7 +565,7 @@ pub enum ModuleFile {
     Found,
     /// No file was found.
     Nowhere,
-    /// This file, where everybody may write.
+    /// This file, where everybody may write or firmwares keep none.
     Loose(String),
     /// The kernel has it and leaves it out of its list.
     Hidden,

@@ -126,6 +126,7 @@ fn good() -> Facts {
         preload: Fact::seen("/etc/ld.so.preload", None),
         keys: Fact::seen("/etc", vec![key(Origin::Own)]),
         modules: Fact::seen("/proc/modules", vec![module("sensor", ModuleFile::Found)]),
+        strays: Fact::seen("*.ko", vec![]),
         mounts: Fact::seen("/proc/mounts", vec![mount(false)]),
         logs: vec![Fact::seen(
             "/dev/kmsg",

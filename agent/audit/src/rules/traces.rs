@@ -202,6 +202,12 @@ pub(super) fn modules(facts: &Facts, judge: &mut Judge) {
             ModuleFile::Hidden => judge.fail("/sys/module", format!("{name} is loaded and not in {source}")),
         }
     }
+    for path in judge.need(&facts.strays).into_iter().flatten() {
+        let loaded = |module: &Module| matches!(&module.file, ModuleFile::Loose(file) if file == path);
+        if !modules.iter().any(loaded) {
+            judge.unknown(path, "a module lies where firmwares keep none");
+        }
+    }
     judge.pass_otherwise(
         &facts.modules.source,
         format!("{} modules, each with its file", modules.len()),

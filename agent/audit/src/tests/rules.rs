@@ -83,6 +83,10 @@ const FAIL: &[(&str, Change)] = &[
     ("trace.module", |f| {
         f.modules = Fact::seen("m", vec![module("x", ModuleFile::Loose("/tmp/x.ko".into()))])
     }),
+    ("trace.module", |f| {
+        f.modules = Fact::seen("m", vec![module("x", ModuleFile::Loose("/etc/x.ko".into()))]);
+        f.strays = Fact::seen("*.ko", vec!["/etc/x.ko".into()]);
+    }),
     ("trace.preload", |f| {
         f.preload = Fact::seen("/etc/ld.so.preload", Some("/tmp/x.so".into()))
     }),
@@ -282,6 +286,9 @@ const UNKNOWN: &[(&str, Change)] = &[
     }),
     ("trace.module", |f| {
         f.modules = Fact::seen("m", vec![module("x", ModuleFile::Nowhere)])
+    }),
+    ("trace.module", |f| {
+        f.strays = Fact::seen("*.ko", vec!["/etc/x.ko".into()])
     }),
     ("account.default", |f| f.accounts = Fact::seen("t", vec![])),
     ("account.default", |f| f.findings = Fact::default()),
@@ -533,6 +540,7 @@ fn each_missing_fact_is_missed() {
             &["network.exposed", "network.firewall"],
         ),
         ("preload", |f| f.preload = Fact::default(), &["trace.preload"]),
+        ("strays", |f| f.strays = Fact::default(), &["trace.module"]),
         ("logs", |f| f.logs = vec![Fact::default()], &["trace.log"]),
         ("no logs", |f| f.logs.clear(), &["trace.log"]),
         ("modes", |f| f.files = Fact::default(), &["start.writable"]),

@@ -28,6 +28,14 @@ const FOLDERS: &[&str] = &[
     "/etc/rc3.d",
     "/etc/rc5.d",
 ];
+/// Where units of systemd lie (systemd.unit(5)), and folders of links to those that are started.
+const UNITS: &[&str] = &[
+    "/etc/systemd/system",
+    "/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/usr/local/lib/systemd/system",
+];
+const WANTED: &[&str] = &[".wants", ".requires"];
 /// Where everybody may write.
 const LOOSE: &[&str] = &["/tmp/", "/var/tmp/", "/dev/shm/", "/var/run/", "/run/"];
 /// Memory cards are a matter of their own.
@@ -96,11 +104,16 @@ fn is_table(path: &str) -> bool {
             .any(|folder| path.contains(folder))
 }
 
+fn is_unit(path: &str) -> bool {
+    path.contains("/systemd/system/")
+}
+
 /// Everything that starts by itself.
 #[inline(never)]
 pub(super) fn all(root: &Root, survey: &Survey, layers: &Layers) -> Fact<Vec<Start>> {
     let mut starts = Vec::new();
-    for path in commands(survey) {
+    let units = survey.settings.iter().filter(|path| is_unit(path));
+    for path in commands(survey).chain(units) {
         let text = match root.read(path) {
             Ok(text) => text,
             Err(error) => return Fact::missing(path.clone(), missing(&error)),
@@ -119,9 +132,10 @@ pub(super) fn all(root: &Root, survey: &Survey, layers: &Layers) -> Fact<Vec<Sta
             },
         );
     }
-    for folder in FOLDERS {
-        if let Err(error) = programs(root, survey, layers, folder, &mut starts) {
-            return Fact::missing(*folder, missing(&error));
+    let folders = FOLDERS.iter().map(|folder| (*folder).to_owned());
+    for folder in folders.chain(wanted(root)) {
+        if let Err(error) = programs(root, survey, layers, &folder, &mut starts) {
+            return Fact::missing(folder, missing(&error));
         }
     }
     for path in survey.settings.iter().filter(|path| is_table(path)) {
@@ -157,7 +171,32 @@ pub(super) fn all(root: &Root, survey: &Survey, layers: &Layers) -> Fact<Vec<Sta
     Fact::seen(format!("{} scripts and lines", starts.len()), starts)
 }
 
-/// Programs and links in a folder of start scripts; links to scripts that are known are not told twice.
+/// The folders with links to units: what systemd starts.
+#[inline(never)]
+fn wanted(root: &Root) -> Vec<String> {
+    let mut folders: Vec<String> = Vec::new();
+    for units in UNITS {
+        // `/lib` is `/usr/lib` by another name, as a rule.
+        let Ok(units) = root.canonical(units) else {
+            continue;
+        };
+        if folders.contains(&units) {
+            continue;
+        }
+        let Ok(listing) = root.listing(&units) else {
+            continue;
+        };
+        for entry in listing.entries {
+            if WANTED.iter().any(|end| entry.name.ends_with(end)) && entry.kind() == Kind::Folder {
+                folders.push(format!("{units}/{}", entry.name));
+            }
+        }
+        folders.push(units);
+    }
+    folders
+}
+
+/// Programs and links in a folder of start scripts or units; links to scripts that are known are not told twice.
 #[inline(never)]
 fn programs(
     root: &Root,
@@ -365,15 +404,19 @@ pub(super) fn findings(root: &Root, survey: &Survey, found: &mut Vec<Finding>) {
         }
         fetching_lines(path, &text, found);
     }
-    for path in survey.settings.iter().filter(|path| is_table(path)) {
+    let tables = survey.settings.iter();
+    for path in tables.filter(|path| is_table(path) || is_unit(path)) {
         let Ok(text) = root.read(path) else { continue };
         fetching_lines(path, &text, found);
         for (line, number) in String::from_utf8_lossy(&text).lines().zip(1..) {
-            if line.trim_start().starts_with('#') {
+            if line.trim_start().starts_with('#') || is_unit(path) && !line.starts_with("Exec") {
                 continue;
             }
-            let separator = |c: char| c.is_whitespace() || c == ':';
-            let mut words = line.split(separator).skip_while(|word| !word.starts_with('/'));
+            // `ExecStart=-/bin/x`, with signs for how it is run (systemd.service(5)).
+            let signs: &[char] = if is_unit(path) { &['-', '@', '+', '!'] } else { &[] };
+            let separator = |c: char| c.is_whitespace() || c == ':' || c == '=' && is_unit(path);
+            let words = line.split(separator).map(|word| word.trim_start_matches(signs));
+            let mut words = words.skip_while(|word| !word.starts_with('/'));
             let first = words.next().unwrap_or_default();
             if is_loose(first) {
                 add(found, Topic::Download, path, number, format!("runs `{first}`"));
