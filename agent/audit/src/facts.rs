@@ -374,6 +374,8 @@ pub struct Allowed {
     pub out: Vec<(IpAddr, u8, u16)>,
     /// Entries of `list allow_out` that are no address.
     pub odd: Vec<String>,
+    /// What `list allow_lan` and `option discovery` open for networks, over IPv4 and IPv6.
+    pub lan: [Vec<Opening>; 2],
 }
 
 /// What becomes of a packet that nobody asked for.
@@ -398,8 +400,19 @@ pub struct Filter {
     pub how: String,
     /// What it does by default.
     pub inbound: Inbound,
-    /// What rules let in all the same: a protocol's number (0: any) and a port.
-    pub lets_in: Vec<(u8, u16)>,
+    /// What rules let in all the same.
+    pub lets_in: Vec<Opening>,
+}
+
+/// A port that a rule lets packets in to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening {
+    /// The protocol's number; 0: any.
+    pub protocol: u8,
+    /// The port.
+    pub port: u16,
+    /// Whether it is for whoever comes. If not, it may be for some: that was not worked out.
+    pub for_all: bool,
 }
 
 /// What kind of service it is.

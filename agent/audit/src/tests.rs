@@ -1,6 +1,7 @@
 //! Facts made by hand, judged: each rule passes, fails and is unknown.
 
 mod hostile;
+mod network;
 mod rules;
 
 use core::net::IpAddr;
@@ -90,6 +91,7 @@ fn good() -> Facts {
                 servers: vec![ip("192.0.2.53")],
                 out: vec![(ip("198.51.100.0"), 24, 0)],
                 odd: vec![],
+                lan: [vec![], vec![]],
             },
         ),
         filters: [0, 1].map(|_| {

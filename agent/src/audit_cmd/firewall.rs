@@ -8,13 +8,13 @@ mod scope;
 
 use std::io;
 
-use lenscap_audit::facts::{Fact, Filter, Inbound};
+use lenscap_audit::facts::{Fact, Filter, Inbound, Opening};
 use lenscap_harden::firewall::nft::{MAX_MESSAGES, attributes, messages};
 use lenscap_harden::root::Root;
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
-use scope::Class;
+use scope::{Class, To};
 
 use super::missing;
 use super::processes::text;
@@ -75,13 +75,18 @@ fn family(root: &Root, v6: bool, found: &io::Result<Found>) -> Fact<Filter> {
         Err(error) if unsupported(error) => None,
         Err(error) => return Fact::missing("nf_tables", missing(error)),
     };
+    let xt = is_loaded(root, v6).and_then(|()| xt_table(v6));
     if let Some(filter) = &by_nft
         && filter.inbound == Inbound::Dropped
     {
-        return Fact::seen("nf_tables", filter.clone());
+        let takes_all = match &xt {
+            Ok((inbound, _)) => *inbound == Inbound::Taken,
+            Err(error) => unsupported(error),
+        };
+        return Fact::seen("nf_tables", beside(filter.clone(), !takes_all));
     }
     let source = if v6 { "ip6_tables" } else { "ip_tables" };
-    let by_xt = match is_loaded(root, v6).and_then(|()| xt_table(v6)) {
+    let by_xt = match xt {
         Ok((inbound, lets_in)) => Some(Filter {
             how: format!("{source} INPUT"),
             inbound,
@@ -92,7 +97,9 @@ fn family(root: &Root, v6: bool, found: &io::Result<Found>) -> Fact<Filter> {
         Err(error) => return Fact::missing(source, missing(&error)),
     };
     match (by_nft, by_xt) {
-        (_, Some(filter)) if filter.inbound == Inbound::Dropped => Fact::seen(source, filter),
+        (nft, Some(filter)) if filter.inbound == Inbound::Dropped => {
+            Fact::seen(source, beside(filter, nft.is_some()))
+        }
         (Some(filter), _) => Fact::seen("nf_tables", filter),
         (None, Some(filter)) => Fact::seen(source, filter),
         (None, None) => {
@@ -105,6 +112,14 @@ fn family(root: &Root, v6: bool, found: &io::Result<Found>) -> Fact<Filter> {
             Fact::seen(source, filter)
         }
     }
+}
+
+/// What one filter takes another may drop.
+fn beside(mut filter: Filter, other: bool) -> Filter {
+    for opening in &mut filter.lets_in {
+        opening.for_all &= !other;
+    }
+    filter
 }
 
 /// Asking for a table would load the module that has it; what is not loaded filters nothing.
@@ -182,16 +197,19 @@ struct Chain {
 struct Found {
     /// At the input hook.
     chains: Vec<Chain>,
-    /// That take packets or hand them on, of all chains.
+    /// That have verdicts, of all chains, in their order.
     rules: Vec<scope::Rule>,
 }
 
 impl Found {
     /// What the rules that lead from a chain let in. `None`: that was not worked out.
-    fn lets_in(&self, base: &Chain) -> Option<Vec<(u8, u16)>> {
+    fn lets_in(&self, base: &Chain) -> Option<Vec<Opening>> {
         let (mut ports, mut ways) = (Vec::new(), vec![base.name.as_str()]);
+        // Whether every packet of a stranger's comes as far as this rule.
+        let mut all_come = true;
         let mut next = 0;
         while let Some(way) = ways.get(next).copied() {
+            all_come &= next == 0;
             next += 1;
             let here = |rule: &&scope::Rule| {
                 (rule.family, rule.table.as_str(), rule.chain.as_str()) == (base.family, &base.table, way)
@@ -199,10 +217,25 @@ impl Found {
             for rule in self.rules.iter().filter(here) {
                 match (rule.class, &rule.to) {
                     (Class::Nobody, _) => {}
-                    (_, Some(to)) if ways.contains(&to.as_str()) => {}
-                    (_, Some(to)) => ways.push(to),
-                    (Class::Port(protocol, port), None) => add_port(&mut ports, (protocol, port))?,
-                    (Class::Anybody, None) => return None,
+                    (_, To::Drop) => all_come = false,
+                    (_, To::Chain(to)) => {
+                        all_come = false;
+                        if !ways.contains(&to.as_str()) {
+                            ways.push(to);
+                        }
+                    }
+                    (Class::Port(protocol, port, for_all), To::Accept) => {
+                        let for_all = for_all && all_come;
+                        add_port(
+                            &mut ports,
+                            Opening {
+                                protocol,
+                                port,
+                                for_all,
+                            },
+                        )?;
+                    }
+                    (Class::Anybody, To::Accept) => return None,
                 }
             }
         }
@@ -210,9 +243,11 @@ impl Found {
     }
 }
 
-fn add_port(ports: &mut Vec<(u8, u16)>, port: (u8, u16)) -> Option<()> {
-    if !ports.contains(&port) {
-        ports.push(port);
+fn add_port(ports: &mut Vec<Opening>, new: Opening) -> Option<()> {
+    let mut have = ports.iter_mut();
+    match have.find(|have| (have.protocol, have.port) == (new.protocol, new.port)) {
+        Some(have) => have.for_all |= new.for_all,
+        None => ports.push(new),
     }
     (ports.len() <= MAX_PORTS).then_some(())
 }
@@ -229,11 +264,14 @@ fn nft_verdict(found: &Found, v6: bool) -> Option<Filter> {
         Some((chain, ports)) => (chain, Inbound::Dropped, ports),
         None => (all().next()?, Inbound::Rules, Vec::new()),
     };
-    Some(Filter {
-        how: format!("nf_tables {} {}", chain.table, chain.name),
+    let how = format!("nf_tables {} {}", chain.table, chain.name);
+    let several = all().nth(1).is_some();
+    let filter = Filter {
+        how,
         inbound,
         lets_in,
-    })
+    };
+    Some(beside(filter, several))
 }
 
 fn nft_read() -> io::Result<Found> {
@@ -326,7 +364,7 @@ fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
 
 /// The filter table, as one block.
 #[inline(never)]
-fn xt_table(v6: bool) -> io::Result<(Inbound, Vec<(u8, u16)>)> {
+fn xt_table(v6: bool) -> io::Result<(Inbound, Vec<Opening>)> {
     let level = if v6 {
         nix::libc::IPPROTO_IPV6
     } else {
@@ -360,6 +398,7 @@ fn xt_table(v6: bool) -> io::Result<(Inbound, Vec<(u8, u16)>)> {
         // What leaves a chain is dropped in the end, or it may be taken.
         returns: !table.drops(policy),
         ports: Some(Vec::new()),
+        all_come: true,
     };
     let end = table.walk(first, Some(policy), 0, &mut walk);
     Ok(match (end, walk.ports) {
@@ -375,15 +414,27 @@ struct Walk {
     /// Whether packets that leave a chain early are let in.
     returns: bool,
     /// The ports that are let in; `None`: more than was worked out.
-    ports: Option<Vec<(u8, u16)>>,
+    ports: Option<Vec<Opening>>,
+    /// Whether every packet of a stranger's comes as far as the entry at hand.
+    all_come: bool,
 }
 
 impl Walk {
-    fn lets_in(&mut self, class: Class) {
+    fn lets_in(&mut self, class: Class, depth: u32) {
         match (class, &mut self.ports) {
             (Class::Nobody, _) | (_, None) => {}
-            (Class::Port(protocol, port), Some(ports)) => {
-                if add_port(ports, (protocol, port)).is_none() {
+            (Class::Port(protocol, port, for_all), Some(ports)) => {
+                let for_all = for_all && self.all_come && depth == 0;
+                if add_port(
+                    ports,
+                    Opening {
+                        protocol,
+                        port,
+                        for_all,
+                    },
+                )
+                .is_none()
+                {
                     self.ports = None;
                 }
             }
@@ -415,25 +466,23 @@ impl Table<'_> {
         target.and_then(|target| word(entry, target + 32)) == Some(-1i32 as u32)
     }
 
+    /// An entry, and where its target and the next entry begin, from its start.
+    fn entry(&self, at: usize) -> Option<(&[u8], usize, usize)> {
+        let entry = self.entries.get(at..)?;
+        // After the addresses: nfcache, target_offset, next_offset, comefrom, counters.
+        let part = |behind| half(entry, self.address_bytes + behind).map(usize::from);
+        let (target, next) = (part(4)?, part(6)?);
+        (next > 0).then_some((entry, target, next))
+    }
+
     fn walk(&self, start: usize, policy: Option<usize>, depth: u32, walk: &mut Walk) -> End {
         let mut at = start;
         while walk.steps > 0 && depth < MAX_DEPTH {
             walk.steps -= 1;
-            let Some(entry) = self.entries.get(at..) else {
+            let Some((entry, target, next)) = self.entry(at) else {
                 break;
             };
-            // After the addresses: nfcache, target_offset, next_offset, comefrom, counters.
-            let (Some(target), Some(next)) = (
-                half(entry, self.address_bytes + 4),
-                half(entry, self.address_bytes + 6),
-            ) else {
-                break;
-            };
-            let (target, next) = (usize::from(target), usize::from(next));
             let header = (self.address_bytes + 12).next_multiple_of(align_of::<u64>()) + 16;
-            if next == 0 {
-                break;
-            }
             let scope = if target == header {
                 self.scope(entry)
             } else {
@@ -444,12 +493,19 @@ impl Table<'_> {
             let rejects = name.starts_with(b"REJECT\0");
             let standard = name.first() == Some(&0);
             let v6 = self.address_bytes == 136;
-            let class = scope::entry(entry, v6, entry.get(header..target).unwrap_or_default());
+            let (accepts, drops) = (
+                standard && verdict == Some(-2),
+                rejects || standard && verdict == Some(-1),
+            );
+            let class = scope::entry(entry, v6, entry.get(header..target).unwrap_or_default(), drops);
             let queue = name.starts_with(b"NFQUEUE\0") || name.starts_with(b"QUEUE\0");
             let returns = verdict == Some(-5) && depth > 0 && walk.returns;
-            if policy != Some(at) && (queue || standard && (verdict == Some(-2) || returns)) {
-                walk.lets_in(class);
+            if policy != Some(at) && (queue || accepts || standard && returns) {
+                walk.lets_in(class, depth);
             }
+            // It drops some, or what it leads to may.
+            let goes_on = standard && verdict.is_some_and(|to| to as usize == at + next);
+            walk.all_come &= accepts || goes_on || class == Class::Nobody || name.starts_with(b"LOG\0");
             match (scope, verdict) {
                 // Those who are let in further down.
                 (Scope::Some, Some(to))
@@ -560,7 +616,7 @@ mod tests {
             table: "fw4".into(),
             chain: "input_lan".into(),
             class: Class::Anybody,
-            to: None,
+            to: To::Accept,
             states: None,
         };
         found.rules.push(scope::Rule { ..lan });
@@ -570,8 +626,8 @@ mod tests {
             family: 1,
             table: "fw4".into(),
             chain: "input".into(),
-            class: Class::Port(6, 22),
-            to: Some("input_lan".into()),
+            class: Class::Port(6, 22, true),
+            to: To::Chain("input_lan".into()),
             states: None,
         };
         found.rules.push(lan);
@@ -593,7 +649,7 @@ mod tests {
             let _ = scope::takes_answers(&bytes);
             let matches: Vec<u8> = [&[size, 0][..], b"conntrack\0", &bytes].concat();
             for v6 in [false, true] {
-                let _ = scope::entry(&bytes, v6, &matches);
+                let _ = scope::entry(&bytes, v6, &matches, size > 40);
             }
         }
     }
@@ -612,6 +668,7 @@ mod tests {
                 steps: 1000,
                 returns: true,
                 ports: Some(Vec::new()),
+                all_come: true,
             };
             let _ = table.walk(0, Some(0), 0, &mut walk);
         }

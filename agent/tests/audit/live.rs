@@ -266,7 +266,8 @@ fn a_signature_is_one_for_openssl() {
     assert!(!verify(&path("other")));
 }
 
-/// A filter that drops, and takes all the same what a rule names: which of two services it lets in.
+/// A filter that drops, and takes all the same what a rule names: which of two services it lets in, and whether it is
+/// certain that it is for whoever comes.
 #[test]
 fn a_port_that_a_rule_lets_in_is_no_pass() {
     if without_root() {
@@ -280,8 +281,30 @@ fn a_port_that_a_rule_lets_in_is_no_pass() {
     let old = "-m state --state ESTABLISHED,RELATED -j ACCEPT; iptables-legacy -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT; iptables-legacy -A INPUT -s 192.0.2.7 -j ACCEPT; iptables-legacy -A INPUT -p tcp ! --syn -j DROP; iptables-legacy -N syn; iptables-legacy -A syn -m limit --limit 25/s -j RETURN; iptables-legacy -A syn -j DROP; iptables-legacy -A INPUT -p tcp --syn -j syn; iptables-legacy -A INPUT -p udp --dport 68 -j ACCEPT";
     for (rules, firewall, shell, vendor) in [
         (nft(answers), "pass", "pass", "pass"),
-        (nft("tcp dport 2323 accept"), "pass", "unknown", "pass"),
-        (nft("tcp dport 34567 counter accept"), "pass", "unknown", "unknown"),
+        (nft("tcp dport 2323 accept"), "fail", "fail", "pass"),
+        (nft("tcp dport 34567 counter accept"), "fail", "fail", "fail"),
+        (nft("ct state invalid drop; nft add rule inet t in ct state new tcp dport 2323 log accept"), "fail", "fail", "pass"),
+        (nft("tcp flags '& (fin | syn | rst | ack) == syn' tcp dport 2323 accept"), "fail", "fail", "pass"),
+        // For some, or after what may drop some.
+        (nft("ip saddr 192.0.2.0/24 tcp dport 2323 accept"), "unknown", "unknown", "pass"),
+        (nft("ip saddr { 192.0.2.7, 192.0.2.9 } tcp dport 2323 accept"), "unknown", "unknown", "pass"),
+        (nft("iifname eth0 tcp dport 2323 accept"), "unknown", "unknown", "pass"),
+        (nft("tcp sport 1000 tcp dport 2323 accept"), "unknown", "unknown", "pass"),
+        (nft("tcp dport 2323 limit rate 1/hour accept"), "unknown", "unknown", "pass"),
+        (nft("ip saddr != 192.0.2.0/24 drop; nft add rule inet t in tcp dport 2323 accept"), "unknown", "unknown", "pass"),
+        (nft("meta l4proto tcp reject; nft add rule inet t in tcp dport 2323 accept"), "unknown", "unknown", "pass"),
+        (
+            format!("{}; nft add chain inet t late '{{ type filter hook input priority 9; policy accept; }}'; nft add rule inet t late tcp dport 2323 drop", nft("tcp dport 2323 accept")),
+            "unknown",
+            "unknown",
+            "pass",
+        ),
+        (
+            format!("nft add table inet t; nft add chain inet t x; nft add rule inet t x drop; {chain}; nft add rule inet t in meta length 60 jump x; nft add rule inet t in tcp dport 2323 accept"),
+            "unknown",
+            "unknown",
+            "pass",
+        ),
         (nft("udp dport 2323 accept"), "pass", "pass", "pass"),
         (nft("tcp dport 1-65535 accept"), "unknown", "unknown", "unknown"),
         (nft("ct state new,established accept"), "unknown", "unknown", "unknown"),
@@ -318,7 +341,15 @@ fn a_port_that_a_rule_lets_in_is_no_pass() {
             "pass",
         ),
         (xt(old), "pass", "pass", "pass"),
-        (xt("-p tcp --dport 2323 -j ACCEPT"), "pass", "unknown", "pass"),
+        (xt("-p tcp --dport 2323 -j ACCEPT"), "fail", "fail", "pass"),
+        (xt("-m conntrack --ctstate INVALID -j DROP; iptables-legacy -A INPUT -p tcp --syn --dport 2323 -m conntrack --ctstate NEW -j ACCEPT"), "fail", "fail", "pass"),
+        (xt("-j LOG; iptables-legacy -A INPUT -p tcp --dport 2323 -m comment --comment x -j ACCEPT"), "fail", "fail", "pass"),
+        (xt("-s 192.0.2.0/24 -p tcp --dport 2323 -j ACCEPT"), "unknown", "unknown", "pass"),
+        (xt("-i eth0 -p tcp --dport 2323 -j ACCEPT"), "unknown", "unknown", "pass"),
+        (xt("-p tcp --sport 1000 --dport 2323 -j ACCEPT"), "unknown", "unknown", "pass"),
+        (xt("-p tcp --dport 2323 -m limit --limit 1/h -j ACCEPT"), "unknown", "unknown", "pass"),
+        (xt("! -s 192.0.2.0/24 -j DROP; iptables-legacy -A INPUT -p tcp --dport 2323 -j ACCEPT"), "unknown", "unknown", "pass"),
+        (xt("-p tcp -j REJECT; iptables-legacy -A INPUT -p tcp --dport 2323 -j ACCEPT"), "unknown", "unknown", "pass"),
         (xt("-p tcp ! --dport 80 -j ACCEPT"), "unknown", "unknown", "unknown"),
         (xt("-p tcp --dport 1:65535 -j ACCEPT"), "unknown", "unknown", "unknown"),
         (xt("-m state --state NEW,ESTABLISHED -j ACCEPT"), "unknown", "unknown", "unknown"),
@@ -330,7 +361,7 @@ fn a_port_that_a_rule_lets_in_is_no_pass() {
         // Whoever leaves a chain early is let in where the policy takes.
         (
             "iptables-legacy -N x; iptables-legacy -A x -p tcp --dport 2323 -j RETURN; iptables-legacy -A x -j DROP; iptables-legacy -A INPUT -j x".to_owned(),
-            "pass",
+            "unknown",
             "unknown",
             "pass",
         ),
@@ -348,6 +379,89 @@ fn a_port_that_a_rule_lets_in_is_no_pass() {
         ] {
             assert_eq!(verdict(&report, id), expected, "{rules}: {}", rule(&report, id));
         }
+    }
+}
+
+/// What the owner lets in is as it should be; a rule that lets in more is not.
+#[test]
+fn what_the_configuration_opens_is_no_fail_of_the_firewall() {
+    if without_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config");
+    let config = config.to_str().unwrap();
+    let chain =
+        "nft add table inet t; nft add chain inet t in '{ type filter hook input priority 0; policy drop; }'";
+    let lan = "list allow_lan '192.168.1.0/24:554/tcp'";
+    for (wanted, rule, expected) in [
+        (lan, "ip saddr 192.168.1.0/24 tcp dport 554 accept", "pass"),
+        (lan, "ip saddr 192.168.1.0/24 udp dport 3702 accept", "unknown"),
+        (
+            "option discovery '1'",
+            "ip saddr 192.168.0.0/16 udp dport 3702 accept",
+            "pass",
+        ),
+        (
+            "list allow_lan '192.168.1.9:554'",
+            "ip saddr 192.168.1.0/24 tcp dport 554 accept",
+            "unknown",
+        ),
+        (lan, "tcp dport 554 accept", "fail"),
+        ("list allow_lan '0.0.0.0/0:554'", "tcp dport 554 accept", "pass"),
+    ] {
+        let text = format!(
+            "config uplink 'main'\n\toption endpoint 'https://127.0.0.1/'\nconfig profile 'main'\n\toption rtsp 'rtsp://127.0.0.1/'\nconfig harden\n\t{wanted}\n"
+        );
+        std::fs::write(config, text).unwrap();
+        let python = "import os, socket, sys; held = [socket.create_server(('0.0.0.0', 554)), socket.socket(type=socket.SOCK_DGRAM)]; held[1].bind(('0.0.0.0', 3702)); [one.set_inheritable(True) for one in held]; os.execv(sys.argv[1], sys.argv[1:])";
+        let script = format!(
+            "{{ {chain}; nft add rule inet t in {rule}; }} >/dev/null && exec python3 -c \"{python}\" {LENSCAP} audit --json --no-probe --config {config} --only network"
+        );
+        let report = report(&run("unshare", &["--net", "sh", "-c", &script]));
+        let id = "network.firewall";
+        assert_eq!(
+            verdict(&report, id),
+            expected,
+            "{wanted} {rule}: {}",
+            super::rule(&report, id)
+        );
+    }
+}
+
+/// The kernel gives clients such ports, and servers may take them.
+#[test]
+fn a_udp_server_on_a_clients_port_is_no_pass() {
+    if without_root() {
+        return;
+    }
+    for (address, port, expected) in [
+        ("0.0.0.0", 40_123, "unknown"),
+        ("127.0.0.1", 40_123, "pass"),
+        ("0.0.0.0", 9000, "fail"),
+    ] {
+        let python = "import os, socket, sys; one = socket.socket(type=socket.SOCK_DGRAM); one.bind((sys.argv[1], int(sys.argv[2]))); child = os.fork(); child or (os.close(1), sys.stdin.read()); child and os.execv(sys.argv[3], sys.argv[3:])";
+        let script = format!(
+            "exec python3 -c \"{python}\" {address} {port} {LENSCAP} audit --json --no-probe --only network.exposed"
+        );
+        let mut audit = Command::new("unshare")
+            .args(["--net", "sh", "-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = String::new();
+        std::io::Read::read_to_string(audit.stdout.as_mut().unwrap(), &mut out).unwrap();
+        drop(audit.stdin.take());
+        audit.wait().unwrap();
+        let report: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(verdict(&report, "network.exposed"), expected, "{address} {port}");
+        let told = evidence(&report, "network.exposed");
+        assert_eq!(
+            told.contains(&format!("port {port}")),
+            expected != "pass",
+            "{told}"
+        );
     }
 }
 

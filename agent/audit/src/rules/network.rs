@@ -2,12 +2,16 @@
 
 use core::net::IpAddr;
 
-use crate::facts::{Allowed, Fact, Facts, Filter, Inbound, LISTEN, Proto, SYN_SENT, Socket, Sockets};
+use crate::facts::{
+    Allowed, Fact, Facts, Filter, Image, Inbound, LISTEN, Opening, Process, Proto, SYN_SENT, Socket, Sockets,
+};
 use crate::inventory::{is_peer, owner, program, sockets};
 use crate::judge::Judge;
 
 /// Ports below are services'; above, UDP sockets are clients' as a rule (`ip_local_port_range`).
 const FIRST_CLIENT_PORT: u16 = 32_768;
+/// DHCP's and DHCPv6's clients, over UDP.
+const CLIENT_PORTS: [u16; 2] = [68, 546];
 /// Protocols' numbers.
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -37,6 +41,23 @@ const CLEAR: &[(bool, u16, &str)] = &[
     (true, 513, "rlogin"),
     (true, 514, "rsh"),
 ];
+/// Programs whose UDP sockets wait for answers alone, beside those that need raw sockets: names, time, logs.
+const CLIENTS: &[&str] = &[
+    "ntpclient",
+    "sntp",
+    "chronyd",
+    "ntpdate",
+    "rdate",
+    "systemd-resolved",
+    "systemd-timesyncd",
+    "nslookup",
+    "avahi-daemon",
+    "umdns",
+    "syslogd",
+    "logread",
+];
+/// Raw sockets' protocol that takes nothing and sends whatever it is given (raw(7)).
+const IPPROTO_RAW: u16 = 255;
 /// Programs that need raw sockets.
 const RAW_PROGRAMS: &[&str] = &[
     "udhcpc",
@@ -120,6 +141,23 @@ pub(crate) fn is_service(socket: &Socket) -> bool {
         && (socket.proto.is_tcp() || port != 0 && port < FIRST_CLIENT_PORT || named(VENDOR, socket).is_some())
 }
 
+/// Whether it may wait for whoever comes: UDP on a port that clients get from the kernel, and of no program that is known
+/// to be one. The kernel's tables do not tell the two apart.
+fn may_serve(facts: &Facts, socket: &Socket) -> bool {
+    let client = |owner: &Process| {
+        let name = known_name(owner);
+        owner.image == Image::There && (CLIENTS.contains(&name) || RAW_PROGRAMS.contains(&name))
+    };
+    socket.waits() && !is_service(socket) && socket.local.1 != 0 && !owner(facts, socket).is_some_and(client)
+}
+
+/// A program by the name of its file. The name that it goes by is anybody's to choose; BusyBox' applets have nothing else.
+fn known_name(owner: &Process) -> &str {
+    let file = owner.program.as_deref().unwrap_or_default();
+    let file = file.rsplit('/').next().unwrap_or_default();
+    if file == "busybox" { &owner.name } else { file }
+}
+
 fn named(list: &[(bool, u16, &'static str)], socket: &Socket) -> Option<&'static str> {
     let found = list
         .iter()
@@ -136,9 +174,9 @@ fn waiting(list: &[(bool, u16, &'static str)], socket: &Socket) -> Option<&'stat
     }
 }
 
-/// Ports that answers to the camera's own questions come to.
+/// Whether answers to the camera's own questions come to it.
 fn is_client(socket: &Socket) -> bool {
-    !socket.proto.is_tcp() && matches!(socket.local.1, 68 | 546)
+    !socket.proto.is_tcp() && CLIENT_PORTS.contains(&socket.local.1)
 }
 
 pub(super) fn describe(facts: &Facts, socket: &Socket) -> String {
@@ -164,30 +202,43 @@ fn filters_for<'f>(facts: &'f Facts, socket: &Socket) -> &'f [Fact<Filter>] {
     }
 }
 
-/// Whether a rule lets packets to a socket's port in; from whom was not worked out.
-fn lets_in(filter: &Fact<Filter>, socket: &Socket) -> bool {
+/// Whether a rule is about a socket's port.
+fn fits(opening: &Opening, socket: &Socket) -> bool {
     let protocol = if socket.proto.is_tcp() { TCP } else { UDP };
-    let ports = filter.value().map_or(&[][..], |filter| &filter.lets_in);
-    let mut fitting = ports.iter().filter(|(_, port)| *port == socket.local.1);
-    fitting.any(|(have, _)| *have == 0 || *have == protocol)
+    opening.port == socket.local.1 && (opening.protocol == 0 || opening.protocol == protocol)
 }
 
-/// Judges a service that waits: dropped from outside is well.
+/// Whether a rule lets packets to a socket's port in, and whether from whoever comes.
+fn lets_in(filter: &Filter, socket: &Socket) -> Option<bool> {
+    let mut fitting = filter.lets_in.iter().filter(|opening| fits(opening, socket));
+    let first = fitting.next()?.for_all;
+    Some(first || fitting.any(|opening| opening.for_all))
+}
+
+/// Judges what waits: dropped from outside is well. Of what may be a client's, nobody knows.
 fn reached(facts: &Facts, judge: &mut Judge, socket: &Socket, what: &str) {
     let text = format!("{what}{}", describe(facts, socket));
     let (mut open, mut unknown) = (None, None);
     let mut source = "";
     for filter in filters_for(facts, socket) {
         source = &filter.source;
-        match filter.value().map(|filter| &filter.inbound) {
-            Some(Inbound::Dropped) if lets_in(filter, socket) => unknown = Some(source),
-            Some(Inbound::Dropped | Inbound::Off) => {}
-            Some(Inbound::Taken | Inbound::NoFilter) => open = Some(source),
-            Some(Inbound::Rules) | None => unknown = Some(source),
+        match filter
+            .value()
+            .map(|filter| (&filter.inbound, lets_in(filter, socket)))
+        {
+            Some((Inbound::Dropped, Some(true)) | (Inbound::Taken | Inbound::NoFilter, _)) => {
+                open = Some(source)
+            }
+            Some((Inbound::Dropped, None) | (Inbound::Off, _)) => {}
+            Some((Inbound::Dropped, Some(false)) | (Inbound::Rules, _)) | None => unknown = Some(source),
         }
     }
     match (open, unknown) {
-        (Some(source), _) => judge.fail(source, text),
+        (Some(source), _) if is_service(socket) => judge.fail(source, text),
+        (Some(source), _) => judge.unknown(
+            source,
+            format!("{text}; whether it serves or asks could not be told"),
+        ),
         (None, Some(source)) => {
             judge.unknown(source, format!("{text}; whether it is reached could not be told"))
         }
@@ -199,11 +250,9 @@ pub(super) fn exposed(facts: &Facts, judge: &mut Judge) {
     let source = tables(facts, judge, ports);
     let mut all = 0;
     for socket in sockets(facts) {
-        if !is_service(socket) {
-            continue;
-        }
-        all += 1;
-        if !socket.is_loopback() && !is_client(socket) {
+        let service = is_service(socket);
+        all += usize::from(service);
+        if (service || may_serve(facts, socket)) && !socket.is_loopback() && !is_client(socket) {
             reached(facts, judge, socket, "");
         }
     }
@@ -244,27 +293,23 @@ pub(super) fn clear_text(facts: &Facts, judge: &mut Judge) {
 }
 
 pub(super) fn filter4(facts: &Facts, judge: &mut Judge) {
-    filter(&facts.filters[0], judge);
+    filter(facts, judge, false);
 }
 
 pub(super) fn filter6(facts: &Facts, judge: &mut Judge) {
-    filter(&facts.filters[1], judge);
+    filter(facts, judge, true);
 }
 
-fn filter(fact: &Fact<Filter>, judge: &mut Judge) {
-    let Some(Filter {
-        how,
-        inbound,
-        lets_in,
-    }) = judge.need(fact)
-    else {
+fn filter(facts: &Facts, judge: &mut Judge, v6: bool) {
+    let fact = &facts.filters[usize::from(v6)];
+    let Some(filter) = judge.need(fact) else {
         return;
     };
-    let source = &fact.source;
-    match inbound {
+    let (source, how) = (&fact.source, &filter.how);
+    match filter.inbound {
         Inbound::Dropped => {
             let mut text = format!("{how}: dropped by default");
-            for (n, (protocol, port)) in lets_in.iter().enumerate() {
+            for (n, Opening { protocol, port, .. }) in filter.lets_in.iter().enumerate() {
                 let name = match *protocol {
                     TCP => "tcp",
                     UDP => "udp",
@@ -273,7 +318,8 @@ fn filter(fact: &Fact<Filter>, judge: &mut Judge) {
                 let before = if n == 0 { ", but for" } else { "," };
                 text.push_str(&format!("{before} {name} port {port}"));
             }
-            judge.pass(source, text);
+            openings(facts, judge, filter, v6);
+            judge.pass_otherwise(source, text);
         }
         Inbound::Off => judge.pass(source, format!("{how}: off")),
         Inbound::Taken => judge.fail(source, format!("{how}: takes everything")),
@@ -282,6 +328,58 @@ fn filter(fact: &Fact<Filter>, judge: &mut Judge) {
             source,
             format!("{how}: what its rules take and drop was not worked out"),
         ),
+    }
+}
+
+/// What waits behind the ports that rules let in, other than what the configuration opens.
+fn openings(facts: &Facts, judge: &mut Judge, filter: &Filter, v6: bool) {
+    let family = usize::from(v6);
+    let fact = &facts.filters[family];
+    let wanted = facts
+        .allowed
+        .value()
+        .map_or(&[][..], |allowed| &allowed.lan[family]);
+    let is_wanted = |opening: &Opening| {
+        wanted.iter().any(|wanted| {
+            let same = (wanted.protocol, wanted.port) == (opening.protocol, opening.port);
+            same && (wanted.for_all || !opening.for_all)
+        })
+    };
+    let lease = |opening: &Opening| opening.protocol == UDP && CLIENT_PORTS.contains(&opening.port);
+    let left = filter.lets_in.iter();
+    let left: Vec<&Opening> = left
+        .filter(|opening| !is_wanted(opening) && !lease(opening))
+        .collect();
+    if left.is_empty() {
+        return;
+    }
+    // What was not seen may wait there.
+    let _ = tables(facts, judge, ports);
+    for socket in sockets(facts) {
+        let passes = filters_for(facts, socket)
+            .iter()
+            .any(|one| core::ptr::eq(one, fact));
+        let serves = is_service(socket) || may_serve(facts, socket);
+        let mut fitting = left.iter().filter(|opening| fits(opening, socket));
+        let Some(first) = fitting.next().filter(|_| passes && serves) else {
+            continue;
+        };
+        if socket.is_loopback() || is_client(socket) {
+            continue;
+        }
+        let for_all = first.for_all || fitting.any(|opening| opening.for_all);
+        let text = format!("{}: {}", filter.how, describe(facts, socket));
+        if for_all && is_service(socket) {
+            judge.fail(
+                &fact.source,
+                format!("{text}; a rule lets whoever comes in to it"),
+            );
+        } else {
+            judge.unknown(
+                &fact.source,
+                format!("{text}; whom a rule lets in to it was not worked out"),
+            );
+        }
     }
 }
 
@@ -395,20 +493,18 @@ pub(super) fn raw(facts: &Facts, judge: &mut Judge) {
             judge.unknown(&source, describe(facts, socket));
             continue;
         };
-        // The name alone is anybody's to choose; BusyBox' applets have nothing else.
-        let file = owner.program.as_deref().unwrap_or_default();
-        let file = file.rsplit('/').next().unwrap_or_default();
-        let name = if file == "busybox" {
-            owner.name.as_str()
-        } else {
-            file
-        };
-        if owner.image == crate::facts::Image::There && RAW_PROGRAMS.contains(&name) {
+        if owner.image == Image::There && RAW_PROGRAMS.contains(&known_name(owner)) {
             known += 1;
         } else {
-            let proto = socket.proto.name();
+            let (proto, number) = (socket.proto.name(), socket.local.1);
             let (pid, program) = (owner.pid, program(facts, socket));
-            judge.fail(&source, format!("{proto}: process {pid} of {program}"));
+            let kind = match (socket.proto, number) {
+                (Proto::Packet, 3) => ", below IP, of all packets".into(),
+                (Proto::Packet, _) => format!(", below IP, EtherType {number:#06x}"),
+                (_, IPPROTO_RAW) => ", for packets that it makes itself".into(),
+                _ => format!(", protocol {number}"),
+            };
+            judge.fail(&source, format!("{proto}: process {pid} of {program}{kind}"));
         }
     }
     judge.pass_otherwise(&source, format!("{known} raw sockets, all of network services"));

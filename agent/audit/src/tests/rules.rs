@@ -245,8 +245,15 @@ fn hide(facts: &mut Facts) {
     facts.processes.value.as_mut().unwrap().hidden = Some("hidepid".into());
 }
 
-fn let_in(facts: &mut Facts, port: (u8, u16)) {
-    facts.filters[0].value.as_mut().unwrap().lets_in.push(port);
+/// A rule lets some in to a port; whom was not worked out.
+fn let_in(facts: &mut Facts, (protocol, port): (u8, u16)) {
+    let for_all = false;
+    let filter = facts.filters[0].value.as_mut().unwrap();
+    filter.lets_in.push(Opening {
+        protocol,
+        port,
+        for_all,
+    });
 }
 
 /// Doubts that no missing fact is behind.

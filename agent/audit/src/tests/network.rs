@@ -1,0 +1,204 @@
+//! What the network reaches: ports that a filter lets in, UDP sockets that may be servers, raw sockets.
+
+use super::*;
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+fn udp(address: &str, port: u16, owner: usize) -> Socket {
+    socket(Proto::Udp, (address, port), ("0.0.0.0", 0), 7, owner)
+}
+
+/// Nobody waits on the outside, and nothing is filtered.
+fn unfiltered() -> Facts {
+    let mut facts = good();
+    facts.sockets[0].value.as_mut().unwrap().list[1].local.0 = ip("127.0.0.1");
+    for filter in &mut facts.filters {
+        filter.value.as_mut().unwrap().inbound = Inbound::NoFilter;
+    }
+    assert_eq!(of(&facts, "network.exposed"), Verdict::Pass);
+    facts
+}
+
+fn of(facts: &Facts, id: &str) -> Verdict {
+    verdict(&audit(facts, &[]), id)
+}
+
+fn evidence(facts: &Facts, id: &str) -> String {
+    let report = audit(facts, &[id]);
+    let outcome = report.outcomes.iter().find(|outcome| outcome.rule.id == id);
+    let texts = outcome.unwrap().evidence.iter().map(|one| one.text.as_ref());
+    texts.collect::<Vec<&str>>().join("; ")
+}
+
+#[test]
+fn a_udp_socket_on_a_clients_port_may_be_a_servers() {
+    for (address, owner, expected) in [
+        ("0.0.0.0", Some(0), Verdict::Unknown),
+        ("10.0.0.2", Some(0), Verdict::Unknown),
+        // Nobody knows whose it is.
+        ("0.0.0.0", None, Verdict::Unknown),
+        ("127.0.0.1", Some(0), Verdict::Pass),
+        // The agent's own, and BusyBox' udhcpc.
+        ("0.0.0.0", Some(1), Verdict::Pass),
+        ("0.0.0.0", Some(2), Verdict::Pass),
+    ] {
+        let mut facts = unfiltered();
+        let socket = Socket {
+            owner,
+            ..udp(address, 40_123, 0)
+        };
+        push(&mut facts, socket);
+        assert_eq!(of(&facts, "network.exposed"), expected, "{address} {owner:?}");
+        let told = evidence(&facts, "network.exposed").contains("port 40123");
+        assert_eq!(told, expected == Verdict::Unknown);
+        // Behind a filter it is reached by nobody.
+        facts.filters[0].value.as_mut().unwrap().inbound = Inbound::Dropped;
+        assert_eq!(of(&facts, "network.exposed"), Verdict::Pass);
+    }
+    // One that has a peer asks.
+    let mut facts = unfiltered();
+    let asks = socket(
+        Proto::Udp,
+        ("10.0.0.2", 40_123),
+        ("192.0.2.53", 53),
+        ESTABLISHED,
+        0,
+    );
+    push(&mut facts, asks);
+    assert_eq!(of(&facts, "network.exposed"), Verdict::Pass);
+    // A known client's name on a file that is gone is no such client.
+    let mut facts = unfiltered();
+    push(&mut facts, udp("0.0.0.0", 40_123, 1));
+    facts.processes.value.as_mut().unwrap().list[1].image = Image::Deleted;
+    assert_eq!(of(&facts, "network.exposed"), Verdict::Unknown);
+}
+
+/// A port that a rule lets in, who listens there, what the configuration wants: network.firewall and network.exposed.
+#[test]
+fn a_rule_that_lets_whoever_comes_in_to_a_service_drops_nothing() {
+    use Verdict::{Fail, Pass, Unknown};
+    let tcp = |port, for_all| Opening {
+        protocol: TCP,
+        port,
+        for_all,
+    };
+    let any = Opening {
+        protocol: 0,
+        ..tcp(8080, true)
+    };
+    let wide = Some(tcp(8080, true));
+    let network = Some(tcp(8080, false));
+    for (opening, listens, wanted, firewall, exposed) in [
+        (tcp(8080, true), true, None, Fail, Fail),
+        (tcp(8080, false), true, None, Unknown, Unknown),
+        (any, true, None, Fail, Fail),
+        // Nobody is there.
+        (tcp(8080, true), false, None, Pass, Pass),
+        (tcp(8081, true), true, None, Pass, Pass),
+        (
+            Opening {
+                protocol: UDP,
+                ..tcp(8080, true)
+            },
+            true,
+            None,
+            Pass,
+            Pass,
+        ),
+        // The owner wants it; whether somebody reaches it is another question.
+        (tcp(8080, false), true, network, Pass, Unknown),
+        (tcp(8080, true), true, wide, Pass, Fail),
+        (tcp(8080, true), true, network, Fail, Fail),
+        (any, true, wide, Fail, Fail),
+    ] {
+        let mut facts = good();
+        facts.filters[0].value.as_mut().unwrap().lets_in.push(opening);
+        facts.allowed.value.as_mut().unwrap().lan[0].extend(wanted);
+        if listens {
+            push(&mut facts, listener("0.0.0.0", 8080));
+            push(&mut facts, listener("127.0.0.1", 8081));
+        }
+        assert_eq!(of(&facts, "network.firewall"), firewall, "{opening:?} {wanted:?}");
+        assert_eq!(of(&facts, "network.exposed"), exposed, "{opening:?} {wanted:?}");
+        assert_eq!(of(&facts, "network.firewall6"), Pass);
+        let told = evidence(&facts, "network.firewall");
+        assert!(told.contains(&format!("port {}", opening.port)), "{told}");
+    }
+}
+
+#[test]
+fn who_listens_behind_an_opening_must_be_seen() {
+    let opening = Opening {
+        protocol: TCP,
+        port: 8080,
+        for_all: true,
+    };
+    let mut facts = good();
+    facts.filters[1].value.as_mut().unwrap().lets_in.push(opening);
+    assert_eq!(of(&facts, "network.firewall6"), Verdict::Pass);
+    facts.sockets[1] = Fact::default();
+    assert_eq!(of(&facts, "network.firewall6"), Verdict::Unknown);
+    // Whoever takes IPv6 of all kinds takes IPv4 too, behind the filter of each.
+    let mut facts = good();
+    facts.filters[0].value.as_mut().unwrap().lets_in.push(opening);
+    push(
+        &mut facts,
+        socket(Proto::Tcp6, ("::", 8080), ("::", 0), LISTEN, 0),
+    );
+    assert_eq!(of(&facts, "network.firewall"), Verdict::Fail);
+    assert_eq!(of(&facts, "network.firewall6"), Verdict::Pass);
+    // Nobody can say that a UDP socket on a client's port waits.
+    let mut facts = good();
+    let opening = Opening {
+        protocol: UDP,
+        port: 40_123,
+        for_all: true,
+    };
+    facts.filters[0].value.as_mut().unwrap().lets_in.push(opening);
+    push(&mut facts, udp("0.0.0.0", 40_123, 0));
+    assert_eq!(of(&facts, "network.firewall"), Verdict::Unknown);
+    assert_eq!(of(&facts, "network.exposed"), Verdict::Unknown);
+    // Leases are answers.
+    let mut facts = good();
+    for port in [68, 546] {
+        let opening = Opening { port, ..opening };
+        facts.filters[0].value.as_mut().unwrap().lets_in.push(opening);
+    }
+    assert_eq!(of(&facts, "network.firewall"), Verdict::Pass);
+}
+
+#[test]
+fn raw_sockets_are_told_with_their_owner_and_kind() {
+    for (proto, protocol, what) in [
+        (
+            Proto::Raw,
+            255,
+            "process 100 of /usr/bin/majestic, for packets that it makes itself",
+        ),
+        (Proto::Raw6, 58, "process 100 of /usr/bin/majestic, protocol 58"),
+        (
+            Proto::Packet,
+            3,
+            "process 100 of /usr/bin/majestic, below IP, of all packets",
+        ),
+        (
+            Proto::Packet,
+            0x806,
+            "process 100 of /usr/bin/majestic, below IP, EtherType 0x0806",
+        ),
+    ] {
+        let mut facts = good();
+        push(
+            &mut facts,
+            socket(proto, ("0.0.0.0", protocol), ("0.0.0.0", 0), 7, 0),
+        );
+        assert_eq!(of(&facts, "network.raw"), Verdict::Fail, "{proto:?}");
+        let told = evidence(&facts, "network.raw");
+        assert!(told.contains(what), "{told}");
+        // Whose it is was not seen.
+        let table = facts.sockets[proto as usize].value.as_mut().unwrap();
+        table.list.last_mut().unwrap().owner = None;
+        assert_eq!(of(&facts, "network.raw"), Verdict::Unknown, "{proto:?}");
+    }
+}
