@@ -296,7 +296,7 @@ fn apply(
     let mut back = false;
     if root.is_live() && settings.measures.contains(&Measure::Telnet) {
         renewed = live::renew(root, settings, &first);
-        back = live::stop_shells(root, settings, true).1;
+        back = !first.edits.awaited && live::stop_shells(root, settings, true).1;
     }
     // What was written is looked at again, as if by another run; which files matter is known.
     let mut second = plan_surveyed(request, root, settings, survey, checker)?;

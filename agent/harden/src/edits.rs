@@ -59,6 +59,8 @@ pub struct Edits<'a> {
     seen: RefCell<Vec<Seen>>,
     /// What was found.
     pub findings: Vec<Finding>,
+    /// Whether the firmware waits for a shell on a port: what gives one is not stopped either.
+    pub awaited: bool,
 }
 
 impl<'a> Edits<'a> {
@@ -70,6 +72,7 @@ impl<'a> Edits<'a> {
             files: Vec::new(),
             seen: RefCell::default(),
             findings: Vec::new(),
+            awaited: false,
         }
     }
 

@@ -34,13 +34,24 @@ pub struct Command {
     pub words: Vec<String>,
     /// The same with variables expanded anywhere that have one value in the script.
     pub plain: Vec<String>,
-    /// The same with all variables expanded, to all of their values.
+    /// The same with all variables expanded, to all of their values; then what it reads by `<`.
     pub meant: Vec<String>,
     /// Whether `&` ends it.
     pub background: bool,
     /// Whether `|` does.
     pub piped: bool,
+    /// The words of loops and of tests before it: [`WHILE`], [`UNTIL`], [`DO`] and [`NOT`].
+    pub lead: u8,
 }
+
+/// It is the first of a loop's condition.
+pub const WHILE: u8 = 1;
+/// The same of a loop that ends once the condition is true.
+pub const UNTIL: u8 = 2;
+/// It is the first in a loop.
+pub const DO: u8 = 4;
+/// What it says is turned round.
+pub const NOT: u8 = 8;
 
 /// The commands of a script.
 #[derive(Debug, Default)]
@@ -175,6 +186,9 @@ struct Scanner<'a> {
     line: u32,
     parentheses: u32,
     words: Vec<Word>,
+    /// What it reads by `<`.
+    inputs: Vec<String>,
+    lead: u8,
     heredocs: Vec<Vec<u8>>,
     commands: Vec<Command>,
     /// Texts that are scripts of their own, and their lines.
@@ -197,6 +211,8 @@ impl<'a> Scanner<'a> {
             line: 1,
             parentheses: 0,
             words: Vec::new(),
+            inputs: Vec::new(),
+            lead: 0,
             heredocs: Vec::new(),
             commands: Vec::new(),
             inner: Vec::new(),
@@ -279,23 +295,21 @@ impl<'a> Scanner<'a> {
     }
 
     fn redirection(&mut self, length: usize) {
-        let input = self.peek(0) == b'<';
+        let start = self.at;
         self.at += length;
         while matches!(self.peek(0), b'>' | b'<' | b'&' | b'|' | b'-') {
             self.at += 1;
         }
-        let document = input
-            && self
-                .text
-                .get(..self.at)
-                .is_some_and(|seen| seen.ends_with(b"<<") || seen.ends_with(b"<<-"));
+        let operator = self.text.get(start..self.at).unwrap_or_default();
         while matches!(self.peek(0), b' ' | b'\t') {
             self.at += 1;
         }
         if !matches!(self.peek(0), b'\n' | b';' | b'&' | b'|' | b'(' | b')' | b'#' | 0) {
             let word = self.read_word();
-            if document {
-                self.heredocs.push(word.value.into_bytes());
+            match operator {
+                b"<<" | b"<<-" => self.heredocs.push(word.value.into_bytes()),
+                b"<" => self.inputs.push(word.value),
+                _ => {}
             }
         }
     }
@@ -336,6 +350,13 @@ impl<'a> Scanner<'a> {
             return;
         }
         if self.words.is_empty() && !word.quoted && RESERVED.contains(&word.value.as_str()) {
+            self.lead |= match word.value.as_str() {
+                "while" => WHILE,
+                "until" => UNTIL,
+                "do" => DO,
+                "!" => NOT,
+                _ => 0,
+            };
             return;
         }
         self.words.push(word);
@@ -438,6 +459,7 @@ impl<'a> Scanner<'a> {
 
     fn end(&mut self, background: bool) {
         let words = std::mem::take(&mut self.words);
+        let inputs = std::mem::take(&mut self.inputs);
         let assignments = words
             .iter()
             .take_while(|word| assignment(&word.value).is_some())
@@ -456,14 +478,17 @@ impl<'a> Scanner<'a> {
             .map(|word| word.value.as_str())
             .collect();
         self.known.spend(STEP);
+        let read = inputs.iter().map(String::as_str);
+        let all: Vec<&str> = rest.iter().copied().chain(read).collect();
         let command = Command {
             start,
             line,
             words: rest.iter().flat_map(|word| self.expand(word)).collect(),
             plain: rest.iter().flat_map(|word| self.all(word, false)).collect(),
-            meant: rest.iter().flat_map(|word| self.all(word, true)).collect(),
+            meant: all.iter().flat_map(|word| self.all(word, true)).collect(),
             background,
             piped: false,
+            lead: std::mem::take(&mut self.lead),
         };
         if self.known.left == 0 {
             // Its words may be in part.

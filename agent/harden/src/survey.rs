@@ -1,7 +1,8 @@
 //! One walk over a root that sorts its files by what can be in them.
 
 use crate::credentials::PROGRAM;
-use crate::root::{MAX_BINARY_BYTES, Root, name_of};
+use crate::root::{Kind, MAX_BINARY_BYTES, Root, is_data, name_of};
+use crate::shell;
 
 /// Where every ONVIF service is asked first: the ONVIF Core Specification fixes it for the service of device management.
 const ONVIF: &[u8] = b"/onvif/device_service";
@@ -30,8 +31,15 @@ impl Survey {
         let mut survey = Self::default();
         let own = format!("{}/", own.trim_end_matches('/'));
         let mut unread = false;
-        let complete = root.walk(&mut |path| {
-            if path.starts_with(&own) || path == "/etc/config/lenscap" || is_media(path) && !is_script(path) {
+        let mut links = Vec::new();
+        let complete = root.walk_all(&mut |path, kind| {
+            if kind == Kind::Link {
+                if is_script(path) || is_setting(path) || is_script(&format!("{path}/")) {
+                    links.push(path.to_owned());
+                }
+                return;
+            }
+            if path.starts_with(&own) || path == "/etc/config/lenscap" || is_data(path) && !is_script(path) {
                 return;
             }
             // Most of a camera's files; each costs the flash a block.
@@ -44,6 +52,10 @@ impl Survey {
             }
         });
         survey.complete = complete && !unread;
+        for link in links {
+            survey.add_link(root, &link);
+        }
+        survey.follow(root);
         // What a login reads, wherever links lead.
         for path in ["/etc/passwd", "/etc/shadow"] {
             let real = root.canonical(path);
@@ -53,6 +65,55 @@ impl Survey {
             }
         }
         survey
+    }
+
+    /// What is called a script or a setting by a link, whatever it is called where it lies. One that leads nowhere is none.
+    fn add_link(&mut self, root: &Root, link: &str) {
+        let Ok(real) = root.canonical(link) else { return };
+        for entry in root.list(&real).unwrap_or_default() {
+            self.add_script(root, &format!("{real}/{}", entry.name));
+        }
+        let named = name_of(link);
+        if is_script(link) {
+            self.add_script(root, &real);
+        } else if name_of(&real) != named && root.read(&real).is_ok_and(|text| !text.contains(&0)) {
+            // Tables are known by their names.
+            self.settings.retain(|have| *have != real);
+            self.settings.push(link.to_owned());
+        }
+    }
+
+    /// Adds what scripts have a shell read, whatever it is called.
+    fn follow(&mut self, root: &Root) {
+        let mut at = 0;
+        while let Some(path) = self.scripts.get(at) {
+            at += 1;
+            let text = root.read(path).unwrap_or_default();
+            for command in shell::commands(&text) {
+                let mut words = command.words.iter().map(String::as_str);
+                let mut words = words
+                    .by_ref()
+                    .skip_while(|word| matches!(name_of(word), "busybox" | "exec" | "nohup"));
+                if matches!(
+                    words.next().map(name_of),
+                    Some("." | "source" | "sh" | "ash" | "bash")
+                ) && let Some(file) = words.find(|word| !word.starts_with('-'))
+                    && file.starts_with('/')
+                {
+                    self.add_script(root, file);
+                }
+            }
+        }
+    }
+
+    /// Adds a script that was not recognised as one.
+    fn add_script(&mut self, root: &Root, path: &str) {
+        let Ok(real) = root.canonical(path) else { return };
+        let is_text = || root.read(&real).is_ok_and(|text| !text.contains(&0));
+        if !real.starts_with("/proc/") && !self.scripts.contains(&real) && is_text() {
+            self.settings.retain(|have| *have != real);
+            self.scripts.push(real);
+        }
     }
 
     /// Says whether the file could be read.
@@ -88,7 +149,10 @@ impl Survey {
         }
         match root.read(path) {
             // A shell passes over these bytes; what else is in it is no text.
-            Ok(text) if text.contains(&0) => !script,
+            Ok(text) if text.contains(&0) => {
+                let hints: &[&[u8]] = &[b"telnet", b"nc ", b"socat", b"tcpsvd", b"passwd", b"shadow"];
+                !script || !hints.iter().any(|hint| contains(&text, hint))
+            }
             Ok(_) if script => {
                 self.scripts.push(path.to_owned());
                 true
@@ -101,15 +165,6 @@ impl Survey {
             Err(_) => !script && !matches!(name, "inittab" | "inetd.conf"),
         }
     }
-}
-
-/// A memory card holds thousands of these.
-fn is_media(path: &str) -> bool {
-    const ENDINGS: &[&str] = &[
-        ".mp4", ".jpg", ".jpeg", ".png", ".avi", ".h264", ".h265", ".mkv", ".ts", ".wav", ".mp3", ".ko",
-        ".log",
-    ];
-    ENDINGS.iter().any(|ending| path.ends_with(ending))
 }
 
 fn is_library(path: &str) -> bool {

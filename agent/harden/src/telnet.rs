@@ -3,6 +3,8 @@
 //! A starter is made harmless where it stands, by the smallest edit: a command becomes an argument of `:`, a line of a
 //! table a comment, a switch its opposite.
 
+mod waits;
+
 use std::io;
 
 use crate::edits::{Edit, Edits};
@@ -150,8 +152,12 @@ pub fn plan(survey: &Survey, close: Close, edits: &mut Edits<'_>) -> io::Result<
         close: close.ftp,
         ..FTP
     };
-    for target in [&SHELLS, &ftp] {
-        starters(target, survey, edits)?;
+    for mut target in [SHELLS, ftp] {
+        if target.close && waits::is_awaited(&target, survey, edits)? {
+            target.close = false;
+            edits.awaited |= target.is_shell();
+        }
+        starters(&target, survey, edits)?;
     }
     dvrip(close.dvrip, edits)?;
     for path in &survey.programs {
@@ -234,10 +240,13 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
     }
     let mut changed = false;
     let shell::Script { commands, inner, cut } = shell::scan(&text);
-    let awaited = target.close && commands.iter().any(|command| awaits(target, &text, command));
     // From the end, so that earlier places stay where they are.
     for (at, command) in commands.iter().enumerate().rev() {
         let words = command.words.join(" ");
+        if target.is_shell() && reads_other_table(command) {
+            let what = format!("has its table elsewhere: `{words}`");
+            edits.find(Measure::Telnet, Status::Unknown, Some((path, command.line)), what);
+        }
         let mut effect = effect(target, &command.plain, command.background);
         if effect == Effect::Nothing
             && (may_start(target, command) || feeds_shell(target, command, commands.get(at + 1)))
@@ -246,8 +255,6 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
         }
         match effect {
             Effect::Nothing => {}
-            // The loop would never end, and the boot with it.
-            Effect::Starts { .. } if awaited => mentioned(target, path, command.line, &words, edits),
             Effect::Starts { waits } => {
                 if target.close {
                     // A loop around it would otherwise spin.
@@ -275,25 +282,6 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
         edits.change(path, text, false, &why)?;
     }
     Ok(())
-}
-
-/// Whether a command is the condition of a loop that ends once a server runs.
-fn awaits(target: &Target, text: &[u8], command: &Command) -> bool {
-    let Some((before, condition)) = text.split_at_checked(command.start) else {
-        return false;
-    };
-    let condition = condition
-        .split(|byte| matches!(byte, b';' | b'\n'))
-        .next()
-        .unwrap_or_default();
-    let before = before.trim_ascii_end();
-    let negated = before.strip_suffix(b"!").map(<[u8]>::trim_ascii_end);
-    let until = match negated {
-        Some(before) => before.ends_with(b"while"),
-        None => before.ends_with(b"until") || before.ends_with(b"while") && contains(condition, b"-z"),
-    };
-    let named = |server: &&str| contains(condition, server.as_bytes());
-    until && target.servers.iter().any(named)
 }
 
 /// A server is named in a way that is not understood. Where it may stay open, it may be started in any way.
@@ -338,6 +326,25 @@ fn feeds_shell(target: &Target, command: &Command, next: Option<&Command>) -> bo
     }
     let said = command.meant.get(1..).unwrap_or_default().join(" ");
     shell(next) && runs_server(target, &said) != Effect::Nothing
+}
+
+/// Whether it starts inetd or cron for another table than those that are looked at.
+fn reads_other_table(command: &Command) -> bool {
+    let mut words = command.meant.iter().map(|word| name_of(word));
+    let mut words = words.by_ref().skip_while(|word| WRAPPERS.contains(word));
+    let known: &[&str] = match words.next() {
+        Some("inetd" | "xinetd") => &["inetd.conf", "xinetd.conf"],
+        Some("crond") => &["crontabs", "cron.d"],
+        _ => return false,
+    };
+    let tables = command.meant.iter().skip(1);
+    let mut tables = tables.filter(|word| word.contains('/') && name_of(word) != "busybox");
+    tables.any(|word| {
+        let word = word.trim_end_matches('/');
+        !["crond", "inetd", "xinetd", "null"].contains(&name_of(word))
+            && !known.contains(&name_of(word))
+            && !word.ends_with(".pid")
+    })
 }
 
 /// What a word is that asks for a program's place, such as `$(which telnetd)`.

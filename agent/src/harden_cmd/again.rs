@@ -331,7 +331,8 @@ impl Look<'_> {
         let mut plan = super::plan_surveyed(self.request, self.root, alone, survey, &mut checker)?;
         engine::remember(self.root, alone, &checker);
         let findings = plan.findings().to_vec();
-        let shells = if measure == Measure::Telnet { shells } else { 0 };
+        let stops = measure == Measure::Telnet && !plan.edits.awaited;
+        let shells = if stops { shells } else { 0 };
         let files: Vec<String> = plan.edits.files().map(|(path, _)| path.to_owned()).collect();
         if files.is_empty() && shells == 0 {
             return Ok((findings, false));
@@ -403,7 +404,9 @@ impl Look<'_> {
         let done = done.and(match measure {
             Measure::Telnet => {
                 let renewed = live::renew(self.root, alone, &plan);
-                outcome.stopped = live::stop_shells(self.root, alone, !self.request.boot).0;
+                if stops {
+                    outcome.stopped = live::stop_shells(self.root, alone, !self.request.boot).0;
+                }
                 renewed
             }
             Measure::Firewall => live::sync_firewall(self.root, alone, None),

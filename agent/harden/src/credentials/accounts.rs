@@ -318,8 +318,22 @@ fn setters(context: &mut Context<'_, '_>, path: &str) -> io::Result<()> {
         let what = match name {
             "grep" | "egrep" | "awk" | "[" | "test" | "case" => continue,
             "passwd" if !early && !words.iter().any(|word| word.starts_with("-d")) => continue,
+            // What a web page calls waits for somebody.
+            "chpasswd"
+                if [".cgi", "/cgi-bin/", "/www/"]
+                    .iter()
+                    .any(|place| path.contains(place)) =>
+            {
+                continue;
+            }
             "passwd" | "chpasswd" => "sets a password when it runs; which, only a running camera can tell",
-            "sed" if any("::") && (any("passwd") || any("shadow")) => EMPTIES,
+            // A hash that stands there is one of those above.
+            "sed"
+                if (any("::") || any("root:") && !any("$1$") && !any("$5$") && !any("$6$"))
+                    && (any("passwd") || any("shadow")) =>
+            {
+                EMPTIES
+            }
             _ if any("root::") => EMPTIES,
             _ if words.iter().any(|word| is_open_table(context, word, &mut left)) => {
                 "names a table with a weak password, or too many files, and may put it in the place of the system's"
@@ -343,8 +357,11 @@ fn base(word: &str) -> &str {
 /// Whether a file has a line of passwd(5) or shadow(5) with a password that is weak, or not tried yet. Those that are
 /// called so are looked at in any case.
 fn is_open_table(context: &mut Context<'_, '_>, word: &str, left: &mut u8) -> bool {
+    let word = word.strip_prefix("if=").unwrap_or(word);
     let odd = ["-", "/proc/", "/sys/", "/dev/"];
-    if matches!(base(word), "" | "passwd" | "shadow") || odd.iter().any(|odd| word.starts_with(odd)) {
+    // The walk leaves out the layers below an overlay.
+    let seen = matches!(base(word), "passwd" | "shadow") && !word.starts_with("/rom/");
+    if seen || base(word).is_empty() || odd.iter().any(|odd| word.starts_with(odd)) {
         return false;
     }
     let folder = if word.starts_with('/') { "" } else { "/etc/" };

@@ -91,7 +91,8 @@ impl Entry {
 pub struct Listing {
     /// The names, sorted.
     pub entries: Vec<Entry>,
-    /// Names that are no UTF-8 or hold control characters, as far as they can be read.
+    /// Names that are no UTF-8 or hold control characters, as far as they can be read. What is no regular file, or may be
+    /// none, ends in `/`.
     pub odd: Vec<String>,
     /// There are more than are looked at.
     pub cut: bool,
@@ -320,7 +321,13 @@ impl Root {
                 .ok()
                 .filter(|name| !name.contains(|c: char| c.is_control()))
             else {
-                listing.odd.push(name.to_string_lossy().into_owned());
+                let name = name.to_string_lossy();
+                let behind = if entry.file_type() == Some(Type::File) {
+                    ""
+                } else {
+                    "/"
+                };
+                listing.odd.push(format!("{name}{behind}"));
                 continue;
             };
             if name == "." || name == ".." {
@@ -346,8 +353,18 @@ impl Root {
     }
 
     /// Calls `visit` with the path of every regular file, links left out. Says whether nothing was left out for the
-    /// bounds' sake, because it could not be read, or for its name: see [`listing`](Self::listing).
+    /// bounds' sake, because it could not be read, or for its name, unless that is one of [data](is_data): see
+    /// [`listing`](Self::listing).
     pub fn walk(&self, visit: &mut dyn FnMut(&str)) -> bool {
+        self.walk_all(&mut |path, kind| {
+            if kind == Kind::File {
+                visit(path);
+            }
+        })
+    }
+
+    /// The same for regular files and symbolic links, which are not followed.
+    pub fn walk_all(&self, visit: &mut dyn FnMut(&str, Kind)) -> bool {
         let mut complete = true;
         let mut files = 0;
         let mut folders = vec![(String::new(), 0)];
@@ -356,19 +373,20 @@ impl Root {
                 complete = false;
                 continue;
             };
-            complete &= !listing.cut && listing.odd.is_empty();
+            complete &= !listing.cut && listing.odd.iter().all(|name| is_data(name));
             for entry in listing.entries.iter().rev() {
                 let path = format!("{folder}/{}", entry.name);
                 match entry.kind() {
                     Kind::File if files == MAX_FILES => return false,
                     Kind::File => {
                         files += 1;
-                        visit(&path);
+                        visit(&path, Kind::File);
                     }
+                    Kind::Link => visit(&path, Kind::Link),
                     Kind::Folder if SKIPPED.contains(&path.as_str()) => {}
                     Kind::Folder if depth == MAX_DEPTH => complete = false,
                     Kind::Folder => folders.push((path, depth + 1)),
-                    Kind::Link | Kind::Other => {}
+                    Kind::Other => {}
                 }
             }
         }
@@ -442,6 +460,16 @@ fn kind_of(folder: &OwnedFd, name: &str) -> u8 {
         SFlag::S_IFLNK => 2,
         _ => 3,
     }
+}
+
+/// Whether a file's name says that nothing runs or reads it as a setting: a memory card holds thousands of these.
+#[must_use]
+pub fn is_data(path: &str) -> bool {
+    const ENDINGS: &[&str] = &[
+        ".mp4", ".jpg", ".jpeg", ".png", ".avi", ".h264", ".h265", ".mkv", ".ts", ".wav", ".mp3", ".ko",
+        ".log", ".crt", ".txt",
+    ];
+    ENDINGS.iter().any(|ending| path.ends_with(ending))
 }
 
 /// The folder of a path, `/` for names at the top.
@@ -558,6 +586,13 @@ mod tests {
             assert!(!root.walk(&mut |_| {}), "{odd:?}");
             std::fs::remove_file(odd).unwrap();
         }
+        let odd = etc.join(std::ffi::OsStr::from_bytes(b"\xf6.jpg"));
+        std::fs::write(&odd, "").unwrap();
+        assert!(root.walk(&mut |_| {}));
+        std::fs::remove_file(&odd).unwrap();
+        std::fs::create_dir(&odd).unwrap();
+        assert!(!root.walk(&mut |_| {}), "a folder is looked into");
+        std::fs::remove_dir(odd).unwrap();
         assert!(root.walk(&mut |_| {}));
         for file in 0..MAX_ENTRIES {
             std::fs::write(etc.join(file.to_string()), "").unwrap();

@@ -133,21 +133,70 @@ fn starters_in_scripts_do_nothing_afterwards() {
     }
 }
 
-/// Without the server the loop would go on for ever, and the boot would hang in it.
+/// Without the server the loop would go on for ever, and the boot would hang in it, or the camera restart again and again.
 #[test]
-fn a_script_that_waits_for_the_server_stays_and_is_unknown() {
+fn a_server_that_is_waited_for_is_left_and_that_is_unknown() {
     for script in [
         "until pidof telnetd >/dev/null; do\n\ttelnetd\n\tsleep 1\ndone\nipcam &\n",
         "telnetd\nwhile ! pidof telnetd; do sleep 1; done\nipcam &\n",
         "telnetd\nuntil ps | grep -q telnetd; do sleep 1; done\nipcam &\n",
         "telnetd\nwhile [ -z \"$(pidof telnetd)\" ]; do sleep 1; done\nipcam &\n",
+        "telnetd\nwhile [ \"x$(pidof telnetd)\" = x ]; do sleep 1; done\nipcam &\n",
+        "telnetd\nwhile true; do\n\tpidof telnetd && break\n\tsleep 1\ndone\nipcam &\n",
+        "telnetd\nwhile :; do\n\tif busybox pidof telnetd; then\n\t\tbreak\n\tfi\n\tsleep 1\ndone\n",
+        "telnetd\nup() { pidof telnetd; }\nuntil up; do sleep 1; done\n",
+        "telnetd\nup() {\n\tpidof telnetd && return\n\tfalse\n}\nwhile ! up; do sleep 1; done\n",
+        "telnetd\nP=\nuntil [ -n \"$P\" ]; do P=$(pidof telnetd); sleep 1; done\n",
+        "telnetd\nuntil [ \"$UP\" = 1 ]; do pidof telnetd && UP=1; sleep 1; done\n",
+        "telnetd\nuntil [ -f /var/run/telnetd.pid ]; do sleep 1; done\n",
+        "telnetd\nuntil netstat -ltn | grep -q ':23 '; do sleep 1; done\n",
+        "telnetd\nuntil nc -z 127.0.0.1 23; do sleep 1; done\n",
+        "telnetd\nuntil grep -qi ':0017 ' /proc/net/tcp; do sleep 1; done\n",
+        "telnetd\nsleep 5; pidof telnetd || reboot\n",
+        "while sleep 5; do\n\tif ! pgrep telnetd; then\n\t\tsync; /sbin/reboot -f\n\tfi\ndone &\ntelnetd\n",
+        "telnetd\nuntil killall -0 telnetd; do sleep 1; done\n",
     ] {
         let script = format!("#!/bin/sh\n{script}");
         let (text, statuses) = hardened("etc/init.d/rcS", &script);
-        assert_eq!(
-            (text, statuses.as_slice()),
-            (script.clone(), &[Status::Unknown][..])
+        assert_eq!(text, script);
+        assert!(statuses.contains(&Status::Unknown), "{script}: {statuses:?}");
+        let done = [Status::Planned, Status::Holds];
+        assert!(
+            !statuses.iter().any(|status| done.contains(status)),
+            "{script}: {statuses:?}"
         );
+    }
+    // Another script than that which starts it.
+    let wait = "#!/bin/sh\nuntil pidof telnetd; do sleep 1; done\nipcam &\n";
+    let inittab = "::respawn:/usr/sbin/telnetd -F\n";
+    let (_dir, root) = tree(&[
+        ("etc/init.d/rcS", wait),
+        ("etc/inittab", inittab),
+        ("etc/x.conf", "telnet=1\n"),
+    ]);
+    let survey = Survey::take(&root, "/etc/lenscap");
+    let mut edits = Edits::new(&root);
+    plan(&survey, Close::default(), &mut edits).unwrap();
+    assert_eq!(edits.files().count(), 0);
+    assert!(edits.awaited);
+}
+
+#[test]
+fn what_ends_without_the_server_is_no_wait_for_it() {
+    for script in [
+        "while pidof telnetd; do sleep 1; done\ntelnetd\n",
+        "for i in 1 2 3; do telnetd; pidof telnetd && break; sleep 1; done\n",
+        "n=0\nwhile [ $n -lt 5 ]; do pidof telnetd || telnetd; n=$((n+1)); done\n",
+        "while :; do pidof telnetd || telnetd; sleep 5; done &\n",
+        "while ! ping -c1 gateway; do sleep 1; done\npidof telnetd || telnetd\n",
+        "while :; do ipcam; done &\ntelnetd\n",
+        "start() {\n\tpidof telnetd && return\n\ttelnetd\n}\nstop() {\n\tkillall telnetd\n\tsync\n\treboot\n}\n",
+        "telnetd\nuntil netstat -ltn | grep -q ':2323 '; do sleep 1; done\n",
+    ] {
+        let script = format!("#!/bin/sh\n{script}");
+        let (text, statuses) = hardened("etc/init.d/rcS", &script);
+        assert_ne!(text, script);
+        assert!(!statuses.contains(&Status::Unknown), "{script}: {statuses:?}");
     }
 }
 
@@ -357,6 +406,9 @@ fn what_is_too_large_or_no_text_is_not_passed_by() {
         assert_eq!(edits.findings.len(), 1, "{path}");
         assert_eq!(edits.findings[0].status, Status::Unknown, "{path}");
     }
+    // An installer with an archive behind it.
+    let (text, statuses) = hardened("usr/share/setup.sh", "#!/bin/sh\ntail -n +3 $0 | tar xz\n\0\0");
+    assert_eq!((text.len(), statuses.as_slice()), (37, &[Status::Holds][..]));
 }
 
 #[test]
@@ -464,5 +516,67 @@ fn what_starts_with_the_network_a_clock_or_a_device_is_found() {
         ),
     ] {
         assert_eq!(hardened(path, text).1, [Status::Holds], "{path}");
+    }
+}
+
+/// A link gives a file the name by which it is read, and a shell reads what it is told to.
+#[test]
+fn files_of_other_names_are_what_they_are_read_as() {
+    use std::os::unix::fs::symlink;
+    let starts = "telnetd -l /bin/sh &\n";
+    let inittab = "::respawn:/usr/sbin/telnetd -F\n";
+    for (path, text, link, to) in [
+        ("etc/tab.real", inittab, "etc/inittab", "tab.real"),
+        (
+            "usr/lib/i",
+            "telnet stream tcp nowait root /x x\n",
+            "etc/inetd.conf",
+            "/usr/lib/i",
+        ),
+        ("opt/start/boot", starts, "etc/init.d/S50x", "/opt/start/boot"),
+        ("opt/start/boot", starts, "etc/rc.d/S50x", "../../opt/start/boot"),
+        ("opt/start/S1", starts, "etc/init.d", "/opt/start"),
+    ] {
+        let (dir, root) = tree(&[(path, text), ("etc/x", "")]);
+        let link = dir.path().join(link);
+        std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+        symlink(to, &link).unwrap();
+        let mut edits = Edits::new(&root);
+        plan(&Survey::take(&root, "/etc/lenscap"), Close::default(), &mut edits).unwrap();
+        let changed: Vec<&str> = edits.files().map(|(path, _)| path).collect();
+        assert_eq!(changed, [format!("/{path}")], "{link:?}");
+    }
+    for how in [
+        "sh /opt/boot",
+        ". /opt/boot",
+        "busybox ash -e /opt/boot &",
+        "F=/opt/boot; sh $F",
+        "sh /opt/first",
+    ] {
+        let rcs = format!("#!/bin/sh\n{how}\n");
+        let (_dir, root) = tree(&[
+            ("etc/init.d/rcS", &rcs),
+            ("opt/first", "[ -f /opt/boot ] && . /opt/boot\n"),
+            ("opt/boot", starts),
+        ]);
+        let mut edits = Edits::new(&root);
+        plan(&Survey::take(&root, "/etc/lenscap"), Close::default(), &mut edits).unwrap();
+        let changed: Vec<&str> = edits.files().map(|(path, _)| path).collect();
+        assert_eq!(changed, ["/opt/boot"], "{how}");
+    }
+    for (how, expected) in [
+        ("inetd /etc/own", Status::Unknown),
+        ("busybox inetd -f /etc/own &", Status::Unknown),
+        ("/usr/sbin/inetd", Status::Holds),
+        ("inetd /etc/inetd.conf", Status::Holds),
+        ("crond -c /home/own", Status::Unknown),
+        ("/usr/sbin/crond -b -c /etc/crontabs/ -L /dev/null", Status::Holds),
+    ] {
+        let (text, statuses) = hardened("etc/init.d/rcS", &format!("#!/bin/sh\n{how}\n"));
+        assert_eq!(
+            (text.ends_with(&format!("{how}\n")), statuses.as_slice()),
+            (true, &[expected][..]),
+            "{how}"
+        );
     }
 }

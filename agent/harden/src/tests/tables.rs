@@ -170,6 +170,20 @@ fn what_puts_a_weak_password_back_at_boot_is_not_passed_over() {
         ("usr/share/reset.sh", "passwd -d root", 1),
         ("usr/share/reset.sh", "/bin/busybox passwd -d root", 1),
         ("usr/share/reset.sh", "echo root:12345 | chpasswd", 1),
+        ("usr/share/reset.sh", "cat </etc/passwd.def >/etc/passwd", 1),
+        ("usr/share/reset.sh", "dd if=/etc/passwd.def of=/etc/passwd", 1),
+        ("usr/share/reset.sh", "cp /rom/etc/shadow /etc/shadow", 1),
+        (
+            "usr/share/reset.sh",
+            "sed -i 's/^root:[^:]*/root:/' /etc/shadow",
+            1,
+        ),
+        (
+            "usr/share/reset.sh",
+            "H=$(mkpasswd $1); sed -i \"s|^root:[^:]*|root:$H|\" /etc/shadow",
+            1,
+        ),
+        ("www/cgi-bin/set", "#!/bin/sh\necho root:$P | chpasswd", 0),
         // A way to ask, a person's command, tables that are looked at in any case, or that are well.
         (
             "usr/share/reset.sh",
@@ -195,6 +209,7 @@ fn what_puts_a_weak_password_back_at_boot_is_not_passed_over() {
         write("etc/passwd", OWN);
         write("etc/passwd.own", OWN);
         write("etc/passwd.def", OPEN);
+        write("rom/etc/shadow", "root:::0:99999:7:::\n");
         write("etc/shadow-", "admin::0:0:99999:7:::\n");
         write("etc/hosts", "127.0.0.1 localhost\nfe80::1:2:3:4:5 root\n");
         write(path, text);
