@@ -227,7 +227,8 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
     let Some(mut text) = edits.read(path)? else {
         return Ok(());
     };
-    if !target.is_hinted(&text) {
+    let tables = target.is_shell() && [&b"inetd"[..], b"crond"].iter().any(|name| contains(&text, name));
+    if !target.is_hinted(&text) && !tables {
         return Ok(());
     }
     let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -243,7 +244,7 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
     // From the end, so that earlier places stay where they are.
     for (at, command) in commands.iter().enumerate().rev() {
         let words = command.words.join(" ");
-        if target.is_shell() && reads_other_table(command) {
+        if tables && reads_other_table(command) {
             let what = format!("has its table elsewhere: `{words}`");
             edits.find(Measure::Telnet, Status::Unknown, Some((path, command.line)), what);
         }

@@ -82,7 +82,9 @@ fn wait(target: &Target, text: &[u8]) -> Option<u32> {
             "done" => {
                 loops.pop();
             }
-            _ if in_condition && may_wait(target, command, text) => {
+            // What it says is what some command of this script asks for.
+            _ if in_condition && is_function(text, first) => return Some(command.line),
+            _ if in_condition && may_wait(target, command) => {
                 loops.pop();
                 loops.push(Loop::Waits);
             }
@@ -107,23 +109,25 @@ fn program(command: &Command) -> &str {
     words.find(|word| *word != "busybox").unwrap_or_default()
 }
 
-/// Whether a loop may go on until a server runs, by a command of its condition: it asks for one, or something of the
-/// script may that it calls or that sets a variable.
-fn may_wait(target: &Target, command: &Command, text: &[u8]) -> bool {
+/// Whether a loop may go on until a server runs, by a command of its condition: it asks for one, or depends on what
+/// the loop does.
+fn may_wait(target: &Target, command: &Command) -> bool {
     let first = program(command);
     let has = |word: &&str| command.words.iter().any(|have| have == word);
     match first {
         "true" | ":" | "sleep" | "usleep" | "read" => false,
         // One word is the same for ever, and what is counted ends.
-        "[" | "test" => command.words.len() > 3 && !["-lt", "-le", "-gt", "-ge"].iter().any(has),
+        "[" | "test" => command.meant.len() > 3 && !["-lt", "-le", "-gt", "-ge"].iter().any(has),
         // It ends when there is none.
         "pidof" | "pgrep" if command.lead & (UNTIL | NOT) == 0 => false,
-        _ => {
-            let defined = [format!("{first}()"), format!("{first} ()")];
-            let defined = defined.iter().any(|name| contains(text, name.as_bytes()));
-            defined || first.starts_with('$') || asks(target, command)
-        }
+        _ => first.starts_with('$') || asks(target, command),
     }
+}
+
+/// Whether a script defines a function.
+fn is_function(text: &[u8], name: &str) -> bool {
+    let heads = [format!("{name}()"), format!("{name} ()")];
+    !name.is_empty() && heads.iter().any(|head| contains(text, head.as_bytes()))
 }
 
 /// Whether a command asks whether a server runs, by its name or its port.
