@@ -118,10 +118,10 @@ class Rig:
         cpio.file("etc/hosts", b"127.0.0.1 localhost\n", 0o644)
         cpio.folder("root/.ssh")
         cpio.folder("sys/fs/cgroup")
-        cpio.write(self.folder / "initramfs.gz")
+        cpio.write(self.folder / "initramfs.cpio")
         shutil.copy2(next((kernel / "boot").glob("vmlinuz-*")), self.folder / "kernel")
         (self.folder / "no-disk.img").write_bytes(b"\0" * 512)
-        return Image(COUNTER, self.folder / "kernel", self.folder / "initramfs.gz", self.folder / "no-disk.img", None)
+        return Image(COUNTER, self.folder / "kernel", self.folder / "initramfs.cpio", self.folder / "no-disk.img", None)
 
     @staticmethod
     def _package(cpio: Cpio, package: Path) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from lab import paths
 from lab.debs import Archive
 from lab.initramfs import Cpio, Modules
+from lab.kernel import FAST, VIRT_MEMORY, unpacked
 from lab.pcap import conversations
 from lab.variants import BUSYBOX, IPTABLES, KERNEL_6_1, KERNEL_6_12, LIBC, NFTABLES
 
@@ -61,12 +62,12 @@ KERNELS = {
 }
 
 
-def initramfs(kernel: Kernel, unpacked: Path, archive: Archive, path: Path) -> None:
+def initramfs(kernel: Kernel, package: Path, archive: Archive, path: Path) -> None:
     """The guest's whole file system."""
     program = paths.DIST / TARGET / "lenscap"
     if not program.exists():
         raise SystemExit(f"no {program}: packaging/toolchain/build.sh {TARGET}")
-    modules = Modules(next((unpacked / "lib/modules").iterdir()))
+    modules = Modules(next((package / "lib/modules").iterdir()))
     cpio = Cpio()
     cpio.file("bin/busybox", (archive.unpack(BUSYBOX) / "bin/busybox").read_bytes())
     cpio.file("init", (paths.GUEST / "firewall-init").read_bytes())
@@ -98,10 +99,11 @@ class Guest:
         base = paths.OUT / f"firewall-{name}"
         self.capture = base.with_suffix(".pcap")
         self.log = base.with_suffix(".log")
-        disk, initrd = base.with_suffix(".img"), base.with_suffix(".gz")
+        disk, initrd, image = (base.with_suffix(ending) for ending in (".img", ".cpio", ".kernel"))
         archive = Archive("armhf")
-        unpacked = archive.unpack(kernel.wanted)
-        initramfs(kernel, unpacked, archive, initrd)
+        package = archive.unpack(kernel.wanted)
+        initramfs(kernel, package, archive, initrd)
+        image.write_bytes(unpacked(package, VIRT_MEMORY))
         disk.write_bytes(b"")
         os.truncate(disk, 8 << 20)
         subprocess.run(["mkfs.ext4", "-q", "-F", str(disk)], check=True)
@@ -113,8 +115,8 @@ class Guest:
         self.lines: list[str] = []
         self.command = [
             "timeout", str(GUEST_SECONDS), "qemu-system-arm", "-M", "virt", "-cpu", "cortex-a7", "-m", "96M", "-nographic",
-            "-no-reboot", "-kernel", str(next((unpacked / "boot").glob("vmlinuz-*"))), "-initrd", str(initrd),
-            "-append", "console=ttyAMA0 quiet", "-drive", f"file={disk},format=raw,if=none,id=disk",
+            "-no-reboot", "-kernel", str(image), "-initrd", str(initrd),
+            "-append", f"console=ttyAMA0 quiet {FAST}", "-drive", f"file={disk},format=raw,if=none,id=disk",
             "-device", "virtio-blk-device,drive=disk", "-device", "virtio-rng-device",
             "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-:80",
             "-device", "virtio-net-device,netdev=net", "-object", f"filter-dump,id=dump,netdev=net,file={self.capture}",
@@ -139,9 +141,10 @@ class Guest:
     def _knock(self, process: subprocess.Popen) -> None:
         while process.poll() is None:
             phase = self.phase
-            answered = self._is_answered()
-            if phase == self.phase and phase != "-":
-                self.outside.setdefault(phase, []).append(answered)
+            if phase != "-":
+                answered = self._is_answered()
+                if phase == self.phase:
+                    self.outside.setdefault(phase, []).append(answered)
             time.sleep(0.2)
 
     def _is_answered(self) -> bool:

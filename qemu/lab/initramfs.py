@@ -1,7 +1,6 @@
 """Writes an initramfs (cpio, newc form, RFC-less but documented in the kernel's buffer-format.rst) without root,
 and finds the kernel modules that a list of modules needs, in loading order."""
 
-import gzip
 import lzma
 import os
 import re
@@ -88,6 +87,6 @@ class Cpio:
         self._add(name, stat.S_IFLNK | 0o777, target.encode())
 
     def write(self, path: Path) -> None:
-        """Writes the archive, compressed, the same bytes each time."""
+        """Writes the archive, the same bytes each time; not compressed, since an emulated CPU would have to unpack it."""
         self._add("TRAILER!!!", 0)
-        path.write_bytes(gzip.compress(b"".join(self._chunks), 6, mtime=0))
+        path.write_bytes(b"".join(self._chunks))

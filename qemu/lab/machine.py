@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .gateway import MORTAL, PATIENCE
 from .image import Image
+from .kernel import FAST
 from .segment import CAMERA, PREFIX, Segment
 
 BOOT_SECONDS = 150
@@ -178,7 +179,7 @@ class Machine:
 
     def _arguments(self) -> list[str]:
         variant = self.variant
-        append = f"console=ttyAMA0 panic=-1 quiet disk={variant.disk} {variant.append} {self.append}"
+        append = f"console=ttyAMA0 panic=-1 quiet {FAST} disk={variant.disk} {variant.append} {self.append}"
         arguments = [
             *MORTAL, "qemu-system-arm", *variant.machine, "-kernel", str(self.image.kernel), "-initrd", str(self.image.initramfs),
             "-append", append, "-display", "none", "-no-user-config", "-no-reboot",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from .debs import Wanted
+from .kernel import VIRT_MEMORY
 
 BUSYBOX = Wanted("busybox-static", "1.35.")
 LIBC = (Wanted("libc6", "2.36"), Wanted("libgcc-s1", "12."))
@@ -49,6 +50,8 @@ class Variant:
     media_password: str = "admin123"
     prudynt: bool = False
     machine: tuple = ("-M", "virt", "-cpu", "cortex-a7", "-m", "64M")
+    # Where memory starts.
+    memory_at: int = VIRT_MEMORY
     disk: str = "vda"
     watchdog: str = "/dev/watchdog"
     append: str = "mem=48M"
@@ -106,6 +109,7 @@ V6 = Variant(
     # be stopped between reading the one and writing the other, and then misses it for 71 minutes: so time is counted
     # in instructions here.
     machine=("-M", "raspi0", "-icount", "shift=3,sleep=on"),
+    memory_at=0,
     disk="mmcblk0p",
     modules=("softdog",),
     # The board's own comes first, and QEMU resets the machine as soon as somebody starts it.
