@@ -1,13 +1,13 @@
 #!/bin/sh
 # Packs what packaging/toolchain/build.sh built: OpenWrt packages and their indexes, tarballs, bills of materials.
-# Builds the agent first. Fails when the armv7 program is over its budget.
+# Builds the agent first. Fails when the armv7 program with its usual features is over its budget, and packs nothing then.
 #
 # usage: packaging/packages.sh [rust-target ...]     default: armv7-unknown-linux-musleabihf; "all" for every one
 #
 # Result: dist/. LENSCAP_KEYS: folder of the signing keys, made at first use (default: lenscap/keys in the user's data
 # folder). LENSCAP_ARCH: OpenWrt's name of the architecture instead of the target's usual one, for a single target.
 # LENSCAP_BUILT=1: pack what lies in dist/ without building.
-# LENSCAP_OUT: another folder for the packages.
+# LENSCAP_OUT: another folder for the packages, refused where packages of others lie in it.
 # LENSCAP_FULL=1: lenscap-full as well, the package that has everything and takes lenscap's place.
 set -eu
 

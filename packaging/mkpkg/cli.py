@@ -2,11 +2,10 @@
 
 import argparse
 import os
-import shutil
 import sys
 from pathlib import Path
 
-from . import apk, auditable, cargo, checks, contents, index, ipk, keys, sbom, sizes, source, tar
+from . import apk, auditable, cargo, checks, contents, index, ipk, keys, place, sbom, sizes, source, tar
 from .model import PackageError
 
 
@@ -41,31 +40,37 @@ def _default_keys():
 
 def _run(options):
     os.umask(0o022)
-    options.out.mkdir(parents=True, exist_ok=True)
     epoch = contents.epoch(os.environ)
     folder = keys.KeyFolder(options.keys)
+    variants = ("base", "full") if options.full else ("base",)
+    builds = [build.split("=") for build in options.builds]
+    # Whatever can refuse does so before the first file is written or removed.
+    place.refuse_foreign(options.out, [arch for _, arch in builds])
+    if options.source:
+        source.refuse_foreign(options.out)
+    over = [fault for target, _ in builds for variant in variants for fault in _budget(target, variant)]
+    if over:
+        raise PackageError("nothing was packed, and what lay there is as it was: " + "; ".join(over))
+    if builds:
+        folder.usign()
+        folder.apk()
+        place.forget(options.out)
     packed = []
-    good = True
-    if options.builds:
-        _forget_feed(options.out)
-    for build in options.builds:
-        target, arch = build.split("=")
-        variants = ("base", "full") if options.full else ("base",)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for target, arch in builds:
         packed += _pack(options.out, target, arch, variants, epoch, folder)
-        for variant in variants:
-            good &= _budget(target, variant)
     if packed:
         _feed(options.out, packed, folder)
     if options.source:
         source.write(options.out, epoch, _write)
-    return 0 if good else 1
+    return 0
 
 
 def _pack(out, target, arch, variants, epoch, folder):
     """Packages of one target; gives each package for the feed with its bytes."""
     # apk's file names do not say the architecture, so each has a folder.
-    apk_folder = out / "apk" / arch
-    _empty(apk_folder)
+    apk_folder = place.apk_folder(out, arch)
+    apk_folder.mkdir(parents=True, exist_ok=True)
     packed, as_apks = [], []
     for variant in variants:
         name = os.path.relpath(contents.built(target, variant) / "lenscap", contents.ROOT)
@@ -92,13 +97,6 @@ def _pack(out, target, arch, variants, epoch, folder):
     return packed
 
 
-def _forget_feed(out):
-    """Removes the packages of the runs before: the index names those of this one alone."""
-    for path in (*out.glob("*.ipk"), *out.glob("*.ipk.cdx.json"), *out.glob("lenscap-full-*.tar.gz*")):
-        path.unlink()
-    shutil.rmtree(out / "apk", ignore_errors=True)
-
-
 def _feed(out, packed, folder):
     for name, data in index.files(packed, folder.usign()).items():
         _write(out / name, data)
@@ -107,18 +105,18 @@ def _feed(out, packed, folder):
 
 
 def _budget(target, variant):
-    """Prints what the program costs; false if it is over its limit."""
-    lines, good = sizes.verdict(contents.binary(target, variant), variant)
-    chosen = os.environ.get("LENSCAP_FEATURES") if variant == "base" else None
-    counted = target == sizes.BUDGET_TARGET and not chosen
-    why = f"the budget does not count for what LENSCAP_FEATURES chose: {chosen}" if chosen else f"the budget counts for {sizes.BUDGET_TARGET}"
+    """Prints what the program costs; gives what is over its limits, as words."""
+    lines, over = sizes.verdict(contents.binary(target, variant), variant)
+    features = _fact(target, variant, "features").decode().strip()
+    counted = sizes.counted(target, variant, features)
+    why = f"the budget counts for {sizes.BUDGET_TARGET} with its usual features; this has: {features or 'none'}"
     print(f"{contents.VARIANTS[variant]}, {target}{'' if counted else f' ({why})'}")
     print("\n".join(lines))
     symbols = contents.built(target, variant) / "lenscap.symbols"
     if symbols.is_file():
         spent = sizes.by_crate(symbols.read_bytes())
         print("\n".join(sizes.table(spent, sum(size for _, size in spent))))
-    return good or not counted
+    return [f"{contents.VARIANTS[variant]} for {target} is over its budget: {fault}" for fault in over] if counted else []
 
 
 def _fact(target, variant, name):
@@ -134,11 +132,6 @@ def _toolchain(target, variant):
     if not path.is_file():
         return ()
     return tuple(tuple(line.split()) for line in path.read_text().splitlines())
-
-
-def _empty(folder):
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
 
 
 def _write(path, data):

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 import subprocess
 import tomllib
 from pathlib import Path
@@ -27,6 +28,7 @@ OPEN_FIREWALL = (
     "/usr/sbin/lenscap harden --undo --only firewall >/dev/null 2>&1; } || true"
 )
 CONFIG = "etc/config/lenscap"
+NO_COMMIT_TIME = "git does not say when the last commit was: set SOURCE_DATE_EPOCH"
 
 
 def version():
@@ -36,13 +38,23 @@ def version():
 
 
 def epoch(environ):
-    """The time of all files: SOURCE_DATE_EPOCH, else the last commit's, else Cargo.lock's."""
+    """The time of all files: SOURCE_DATE_EPOCH, else the last commit's; outside of a git repository Cargo.lock's. As
+    toolchain/build.sh has it for the program: the two must not differ."""
     given = environ.get("SOURCE_DATE_EPOCH", "").strip()
     if given:
+        if not re.fullmatch("[0-9]+", given):
+            raise PackageError(f"SOURCE_DATE_EPOCH is {given!r}: expected seconds since 1970")
         return int(given)
+    if not (ROOT / ".git").exists():
+        return int((ROOT / "Cargo.lock").stat().st_mtime)
     command = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
-    git = subprocess.run(command, capture_output=True, text=True, check=False)
-    return int(git.stdout) if git.returncode == 0 and git.stdout.strip() else int((ROOT / "Cargo.lock").stat().st_mtime)
+    try:
+        git = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise PackageError(f"{NO_COMMIT_TIME} (git: {error.strerror})") from error
+    if git.returncode or not git.stdout.strip():
+        raise PackageError(f"{git.stderr.strip()}\n{NO_COMMIT_TIME}".lstrip())
+    return int(git.stdout)
 
 
 def built(target, variant):

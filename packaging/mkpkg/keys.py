@@ -11,7 +11,7 @@ import struct
 import sys
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
@@ -97,7 +97,10 @@ class ApkKey:
     @classmethod
     def parse(cls, pem):
         """Reads a secret key file."""
-        private = serialization.load_pem_private_key(pem, password=None)
+        try:
+            private = serialization.load_pem_private_key(pem, password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise PackageError("not a secret key in PEM without a password, or a damaged one") from error
         if not isinstance(private, ec.EllipticCurvePrivateKey) or private.curve.name != "secp256r1":
             raise PackageError("the key for apk must be EC P-256")
         return cls(private)
@@ -126,6 +129,7 @@ class KeyFolder:
 
     def __init__(self, folder):
         self.folder = Path(folder)
+        self._loaded = {}
 
     def usign(self):
         """The feed's key for opkg."""
@@ -138,20 +142,33 @@ class KeyFolder:
         )
 
     def _load(self, name, parse, make):
-        path = self.folder / name
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            key = make()
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(key.secret_file())
-            print(f"packages: made a signing key, keep it safe: {path}", file=sys.stderr)
-            return key
-        if path.stat().st_mode & 0o077:
-            raise PackageError(f"{path} can be read by others: chmod 600 {path}")
-        return parse(data)
+        if name not in self._loaded:
+            path = self.folder / name
+            try:
+                self._loaded[name] = _read(path, parse) if os.path.lexists(path) else _make(path, make)
+            except OSError as error:
+                raise PackageError(f"{path}: {error.strerror}") from error
+        return self._loaded[name]
+
+
+def _read(path, parse):
+    if path.stat().st_mode & 0o077:
+        raise PackageError(f"{path} can be read by others: chmod 600 {path}")
+    try:
+        return parse(path.read_bytes())
+    except PackageError as error:
+        hint = "put your copy of it back, or remove it for a new one, which devices must be given before they trust it"
+        raise PackageError(f"{path}: {error}: {hint}") from error
+
+
+def _make(path, make):
+    key = make()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(key.secret_file())
+    print(f"packages: made a signing key, keep it safe: {path}", file=sys.stderr)
+    return key
 
 
 def _commented(comment, raw):
@@ -162,4 +179,7 @@ def _payload(text):
     lines = text.splitlines()
     if len(lines) < 2 or not lines[0].startswith(b"untrusted comment: "):
         raise PackageError("not a file of usign")
-    return base64.b64decode(lines[1], validate=True)
+    try:
+        return base64.b64decode(lines[1], validate=True)
+    except ValueError as error:
+        raise PackageError("a damaged file of usign") from error

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 import tomllib
@@ -19,6 +20,7 @@ from .model import DIRECTORY, LINK, Entry, PackageError
 _TOP = ("LICENSE-MIT", "LICENSE-APACHE", "README.md", "CHANGELOG.md", "clippy.toml", "packaging/config/lenscap")
 # Buildroot's download step leaves a tarball alone that has this folder.
 _VENDOR = "VENDOR"
+_BUILDROOT = "buildroot-ext"
 # Where the agent is built for and on. What none of these needs is there by name only: cargo asks for every crate that
 # Cargo.lock names, and those for Windows alone are four fifths of all bytes.
 _TARGETS = (
@@ -46,8 +48,18 @@ def write(out, epoch, save):
     save(out / name, data)
     closure = cargo.closure(contents.ROOT, "armv7-unknown-linux-musleabihf")
     save(out / f"{name}.cdx.json", sbom.document(closure, name, data, epoch))
-    _buildroot(out / "buildroot-ext", name, data)
-    print(f"packages: {out / 'buildroot-ext'}, for BR2_EXTERNAL")
+    _buildroot(out / _BUILDROOT, name, data)
+    print(f"packages: {out / _BUILDROOT}, for BR2_EXTERNAL")
+
+
+def refuse_foreign(out):
+    """Raises where another Buildroot tree lies in the place of ours."""
+    folder = out / _BUILDROOT
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    name = folder / "external.desc"
+    if not name.is_file() or name.read_bytes() != (contents.ROOT / _BUILDROOT / "external.desc").read_bytes():
+        raise PackageError(f"{folder} is not Lenscap's Buildroot tree: name a folder for Lenscap alone (LENSCAP_OUT), or take it away")
 
 
 def _stage(tree):
@@ -133,15 +145,18 @@ def _entries(tree, folder):
 
 
 def _buildroot(folder, name, data):
-    """A copy of buildroot-ext/ that is complete: the tarball in dl/, and its hash where Buildroot looks for it."""
-    _run(["rm", "-rf", "--", str(folder)])
-    for path in filter(None, _run(["git", "-C", str(contents.ROOT), "ls-files", "-z", "--", "buildroot-ext"]).split("\0")):
+    """A copy of buildroot-ext/ that is complete: the tarball in dl/, and its hash where Buildroot looks for it. Of what lies
+    there already, what is named after Lenscap goes: Buildroot would take an old patch for ours."""
+    shutil.rmtree(folder / "package" / "lenscap", ignore_errors=True)
+    for old in (folder / "dl").glob("lenscap-[0-9]*.tar.xz"):
+        old.unlink()
+    for path in filter(None, _run(["git", "-C", str(contents.ROOT), "ls-files", "-z", "--", _BUILDROOT]).split("\0")):
         source = contents.ROOT / path
-        target = folder / Path(path).relative_to("buildroot-ext")
+        target = folder / Path(path).relative_to(_BUILDROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(source.read_bytes())
         target.chmod(0o755 if source.stat().st_mode & 0o100 else 0o644)
-    (folder / "dl").mkdir()
+    (folder / "dl").mkdir(exist_ok=True)
     (folder / "dl" / name).write_bytes(data)
     hashes = folder / "package" / "lenscap" / "lenscap.hash"
     line = f"# Made together with this folder\nsha256  {hashlib.sha256(data).hexdigest()}  {name}\n"

@@ -256,21 +256,30 @@ class Program(unittest.TestCase):
                 checks.check_program("x", program, "/srv/tree")
 
     def test_budget(self):
-        lines, good = sizes.verdict(bytes(1000))
-        self.assertTrue(good)
+        lines, over = sizes.verdict(bytes(1000))
+        self.assertEqual(over, [])
         self.assertIn("within the target", lines[0])
-        lines, good = sizes.verdict(bytes(sizes.TARGET_BYTES + 1))
-        self.assertTrue(good)
+        lines, over = sizes.verdict(bytes(sizes.TARGET_BYTES + 1))
+        self.assertEqual(over, [])
         self.assertIn("over the target", lines[0])
-        lines, good = sizes.verdict(bytes(sizes.LIMIT_BYTES + 1))
-        self.assertFalse(good)
+        lines, over = sizes.verdict(bytes(sizes.LIMIT_BYTES + 1))
+        self.assertEqual(over, ["1,310,721 bytes stripped, 1,310,720 are the limit"])
         self.assertIn("OVER THE LIMIT", lines[0])
+
+    def test_the_budget_is_for_the_usual_features(self):
+        default = re.search(r"LENSCAP_FEATURES-(\w+)}", (ROOT / "packaging/toolchain/build.sh").read_text())[1]
+        for variant, features, counted in (
+            ("base", default, True), ("base", "", True), ("base", f"{default},{default}", True), ("full", "full", True),
+            ("base", f"{default},qr", False), ("base", "full", False),
+        ):
+            self.assertEqual(sizes.counted(TARGET, variant, features), counted, features)
+        self.assertFalse(sizes.counted("arm-unknown-linux-musleabi", "base", default))
 
     def test_the_full_program_has_a_budget_of_its_own(self):
         """Bytes that xz finds nothing in, between the two limits."""
         program = random.Random(7).randbytes((sizes.LIMIT_XZ_BYTES + sizes.FULL_LIMIT_XZ_BYTES) // 2)
-        self.assertEqual([sizes.verdict(program, variant)[1] for variant in ("base", "full")], [False, True])
-        self.assertFalse(sizes.verdict(program + random.Random(8).randbytes(60_000), "full")[1])
+        self.assertEqual([len(sizes.verdict(program, variant)[1]) for variant in ("base", "full")], [1, 0])
+        self.assertEqual(len(sizes.verdict(program + random.Random(8).randbytes(60_000), "full")[1]), 1)
 
     def test_crate_of_symbols(self):
         for name, crate in (
