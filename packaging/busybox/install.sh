@@ -13,6 +13,9 @@
 # read-only or forgets everything at power-off, or when the program does not run on this CPU.
 set -eu
 umask 022
+# Account files may have bytes of any kind, at which tools that know letters stop.
+LC_ALL=C
+export LC_ALL
 
 here=$(unset CDPATH; cd "$(dirname "$0")" && pwd)
 root=
@@ -27,6 +30,12 @@ BLOCK_BYTES=4096
 SPARE_FILES=16
 FIRST_ID=900
 LAST_ID=999
+BAKE="bake Lenscap into the image instead, see README.md"
+UNBAKE="remount it with rw first, or make the image anew without Lenscap, see README.md"
+# What the account is that is made here, as grep reads it, with an id from FIRST_ID to LAST_ID. One that was there before, or
+# that somebody has changed, is somebody else's.
+OUR_USER='lenscap:x:9[0-9][0-9]:[0-9]*:Lenscap agent:/:/bin/false'
+OUR_GROUP='lenscap:x:9[0-9][0-9]:'
 
 fail() {
 	echo "install: $*" >&2
@@ -99,6 +108,7 @@ existing() {
 	folder=$1
 	while [ ! -d "$folder" ]; do
 		[ ! -L "$folder" ] || fail "$folder is a link to no folder; nothing was changed"
+		[ ! -e "$folder" ] || fail "$folder is a file, where a folder belongs; nothing was changed"
 		folder=$(dirname "$folder")
 	done
 	echo "$folder"
@@ -132,6 +142,7 @@ free_of() {
 check_inside() {
 	[ -z "$root" ] || {
 		folder=$(existing "$1")
+		[ -x "$folder" ] || fail "user $(id -u) has no right to look into $folder: run this as root; nothing was changed"
 		case $(cd "$folder" && pwd -P)/ in
 		"$root"/*) ;;
 		*) fail "$1 leads out of $root by a link; nothing was changed" ;;
@@ -149,13 +160,55 @@ check_links() {
 	done
 }
 
+# What is to be written or removed as a file must not be a folder.
+check_no_folders() {
+	for file in "$program" "$init" "$early" "$config" "$config.default" \
+		"$(account_file passwd)" "$(account_file group)" "$(account_file shadow)"; do
+		for place in "$file" "$file.new"; do
+			[ ! -d "$place" ] || fail "$place is a folder, where a file belongs; nothing was changed"
+		done
+	done
+	for file in "$here"/licenses/*; do
+		[ ! -d "$licences/${file##*/}" ] || fail "$licences/${file##*/} is a folder, where a file belongs; nothing was changed"
+	done
+}
+
+# Other tools lose or mistake what comes after a NUL.
+check_accounts() {
+	for name in passwd group shadow; do
+		file=$(account_file "$name")
+		[ -e "$file" ] || continue
+		[ -r "$file" ] || fail "$file cannot be read: run this as root; nothing was changed"
+		# shellcheck disable=SC2094 # both read
+		tr -d '\000' <"$file" | cmp -s - "$file" ||
+			fail "$file has NUL bytes in it: remove them first; nothing was changed"
+	done
+}
+
+# What is mounted says what can be written.
+check_proc() {
+	[ -n "$root" ] || [ -r /proc/mounts ] || fail "/proc is not mounted: mount -t proc proc /proc; nothing was changed"
+}
+
+# check_writable FOLDER ADVICE: refuses one in which nothing can be changed, with advice for a read-only file system. Sets
+# facts to what mount_of says.
+check_writable() {
+	facts=$(mount_of "$1")
+	case ",${facts#* }," in
+	*,ro,*) fail "$1 is on a read-only file system: $2; nothing was changed" ;;
+	esac
+	[ ! -w "$1" ] || return 0
+	[ "$(id -u)" = 0 ] || fail "user $(id -u) has no right to write to $1: run this as root, or as its owner; nothing was changed"
+	fail "$1 cannot be written to; nothing was changed"
+}
+
 # Prints "type options" of the file system that a path lies on.
 mount_of() {
 	awk -v path="$1/" '
 		{ at = $2 == "/" ? "/" : $2 "/" }
 		index(path, at) == 1 && length(at) >= best { best = length(at); found = $3 " " $4 }
 		END { print found }
-	' /proc/mounts
+	' /proc/mounts 2>/dev/null || true
 }
 
 check_files() {
@@ -178,9 +231,8 @@ check_folder() {
 	folder=$(existing "$1")
 	# Where it lies, whatever links lead there.
 	folder=$(cd "$folder" && pwd -P)
-	[ -w "$folder" ] || fail "$folder cannot be written to"
+	check_writable "$folder" "$BAKE"
 	[ -z "$root" ] || return 0
-	facts=$(mount_of "$folder")
 	case $facts in
 	overlay*upperdir=*)
 		# An overlay forgets when the folder that it writes to does.
@@ -193,18 +245,20 @@ check_folder() {
 		;;
 	esac
 	case ",${facts#* }," in
-	*,ro,*) fail "$folder is on a read-only file system: bake Lenscap into the image instead, see README.md" ;;
+	*,ro,*) fail "$folder is on a read-only file system: $BAKE; nothing was changed" ;;
 	esac
 	case $facts in
-	tmpfs* | ramfs* | rootfs*) fail "$folder is in memory (${facts%% *}) and is forgotten at power-off, the camera's key too: bake Lenscap into the image instead, see README.md" ;;
+	tmpfs* | ramfs* | rootfs*) fail "$folder is in memory (${facts%% *}) and is forgotten at power-off, the camera's key too: $BAKE; nothing was changed" ;;
 	esac
 }
 
 check() {
-	[ "$(id -u)" = 0 ] || [ -n "$root" ] || fail "must be root"
+	[ "$(id -u)" = 0 ] || [ -n "$root" ] || fail "must be root; nothing was changed"
 	check_tools
+	check_proc
 	for file in lenscap lenscap.conf S34lenscap S60lenscap licenses/LICENSE-MIT; do
 		[ -f "$here/$file" ] || fail "$here/$file is missing: unpack the whole archive"
+		[ -r "$here/$file" ] || fail "user $(id -u) has no right to read $here/$file: run this as root; nothing was changed"
 	done
 	if [ -z "$root" ]; then
 		version=$("$here/lenscap" --version 2>/dev/null) ||
@@ -214,6 +268,8 @@ check() {
 			fail "this system has no start-stop-daemon, which the service needs; nothing was changed"
 	fi
 	check_links
+	check_no_folders
+	check_accounts
 	for folder in "${program%/*}" "${config%/*}" "$state" "${init%/*}" "$licences"; do
 		check_folder "$folder"
 	done
@@ -271,14 +327,21 @@ has_line() {
 	grep -q '^lenscap:' "$(account_file "$1")" 2>/dev/null
 }
 
+# Whether an account file has a line that was made here.
+has_ours() {
+	grep -qx "$2" "$(account_file "$1")" 2>/dev/null
+}
+
+# others FILE [LINE]: all lines but those.
 others() {
-	grep -v '^lenscap:' "$1"
+	grep -v -x "${2:-lenscap:.*}" "$1"
 }
 
 # The account file is the old one or the whole new one, and everybody else's lines are in it: a flash that fills up must
-# not lock the owner out, and not every BusyBox tool tells that it could not write.
+# not lock the owner out, and not every BusyBox tool tells that it could not write. As with others, what is not compared can be
+# named.
 replace_accounts() {
-	if [ "$(others "$1")" != "$(others "$1.new")" ]; then
+	if [ "$(others "$@")" != "$(others "$1.new" "${2:-}")" ]; then
 		rm -f "$1.new"
 		fail "cannot write $1"
 	fi
@@ -336,23 +399,45 @@ make_user() {
 		group=$(sed -n 's/^lenscap:[^:]*:\([0-9]*\):.*/\1/p' "$(account_file group)")
 		add_line passwd "lenscap:x:$id:$group:Lenscap agent:/:/bin/false" 644
 	fi
-	if [ -f "$(account_file shadow)" ] && ! has_line shadow; then
+	if [ -f "$(account_file shadow)" ] && has_ours passwd "$OUR_USER" && ! has_line shadow; then
 		add_line shadow 'lenscap:*:0:0:99999:7:::' 600
 	fi
 }
 
-remove_user() {
-	for name in passwd shadow group; do
-		has_line "$name" || continue
-		file=$(account_file "$name")
+# remove_line FILE LINE: as grep reads it.
+remove_line() {
+	file=$(account_file "$1")
+	rm -f "$file.new"
+	cp -p "$file" "$file.new"
+	# 1: no line is left.
+	others "$file" "$2" >"$file.new" || [ $? -eq 1 ] || {
 		rm -f "$file.new"
-		cp -p "$file" "$file.new"
-		# 1: no line is left.
-		others "$file" >"$file.new" || [ $? -eq 1 ] || {
-			rm -f "$file.new"
-			fail "cannot write $file"
-		}
-		replace_accounts "$file"
+		fail "cannot write $file"
+	}
+	replace_accounts "$file" "$2"
+}
+
+# The account files that have something of ours, a name and the line in each: the user, its password's line, and the group
+# unless others have it as theirs.
+our_accounts() {
+	if has_ours passwd "$OUR_USER"; then
+		echo "passwd $OUR_USER"
+		! has_line shadow || echo "shadow lenscap:.*"
+	fi
+	if has_ours group "$OUR_GROUP"; then
+		id=$(sed -n 's/^lenscap:x:\(9[0-9][0-9]\):$/\1/p' "$(account_file group)")
+		others "$(account_file passwd)" "$OUR_USER" 2>/dev/null | cut -d: -f4 | grep -qx "$id" || echo "group $OUR_GROUP"
+	fi
+}
+
+remove_user() {
+	ours=$(our_accounts)
+	for name in passwd shadow group; do
+		line=$(echo "$ours" | sed -n "s/^$name //p")
+		[ -z "$line" ] || remove_line "$name" "$line"
+	done
+	for name in passwd group; do
+		! has_line "$name" || echo "install: note: lenscap in $(account_file "$name") is not as it was made here, and stays"
 	done
 }
 
@@ -411,9 +496,28 @@ open_up() {
 		echo "install: note: the firewall could not be taken back; a reboot does, unless the firmware has one of its own"
 }
 
-uninstall() {
+# What is removed must be removable, all of it: half of it gone, with the service stopped, is worse than nothing gone.
+check_removal() {
+	[ "$(id -u)" = 0 ] || [ -n "$root" ] || fail "must be root; nothing was changed"
 	check_tools
+	check_proc
 	check_links
+	check_no_folders
+	check_accounts
+	set -- "$program" "$init" "$early" "$config.new" "$config.default" "$licences" "$licences/." "$state/."
+	[ "$purge" = no ] || set -- "$@" "$config" "$state"
+	for name in $(our_accounts | cut -d' ' -f1); do
+		set -- "$@" "$(account_file "$name")"
+	done
+	for place; do
+		[ -e "$place" ] || continue
+		folder=$(cd "${place%/*}" && pwd -P)
+		check_writable "$folder" "$UNBAKE"
+	done
+}
+
+uninstall() {
+	check_removal
 	[ -n "$root" ] || [ ! -x "$init" ] || "$init" stop || true
 	open_up
 	rm -f "$program" "$program.new" "$init" "$init.new" "$early" "$early.new" "$config.new" "$config.default" "$config.default.new"

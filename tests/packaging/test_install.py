@@ -45,10 +45,11 @@ class Case(unittest.TestCase):
         path.write_text(text)
         path.chmod(mode)
 
-    def install(self, *arguments, status=0, path=None):
+    def install(self, *arguments, status=0, path=None, **options):
         run = subprocess.run(
             [*self.shell, self.archive / "install.sh", "--root", self.root, *arguments],
-            env={"PATH": path or self.path},
+            env={"PATH": path or self.path, **options.pop("environment", {})},
+            **options,
             capture_output=True,
             text=True,
             timeout=TIMEOUT,
@@ -125,6 +126,136 @@ class Installer(Case):
         self.assertEqual({p for p in after if (self.root / p).is_file()}, {p for p in before if (self.root / p).is_file()})
         for path in ("etc/passwd", "etc/group", "etc/shadow"):
             self.assertEqual(after[path], before[path])
+
+    def accounts(self, passwd="", group="", shadow=""):
+        """The account files with more lines; what they are then."""
+        for name, text in (("passwd", passwd), ("group", group), ("shadow", shadow)):
+            file = self.root / "etc" / name
+            file.write_text(file.read_text() + text)
+        return self.files()
+
+    def files(self):
+        return {name: (self.root / "etc" / name).read_text() for name in ("passwd", "group", "shadow")}
+
+    def test_an_account_that_was_there_stays(self):
+        owners = {"passwd": "lenscap:x:1000:1000:owner:/home:/bin/sh\n", "group": "lenscap:x:1000:owner\n", "shadow": "lenscap:$6$x:1::::::\n"}
+        first = self.files()
+        for names in (("passwd", "group", "shadow"), ("passwd", "group"), ("passwd",), ("group",), ("shadow",)):
+            with self.subTest(names=names):
+                for name, text in first.items():
+                    (self.root / "etc" / name).write_text(text)
+                before = self.accounts(**{name: owners[name] for name in names})
+                self.install()
+                # Nobody's account gets a password's line, or another one.
+                self.assertEqual({name: self.files()[name] for name in names}, {name: before[name] for name in names})
+                run = self.install("--uninstall", "--purge")
+                # A password's line goes with the user that it is for.
+                expected = first if names == ("shadow",) else before
+                self.assertEqual(self.files(), expected)
+                self.assertEqual("is not as it was made here, and stays" in run.stdout, names != ("shadow",), run.stdout)
+
+    def test_an_account_that_somebody_has_changed_stays(self):
+        self.install()
+        made = self.files()
+        for name, old, new in (
+            ("passwd", "agent:/:/bin/false", "agent:/:/bin/sh"), ("passwd", "agent:/:", "agent:/home:"), ("passwd", "lenscap:x:901:", "lenscap:x:1901:"),
+            ("passwd", "lenscap:x:", "lenscap:$1$x:"), ("group", "lenscap:x:901:", "lenscap:x:901:admin"),
+        ):
+            with self.subTest(new=new):
+                changed = {**made, name: made[name].replace(old, new)}
+                self.assertNotEqual(changed, made)
+                for other, text in changed.items():
+                    (self.root / "etc" / other).write_text(text)
+                self.install("--uninstall")
+                self.assertEqual(self.files()[name], changed[name])
+
+    def test_a_group_that_others_have_stays(self):
+        self.install()
+        before = self.accounts(passwd="other:x:12:901::/:/bin/sh\n")
+        self.install("--uninstall")
+        self.assertEqual(self.files()["group"], before["group"])
+        self.assertNotIn("lenscap:", self.files()["passwd"])
+
+    def test_account_files_with_bytes_of_any_kind(self):
+        """Of a name in Latin-1 a grep that knows UTF-8 shows no line, and nothing after it."""
+        passwd = self.root / "etc/passwd"
+        before = b"root:x:0:0:root:/root:/bin/sh\nvideo:x:900:44:K\xe4mera:/:/bin/false\nlast:x:12:12::/:/bin/sh\n"
+        passwd.write_bytes(before)
+        for locale in ("C.UTF-8", "C"):
+            self.install(environment={"LC_ALL": locale})
+            self.assertEqual(passwd.read_bytes(), before + b"lenscap:x:901:901:Lenscap agent:/:/bin/false\n")
+            self.install("--uninstall", environment={"LC_ALL": locale})
+            self.assertEqual(passwd.read_bytes(), before)
+
+    def refused(self, text, *arguments, **options):
+        before = self.tree()
+        run = self.install(*arguments, status=1, **options)
+        self.assertIn(text, run.stderr)
+        self.assertIn("nothing was changed", run.stderr)
+        self.assertEqual(self.tree(), before)
+
+    def test_odd_roots_are_refused_before_the_first_byte(self):
+        for path, is_folder in (
+            ("usr/sbin/lenscap", True), ("usr/sbin/lenscap.new", True), ("etc/init.d/S60lenscap", True), ("etc/config/lenscap", True),
+            ("usr/share/licenses/lenscap/LICENSE-MIT", True), ("etc/passwd.new", True),
+            ("etc/config", False), ("etc/lenscap", False), ("usr", False), ("usr/share/licenses", False),
+        ):
+            with self.subTest(path=path):
+                odd = self.root / path
+                odd.parent.mkdir(parents=True, exist_ok=True)
+                if is_folder:
+                    odd.mkdir()
+                    self.refused(f"{odd} is a folder, where a file belongs")
+                else:
+                    odd.write_text("odd")
+                    self.refused(f"{odd} is a file, where a folder belongs")
+                if is_folder and "licenses" not in path:
+                    self.refused(f"{odd} is a folder", "--uninstall", "--purge")
+                shutil.rmtree(odd) if is_folder else odd.unlink()
+                shutil.rmtree(self.root / "usr", ignore_errors=True)
+                shutil.rmtree(self.root / "etc/config", ignore_errors=True)
+
+    def test_account_files_with_a_nul_are_refused_before_the_first_byte(self):
+        self.install()
+        for name in ("passwd", "group", "shadow"):
+            file = self.root / "etc" / name
+            good = file.read_bytes()
+            file.write_bytes(good + b"vendor\0:x:\n")
+            for arguments in ((), ("--uninstall",), ("--uninstall", "--purge")):
+                self.refused(f"{file} has NUL bytes in it", *arguments)
+            file.write_bytes(good)
+
+    def as_somebody(self):
+        """Options of subprocess's for a user who is not root; root's files are somebody else's then, a user's own read-only."""
+        for path in (self.base, self.archive, self.archive / "lenscap.conf"):
+            path.chmod(0o755)
+        return {"user": 65534, "group": 65534, "extra_groups": ()} if os.geteuid() == 0 else {}
+
+    def test_who_has_no_right_is_told_so(self):
+        self.install()
+        somebody = self.as_somebody()
+        (self.root / "etc/lenscap").chmod(0o700 if somebody else 0)
+        for arguments in ((), ("--uninstall",)):
+            self.refused(f"has no right to look into {self.root}/etc/lenscap: run this as root", *arguments, **somebody)
+        (self.root / "etc/lenscap").chmod(0o755)
+        (self.root / "etc/shadow").chmod(0)
+        for arguments in ((), ("--uninstall",)):
+            self.refused("etc/shadow cannot be read: run this as root", *arguments, **somebody)
+        (self.root / "etc/shadow").chmod(0o644)
+        (self.root / "usr/sbin").chmod(0o555)
+        self.addCleanup((self.root / "usr/sbin").chmod, 0o755)
+        for arguments in ((), ("--uninstall",), ("--uninstall", "--purge")):
+            self.refused(f"has no right to write to {self.root}/usr/sbin: run this as root, or as its owner", *arguments, **somebody)
+
+    def test_who_owns_a_tree_needs_not_be_root(self):
+        somebody = self.as_somebody()
+        if somebody:
+            for path in (self.archive / "lenscap.conf", self.root, *self.root.rglob("*")):
+                os.chown(path, 65534, 65534)
+        before = self.tree()
+        self.install(**somebody)
+        self.install("--uninstall", "--purge", **somebody)
+        self.assertEqual({path for path in self.tree() if (self.root / path).is_file()}, {path for path in before if (self.root / path).is_file()})
 
     def test_what_hardening_saved_outlives_even_a_purge(self):
         """The only copies of the vendor's files are not ours to throw away."""

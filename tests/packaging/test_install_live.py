@@ -16,7 +16,7 @@ look() {
 	find /etc /overlay /usr -type f -exec cksum {} + | sort
 }
 look >/tmp/before
-sh /tmp/archive/install.sh --no-start
+sh /tmp/archive/install.sh $ARGUMENTS
 status=$?
 look >/tmp/after
 cmp -s /tmp/before /tmp/after && echo "nothing was written"
@@ -41,17 +41,20 @@ class Live(unittest.TestCase):
         for source in ("packaging/busybox/install.sh", "buildroot-ext/package/lenscap/S34lenscap", "buildroot-ext/package/lenscap/S60lenscap"):
             shutil.copy(ROOT / source, archive)
 
-    def install(self, mounts):
+    def install(self, mounts, arguments="--no-start"):
         """After shell commands that mount what the camera has mounted."""
         # /tmp is memory and writable in any case.
         prepare = "set -e\ncp -a /tmp/archive /overlay\nmount -t tmpfs none /tmp\nmv /overlay/archive /tmp\n"
-        return self.device.run("/bin/busybox", "ash", "-c", f"{prepare}{mounts}\nset +e\n{RUN}")
+        return self.device.run("/bin/busybox", "ash", "-c", f"{prepare}{mounts}\nset +e\n{RUN}", ARGUMENTS=arguments)
 
-    def refused(self, mounts, text):
-        run = self.install(mounts)
+    def refused(self, mounts, text, arguments="--no-start"):
+        run = self.install(mounts, arguments)
         self.assertEqual(run.returncode, 1, run.stdout + run.stderr)
         self.assertIn(text, run.stderr)
         self.assertIn("nothing was written\n", run.stdout)
+        # As the caller's trap would show: neither the service nor the program was asked for anything.
+        self.assertNotIn("stop\n", run.stdout)
+        self.assertNotIn("roll-back", run.stdout)
 
     def test_what_can_be_written_and_stays_is_taken(self):
         run = self.install("")
@@ -64,6 +67,25 @@ class Live(unittest.TestCase):
 
     def test_a_read_only_place_of_the_program_alone(self):
         self.refused("mount --bind /usr /usr\nmount -o remount,bind,ro /usr", "/usr/sbin is on a read-only file system")
+
+    def test_a_removal_from_a_read_only_place_stops_and_takes_back_nothing(self):
+        self.assertEqual(self.install("").returncode, 0)
+        self.device.put("usr/sbin/lenscap", b"#!/bin/sh\necho $* >>/tmp/calls\n", 0o755)
+        self.device.put("etc/init.d/S60lenscap", b"#!/bin/sh\necho $* >>/tmp/calls\n", 0o755)
+        self.device.put("etc/lenscap/harden/journal", b"1\n")
+        self.device.put("etc/lenscap/harden/services", b"")
+        for place in ("/", "/usr", "/usr/share", "/etc", "/etc/init.d"):
+            ro = f"mount --bind {place} {place}\nmount -o remount,bind,ro {place}" if place != "/" else "mount -o remount,bind,ro /"
+            for arguments in ("--uninstall", "--uninstall --purge"):
+                self.refused(f"{ro}\ntrap 'cat /tmp/calls' EXIT", "is on a read-only file system: remount it with rw first", arguments)
+        run = self.install("trap 'cat /tmp/calls' EXIT", "--uninstall")
+        self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
+        self.assertIn("stop\nharden --roll-back --now", run.stdout)
+        self.assertFalse((self.device.root / "usr/sbin/lenscap").exists())
+
+    def test_without_proc_nothing_is_known(self):
+        for arguments in ("--no-start", "--uninstall"):
+            self.refused("umount -l /proc", "/proc is not mounted: mount -t proc proc /proc", arguments)
 
     def test_a_root_in_memory(self):
         self.refused("cp -a /etc /overlay\nmount -t tmpfs none /etc\nmv /overlay/etc/* /etc", "/etc is in memory (tmpfs) and is forgotten at power-off")
