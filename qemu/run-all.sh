@@ -13,15 +13,17 @@ image=${1:-}
 if [ -n "$image" ]; then
 	exec /usr/bin/python3 qemu/own_image.py "$image"
 fi
-qemu/build.sh
 for variant; do
 	set -- "$@" --variant "$variant"
 	shift
 done
+# A name that is none is told now instead of after the build.
+/usr/bin/python3 qemu/test.py "$@" --list >/dev/null
+qemu/build.sh
 log=out/qemu/beside.log
-failed=out/qemu/beside.failed
+passed=out/qemu/beside.passed
 mkdir -p out/qemu
-rm -f "$failed"
+: >"$passed"
 echo "qemu-test: beside the cameras, the firewall on four kernels and the programs of their CPUs ($log)"
 # shellcheck disable=SC2317 # called by name
 firewall() {
@@ -32,14 +34,15 @@ targets() {
 	# shellcheck disable=SC2046,SC2317 # one word a target
 	qemu/targets.sh $(qemu/build.sh targets)
 }
-# Each of them, and the names of those that failed.
+# Each of them, and the names of those that passed: whoever dies has not.
 beside() {
 	local status=0 what
 	for what; do
-		"$what" || {
+		if "$what"; then
+			echo "$what" >>"$passed"
+		else
 			status=1
-			echo "$what" >>"$failed"
-		}
+		fi
 	done
 	return "$status"
 }
@@ -49,22 +52,36 @@ set -m
 beside firewall targets >"$log" 2>&1 &
 beside=$!
 set +m
-trap 'kill -- "-$beside" 2>/dev/null' INT TERM
+trap 'kill -- "-$beside" 2>/dev/null; exit 130' INT TERM
 status=0
 /usr/bin/python3 qemu/test.py "$@" || status=$?
-wait "$beside" || true
+beside_status=0
+wait "$beside" || beside_status=$?
 cat "$log"
+again=
+for what in firewall targets; do
+	grep -qx "$what" "$passed" || again="$again $what"
+done
+if [ "$beside_status" -ne 0 ]; then
+	echo "qemu-test: what ran beside the cameras ended with status $beside_status; not passed:${again:- nothing}"
+	# It died with all its work done, and nobody knows of what.
+	[ -n "$again" ] || status=1
+fi
 # As with the cameras: what a starved machine did does not happen again, a fault does.
-if [ -e "$failed" ]; then
-	again=$(cat "$failed")
-	rm "$failed"
-	echo "qemu-test: once more, alone: $again"
-	for console in out/qemu/firewall-*.log; do
-		case $console in *-first.log) ;; *) mv "$console" "${console%.log}-first.log" ;; esac
-	done
+if [ -n "$again" ]; then
+	echo "qemu-test: once more, alone:$again"
+	case $again in
+	*firewall*)
+		for console in out/qemu/firewall-*.log; do
+			# None, where it failed before the first.
+			[ -e "$console" ] || continue
+			case $console in *-first.log) ;; *) mv "$console" "${console%.log}-first.log" ;; esac
+		done
+		;;
+	esac
 	# shellcheck disable=SC2086 # words
 	if beside $again; then
-		echo "qemu-test: passed only alone: $again"
+		echo "qemu-test: passed only alone:$again"
 	else
 		status=1
 	fi
