@@ -27,7 +27,7 @@ from scenarios import LIFE, NAMED, TROUBLE
 CAMERAS_A_PROCESSOR = 2
 # So many failed scenarios are run once more, alone; more are not a busy machine's doing.
 AGAIN = 3
-# What these measure has a limit that a busy machine does not move.
+# What these measure has a limit that a busy machine does not move: `idle` counts what the gateway's clock adds.
 ONCE = {"network", "memory", "idle"}
 # Of a failed scenario's trace, repeated at the end.
 TRACE_LINES = 80

@@ -39,6 +39,24 @@ def _ipv4(frame: bytes) -> tuple[str, str] | None:
     return source, f"{protocol} {target}"
 
 
+def tcp_payloads(path: Path, source: str) -> list[int]:
+    """The sizes of what `source`, an address with its port, sent over TCP, in order; what was sent again counts once."""
+    address, port = source.split(":")
+    sizes, seen = [], set()
+    for frame in frames(path):
+        if len(frame) < 54 or struct.unpack_from("!H", frame, 12)[0] != ETHERNET_IPV4 or PROTOCOLS.get(frame[23]) != "tcp":
+            continue
+        tcp = 14 + (frame[14] & 15) * 4
+        from_port, to_port, sequence = struct.unpack_from("!HHI", frame, tcp)
+        if socket.inet_ntoa(frame[26:30]) != address or from_port != int(port):
+            continue
+        size = 14 + struct.unpack_from("!H", frame, 16)[0] - tcp - (frame[tcp + 12] >> 4) * 4
+        if size > 0 and (to_port, sequence) not in seen:
+            seen.add((to_port, sequence))
+            sizes.append(size)
+    return sizes
+
+
 def conversations(path: Path, guest: str) -> Counter:
     """How many frames the guest sent, by kind and address."""
     sent: Counter = Counter()
