@@ -40,8 +40,10 @@ pub struct Command {
     pub background: bool,
     /// Whether `|` does.
     pub piped: bool,
-    /// The words of loops and of tests before it: [`WHILE`], [`UNTIL`], [`DO`] and [`NOT`].
+    /// The words and operators before it that say when it runs, such as [`WHILE`].
     pub lead: u8,
+    /// The function whose first command it is.
+    pub defines: Option<String>,
 }
 
 /// It is the first of a loop's condition.
@@ -52,6 +54,14 @@ pub const UNTIL: u8 = 2;
 pub const DO: u8 = 4;
 /// What it says is turned round.
 pub const NOT: u8 = 8;
+/// It is the first of the condition of `if`.
+pub const IF: u8 = 16;
+/// It is the first of what runs otherwise.
+pub const ELSE: u8 = 32;
+/// It is the first between braces.
+pub const BRACE: u8 = 64;
+/// It runs if the one before failed.
+pub const OR: u8 = 128;
 
 /// The commands of a script.
 #[derive(Debug, Default)]
@@ -189,6 +199,7 @@ struct Scanner<'a> {
     /// What it reads by `<`.
     inputs: Vec<String>,
     lead: u8,
+    defines: Option<String>,
     heredocs: Vec<Vec<u8>>,
     commands: Vec<Command>,
     /// Texts that are scripts of their own, and their lines.
@@ -213,6 +224,7 @@ impl<'a> Scanner<'a> {
             words: Vec::new(),
             inputs: Vec::new(),
             lead: 0,
+            defines: None,
             heredocs: Vec::new(),
             commands: Vec::new(),
             inner: Vec::new(),
@@ -250,6 +262,10 @@ impl<'a> Scanner<'a> {
                     if let Some(command) = self.commands.last_mut().filter(|_| piped) {
                         command.piped = true;
                     }
+                    if !piped && self.peek(1) == b'|' {
+                        self.lead |= OR;
+                        self.at += 1;
+                    }
                     self.at += 1;
                 }
                 b';' => {
@@ -268,7 +284,8 @@ impl<'a> Scanner<'a> {
     /// A group, or the parentheses after a function's name.
     fn open(&mut self) {
         if self.words.len() == 1 {
-            self.words.clear();
+            self.defines = self.words.pop().map(|word| word.value);
+            self.lead = 0;
             self.at += 1;
             while matches!(self.peek(0), b' ' | b'\t') {
                 self.at += 1;
@@ -355,6 +372,9 @@ impl<'a> Scanner<'a> {
                 "until" => UNTIL,
                 "do" => DO,
                 "!" => NOT,
+                "if" => IF,
+                "else" | "elif" => ELSE,
+                "{" => BRACE,
                 _ => 0,
             };
             return;
@@ -489,6 +509,7 @@ impl<'a> Scanner<'a> {
             background,
             piped: false,
             lead: std::mem::take(&mut self.lead),
+            defines: self.defines.take(),
         };
         if self.known.left == 0 {
             // Its words may be in part.

@@ -155,6 +155,16 @@ fn a_server_that_is_waited_for_is_left_and_that_is_unknown() {
         "telnetd\nsleep 5; pidof telnetd || reboot\n",
         "while sleep 5; do\n\tif ! pgrep telnetd; then\n\t\tsync; /sbin/reboot -f\n\tfi\ndone &\ntelnetd\n",
         "telnetd\nuntil killall -0 telnetd; do sleep 1; done\n",
+        "telnetd\nwhile ! ps | grep -q [t]elnetd; do sleep 1; done\n",
+        "telnetd\nwhile [ \"$(ps | grep -c [t]elnetd)\" = 0 ]; do sleep 1; done\n",
+        "wait_for() {\n\tuntil pidof \"$1\"; do sleep 1; done\n}\ntelnetd\nwait_for telnetd\n",
+        "check() { pidof telnetd; }\ntelnetd\nwhile true; do check && break; sleep 1; done\n",
+        "telnetd\nsleep 9\npidof telnetd\nif [ $? -ne 0 ]; then\n\ta\n\tb\n\tc\n\td\n\te\n\treboot\nfi\n",
+        "telnetd\n[ $(ps | grep -c [t]elnetd) -gt 0 ] || {\n\tsync\n\ta\n\tb\n\tc\n\treboot\n}\n",
+        "telnetd\nif pidof telnetd; then\n\ta\nelse\n\treboot\nfi\n",
+        "telnetd\nuntil grep -q 0017 /proc/net/tcp; do sleep 1; done\n",
+        "telnetd\nuntil fuser 23/tcp; do sleep 1; done\n",
+        "telnetd\nuntil pgrep telnet; do sleep 1; done\n",
     ] {
         let script = format!("#!/bin/sh\n{script}");
         let (text, statuses) = hardened("etc/init.d/rcS", &script);
@@ -192,6 +202,14 @@ fn what_ends_without_the_server_is_no_wait_for_it() {
         "while :; do ipcam; done &\ntelnetd\n",
         "start() {\n\tpidof telnetd && return\n\ttelnetd\n}\nstop() {\n\tkillall telnetd\n\tsync\n\treboot\n}\n",
         "telnetd\nuntil netstat -ltn | grep -q ':2323 '; do sleep 1; done\n",
+        "telnetd -l /bin/sh &\n[ -f /tmp/fail ] && reboot\n",
+        "touch /etc/telnetd_enabled; sync; reboot\ntelnetd\n",
+        "if factory; then\n\tsed -i s/telnetd/x/ /etc/rc; reboot\nfi\ntelnetd\n",
+        "while [ -n \"$(pidof telnetd)\" ]; do sleep 1; done\ntelnetd\n",
+        "while true; do pidof telnetd || break; sleep 1; done\ntelnetd\n",
+        "while true; do\n\tif ! pidof telnetd; then break; fi\n\tsleep 1\ndone\ntelnetd\n",
+        "i=0\nwhile [ $i != 10 ]; do pidof telnetd || telnetd; i=$((i+1)); done\n",
+        "telnetd\nif pidof telnetd; then\n\tkillall telnetd\nfi\nflashcp && reboot\n",
     ] {
         let script = format!("#!/bin/sh\n{script}");
         let (text, statuses) = hardened("etc/init.d/rcS", &script);

@@ -3,33 +3,23 @@
 
 use std::io;
 
-use super::{Effect, Target, effect};
+use super::Target;
 use crate::edits::Edits;
 use crate::report::{Measure, Status};
 use crate::root::name_of;
-use crate::shell::{self, Command, DO, NOT, UNTIL, WHILE};
+use crate::shell::{self, BRACE, Command, DO, ELSE, IF, NOT, OR, UNTIL, WHILE};
 use crate::survey::{Survey, contains};
 
-/// How many commands behind a question what it decides may be.
-const NEAR: usize = 4;
 /// What ends the camera.
 const ENDS_ALL: &[&str] = &["reboot", "halt", "poweroff", "shutdown"];
 /// What ends a loop.
 const ENDS_LOOP: &[&str] = &["break", "return", "exit"];
-/// Programs that ask for nothing, whatever they name.
-const ASK_NOTHING: &[&str] = &[
-    "echo",
-    "printf",
-    "logger",
-    "log",
-    "case",
-    "for",
-    "rm",
-    "killall",
-    "kill",
-    "pkill",
-    "start-stop-daemon",
+/// Programs that ask for something.
+const ASK: &[&str] = &[
+    "[", "[[", "test", "pidof", "pgrep", "ps", "grep", "egrep", "fgrep", "fuser", "killall", "kill", "ls",
 ];
+/// Those that ask for a port by its number.
+const ASK_PORT: &[&str] = &["grep", "egrep", "nc", "awk", "netstat", "ss", "fuser"];
 
 /// A loop, as far as it matters who waits in it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,6 +32,22 @@ enum Loop {
     Waits,
 }
 
+/// How far it matters what a question for the server was answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// No question was asked.
+    Nothing,
+    /// Up to the end of a line.
+    Line(u32),
+    /// Up to the end of so many `if`.
+    Fi(u32),
+    /// Up to the brace that ends a group.
+    Brace,
+}
+
+/// What is known of the server where a command runs: whether it does. `None`: either.
+type Runs = Option<bool>;
+
 /// Whether some script does, and tells which.
 pub(super) fn is_awaited(target: &Target, survey: &Survey, edits: &mut Edits<'_>) -> io::Result<bool> {
     let mut awaited = false;
@@ -49,7 +55,7 @@ pub(super) fn is_awaited(target: &Target, survey: &Survey, edits: &mut Edits<'_>
         let text = edits.read(path)?.unwrap_or_default();
         let has = |words: &[&str]| words.iter().any(|word| contains(&text, word.as_bytes()));
         let waits = has(&["while", "until"]) || has(ENDS_ALL);
-        let names = has(target.servers) || target.is_shell() && has(&[":23", ":0017", "nc"]);
+        let names = has(target.servers) || target.is_shell() && has(&["telnet", ":23", "23/", "0017", "nc"]);
         if let Some(line) = (waits && names).then(|| wait(target, &text)).flatten() {
             let what = format!(
                 "waits for {}, or restarts the camera without it: nothing that starts it is changed",
@@ -64,43 +70,113 @@ pub(super) fn is_awaited(target: &Target, survey: &Survey, edits: &mut Edits<'_>
 
 /// The line of a script in which it does.
 fn wait(target: &Target, text: &[u8]) -> Option<u32> {
-    let shell::Script { commands, inner, .. } = shell::scan(text);
-    let asks = |command: &&Command| asks(target, command);
-    let somewhere = commands.iter().chain(&inner).any(|command| asks(&command));
+    let shell::Script { commands, .. } = shell::scan(text);
+    let functions = asking(target, &commands);
+    let asks =
+        |command: &Command| asks(target, command) || functions.iter().any(|name| *name == program(command));
     let mut loops = Vec::new();
-    // Whether this is the condition of the innermost loop, and how long ago the server was asked for.
-    let (mut in_condition, mut asked) = (false, NEAR);
-    for command in commands.iter().filter(|_| somewhere) {
+    let (mut in_condition, mut piped) = (false, 0);
+    let (mut until, mut runs) = (Until::Nothing, None);
+    for command in &commands {
         let first = program(command);
-        if command.lead & (WHILE | UNTIL) != 0 {
+        let lead = |bits: u8| command.lead & bits != 0;
+        // What stands before a pipe is said of its end.
+        let all = command.lead | piped;
+        piped = if command.piped { all } else { 0 };
+        if lead(WHILE | UNTIL) {
             loops.push(Loop::Endless);
             in_condition = true;
         }
-        in_condition &= command.lead & DO == 0 || command.lead & (WHILE | UNTIL) != 0;
+        in_condition &= !lead(DO) || lead(WHILE | UNTIL);
         match first {
             "for" => loops.push(Loop::Counts),
             "done" => {
                 loops.pop();
             }
-            // What it says is what some command of this script asks for.
-            _ if in_condition && is_function(text, first) => return Some(command.line),
-            _ if in_condition && may_wait(target, command) => {
+            // For what its caller names, which may be the server.
+            _ if in_condition && asks_given(command) && answer(command, all) != Some(all & UNTIL == 0) => {
+                return Some(command.line);
+            }
+            _ if in_condition && may_wait(command, all, asks(command)) => {
                 loops.pop();
                 loops.push(Loop::Waits);
             }
             _ => {}
         }
-        asked += 1;
-        if asks(&command) {
-            asked = 0;
-        }
+        (until, runs) = follow(until, runs, command);
         let goes_on = loops.last().is_some_and(|last| *last != Loop::Counts);
-        let ends = ENDS_ALL.contains(&first) || goes_on && ENDS_LOOP.contains(&first);
-        if asked == 0 && loops.contains(&Loop::Waits) || asked < NEAR && ends {
+        let ends = until != Until::Nothing
+            && (ENDS_ALL.contains(&first) && runs != Some(true)
+                || goes_on && ENDS_LOOP.contains(&first) && runs != Some(false));
+        if asks(command) {
+            if loops.contains(&Loop::Waits) {
+                return Some(command.line);
+            }
+            runs = answer(command, all);
+            until = if all & IF != 0 {
+                Until::Fi(1)
+            } else {
+                Until::Line(command.line)
+            };
+        }
+        if ends {
             return Some(command.line);
         }
     }
     None
+}
+
+/// What is known of the server at the next command after a question.
+fn follow(until: Until, runs: Runs, command: &Command) -> (Until, Runs) {
+    let lead = |bits: u8| command.lead & bits != 0;
+    let turned = |turn: bool| runs.map(|runs| runs != turn);
+    match until {
+        Until::Nothing => (until, runs),
+        // What a status or a variable says of it is not followed.
+        Until::Line(_) if lead(IF) && command.words.iter().any(|word| word.contains('$')) => {
+            (Until::Fi(1), None)
+        }
+        Until::Line(_) if lead(BRACE) => (Until::Brace, turned(lead(OR))),
+        Until::Line(line) if line == command.line => (until, turned(lead(OR))),
+        Until::Line(_) => (Until::Nothing, None),
+        Until::Fi(depth) => match program(command) {
+            "fi" if depth == 1 => (Until::Nothing, None),
+            "fi" => (Until::Fi(depth - 1), runs),
+            _ if lead(IF) => (Until::Fi(depth + 1), runs),
+            _ => (until, turned(lead(ELSE) && depth == 1)),
+        },
+        Until::Brace if program(command) == "}" => (Until::Nothing, None),
+        Until::Brace => (until, runs),
+    }
+}
+
+/// What a question's success says of the server.
+fn answer(command: &Command, lead: u8) -> Runs {
+    let has = |words: &[&str]| command.words.iter().any(|word| words.contains(&word.as_str()));
+    let found = match program(command) {
+        "[" | "[[" | "test" if has(&["-n", "-f", "-e", "-d", "!=", "-gt", "-ge", "-ne"]) => Some(true),
+        "[" | "[[" | "test" if has(&["-z", "=", "==", "-lt", "-le", "-eq"]) => Some(false),
+        "[" | "[[" | "test" => None,
+        _ => Some(true),
+    };
+    let turned = (lead & NOT != 0) != has(&["!"]);
+    found.map(|found| found != turned)
+}
+
+/// The functions of a script that ask for the server.
+fn asking<'c>(target: &Target, commands: &'c [Command]) -> Vec<&'c str> {
+    let mut within = None;
+    let mut found = Vec::new();
+    for command in commands {
+        within = command.defines.as_deref().or(within);
+        if let Some(name) = within.filter(|_| asks(target, command)) {
+            found.push(name);
+        }
+        if program(command) == "}" {
+            within = None;
+        }
+    }
+    found
 }
 
 /// The program that a command runs.
@@ -111,41 +187,47 @@ fn program(command: &Command) -> &str {
 
 /// Whether a loop may go on until a server runs, by a command of its condition: it asks for one, or depends on what
 /// the loop does.
-fn may_wait(target: &Target, command: &Command) -> bool {
-    let first = program(command);
-    let has = |word: &&str| command.words.iter().any(|have| have == word);
-    match first {
+fn may_wait(command: &Command, lead: u8, asks: bool) -> bool {
+    let has = |words: &[&str]| command.meant.iter().any(|word| words.contains(&word.as_str()));
+    let number = |word: &String| word.parse().is_ok_and(|number: u32| number > 1);
+    if asks {
+        // It ends when there is none.
+        return answer(command, lead) != Some(lead & UNTIL == 0);
+    }
+    match program(command) {
         "true" | ":" | "sleep" | "usleep" | "read" => false,
         // One word is the same for ever, and what is counted ends.
-        "[" | "test" => command.meant.len() > 3 && !["-lt", "-le", "-gt", "-ge"].iter().any(has),
-        // It ends when there is none.
-        "pidof" | "pgrep" if command.lead & (UNTIL | NOT) == 0 => false,
-        _ => first.starts_with('$') || asks(target, command),
+        "[" | "test" => {
+            let counts = has(&["-lt", "-le", "-gt", "-ge"]) || command.meant.iter().any(number);
+            command.meant.len() > 3 && !counts
+        }
+        first => first.starts_with('$'),
     }
 }
 
-/// Whether a script defines a function.
-fn is_function(text: &[u8], name: &str) -> bool {
-    let heads = [format!("{name}()"), format!("{name} ()")];
-    !name.is_empty() && heads.iter().any(|head| contains(text, head.as_bytes()))
+/// Whether a command asks for what the caller of a function gives.
+fn asks_given(command: &Command) -> bool {
+    let given = |word: &String| matches!(word.as_bytes(), [b'$', b'1'..=b'9' | b'@' | b'*']);
+    ASK.contains(&program(command))
+        && !matches!(program(command), "[" | "[[" | "test")
+        && command.words.iter().any(given)
 }
 
 /// Whether a command asks whether a server runs, by its name or its port.
 fn asks(target: &Target, command: &Command) -> bool {
     let first = program(command);
-    if ASK_NOTHING.contains(&first) && !command.words.iter().any(|word| word == "-0") {
-        return false;
-    }
-    let named = |word: &String| target.servers.iter().any(|server| word.contains(server));
+    // An expression that does not find itself.
+    let bare = |word: &String| word.replace(['[', ']'], "");
+    let named = |word: &String| {
+        let word = bare(word);
+        word == "telnet" || target.servers.iter().any(|server| word.contains(server))
+    };
     let port = |word: &String| {
         let mut behind = word.split(":23").skip(1);
         let ends = behind.any(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()));
-        word == "23" || ends || word.contains(":0017")
+        ends || matches!(word.as_str(), "23" | "23/tcp") || word.contains("0017")
     };
-    let by_port = target.is_shell()
-        && matches!(first, "grep" | "egrep" | "nc" | "awk" | "netstat" | "ss")
-        && command.meant.iter().any(port);
-    by_port
-        || command.meant.iter().any(named)
-            && effect(target, &command.meant, command.background) == Effect::Nothing
+    let signals = !matches!(first, "kill" | "killall") || command.words.iter().any(|word| word == "-0");
+    ASK.contains(&first) && signals && command.meant.iter().any(named)
+        || target.is_shell() && ASK_PORT.contains(&first) && command.meant.iter().any(port)
 }
