@@ -26,9 +26,9 @@ pub(super) fn remove() -> io::Result<()> {
 
 /// What is there.
 pub(super) fn find(rules: &Rules) -> io::Result<Found> {
-    let [chains, dumped] = nft::questions();
+    let [tables, chains, dumped] = nft::questions();
     // Without chains there is no table to ask the rules of.
-    let chains = ask(&chains)?;
+    let chains = [ask(&tables)?, ask(&chains)?].concat();
     let dumped = match ask(&dumped) {
         Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Vec::new(),
         other => other?,

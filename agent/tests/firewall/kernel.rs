@@ -47,6 +47,11 @@ fn nft_reads_what_was_sent() {
         );
         assert_eq!(run("nft", &["-n", "list", "ruleset"]), list);
         assert_eq!(Rung::Nft.find(&rules).unwrap(), NOTHING_DROPPED);
+        // Asleep, it filters nothing.
+        run("nft", &["add table inet lenscap { flags dormant; }"]);
+        assert_eq!(Rung::Nft.find(&rules).unwrap(), Found::Different);
+        Rung::Nft.put(&rules).unwrap();
+        assert_eq!(Rung::Nft.find(&rules).unwrap(), NOTHING_DROPPED);
         list
     });
     for line in [

@@ -31,6 +31,7 @@ const fn nft(message: u16) -> u16 {
     SUBSYSTEM << 8 | message
 }
 const NEW_TABLE: u16 = nft(0);
+const GET_TABLE: u16 = nft(1);
 const DELETE_TABLE: u16 = nft(2);
 const NEW_CHAIN: u16 = nft(3);
 const GET_CHAIN: u16 = nft(4);
@@ -363,12 +364,12 @@ pub fn remove() -> Vec<u8> {
     messages.finish(true)
 }
 
-/// The two questions that [`read`] takes the answers of: chains, and rules.
+/// The questions that [`read`] takes the answers of: tables and chains, which it takes together, and rules.
 #[must_use]
-pub fn questions() -> [Vec<u8>; 2] {
+pub fn questions() -> [Vec<u8>; 3] {
     let mut table = Attributes::default();
     table.text(1, NAME);
-    [(GET_CHAIN, &[][..]), (GET_RULE, &table.0)].map(|(kind, attributes)| {
+    [(GET_TABLE, &[][..]), (GET_CHAIN, &[]), (GET_RULE, &table.0)].map(|(kind, attributes)| {
         let mut messages = Messages::default();
         messages.push(kind, DUMP, &TABLES, attributes);
         messages.bytes
@@ -419,7 +420,8 @@ pub enum Found {
     },
 }
 
-/// Compares the answers to both [`questions`] with rules.
+/// Compares the answers to the [`questions`] with rules. A table with a flag is not ours as it was: a dormant one's chains
+/// are there and filter nothing.
 #[must_use]
 pub fn read(chains: &[u8], dumped: &[u8], rules: &Rules) -> Found {
     let ours = |kind: u16, answer| -> Vec<&[u8]> {
@@ -432,12 +434,15 @@ pub fn read(chains: &[u8], dumped: &[u8], rules: &Rules) -> Found {
             .filter(|attributes| named(attributes, NAME))
             .collect()
     };
+    let awake = |table: &&[u8]| attributes(table).any(|found| found == (2, &[0; 4]));
+    let awake = ours(NEW_TABLE, chains).iter().any(awake);
     let (chains, dumped) = (ours(NEW_CHAIN, chains), ours(NEW_RULE, dumped));
     if chains.is_empty() && dumped.is_empty() {
         return Found::Absent;
     }
     let expected: Vec<Vec<u8>> = all_rules(rules).collect();
-    let same = chains.len() == CHAINS.len()
+    let same = awake
+        && chains.len() == CHAINS.len()
         && CHAINS
             .iter()
             .zip(&chains)
