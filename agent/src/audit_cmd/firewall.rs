@@ -22,7 +22,9 @@ use crate::{netlink, sys};
 
 /// The most bytes of an answer.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
-/// `NFNL_SUBSYS_NFTABLES`: `NFT_MSG_NEWCHAIN`, `NFT_MSG_GETCHAIN`, and the same for rules.
+/// `NFNL_SUBSYS_NFTABLES`: `NFT_MSG_NEWTABLE`, `NFT_MSG_GETTABLE`, and the same for chains and rules.
+const NEW_TABLE: u16 = 0x0a00;
+const GET_TABLE: u16 = 0x0a01;
 const NEW_CHAIN: u16 = 0x0a03;
 const GET_CHAIN: u16 = 0x0a04;
 const NEW_RULE: u16 = 0x0a06;
@@ -30,7 +32,9 @@ const GET_RULE: u16 = 0x0a07;
 /// `NFT_MSG_NEWSETELEM`, `NFT_MSG_GETSETELEM`.
 const NEW_ELEMENTS: u16 = 0x0a0c;
 const GET_ELEMENTS: u16 = 0x0a0d;
-/// `NFTA_CHAIN_*`, `NFTA_HOOK_*` and `NFTA_RULE_*` of linux/netfilter/nf_tables.h.
+/// `NFTA_TABLE_*`, `NFTA_CHAIN_*`, `NFTA_HOOK_*` and `NFTA_RULE_*` of linux/netfilter/nf_tables.h.
+const TABLE_NAME: u16 = 1;
+const TABLE_FLAGS: u16 = 2;
 const CHAIN_TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;
 const CHAIN_HOOK: u16 = 4;
@@ -42,6 +46,8 @@ const RULE_EXPRESSIONS: u16 = 4;
 /// `NFTA_EXPR_NAME`, `NFTA_EXPR_DATA`.
 const EXPRESSION_NAME: u16 = 1;
 const EXPRESSION_DATA: u16 = 2;
+/// `NFT_TABLE_F_DORMANT`: its chains are there and see no packet.
+const DORMANT: u32 = 1;
 /// ICMP and ICMPv6.
 const ICMP: [u8; 2] = [1, 58];
 /// `NF_INET_LOCAL_IN`.
@@ -195,6 +201,8 @@ struct Chain {
 /// What nf_tables has.
 #[derive(Debug, Default)]
 struct Found {
+    /// Family and name of tables that are asleep.
+    dormant: Vec<(u8, String)>,
     /// At the input hook.
     chains: Vec<Chain>,
     /// That have verdicts, of all chains, in their order.
@@ -276,7 +284,9 @@ fn nft_verdict(found: &Found, v6: bool) -> Option<Filter> {
 
 fn nft_read() -> io::Result<Found> {
     let mut found = Found::default();
+    take(&ask(GET_TABLE, 0, &[])?, &mut found);
     take(&ask(GET_CHAIN, 0, &[])?, &mut found);
+    wake(&mut found);
     // Rules of tables without an input chain are nothing to us.
     if found.chains.iter().any(|chain| chain.drops) {
         take(&ask(GET_RULE, 0, &[])?, &mut found);
@@ -291,6 +301,13 @@ fn nft_read() -> io::Result<Found> {
         }
     }
     Ok(found)
+}
+
+/// Leaves out chains of tables that are asleep.
+fn wake(found: &mut Found) {
+    let Found { dormant, chains, .. } = found;
+    let asleep = |chain: &Chain| dormant.iter().any(|(family, name)| (*family, name) == (chain.family, &chain.table));
+    chains.retain(|chain| !asleep(chain));
 }
 
 /// Asks for all of a kind; `names` are attributes.
@@ -320,6 +337,7 @@ fn ask(kind: u16, family: u8, names: &[(u16, &str)]) -> io::Result<Vec<u8>> {
 fn take(answer: &[u8], found: &mut Found) {
     for (kind, body) in messages(answer) {
         match kind {
+            NEW_TABLE => found.dormant.extend(dormant(body)),
             NEW_CHAIN => found.chains.extend(
                 chain(body)
                     .filter(|(hook, _)| *hook == LOCAL_IN)
@@ -338,6 +356,13 @@ fn number(bytes: &[u8]) -> Option<u32> {
 fn name(all: &[u8], kind: u16) -> String {
     let bytes = attribute(all, kind).unwrap_or_default();
     String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
+}
+
+/// A table that is asleep.
+fn dormant(body: &[u8]) -> Option<(u8, String)> {
+    let (family, table) = (*body.first()?, body.get(4..)?);
+    let flags = number(attribute(table, TABLE_FLAGS)?)?;
+    (flags & DORMANT != 0).then(|| (family, name(table, TABLE_NAME)))
 }
 
 /// A chain and the hook that it is at.
@@ -632,6 +657,18 @@ mod tests {
         };
         found.rules.push(lan);
         assert_eq!(nft_verdict(&found, true).unwrap().inbound, Inbound::Rules);
+        // A table that sleeps filters nothing; another of its name is another.
+        let mut table = vec![2, 0, 0, 0];
+        table.extend(put(TABLE_NAME, b"fw4\0"));
+        table.extend(put(TABLE_FLAGS, &DORMANT.to_be_bytes()));
+        found.dormant.extend(dormant(&table));
+        wake(&mut found);
+        assert_eq!(found.chains.len(), 1);
+        table[0] = 1;
+        found.dormant.extend(dormant(&table));
+        wake(&mut found);
+        assert_eq!(nft_verdict(&found, true), None);
+        take(&message, &mut found);
         found.chains[0].family = 2;
         assert_eq!(nft_verdict(&found, true), None);
         for length in 0..message.len() {
