@@ -171,13 +171,75 @@ fn count(log: &mut Log, line: &[u8]) {
         return;
     };
     *counter += 1;
-    log.last = text.lines().next().unwrap_or_default().to_owned();
+    log.last = masked(text.lines().next().unwrap_or_default());
+}
+
+/// A line without what may be a password: what follows such a word, and what stands before a host in a URL.
+fn masked(line: &str) -> String {
+    const WORDS: &[&str] = &[
+        "password", "passwd", "passphrase", "pass", "pwd", "psk", "key", "token", "secret", "bearer", "basic",
+    ];
+    /// What people and programs say behind such a word.
+    const HARMLESS: &[&str] = &["attempt", "for", "is", "was"];
+    let mut out: Vec<String> = Vec::new();
+    let mut hide = false;
+    for word in line.split(' ') {
+        let lower = word.to_ascii_lowercase();
+        let plain = lower.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        if word.is_empty() || hide && (HARMLESS.contains(&plain) || plain.is_empty()) {
+            out.push(word.to_owned());
+            continue;
+        }
+        if hide {
+            out.push("…".into());
+            hide = WORDS.contains(&plain);
+            continue;
+        }
+        // `…password=x`, `"token":"x"`: shown as far as the sign.
+        let named = |at: &usize| {
+            let before = lower.get(..*at).unwrap_or_default().trim_end_matches(['"', '\'']);
+            WORDS.iter().any(|name| before.ends_with(name))
+        };
+        let sign = lower.match_indices(['=', ':']).map(|(at, _)| at).find(named);
+        if let Some(at) = sign {
+            let behind = word.get(at + 1..).unwrap_or_default();
+            hide = behind.trim_matches(['"', '\'']).is_empty();
+            let end = if hide { "" } else { "…" };
+            out.push(format!("{}{end}", word.get(..=at).unwrap_or_default()));
+            continue;
+        }
+        hide = WORDS.iter().any(|name| plain.ends_with(name));
+        out.push(match word.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?))) {
+            Some((scheme, (_, host))) => format!("{scheme}://…@{host}"),
+            None => word.to_owned(),
+        });
+    }
+    out.join(" ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::file;
     use super::*;
+
+    #[test]
+    fn what_may_be_a_password_is_not_quoted() {
+        for line in [
+            "login failed: password=geheim for root",
+            "login failed, password: geheim",
+            "login failed {\"token\":\"geheim\",\"user\":1}",
+            "login failed: --PASSWD geheim",
+            "login failed: WPA_PSK='geheim'",
+            "login failed: the secret is geheim",
+            "login failed: rtsp://admin:geheim@192.0.2.1/x",
+            "login failed: Authorization: Basic geheim",
+        ] {
+            let log = tail(file(line.as_bytes())).unwrap();
+            assert!(!log.last.contains("geheim") && log.last.starts_with("login failed"), "{}", log.last);
+        }
+        let line = "dropbear[9]: Bad password attempt for 'root' from 192.0.2.1:99";
+        assert!(masked(line).ends_with("from 192.0.2.1:99"), "{}", masked(line));
+    }
 
     #[test]
     fn logs_tell_of_what_went_wrong() {
