@@ -327,11 +327,7 @@ fn setters(context: &mut Context<'_, '_>, path: &str) -> io::Result<()> {
                 continue;
             }
             "passwd" | "chpasswd" => "sets a password when it runs; which, only a running camera can tell",
-            // A hash that stands there is one of those above.
-            "sed"
-                if (any("::") || any("root:") && !any("$1$") && !any("$5$") && !any("$6$"))
-                    && (any("passwd") || any("shadow")) =>
-            {
+            "sed" if (any("::") || words.iter().any(ends_field)) && (any("passwd") || any("shadow")) => {
                 EMPTIES
             }
             _ if any("root::") => EMPTIES,
@@ -348,6 +344,12 @@ fn setters(context: &mut Context<'_, '_>, path: &str) -> io::Result<()> {
 /// How many of the files that a script names are looked at: there may be a table behind those.
 const MAX_NAMED: u8 = u8::MAX;
 const EMPTIES: &str = "may take root's password away";
+
+/// Whether what `sed` is told ends behind root's name, as `s/^root:[^:]*/root:/` does.
+fn ends_field(word: &&str) -> bool {
+    let mut behind = word.split("root:").skip(1);
+    behind.any(|rest| rest.starts_with(['/', '|', '#', ',', '!', '@']))
+}
 
 /// A program's name, in a line of `inittab` too.
 fn base(word: &str) -> &str {
