@@ -36,7 +36,9 @@ pub struct Command {
     pub plain: Vec<String>,
     /// The same with all variables expanded, to all of their values; then what it reads by `<`.
     pub meant: Vec<String>,
-    /// Whether `&` ends it.
+    /// What it writes anew by `>`, expanded as [`meant`](Self::meant) is.
+    pub output: Vec<String>,
+    /// Whether `&` ends it, or the list, pipe or group that it is of.
     pub background: bool,
     /// Whether `|` does.
     pub piped: bool,
@@ -44,6 +46,8 @@ pub struct Command {
     pub lead: u8,
     /// The function whose first command it is.
     pub defines: Option<String>,
+    /// The loops around it, a bit for each, the innermost lowest: 1 is `while` or `until`, 0 is `for`.
+    pub loops: u64,
 }
 
 /// It is the first of a loop's condition.
@@ -198,8 +202,13 @@ struct Scanner<'a> {
     words: Vec<Word>,
     /// What it reads by `<`.
     inputs: Vec<String>,
+    outputs: Vec<String>,
     lead: u8,
     defines: Option<String>,
+    loops: u64,
+    /// The first command of this list, and of those around the groups that are open.
+    list: usize,
+    groups: Vec<usize>,
     heredocs: Vec<Vec<u8>>,
     commands: Vec<Command>,
     /// Texts that are scripts of their own, and their lines.
@@ -223,8 +232,12 @@ impl<'a> Scanner<'a> {
             parentheses: 0,
             words: Vec::new(),
             inputs: Vec::new(),
+            outputs: Vec::new(),
             lead: 0,
             defines: None,
+            loops: 0,
+            list: 0,
+            groups: Vec::new(),
             heredocs: Vec::new(),
             commands: Vec::new(),
             inner: Vec::new(),
@@ -244,21 +257,33 @@ impl<'a> Scanner<'a> {
                     self.line += 1;
                 }
                 b'\n' => {
-                    self.end(false);
+                    // Behind an operator the list goes on.
+                    let goes_on = self.words.is_empty().then_some(self.list);
+                    self.end_list();
+                    self.list = goes_on.unwrap_or(self.list);
                     self.at += 1;
                     self.line += 1;
                     self.skip_heredocs();
                 }
                 b'#' => self.skip_line(),
                 b'&' if self.peek(1) == b'>' => self.redirection(2),
+                b'&' if self.peek(1) == b'&' => {
+                    self.end();
+                    self.at += 2;
+                }
                 b'&' => {
-                    let background = self.peek(1) != b'&';
-                    self.end(background);
-                    self.at += if background { 1 } else { 2 };
+                    self.end();
+                    // What a loop in it runs, that waits for.
+                    let same = |command: &&mut Command| command.loops == self.loops;
+                    for command in self.commands.iter_mut().skip(self.list).filter(same) {
+                        command.background = true;
+                    }
+                    self.end_list();
+                    self.at += 1;
                 }
                 b'|' => {
-                    let piped = self.peek(1) != b'|' && !self.words.is_empty();
-                    self.end(false);
+                    let piped = self.peek(1) != b'|';
+                    self.end();
                     if let Some(command) = self.commands.last_mut().filter(|_| piped) {
                         command.piped = true;
                     }
@@ -269,7 +294,7 @@ impl<'a> Scanner<'a> {
                     self.at += 1;
                 }
                 b';' => {
-                    self.end(false);
+                    self.end_list();
                     self.at += 1;
                 }
                 b'(' => self.open(),
@@ -278,7 +303,21 @@ impl<'a> Scanner<'a> {
                 _ => self.word(),
             }
         }
-        self.end(false);
+        self.end();
+    }
+
+    fn end_list(&mut self) {
+        self.end();
+        self.list = self.commands.len();
+    }
+
+    fn open_group(&mut self) {
+        self.groups.push(self.list);
+        self.list = self.commands.len();
+    }
+
+    fn close_group(&mut self) {
+        self.list = self.groups.pop().unwrap_or(self.list);
     }
 
     /// A group, or the parentheses after a function's name.
@@ -295,7 +334,8 @@ impl<'a> Scanner<'a> {
             }
             return;
         }
-        self.end(false);
+        self.end();
+        self.open_group();
         self.parentheses += 1;
         self.at += 1;
     }
@@ -306,7 +346,8 @@ impl<'a> Scanner<'a> {
             self.words.clear();
         } else {
             self.parentheses -= 1;
-            self.end(false);
+            self.end();
+            self.close_group();
         }
         self.at += 1;
     }
@@ -326,6 +367,7 @@ impl<'a> Scanner<'a> {
             match operator {
                 b"<<" | b"<<-" => self.heredocs.push(word.value.into_bytes()),
                 b"<" => self.inputs.push(word.value),
+                b">" | b">|" => self.outputs.push(word.value),
                 _ => {}
             }
         }
@@ -368,13 +410,18 @@ impl<'a> Scanner<'a> {
         }
         if self.words.is_empty() && !word.quoted && RESERVED.contains(&word.value.as_str()) {
             self.lead |= match word.value.as_str() {
-                "while" => WHILE,
-                "until" => UNTIL,
+                loops @ ("while" | "until") => {
+                    self.loops = self.loops << 1 | 1;
+                    if loops == "while" { WHILE } else { UNTIL }
+                }
                 "do" => DO,
                 "!" => NOT,
                 "if" => IF,
                 "else" | "elif" => ELSE,
-                "{" => BRACE,
+                "{" => {
+                    self.open_group();
+                    BRACE
+                }
                 _ => 0,
             };
             return;
@@ -477,9 +524,10 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn end(&mut self, background: bool) {
+    fn end(&mut self) {
         let words = std::mem::take(&mut self.words);
         let inputs = std::mem::take(&mut self.inputs);
+        let outputs = std::mem::take(&mut self.outputs);
         let assignments = words
             .iter()
             .take_while(|word| assignment(&word.value).is_some())
@@ -492,6 +540,12 @@ impl<'a> Scanner<'a> {
         }
         let Some(first) = words.first() else { return };
         let (start, line) = (first.start, first.line);
+        match first.value.as_str() {
+            "for" => self.loops <<= 1,
+            "done" => self.loops >>= 1,
+            "}" => self.close_group(),
+            _ => {}
+        }
         let rest: Vec<&str> = words
             .iter()
             .skip(assignments)
@@ -506,10 +560,12 @@ impl<'a> Scanner<'a> {
             words: rest.iter().flat_map(|word| self.expand(word)).collect(),
             plain: rest.iter().flat_map(|word| self.all(word, false)).collect(),
             meant: all.iter().flat_map(|word| self.all(word, true)).collect(),
-            background,
+            output: outputs.iter().flat_map(|word| self.all(word, true)).collect(),
+            background: false,
             piped: false,
             lead: std::mem::take(&mut self.lead),
             defines: self.defines.take(),
+            loops: self.loops,
         };
         if self.known.left == 0 {
             // Its words may be in part.

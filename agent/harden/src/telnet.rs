@@ -12,7 +12,7 @@ use crate::listeners::{Close, FTP_SERVERS, SHELL_SERVERS};
 use crate::locate::{Form, locate};
 use crate::report::{Measure, Status};
 use crate::root::name_of;
-use crate::shell::{self, Command};
+use crate::shell::{self, Command, NOT, UNTIL, WHILE};
 use crate::survey::{Survey, contains};
 
 /// What is looked for.
@@ -258,8 +258,10 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
             Effect::Nothing => {}
             Effect::Starts { waits } => {
                 if target.close {
-                    // A loop around it would otherwise spin.
-                    let instead: &[u8] = if waits { b"sleep 86400; : " } else { b": " };
+                    // A loop around it would otherwise spin, unless this ends it; without one the boot may wait for it.
+                    let ends = [UNTIL, WHILE | NOT].contains(&(command.lead & (WHILE | UNTIL | NOT)));
+                    let spins = waits && command.loops != 0 && !ends;
+                    let instead: &[u8] = if spins { b"sleep 86400; : " } else { b": " };
                     text.splice(command.start..command.start, instead.iter().copied());
                     changed = true;
                 }
@@ -392,8 +394,10 @@ fn effect(target: &Target, words: &[String], background: bool) -> Effect {
             "start-stop-daemon" | "inetd" | "stunnel" => {
                 let starts = !stops(after) && names_server(target, after);
                 return if starts {
+                    let own = after.split(|word| *word == "--").next().unwrap_or_default();
+                    let leaves = |word: &&str| *word == "--background" || short_flag(word, 'b');
                     Effect::Starts {
-                        waits: !background && after.contains(&"-f"),
+                        waits: waits(after) && !own.iter().any(leaves) || !background && own.contains(&"-f"),
                     }
                 } else {
                     Effect::Nothing

@@ -28,7 +28,7 @@ fn commands_are_found_where_they_start() {
         ),
         (
             "case $1 in\n telnetd) echo a;;\n *) (sleep 1; b) & esac",
-            vec!["1:case $1 in", "2:echo a", "3:sleep 1", "3:b", "3:esac"],
+            vec!["1:case $1 in", "2:echo a", "3:sleep 1 &", "3:b &", "3:esac"],
         ),
         ("telnetd() {\n x \\\n  y\n}\n", vec!["2:x y", "4:}"]),
         ("cat <<EOF >f\ntelnetd\nEOF\nx", vec!["1:cat", "4:x"]),
@@ -36,6 +36,18 @@ fn commands_are_found_where_they_start() {
         (
             "echo 'it''s' \"a;b\" a\\;b `x y`",
             vec!["1:echo its a;b a;b `x y`"],
+        ),
+        (
+            "x; a | b && c ||\n d & e",
+            vec!["1:x", "1:a &", "1:b &", "1:c &", "2:d &", "2:e"],
+        ),
+        (
+            "x\n(a; b\nc) & { d; e; } & f",
+            vec!["1:x", "2:a &", "2:b &", "3:c &", "3:d &", "3:e &", "3:} &", "3:f"],
+        ),
+        (
+            "(while a; do b; done) & for i in 1; do c & done",
+            vec!["1:a", "1:b", "1:done &", "1:for i in 1", "1:c &", "1:done"],
         ),
         ("x &>/dev/null &", vec!["1:x &"]),
     ] {

@@ -70,7 +70,7 @@ fn starters_in_scripts_do_nothing_afterwards() {
         ),
         (
             "busybox tcpsvd -E 0 2323 /bin/sh",
-            "sleep 86400; : busybox tcpsvd -E 0 2323 /bin/sh",
+            ": busybox tcpsvd -E 0 2323 /bin/sh",
         ),
         (
             "ncat --listen 23 --sh-exec \"sh -i\" &",
@@ -80,6 +80,57 @@ fn starters_in_scripts_do_nothing_afterwards() {
         (
             "stunnel -d 992 -l /usr/sbin/telnetd\nipcam &\n",
             ": stunnel -d 992 -l /usr/sbin/telnetd\nipcam &\n",
+        ),
+        // Outside a loop nothing spins, and the boot would wait.
+        (
+            "start-stop-daemon -S -q -m -b -p P -x /usr/sbin/telnetd -- -F -f /etc/issue.net\n",
+            ": start-stop-daemon -S -q -m -b -p P -x /usr/sbin/telnetd -- -F -f /etc/issue.net\n",
+        ),
+        (
+            "telnetd -F 2>&1 | logger -t telnetd &\n",
+            ": telnetd -F 2>&1 | logger -t telnetd &\n",
+        ),
+        (
+            "telnetd -F || telnetd -F -p 24 &\n",
+            ": telnetd -F || : telnetd -F -p 24 &\n",
+        ),
+        ("telnetd -F\nipcam &\n", ": telnetd -F\nipcam &\n"),
+        (
+            "while sleep 9; do ipcam; done &\ntelnetd -F\n",
+            "while sleep 9; do ipcam; done &\n: telnetd -F\n",
+        ),
+        (
+            "for p in 1 2; do telnetd -F; done\n",
+            "for p in 1 2; do : telnetd -F; done\n",
+        ),
+        // In one, what goes to the background would pile up.
+        (
+            "while sleep 9; do start-stop-daemon -S --background -x telnetd -- -F -f x; done &\n",
+            "while sleep 9; do : start-stop-daemon -S --background -x telnetd -- -F -f x; done &\n",
+        ),
+        (
+            "while sleep 9; do telnetd -F | logger & done &\n",
+            "while sleep 9; do : telnetd -F | logger & done &\n",
+        ),
+        (
+            "while sleep 9; do { telnetd -F && echo x; } & done\n",
+            "while sleep 9; do { : telnetd -F && echo x; } & done\n",
+        ),
+        (
+            "until telnetd -F; do sleep 1; done\nipcam &\n",
+            "until : telnetd -F; do sleep 1; done\nipcam &\n",
+        ),
+        (
+            "(while :; do telnetd -F; done) &\n",
+            "(while :; do sleep 86400; : telnetd -F; done) &\n",
+        ),
+        (
+            "while :; do for p in 1 2; do telnetd -F; done; done &\n",
+            "while :; do for p in 1 2; do sleep 86400; : telnetd -F; done; done &\n",
+        ),
+        (
+            "while :; do start-stop-daemon -S -x telnetd -- -F; done &\n",
+            "while :; do sleep 86400; : start-stop-daemon -S -x telnetd -- -F; done &\n",
         ),
         (
             "while :; do stunnel -f -d 992 -l /usr/sbin/telnetd; done &\n",
