@@ -20,7 +20,7 @@ use crate::survey::{Survey, contains};
 struct Target {
     /// Programs that are it.
     servers: &'static [&'static str],
-    /// A script without any of these words has nothing to do with it.
+    /// A script without any of these, nor one of the words that [`Target::is_hinted`] knows, has nothing to do with it.
     hints: &'static [&'static [u8]],
     /// What it is, for people.
     what: &'static str,
@@ -35,7 +35,7 @@ const MAX_DEPTH: u8 = 4;
 
 const SHELLS: Target = Target {
     servers: SHELL_SERVERS,
-    hints: &[b"telnet", b"nc", b"netcat", b"socat", b"tcpsvd"],
+    hints: &[b"telnet", b"netcat", b"socat", b"tcpsvd"],
     what: "a shell on a port",
     close: true,
     depth: 0,
@@ -61,7 +61,7 @@ const FTP_SWITCHES: &[&str] = &[
 /// Where streamers have a switch for DVRIP.
 const DVRIP_SWITCHES: &[(&str, Form)] = &[("/etc/majestic.yaml", Form::Yaml(&["netip", "enabled"]))];
 /// Programs that run the program named after them.
-const WRAPPERS: &[&str] = &[
+pub(crate) const WRAPPERS: &[&str] = &[
     "busybox",
     "nohup",
     "exec",
@@ -445,7 +445,9 @@ impl Target {
     }
 
     fn is_hinted(&self, text: &[u8]) -> bool {
+        let mut words = text.split(|byte| !byte.is_ascii_alphabetic());
         self.hints.iter().any(|hint| contains(text, hint))
+            || self.is_shell() && words.any(|word| matches!(word, b"nc" | b"ncat"))
     }
 }
 

@@ -450,6 +450,12 @@ fn a_script_that_cannot_be_followed_is_unknown() {
         (long.as_str(), Status::Unknown),
         (&long.replace("telnet", "TELNET"), Status::Holds),
         ("#!/bin/sh\n# telnet\nA=\"$B x\"; B=\"$A y\"\n", Status::Unknown),
+        ("#!/bin/sh\n/bin/nc x\nA=\"$B x\"; B=\"$A y\"\n", Status::Unknown),
+        ("#!/bin/sh\nncat\nA=\"$B x\"; B=\"$A y\"\n", Status::Unknown),
+        (
+            "#!/bin/sh\nfunction truncate\nsync\nA=\"$B x\"; B=\"$A y\"\n",
+            Status::Holds,
+        ),
     ] {
         let (after, statuses) = hardened("etc/init.d/S50x", text);
         assert!(after == text && statuses == [status], "{statuses:?}");
