@@ -1,11 +1,27 @@
 //! One walk over a root that sorts its files by what can be in them.
 
 use crate::credentials::PROGRAM;
-use crate::root::{Kind, MAX_BINARY_BYTES, Root, is_data, name_of};
+use crate::root::{Entry, Kind, MAX_BINARY_BYTES, Root, folder_of, is_data, name_of};
 use crate::shell;
+use crate::telnet::WRAPPERS;
 
 /// Where every ONVIF service is asked first: the ONVIF Core Specification fixes it for the service of device management.
 const ONVIF: &[u8] = b"/onvif/device_service";
+
+/// What runs, or reads, the script that is named after it, beside [`WRAPPERS`].
+const RUNNERS: &[&str] = &[
+    ".",
+    "source",
+    "sh",
+    "ash",
+    "bash",
+    "su",
+    "eval",
+    "run-parts",
+    "procd_set_param",
+];
+/// How many values of a variable are looked at.
+const MAX_VALUES: usize = 64;
 
 /// The files of a root that matter, after all links.
 #[derive(Debug, Default)]
@@ -83,25 +99,67 @@ impl Survey {
         }
     }
 
-    /// Adds what scripts have a shell read, whatever it is called.
+    /// Adds what scripts and tables run or have a shell read, whatever it is called.
     fn follow(&mut self, root: &Root) {
+        let tables = self.settings.iter().filter(|path| {
+            let tables = ["/inittab", "/cron", "/network/interfaces"];
+            tables.iter().any(|table| path.contains(table))
+        });
+        for path in tables.cloned().collect::<Vec<_>>() {
+            self.follow_one(root, &path, true);
+        }
         let mut at = 0;
-        while let Some(path) = self.scripts.get(at) {
+        while let Some(path) = self.scripts.get(at).cloned() {
             at += 1;
-            let text = root.read(path).unwrap_or_default();
-            for command in shell::commands(&text) {
-                let mut words = command.words.iter().map(String::as_str);
-                let mut words = words
-                    .by_ref()
-                    .skip_while(|word| matches!(name_of(word), "busybox" | "exec" | "nohup"));
-                if matches!(
-                    words.next().map(name_of),
-                    Some("." | "source" | "sh" | "ash" | "bash")
-                ) && let Some(file) = words.find(|word| !word.starts_with('-'))
-                    && file.starts_with('/')
-                {
-                    self.add_script(root, file);
-                }
+            self.follow_one(root, &path, false);
+        }
+    }
+
+    fn follow_one(&mut self, root: &Root, path: &str, is_table: bool) {
+        let text = root.read(path).unwrap_or_default();
+        for command in shell::commands(&text) {
+            let words = command.meant.iter().flat_map(|words| words.split(' '));
+            // Times, users and the like stand before it, or `id:levels:action:`.
+            let words = words.map(|word| match word.rsplit(':').next() {
+                Some(last) if is_table => last.trim_start_matches('-'),
+                _ => word,
+            });
+            let mut parts = false;
+            let before = |word: &&str| {
+                let name = name_of(word);
+                parts |= name == "run-parts";
+                RUNNERS.contains(&name)
+                    || WRAPPERS.contains(&name)
+                    || word.starts_with('-')
+                    || word.contains('=')
+                    || word.parse::<i32>().is_ok()
+                    || is_table && !word.starts_with('/')
+            };
+            let files = words.skip_while(before).take_while(|word| word.starts_with('/'));
+            // A variable with several values is several words.
+            let several = command.plain.iter().any(|word| word.contains('$'));
+            let files: Vec<&str> = files.take(if several { MAX_VALUES } else { 1 }).collect();
+            for file in files {
+                self.add_run(root, file, parts);
+            }
+        }
+    }
+
+    /// Adds what a path stands for, as a pattern too; `parts`: or the files of that folder.
+    fn add_run(&mut self, root: &Root, path: &str, parts: bool) {
+        let special = ['*', '?', '[', ']'];
+        let (mut folder, mut name) = (path, "*");
+        if path.contains(special) {
+            (folder, name) = (folder_of(path), name_of(path));
+        } else if !parts {
+            return self.add_script(root, path);
+        }
+        let (head, tail) = (name.split(special).next(), name.rsplit(special).next());
+        for Entry { name, .. } in root.list(folder).unwrap_or_default() {
+            let path = format!("{folder}/{name}");
+            let fits = name.starts_with(head.unwrap_or_default()) && name.ends_with(tail.unwrap_or_default());
+            if fits && !is_setting(&path) {
+                self.add_script(root, &path);
             }
         }
     }
@@ -109,7 +167,9 @@ impl Survey {
     /// Adds a script that was not recognised as one.
     fn add_script(&mut self, root: &Root, path: &str) {
         let Ok(real) = root.canonical(path) else { return };
-        let is_text = || root.read(&real).is_ok_and(|text| !text.contains(&0));
+        // Programs are not read further.
+        let program = || root.head(&real, 1).is_ok_and(|head| head == b"\x7f");
+        let is_text = || !program() && root.read(&real).is_ok_and(|text| !text.contains(&0));
         if !real.starts_with("/proc/") && !self.scripts.contains(&real) && is_text() {
             self.settings.retain(|have| *have != real);
             self.scripts.push(real);
@@ -173,11 +233,12 @@ fn is_library(path: &str) -> bool {
 }
 
 fn is_script(path: &str) -> bool {
-    let name = name_of(path);
+    let (name, folder) = (name_of(path), name_of(folder_of(path)));
     name.ends_with(".sh")
+        || folder.starts_with("rc") && folder.ends_with(".d")
+        || path.contains("/profile.d/")
         || matches!(name, "rcS" | "rc.local" | "rcK" | "profile")
         || path.contains("/init.d/")
-        || path.contains("/rc.d/")
         || path.contains("/uci-defaults/")
         || path.contains("/hotplug.d/")
 }

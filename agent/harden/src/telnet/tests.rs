@@ -627,10 +627,27 @@ fn files_of_other_names_are_what_they_are_read_as() {
         "busybox ash -e /opt/boot &",
         "F=/opt/boot; sh $F",
         "sh /opt/first",
+        "APP=/opt; sh $APP/boot",
+        "A=/usr; [ x ] && A=/opt; sh $A/boot",
+        "source \"${APPDIR:-/opt}/boot\"",
+        "/opt/boot &",
+        "nice -n 5 setsid nohup sh /opt/boot",
+        "for f in /opt/b*t; do . $f; done",
+        "run-parts /opt",
+        "sh < /opt/boot",
+        "sh -c '/opt/boot &'",
+        "procd_set_param command /bin/sh /opt/boot",
+        "::sysinit:/opt/boot",
+        "::respawn:-/bin/sh /opt/boot",
+        "*/5 * * * * sh /opt/boot",
     ] {
-        let rcs = format!("#!/bin/sh\n{how}\n");
+        let (place, rcs) = match how.bytes().next() {
+            Some(b':') => ("etc/inittab", format!("{how}\n")),
+            Some(b'*') => ("etc/crontabs/root", format!("{how}\n")),
+            _ => ("etc/init.d/rcS", format!("#!/bin/sh\n{how}\n")),
+        };
         let (_dir, root) = tree(&[
-            ("etc/init.d/rcS", &rcs),
+            (place, &rcs),
             ("opt/first", "[ -f /opt/boot ] && . /opt/boot\n"),
             ("opt/boot", starts),
         ]);
@@ -638,6 +655,28 @@ fn files_of_other_names_are_what_they_are_read_as() {
         plan(&Survey::take(&root, "/etc/lenscap"), Close::default(), &mut edits).unwrap();
         let changed: Vec<&str> = edits.files().map(|(path, _)| path).collect();
         assert_eq!(changed, ["/opt/boot"], "{how}");
+    }
+    for path in ["etc/rcS.d/S50x", "etc/rc3.d/S50x", "etc/profile.d/x"] {
+        assert_eq!(hardened(path, starts).0, format!(": {starts}"), "{path}");
+    }
+    // What programs are given is no script.
+    for how in [
+        "cat /opt/boot",
+        "ipcam /opt/boot",
+        "/usr/bin/ipcam /opt/boot",
+        "sh /opt/a /opt/boot",
+    ] {
+        let rcs = format!("#!/bin/sh\n{how}\n");
+        let (_dir, root) = tree(&[
+            ("etc/init.d/rcS", &rcs),
+            ("opt/boot", starts),
+            ("usr/bin/ipcam", "\x7fELF"),
+        ]);
+        assert_eq!(
+            Survey::take(&root, "/etc/lenscap").scripts,
+            ["/etc/init.d/rcS"],
+            "{how}"
+        );
     }
     for (how, expected) in [
         ("inetd /etc/own", Status::Unknown),
