@@ -306,7 +306,11 @@ fn nft_read() -> io::Result<Found> {
 /// Leaves out chains of tables that are asleep.
 fn wake(found: &mut Found) {
     let Found { dormant, chains, .. } = found;
-    let asleep = |chain: &Chain| dormant.iter().any(|(family, name)| (*family, name) == (chain.family, &chain.table));
+    let asleep = |chain: &Chain| {
+        dormant
+            .iter()
+            .any(|(family, name)| (*family, name) == (chain.family, &chain.table))
+    };
     chains.retain(|chain| !asleep(chain));
 }
 

@@ -177,7 +177,17 @@ fn count(log: &mut Log, line: &[u8]) {
 /// A line without what may be a password: what follows such a word, and what stands before a host in a URL.
 fn masked(line: &str) -> String {
     const WORDS: &[&str] = &[
-        "password", "passwd", "passphrase", "pass", "pwd", "psk", "key", "token", "secret", "bearer", "basic",
+        "password",
+        "passwd",
+        "passphrase",
+        "pass",
+        "pwd",
+        "psk",
+        "key",
+        "token",
+        "secret",
+        "bearer",
+        "basic",
     ];
     /// What people and programs say behind such a word.
     const HARMLESS: &[&str] = &["attempt", "for", "is", "was"];
@@ -209,10 +219,15 @@ fn masked(line: &str) -> String {
             continue;
         }
         hide = WORDS.iter().any(|name| plain.ends_with(name));
-        out.push(match word.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?))) {
-            Some((scheme, (_, host))) => format!("{scheme}://…@{host}"),
-            None => word.to_owned(),
-        });
+        out.push(
+            match word
+                .split_once("://")
+                .and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?)))
+            {
+                Some((scheme, (_, host))) => format!("{scheme}://…@{host}"),
+                None => word.to_owned(),
+            },
+        );
     }
     out.join(" ")
 }
@@ -235,7 +250,11 @@ mod tests {
             "login failed: Authorization: Basic geheim",
         ] {
             let log = tail(file(line.as_bytes())).unwrap();
-            assert!(!log.last.contains("geheim") && log.last.starts_with("login failed"), "{}", log.last);
+            assert!(
+                !log.last.contains("geheim") && log.last.starts_with("login failed"),
+                "{}",
+                log.last
+            );
         }
         let line = "dropbear[9]: Bad password attempt for 'root' from 192.0.2.1:99";
         assert!(masked(line).ends_with("from 192.0.2.1:99"), "{}", masked(line));
