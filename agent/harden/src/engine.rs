@@ -559,6 +559,7 @@ struct Back<'a> {
     waits: Option<&'a str>,
 }
 
+/// A file beside which nothing can be written, twice, holds up no other.
 fn take_back(
     root: &Root,
     settings: &Settings,
@@ -566,6 +567,25 @@ fn take_back(
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<Undone, Failure> {
     let store = Store::new(root, &settings.state_dir);
+    let mut stops = Vec::new();
+    loop {
+        let done = take_back_but(&store, settings, back, wanted, &stops);
+        match store.stopped_at() {
+            Some(path) if done.is_err() => stops.push(path),
+            _ => return done,
+        }
+    }
+}
+
+/// Leaves the files that are named twice.
+fn take_back_but(
+    store: &Store<'_>,
+    settings: &Settings,
+    back: Back<'_>,
+    wanted: &dyn Fn(&str) -> bool,
+    stops: &[String],
+) -> Result<Undone, Failure> {
+    let root = store.root();
     let journal = store.journal().map_err(Failure::Unchanged)?;
     let mut undone = Undone::default();
     let known = journal.left.len();
@@ -587,14 +607,15 @@ fn take_back(
             rest.entries.push(entry);
             continue;
         }
-        match restoring(&store, root, &entry) {
-            Ok(write) => {
+        let stopped = stops.iter().filter(|stop| **stop == path).count() > 1;
+        match restoring(store, root, &entry) {
+            Ok(write) if !stopped => {
                 rest.left.retain(|left| *left != path);
                 writes.extend(write);
                 undone.restored.push(path);
             }
             // One holds up no other.
-            Err(_) => {
+            _ => {
                 rest.leave(&path);
                 undone.changed_since.push(path);
                 rest.entries.push(entry);
@@ -620,7 +641,18 @@ fn take_back(
     let over = over.filter(|path| root.exists(path));
     writes.extend(over.map(|path| Write::Remove { path }));
     writes.extend(applied_rest(root, settings, &rest));
-    let mut skipped = store.commit(&writes, &[], &rest, &mut || Ok(()))?;
+    let skipped = store.commit(&writes, &[], &rest, &mut || Ok(()))?;
+    tell_skipped(root, settings, back, skipped, undone)
+}
+
+/// What could not be put back after all was not.
+fn tell_skipped(
+    root: &Root,
+    settings: &Settings,
+    back: Back<'_>,
+    mut skipped: Vec<String>,
+    mut undone: Undone,
+) -> Result<Undone, Failure> {
     skipped.retain(|path| undone.restored.contains(path));
     undone.restored.retain(|path| !skipped.contains(path));
     let told = skipped.is_empty() || !back.unasked;

@@ -1,5 +1,6 @@
 //! Who listens on a running camera: socket, by its inode to the process, to its program (proc(5)).
 
+use core::net::{IpAddr, SocketAddr};
 use std::io;
 
 use crate::edits::Edits;
@@ -98,6 +99,8 @@ impl Close {
 pub struct Listener {
     /// The port.
     pub port: u16,
+    /// Where it is open.
+    pub address: IpAddr,
     /// Whether only this camera reaches it.
     pub loopback: bool,
     /// Who has it. Empty: it could not be told, or the kernel itself.
@@ -209,8 +212,8 @@ pub struct Logins {
 /// An SSH server at a port where others reach it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ssh {
-    /// The port.
-    pub port: u16,
+    /// Where it listens. Each of these servers has a socket for IPv4 and one for IPv6, which takes nothing else.
+    pub at: SocketAddr,
     /// How it lets root in.
     pub login: SshLogin,
     /// Whether it asks for root's password.
@@ -222,8 +225,8 @@ pub struct Ssh {
 #[must_use]
 pub fn ssh_servers(listeners: &[Listener], logins: &Logins) -> Vec<Ssh> {
     let mut servers = Vec::new();
-    for Listener { port, processes, .. } in listeners.iter().filter(|listener| !listener.loopback) {
-        for process in processes {
+    for listener in listeners.iter().filter(|listener| !listener.loopback) {
+        for process in &listener.processes {
             let dropbear = process.is_named(&[DROPBEAR]);
             if !dropbear && !process.is_named(&[OPENSSH]) {
                 continue;
@@ -258,7 +261,7 @@ pub fn ssh_servers(listeners: &[Listener], logins: &Logins) -> Vec<Ssh> {
                 SshLogin::None
             };
             servers.push(Ssh {
-                port: *port,
+                at: SocketAddr::new(listener.address, listener.port),
                 login,
                 asks,
             });
@@ -268,7 +271,8 @@ pub fn ssh_servers(listeners: &[Listener], logins: &Logins) -> Vec<Ssh> {
 }
 
 /// Sorted by port.
-fn add_socket((inode, (port, loopback)): (u64, (u16, bool)), listeners: &mut Vec<(u64, Listener)>) {
+fn add_socket((inode, (address, port)): (u64, (IpAddr, u16)), listeners: &mut Vec<(u64, Listener)>) {
+    let loopback = address.is_loopback();
     let at = listeners.partition_point(|(_, have)| (have.port, have.loopback) < (port, loopback));
     let processes = Vec::new();
     listeners.insert(
@@ -277,6 +281,7 @@ fn add_socket((inode, (port, loopback)): (u64, (u16, bool)), listeners: &mut Vec
             inode,
             Listener {
                 port,
+                address,
                 loopback,
                 processes,
             },
@@ -290,8 +295,8 @@ pub(crate) fn proc_text(root: &Root, path: &str) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// A listening socket's inode, port, and whether it is bound to the loopback.
-fn socket(line: &str) -> Option<(u64, (u16, bool))> {
+/// A listening socket's inode, address and port.
+fn socket(line: &str) -> Option<(u64, (IpAddr, u16))> {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
     let [_, local, _, state, _, _, _, _, _, inode, ..] = fields.as_slice() else {
         return None;
@@ -299,8 +304,7 @@ fn socket(line: &str) -> Option<(u64, (u16, bool))> {
     if *state != LISTEN {
         return None;
     }
-    let (address, port) = facts::socket(local)?;
-    Some((inode.parse().ok()?, (port, address.is_loopback())))
+    Some((inode.parse().ok()?, facts::socket(local)?))
 }
 
 /// `cameras` gets the programs that hold what only the camera's own do.

@@ -4,6 +4,8 @@
 //! is the moment at which the new state is decided. What follows needs no space, and [`Store::recover`] does the rest
 //! of it after an interruption.
 
+use std::cell::RefCell;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 
 use nix::errno::Errno;
@@ -66,6 +68,8 @@ pub enum Recovered {
 pub struct Store<'a> {
     root: &'a Root,
     dir: String,
+    /// The file beside which the last commit could write nothing.
+    stopped_at: RefCell<Option<String>>,
 }
 
 impl<'a> Store<'a> {
@@ -75,7 +79,20 @@ impl<'a> Store<'a> {
         Self {
             root,
             dir: dir.trim_end_matches('/').to_owned(),
+            stopped_at: RefCell::default(),
         }
+    }
+
+    /// The file of the firmware's at which the last commit stopped with nothing changed nor left, if it was one.
+    #[must_use]
+    pub fn stopped_at(&self) -> Option<String> {
+        self.stopped_at.take().filter(|_| !self.is_interrupted())
+    }
+
+    /// The root that it is in.
+    #[must_use]
+    pub fn root(&self) -> &'a Root {
+        self.root
     }
 
     /// The journal; an empty one if there is none.
@@ -165,14 +182,14 @@ impl<'a> Store<'a> {
         let writes = all;
         let mut temporaries = String::new();
         let mut pending = String::new();
-        for (index, write) in writes.iter().enumerate() {
+        for write in &writes {
             let (Write::File { path, .. } | Write::Remove { path }) = write;
             if let Some(entry) = before.entry(path) {
                 pending.push_str(&format!("{WAS}{}", before.line(entry)));
             }
             match write {
                 Write::File { path, was, .. } => {
-                    let temporary = temporary(path, index);
+                    let temporary = temporary(path);
                     let was = was.as_deref().unwrap_or_default();
                     temporaries.push_str(&format!("{temporary}\n"));
                     pending.push_str(&format!("rename\t{temporary}\t{path}\t{was}\n"));
@@ -231,24 +248,23 @@ impl<'a> Store<'a> {
             }
         }
         let mut folders = Vec::new();
-        for (index, write) in writes.iter().enumerate() {
-            let Write::File {
+        let files = writes.iter().filter_map(|write| match write {
+            Write::File {
                 path,
                 contents,
                 attributes,
                 was,
-            } = write
-            else {
-                continue;
-            };
+            } => Some((path, contents, *attributes, was)),
+            Write::Remove { .. } => None,
+        });
+        for ((path, contents, attributes, was), temporary) in files.zip(temporaries.lines()) {
             let folder = folder_of(path);
             self.root.make_folders(folder)?;
-            let temporary = temporary(path, index);
-            self.root.remove(&temporary)?;
             if was.is_some() {
-                self.root.create_steadily(&temporary, contents, *attributes)?;
+                let made = self.root.create_steadily(temporary, contents, attributes);
+                made.inspect_err(|_| *self.stopped_at.borrow_mut() = Some(path.clone()))?;
             } else {
-                self.root.create(&temporary, contents, *attributes)?;
+                self.root.create(temporary, contents, attributes)?;
             }
             if !folders.contains(&folder) {
                 folders.push(folder);
@@ -285,7 +301,7 @@ impl<'a> Store<'a> {
             let fields: Vec<&str> = line.split('\t').collect();
             let done = || match fields.as_slice() {
                 // Done before the interruption.
-                ["rename", from, ..] if !self.root.exists(from) => Ok(()),
+                ["rename", from, ..] if !self.root.is_file(from, false) => Ok(()),
                 ["rename", from, to, was] if !was.is_empty() => self.root.replace(from, to, was),
                 ["rename", from, to, ..] => self.root.rename(from, to),
                 ["remove", path] => self.root.remove(path),
@@ -312,9 +328,13 @@ impl<'a> Store<'a> {
             }
         }
         let rest = || {
-            folders
-                .iter()
-                .try_for_each(|folder| self.root.sync_folder(folder))?;
+            for folder in &folders {
+                match self.root.sync_folder(folder) {
+                    // Whoever may write above it has moved it since.
+                    Err(error) if is_absent(&error) => {}
+                    synced => synced?,
+                }
+            }
             self.root.remove(&self.path(PENDING))?;
             self.root.sync_folder(&self.dir)?;
             self.root.remove(&self.path(PREPARING))
@@ -349,9 +369,15 @@ impl<'a> Store<'a> {
     }
 
     fn abandon(&self, temporaries: &str) -> io::Result<()> {
-        for temporary in temporaries.lines() {
-            self.root.remove(temporary)?;
+        let mut removed = Ok(());
+        // Others may have put something in the place of one, which is theirs. One holds up no other.
+        for temporary in temporaries.lines().filter(|path| self.root.is_file(path, true)) {
+            match self.root.remove(temporary) {
+                Err(error) if !is_lasting(&error) => removed = Err(error),
+                _ => {}
+            }
         }
+        removed?;
         self.root.remove(&self.path(PREPARING))?;
         if let Ok(journal) = self.journal() {
             self.forget_unused(&journal);
@@ -389,9 +415,13 @@ struct Stop {
     error: io::Error,
 }
 
-fn temporary(path: &str, index: usize) -> String {
+/// A name beside a file that nobody can have taken before.
+fn temporary(path: &str) -> String {
     let folder = folder_of(path).trim_end_matches('/');
-    format!("{folder}/.lenscap-{index}")
+    format!(
+        "{folder}/.lenscap-{:016x}",
+        RandomState::new().build_hasher().finish()
+    )
 }
 
 /// Whether an error is about one file, and will be the same the next time: it may not be replaced, something is mounted

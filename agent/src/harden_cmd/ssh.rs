@@ -6,10 +6,10 @@ use std::path::Path;
 
 use base64ct::{Base64, Encoding as _};
 use lenscap_harden::accounts;
-use lenscap_harden::firewall::Allowed;
+use lenscap_harden::firewall::{Allowed, own_addresses6};
 use lenscap_harden::gate::{OwnerFacts, SshLogin};
 use lenscap_harden::listeners::{self, Logins, Ssh};
-use lenscap_harden::root::{Root, folder_of};
+use lenscap_harden::root::{MAX_TEXT_BYTES, Root, folder_of};
 
 use super::live::owned_since;
 use crate::config::Harden;
@@ -47,6 +47,24 @@ const REFUSING: &[(&str, &[&str])] = &[
 /// Dropbear lets nobody in whose shell is not among these, where the system names none (getusershell(3)).
 const SHELLS: &str = "/bin/sh\n/bin/csh\n";
 
+/// This camera's addresses in IPv6: none where that is switched off.
+const ADDRESSES: &str = "/proc/net/if_inet6";
+/// The keys that servers take: how many parts they have, and how long they are at least (RFC 4253, section 6.6, RFC 5656,
+/// RFC 8709; OpenSSH's PROTOCOL.u2f), with RSA's of 1024 bits.
+const KINDS: &[(&str, u8, u8)] = &[
+    ("ssh-rsa", 3, 151),
+    ("ssh-ed25519", 2, 51),
+    ("ecdsa-sha2-nistp256", 3, 104),
+    ("ecdsa-sha2-nistp384", 3, 136),
+    ("ecdsa-sha2-nistp521", 3, 172),
+    // Dropbear takes none of these.
+    ("sk-ssh-ed25519@openssh.com", 3, 70),
+    ("sk-ecdsa-sha2-nistp256@openssh.com", 4, 123),
+];
+const DROPBEARS: usize = 5;
+/// The longest key: RSA's of 16384 bits has 2080.
+const MAX_KEY_BYTES: usize = 2304;
+
 /// What the servers that run take.
 #[derive(Default)]
 pub(super) struct Ways {
@@ -63,18 +81,23 @@ pub(super) struct Ways {
 /// Looks at them.
 pub(super) fn ways(root: &Root, harden: &Harden) -> Ways {
     let servers = listeners::ssh_servers(&listeners::read(root).unwrap_or_default(), &roots_logins(root));
+    let addresses = root.head(ADDRESSES, MAX_TEXT_BYTES as u64).unwrap_or_default();
+    let ipv6 = !own_addresses6(&String::from_utf8_lossy(&addresses)).is_empty();
+    let mut nets = Allowed::parse_all(&harden.allow_lan);
+    nets.retain(|Allowed { net, tcp, .. }| *tcp && !net.addr.is_loopback() && (ipv6 || net.addr.is_ipv4()));
     let mut ways = Ways {
-        asked: servers.is_empty() && is_allowed(harden, 22),
+        asked: servers.is_empty() && nets.iter().any(|allowed| allowed.port == 22),
         ..Ways::default()
     };
-    for Ssh { port, login, asks } in servers {
-        let allowed = is_allowed(harden, port);
+    for Ssh { at, login, asks } in servers {
+        let reaches =
+            |allowed: &Allowed| allowed.port == at.port() && allowed.net.addr.is_ipv4() == at.is_ipv4();
+        let allowed = nets.iter().any(reaches);
         ways.surest = ways.surest.max(login);
         ways.asked |= allowed && asks;
         if login == SshLogin::Key {
             ways.reached |= allowed;
-            ways.unreached =
-                format!("; SSH takes a key on port {port}, which `list allow_lan` does not name");
+            ways.unreached = format!("; SSH takes a key at {at}, to which `list allow_lan` lets nobody");
         }
     }
     if ways.reached {
@@ -91,13 +114,6 @@ pub(super) fn owner_facts(config: &Path, secret_given: bool, ways: &Ways) -> Own
         claimed_uplink: owned_since(config).is_some(),
         secret_given,
     }
-}
-
-/// Whether the firewall lets somebody through to a port.
-fn is_allowed(harden: &Harden, port: u16) -> bool {
-    let allowed = Allowed::parse_all(&harden.allow_lan);
-    let mut allowed = allowed.iter().filter(|allowed| !allowed.net.addr.is_loopback());
-    allowed.any(|allowed| allowed.tcp && allowed.port == port)
 }
 
 fn roots_logins(root: &Root) -> Logins {
@@ -117,7 +133,7 @@ fn roots_logins(root: &Root) -> Logins {
         let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let home = line.split(|byte| *byte == b':').nth(4).unwrap_or_default();
         let home = String::from_utf8_lossy(home).into_owned();
-        let key = has_key(root, &(home.trim_end_matches('/').to_owned() + KEYS));
+        let file = home.trim_end_matches('/').to_owned() + KEYS;
         let kept = shadow.iter().find(|kept| kept.user == account.user);
         let field = match account.field.as_str() {
             "x" => kept.map_or("x", |kept| &kept.field),
@@ -125,16 +141,13 @@ fn roots_logins(root: &Root) -> Logins {
         };
         // Without PAM OpenSSH takes none for an account that is locked so.
         let may = account.user == "root" && account.has_shell() && !field.starts_with('!');
-        logins.other_key |= key && openssh && may;
+        logins.other_key |= openssh && may && has_key(root, &file, KINDS.len());
         let shell = account.shell.as_deref().unwrap_or_default();
         if !shell.is_empty() && shells.lines().all(|listed| listed.trim() != shell) {
             continue;
         }
-        logins.dropbear_key |= if openwrt {
-            has_key(root, OPENWRTS_KEYS)
-        } else {
-            key
-        };
+        let file = if openwrt { OPENWRTS_KEYS } else { &file };
+        logins.dropbear_key |= has_key(root, file, DROPBEARS);
         logins.blank |= field.is_empty();
         // No hash is shorter than that of DES.
         logins.password |= field.len() >= 13 && !field.starts_with(['!', '*']);
@@ -147,6 +160,7 @@ fn roots_logins(root: &Root) -> Logins {
 fn lets_root_in(text: &[u8]) -> bool {
     let text = String::from_utf8_lossy(text).to_ascii_lowercase();
     text.lines().all(|line| {
+        let line = line.split('#').next().unwrap_or_default();
         let words = line.split(|c: char| c.is_whitespace() || matches!(c, '=' | '"'));
         let mut words = words.filter(|word| !word.is_empty());
         let name = words.next().unwrap_or_default();
@@ -155,33 +169,41 @@ fn lets_root_in(text: &[u8]) -> bool {
     })
 }
 
-/// Whether a file authorises a key. Servers pass by one that others than root may write, or may put another in the place of.
-fn has_key(root: &Root, path: &str) -> bool {
+/// Whether a file authorises a key of the first kinds. Servers pass by one that others than root may write, or may put another in the place of.
+fn has_key(root: &Root, path: &str, kinds: usize) -> bool {
     let folder = folder_of(path);
     let of_root = [path, folder, folder_of(folder)].iter().all(|path| {
         let stat = root.stat(path);
         stat.is_ok_and(|attributes| attributes.uid == 0 && attributes.mode & 0o022 == 0)
     });
     let text = root.read(path).unwrap_or_default();
-    of_root && String::from_utf8_lossy(&text).lines().any(is_key)
+    let text = String::from_utf8_lossy(&text);
+    of_root
+        && text
+            .lines()
+            .any(|line| key_kind(line).is_some_and(|kind| kind < kinds))
 }
 
-/// Whether a line of `authorized_keys` holds a key (sshd(8)): its kind, and then its bytes, which begin with the length
-/// of the kind and the kind (RFC 4253, section 6.6). Options before it may be for a command alone, or from elsewhere.
-fn is_key(line: &str) -> bool {
+/// Which kind of key a line of `authorized_keys` holds whole (sshd(8)): its name, and then its parts, each behind its length
+/// (RFC 4253, section 6.6). Options before it may be for a command alone, or from elsewhere.
+fn key_kind(line: &str) -> Option<usize> {
     let mut words = line.split_whitespace();
-    let (Some(kind), Some(key)) = (words.next(), words.next()) else {
-        return false;
-    };
-    let mut bytes = [0; 512];
-    // The beginning is enough, and a whole number of groups.
-    let key = key.get(..key.len().min(512) / 4 * 4).unwrap_or_default();
-    let decoded = Base64::decode(key.as_bytes(), &mut bytes).unwrap_or_default();
-    decoded.split_at_checked(4).is_some_and(|(length, rest)| {
-        length == (kind.len() as u32).to_be_bytes()
-            && rest.len() > kind.len()
-            && rest.starts_with(kind.as_bytes())
-    })
+    let name = words.next()?;
+    let kind = KINDS.iter().position(|(kind, ..)| *kind == name)?;
+    let (_, parts, least) = KINDS.get(kind)?;
+    let mut bytes = [0; MAX_KEY_BYTES];
+    let mut rest = Base64::decode(words.next()?.as_bytes(), &mut bytes).ok()?;
+    let whole = rest.len() >= usize::from(*least);
+    let mut found = 0_u16;
+    while let Some((length, behind)) = rest.split_first_chunk() {
+        let (part, behind) = behind.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        if found == 0 && part != name.as_bytes() {
+            return None;
+        }
+        found += 1;
+        rest = behind;
+    }
+    (whole && rest.is_empty() && found == u16::from(*parts)).then_some(kind)
 }
 
 #[cfg(test)]
@@ -197,6 +219,9 @@ mod tests {
             ("permitrootlogin=without-password", true),
             ("PermitRootLogin prohibit-password", true),
             ("PermitRootLogin no", false),
+            ("PermitRootLogin no # yes", false),
+            ("PermitRootLogin yes # no", true),
+            ("AllowUsers admin # not root", false),
             ("  PermitRootLogin=\"no\"", false),
             ("PermitRootLogin forced-commands-only", false),
             ("PubkeyAuthentication yes", true),
@@ -224,6 +249,7 @@ mod tests {
     #[test]
     fn a_key_with_options_is_none() {
         let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoZSBvd25lcidzIGtleSBpbiB0aGVzZSB0ZXN0cy4u owner";
+        let is_key = |line: &str| key_kind(line).is_some();
         assert!(is_key(key) && is_key(&format!(" {key}")));
         for line in ["", "#", "owner", "ssh-ed25519 AAAA owner"] {
             assert!(!is_key(line), "{line}");
@@ -231,5 +257,46 @@ mod tests {
         for options in ["#", "command=\"/bin/false\" ", "from=\"10.0.0.1\" ", "restrict "] {
             assert!(!is_key(&format!("{options}{key}")), "{options}");
         }
+        for cut in 0..key.len() - " owner".len() {
+            assert!(!is_key(&key[..cut]), "cut at {cut}");
+        }
+    }
+
+    /// A line of a key that has these parts behind its kind's name.
+    fn line(kind: &str, parts: &[usize]) -> String {
+        let mut bytes = Vec::new();
+        let zeros = parts.iter().map(|length| vec![0; *length]);
+        for part in [kind.as_bytes().to_vec()].into_iter().chain(zeros) {
+            bytes.extend_from_slice(&(part.len() as u32).to_be_bytes());
+            bytes.extend(part);
+        }
+        format!("{kind} {}", Base64::encode_string(&bytes))
+    }
+
+    #[test]
+    fn a_key_is_whole_and_of_a_kind_that_servers_take() {
+        for (kind, parts, taken) in [
+            ("ssh-rsa", &[3, 129][..], Some(true)),
+            ("ssh-rsa", &[3, 2049], Some(true)),
+            ("ssh-rsa", &[3, 65], None),
+            ("ssh-rsa", &[129], None),
+            ("ssh-rsa", &[3, 129, 0], None),
+            ("ssh-dss", &[129, 21, 129, 129], None),
+            ("ssh-ed25519", &[32], Some(true)),
+            ("ssh-ed448", &[57], None),
+            ("ecdsa-sha2-nistp256", &[8, 65], Some(true)),
+            ("ecdsa-sha2-nistp384", &[8, 97], Some(true)),
+            ("ecdsa-sha2-nistp521", &[8, 133], Some(true)),
+            ("ecdsa-sha2-nistp256", &[8], None),
+            ("sk-ssh-ed25519@openssh.com", &[32, 4], Some(false)),
+            ("sk-ecdsa-sha2-nistp256@openssh.com", &[8, 65, 4], Some(false)),
+        ] {
+            let found = key_kind(&line(kind, parts)).map(|kind| kind < DROPBEARS);
+            assert_eq!(found, taken, "{kind} {parts:?}");
+        }
+        // As many parts as there can be.
+        assert_eq!(key_kind(&line("ssh-rsa", &[0; 500])), None);
+        let other = line("ssh-rsa", &[3, 129]).replace("ssh-rsa ", "ssh-ed25519 ");
+        assert_eq!(key_kind(&other), None);
     }
 }

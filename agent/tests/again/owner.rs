@@ -142,11 +142,53 @@ fn a_key_is_no_way_in_through_a_port_that_stays_closed() {
         let before = roots_hash(dir.path(), "etc/passwd");
         let output = in_camera(dir.path(), &["--apply"]);
         let why = "credentials is not changed: waiting for an owner: claim the uplink, authorise an SSH key and allow an \
-                   address, or give a password; SSH takes a key on port 2222, which `list allow_lan` does not name";
+                   address, or give a password; SSH takes a key at 0.0.0.0:2222, to which `list allow_lan` lets nobody";
         assert_eq!(text(&output).contains(why), waits, "{allowed}: {}", text(&output));
         assert_eq!(roots_hash(dir.path(), "etc/passwd") == before, waits, "{allowed}");
         let (_, said) = recheck(dir.path());
         assert_eq!(said["waiting_for_owner"], waits, "{allowed}: {said}");
+    }
+}
+
+/// A socket of these servers takes one family, and IPv6 may be off.
+#[test]
+fn a_key_is_no_way_in_through_a_socket_of_another_family() {
+    if without_root() {
+        return;
+    }
+    const ANY6: &str = "00000000000000000000000000000000";
+    let fd00 = ["000000FD", "00000000", "00000000", "01000000"].concat();
+    let mapped = ["00000000", "00000000", "FFFF0000", "1401A8C0"].concat();
+    let up = "fd000000000000000000000000000001 02 40 00 80 eth0\n";
+    let lo = "00000000000000000000000000000001 01 80 10 80 lo\n";
+    for (allowed, socket, addresses, waits) in [
+        ("192.168.1.2:2222", ANY6, up, true),
+        ("192.168.1.2:2222", fd00.as_str(), up, true),
+        ("192.168.1.2:2222", mapped.as_str(), up, false),
+        ("[fd00::2]:2222", ANY6, up, false),
+        ("[fd00::2]:2222", fd00.as_str(), up, false),
+        ("[fd00::2]:2222", ANY6, lo, true),
+        ("[fd00::2]:2222", ANY6, "", true),
+        ("[fd00::2]:2222", "00000000", up, true),
+    ] {
+        let options = format!("\tlist allow_lan '{allowed}'\n\toption mode 'enforce'\n");
+        let dir = open("busybox", ON_FLASH, &options);
+        authorise(dir.path(), KEYS);
+        without_ssh(dir.path());
+        listens(dir.path(), 7, 2222, "dropbear -R -p 2222", "/dev/null");
+        let [table4, table6] = ["proc/net/tcp", "proc/net/tcp6"].map(|table| dir.path().join(table));
+        let lines = fs::read_to_string(&table4).unwrap();
+        let lines = lines.replace("00000000:08AE", &format!("{socket}:08AE"));
+        if socket.len() == 32 {
+            fs::write(&table4, "  sl  local_address\n").unwrap();
+            fs::write(&table6, lines).unwrap();
+        }
+        fs::write(dir.path().join("proc/net/if_inet6"), addresses).unwrap();
+        let (_, said) = recheck(dir.path());
+        assert_eq!(
+            said["waiting_for_owner"], waits,
+            "{allowed} {socket} {addresses}: {said}"
+        );
     }
 }
 

@@ -264,10 +264,7 @@ impl Root {
     /// # Errors
     /// When it is no link, or cannot be read.
     pub fn link_target(&self, path: &str) -> io::Result<OsString> {
-        let place = self.resolve(folder_of(path))?;
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let folder = openat(&place.parent, place.name.as_str(), flags, Mode::empty())?;
-        Ok(readlinkat(&folder, name_of(path))?)
+        Ok(readlinkat(self.folder(folder_of(path))?, name_of(path))?)
     }
 
     /// Where the symbolic links of a folder lead, by their names. Others are errors.
@@ -276,9 +273,7 @@ impl Root {
     /// When it is no folder, or cannot be read.
     pub fn links(&self, path: &str) -> io::Result<Vec<(String, io::Result<String>)>> {
         let entries = self.list(path)?;
-        let place = self.resolve(path)?;
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let folder = openat(&place.parent, place.name.as_str(), flags, Mode::empty())?;
+        let folder = self.folder(path)?;
         let lead = |name: &str| -> io::Result<String> {
             let target = readlinkat(&folder, name)?;
             target.into_string().map_err(|_| Errno::EILSEQ.into())

@@ -32,6 +32,12 @@ impl Root {
         }
     }
 
+    /// The folder to which a path leads, open.
+    pub(super) fn folder(&self, path: &str) -> io::Result<OwnedFd> {
+        let place = self.resolve(path)?;
+        open_folder(place.parent.as_fd(), &place.name)
+    }
+
     pub(super) fn resolve(&self, path: &str) -> io::Result<Place> {
         let mut todo = Vec::new();
         push(&mut todo, path);

@@ -2,15 +2,15 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fchmod, mkdirat};
+use nix::sys::stat::{Mode, fchmod, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 
-use super::resolve::Place;
-use super::{MAX_TEXT_BYTES, Root, attributes, folder_of, name_of};
+use super::{MAX_TEXT_BYTES, Root, attributes, folder_of, is_regular, name_of, no_follow};
 use crate::journal::sha256;
 use crate::storage::{self, MAX_MOUNTS_BYTES};
 
@@ -86,13 +86,13 @@ impl Root {
         }
     }
 
-    /// Makes a file that is not there yet and brings it to the disk.
+    /// Makes a file that is not there yet and brings it to the disk. A link that has its name is there.
     ///
     /// # Errors
     /// When it is there, or the file system refuses.
     pub fn create(&self, path: &str, contents: &[u8], attributes: Attributes) -> io::Result<()> {
         gate!(self, Create, path);
-        self.create_at(&self.resolve(path)?, path, contents, attributes)
+        self.create_at(&self.folder(folder_of(path))?, path, contents, attributes)
     }
 
     /// The same at a path that has no links in it, nor got any since.
@@ -101,19 +101,19 @@ impl Root {
     /// As [`create`](Self::create).
     pub fn create_steadily(&self, real: &str, contents: &[u8], attributes: Attributes) -> io::Result<()> {
         gate!(self, Create, real);
-        self.create_at(&self.steady(real)?, real, contents, attributes)
+        self.create_at(&self.steady(real)?.parent, real, contents, attributes)
     }
 
     fn create_at(
         &self,
-        place: &Place,
-        #[cfg_attr(not(test), expect(unused_variables, reason = "for the gate"))] path: &str,
+        folder: &OwnedFd,
+        path: &str,
         contents: &[u8],
         attributes: Attributes,
     ) -> io::Result<()> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-        let mut file = File::from(openat(&place.parent, place.name.as_str(), flags, mode)?);
+        let mut file = File::from(openat(folder, name_of(path), flags, mode)?);
         #[cfg(test)]
         if let Some(error) = self.gate.as_ref().and_then(|gate| gate(Step::Write, path).err()) {
             // A disk that is full takes a part.
@@ -134,14 +134,9 @@ impl Root {
     /// When the file system refuses.
     pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         gate!(self, Rename, to);
-        let from = self.resolve(from)?;
+        let folder = self.folder(folder_of(from))?;
         let to = self.resolve(to)?;
-        Ok(renameat(
-            &from.parent,
-            from.name.as_str(),
-            &to.parent,
-            to.name.as_str(),
-        )?)
+        Ok(renameat(&folder, name_of(from), &to.parent, to.name.as_str())?)
     }
 
     /// The same for a file that must be what it was, by the SHA-256 of its contents. It and what replaces it are in the folder
@@ -161,18 +156,18 @@ impl Root {
         Ok(renameat(parent, name_of(from), parent, place.name.as_str())?)
     }
 
-    /// Removes a file. One that is not there is no error.
+    /// Removes a file, or a link that has its name, never what that leads to. One that is not there is no error.
     ///
     /// # Errors
     /// When the file system refuses.
     pub fn remove(&self, path: &str) -> io::Result<()> {
-        let place = match self.resolve(path) {
-            Ok(place) => place,
+        let folder = match self.folder(folder_of(path)) {
+            Ok(folder) => folder,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
         gate!(self, Remove, path);
-        match unlinkat(&place.parent, place.name.as_str(), UnlinkatFlags::NoRemoveDir) {
+        match unlinkat(&folder, name_of(path), UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -244,6 +239,16 @@ impl Root {
             return Err(Errno::EPERM.into());
         }
         Ok((super::contents(file, real, MAX_TEXT_BYTES)?, attributes(&data)))
+    }
+
+    /// Whether a name is that of a regular file and no link to one; `own`: of root's, where others may write its folder.
+    #[must_use]
+    pub fn is_file(&self, path: &str, own: bool) -> bool {
+        let is_file = || -> io::Result<bool> {
+            let stat = fstatat(self.folder(folder_of(path))?, name_of(path), no_follow())?;
+            Ok(is_regular(&stat) && (!own || stat.st_uid == 0 || self.is_open(path) != Some(true)))
+        };
+        is_file().unwrap_or(false)
     }
 
     /// Whether others than root may write a folder of a path that has no links in it. `None`: one is somebody else's.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::*;
 use crate::engine::{confirm, recover, roll_back, undo, waiting};
 use crate::journal::Journal;
-use crate::root::Step;
+use crate::root::{Attributes, Step};
 use crate::transaction::Store;
 use nix::errno::Errno;
 
@@ -468,5 +468,111 @@ fn what_comes_in_the_place_of_a_folder_is_not_written() {
         camera.harden().result.unwrap();
         camera.root.gate = None;
         same(&snapshot(&roots), &before, file);
+    }
+}
+
+/// The folders of a fixture's files that a run changes.
+fn folders_of(files: &[String]) -> std::collections::BTreeSet<&str> {
+    files.iter().map(|file| crate::root::folder_of(file)).collect()
+}
+
+/// Whoever may write a folder knows which names ours began with, and has them lead elsewhere or be folders.
+#[test]
+fn what_has_a_name_like_ours_is_neither_followed_nor_in_the_way() {
+    let name = "thingino";
+    let (old, new, memory) = both(name);
+    let files = changed(&old, &new);
+    for link in [true, false] {
+        let mut camera = Camera::remembering(name, &memory);
+        let at = |path: &str| camera.dir.path().join(path.trim_start_matches('/'));
+        fs::write(at("/etc/victim"), "theirs").unwrap();
+        for folder in folders_of(&files) {
+            for number in 0..30 {
+                let taken = at(&format!("{folder}/.lenscap-{number}"));
+                if link {
+                    symlink("/etc/victim", taken).unwrap();
+                } else {
+                    fs::create_dir(taken).unwrap();
+                }
+            }
+        }
+        let planted = camera.snapshot();
+        camera.applied_at = Some(("boot", Duration::ZERO));
+        camera.harden().result.unwrap();
+        assert_eq!(camera.text("/etc/victim"), "theirs");
+        let undone = roll_back(&camera.root, &camera.settings, None, &|_| false).unwrap();
+        assert_eq!(undone.changed_since, Vec::<String>::new());
+        same(&camera.snapshot(), &planted, "planted");
+    }
+}
+
+#[test]
+fn a_link_is_removed_and_not_what_it_leads_to() {
+    let camera = Camera::new("busybox");
+    let at = |path: &str| camera.dir.path().join(path);
+    symlink("/etc/passwd", at("etc/link")).unwrap();
+    symlink("/etc/new", at("etc/dangling")).unwrap();
+    let made = camera.root.create("/etc/dangling", b"x", Attributes::PRIVATE);
+    assert_eq!(made.unwrap_err().raw_os_error(), Some(Errno::EEXIST as i32));
+    for link in ["etc/link", "etc/dangling"] {
+        camera.root.remove(&format!("/{link}")).unwrap();
+        assert!(at(link).symlink_metadata().is_err(), "{link}");
+    }
+    assert!(at("etc/passwd").exists() && !at("etc/new").exists());
+}
+
+#[test]
+fn recovery_removes_files_of_ours_alone() {
+    let camera = Camera::new("busybox");
+    let at = |path: &str| camera.dir.path().join(path);
+    fs::create_dir_all(at("etc/lenscap/harden")).unwrap();
+    symlink("/etc/passwd", at("etc/.lenscap-0")).unwrap();
+    fs::create_dir(at("etc/.lenscap-1")).unwrap();
+    fs::write(at("etc/.lenscap-2"), "ours").unwrap();
+    let names = "/etc/.lenscap-0\n/etc/.lenscap-1\n/etc/.lenscap-2\n";
+    fs::write(at("etc/lenscap/harden/preparing"), names).unwrap();
+    recover(&camera.root, &camera.settings).unwrap();
+    assert!(at("etc/passwd").exists() && at("etc/.lenscap-0").is_symlink());
+    assert!(at("etc/.lenscap-1").is_dir() && !at("etc/.lenscap-2").exists());
+    assert!(!at("etc/lenscap/harden/preparing").exists());
+}
+
+/// A file system of its own that is full, or that can be read alone.
+#[test]
+fn a_folder_where_nothing_can_be_made_holds_up_no_other_files_way_back() {
+    let name = "thingino";
+    let (old, new, memory) = both(name);
+    let files = changed(&old, &new);
+    for file in &files {
+        for errno in [Errno::ENOSPC, Errno::EROFS, Errno::EIO] {
+            let what = format!("{file} {errno}");
+            let mut camera = unconfirmed(name, &memory);
+            // What is beside it in the same folder is as it.
+            let folder = crate::root::folder_of(file).to_owned();
+            let start = format!("{folder}/.lenscap-");
+            camera.root.gate = Some(Box::new(move |step, path| {
+                if step == Step::Create && path.starts_with(&start) {
+                    return Err(errno.into());
+                }
+                Ok(())
+            }));
+            let undone = roll_back(&camera.root, &camera.settings, None, &|_| false).unwrap();
+            let mut rest = old.clone();
+            let beside = files.iter().filter(|path| crate::root::folder_of(path) == folder);
+            for path in beside {
+                assert!(undone.changed_since.contains(path), "{what}: {path}");
+                rest.insert(path.clone(), new[path].clone());
+            }
+            same(&own(&camera.snapshot()), &rest, &what);
+            nothing_is_left_halfway(&camera, &what);
+            assert_eq!(
+                engine::left(&camera.root, &camera.settings),
+                undone.changed_since,
+                "{what}"
+            );
+            camera.root.gate = None;
+            undo(&camera.root, &camera.settings, true).unwrap();
+            same(&own(&camera.snapshot()), &old, &what);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Ways in by SSH.
 
+use core::net::Ipv4Addr;
+
 use crate::gate::SshLogin;
 use crate::listeners::{Listener, Logins, Process, ssh_servers};
 
@@ -14,6 +16,12 @@ fn listening(words: &str, port: u16, loopback: bool) -> Listener {
     };
     Listener {
         port,
+        address: if loopback {
+            Ipv4Addr::LOCALHOST
+        } else {
+            Ipv4Addr::UNSPECIFIED
+        }
+        .into(),
         loopback,
         processes: vec![process],
     }
@@ -21,7 +29,7 @@ fn listening(words: &str, port: u16, loopback: bool) -> Listener {
 
 fn ssh_logins(listeners: &[Listener], logins: &Logins) -> Vec<(u16, SshLogin)> {
     let servers = ssh_servers(listeners, logins).into_iter();
-    servers.map(|server| (server.port, server.login)).collect()
+    servers.map(|server| (server.at.port(), server.login)).collect()
 }
 
 #[test]
