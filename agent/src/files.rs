@@ -249,7 +249,8 @@ fn publish(path: &Path, contents: &[u8], mode: u32, durable: bool) -> io::Result
     match path.parent() {
         Some(dir) if durable => {
             faults::step()?;
-            File::open(dir)?.sync_all()
+            // A name alone is in the folder where the program was started.
+            File::open(Path::new(".").join(dir))?.sync_all()
         }
         _ => Ok(()),
     }
@@ -271,6 +272,14 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(replace(&dir.path().join("none/f"), b"x").is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_name_alone_is_a_file_in_the_folder_of_the_program() {
+        let name = Path::new("replaced-by-a-test");
+        let replaced = replace(name, b"x");
+        let there = fs::remove_file(name);
+        assert!(replaced.is_ok() && there.is_ok(), "{replaced:?} {there:?}");
     }
 
     #[test]
