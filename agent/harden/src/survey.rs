@@ -1,7 +1,7 @@
 //! One walk over a root that sorts its files by what can be in them.
 
 use crate::credentials::PROGRAM;
-use crate::root::{Entry, Kind, MAX_BINARY_BYTES, Root, folder_of, is_data, name_of};
+use crate::root::{Kind, MAX_BINARY_BYTES, Root, folder_of, is_data, name_of};
 use crate::shell;
 use crate::telnet::WRAPPERS;
 
@@ -124,10 +124,8 @@ impl Survey {
                 Some(last) if is_table => last.trim_start_matches('-'),
                 _ => word,
             });
-            let mut parts = false;
             let before = |word: &&str| {
                 let name = name_of(word);
-                parts |= name == "run-parts";
                 RUNNERS.contains(&name)
                     || WRAPPERS.contains(&name)
                     || word.starts_with('-')
@@ -140,26 +138,7 @@ impl Survey {
             let several = command.plain.iter().any(|word| word.contains('$'));
             let files: Vec<&str> = files.take(if several { MAX_VALUES } else { 1 }).collect();
             for file in files {
-                self.add_run(root, file, parts);
-            }
-        }
-    }
-
-    /// Adds what a path stands for, as a pattern too; `parts`: or the files of that folder.
-    fn add_run(&mut self, root: &Root, path: &str, parts: bool) {
-        let special = ['*', '?', '[', ']'];
-        let (mut folder, mut name) = (path, "*");
-        if path.contains(special) {
-            (folder, name) = (folder_of(path), name_of(path));
-        } else if !parts {
-            return self.add_script(root, path);
-        }
-        let (head, tail) = (name.split(special).next(), name.rsplit(special).next());
-        for Entry { name, .. } in root.list(folder).unwrap_or_default() {
-            let path = format!("{folder}/{name}");
-            let fits = name.starts_with(head.unwrap_or_default()) && name.ends_with(tail.unwrap_or_default());
-            if fits && !is_setting(&path) {
-                self.add_script(root, &path);
+                self.add_script(root, file);
             }
         }
     }

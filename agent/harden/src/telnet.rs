@@ -227,8 +227,7 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
     let Some(mut text) = edits.read(path)? else {
         return Ok(());
     };
-    let tables = target.is_shell() && [&b"inetd"[..], b"crond"].iter().any(|name| contains(&text, name));
-    if !target.is_hinted(&text) && !tables {
+    if !target.is_hinted(&text) {
         return Ok(());
     }
     let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -244,10 +243,6 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
     // From the end, so that earlier places stay where they are.
     for (at, command) in commands.iter().enumerate().rev() {
         let words = command.words.join(" ");
-        if tables && reads_other_table(command) {
-            let what = format!("has its table elsewhere: `{words}`");
-            edits.find(Measure::Telnet, Status::Unknown, Some((path, command.line)), what);
-        }
         let mut effect = effect(target, &command.plain, command.background);
         if effect == Effect::Nothing
             && (may_start(target, command) || feeds_shell(target, command, commands.get(at + 1)))
@@ -329,25 +324,6 @@ fn feeds_shell(target: &Target, command: &Command, next: Option<&Command>) -> bo
     }
     let said = command.meant.get(1..).unwrap_or_default().join(" ");
     shell(next) && runs_server(target, &said) != Effect::Nothing
-}
-
-/// Whether it starts inetd or cron for another table than those that are looked at.
-fn reads_other_table(command: &Command) -> bool {
-    let mut words = command.meant.iter().map(|word| name_of(word));
-    let mut words = words.by_ref().skip_while(|word| WRAPPERS.contains(word));
-    let known: &[&str] = match words.next() {
-        Some("inetd" | "xinetd") => &["inetd.conf", "xinetd.conf"],
-        Some("crond") => &["crontabs", "cron.d"],
-        _ => return false,
-    };
-    let tables = command.meant.iter().skip(1);
-    let mut tables = tables.filter(|word| word.contains('/') && name_of(word) != "busybox");
-    tables.any(|word| {
-        let word = word.trim_end_matches('/');
-        !["crond", "inetd", "xinetd", "null"].contains(&name_of(word))
-            && !known.contains(&name_of(word))
-            && !word.ends_with(".pid")
-    })
 }
 
 /// What a word is that asks for a program's place, such as `$(which telnetd)`.
