@@ -36,7 +36,7 @@ pub struct Command {
     pub plain: Vec<String>,
     /// The same with all variables expanded, to all of their values; then what it reads by `<`.
     pub meant: Vec<String>,
-    /// What it writes anew by `>`, expanded as [`meant`](Self::meant) is.
+    /// The file that it writes anew by `>`, expanded as [`meant`](Self::meant) is; empty without.
     pub output: Vec<String>,
     /// Whether `&` ends it, or the list, pipe or group that it is of.
     pub background: bool,
@@ -202,7 +202,7 @@ struct Scanner<'a> {
     words: Vec<Word>,
     /// What it reads by `<`.
     inputs: Vec<String>,
-    outputs: Vec<String>,
+    output: String,
     lead: u8,
     defines: Option<String>,
     loops: u64,
@@ -232,7 +232,7 @@ impl<'a> Scanner<'a> {
             parentheses: 0,
             words: Vec::new(),
             inputs: Vec::new(),
-            outputs: Vec::new(),
+            output: String::new(),
             lead: 0,
             defines: None,
             loops: 0,
@@ -367,7 +367,7 @@ impl<'a> Scanner<'a> {
             match operator {
                 b"<<" | b"<<-" => self.heredocs.push(word.value.into_bytes()),
                 b"<" => self.inputs.push(word.value),
-                b">" | b">|" => self.outputs.push(word.value),
+                b">" | b">|" => self.output = word.value,
                 _ => {}
             }
         }
@@ -527,7 +527,7 @@ impl<'a> Scanner<'a> {
     fn end(&mut self) {
         let words = std::mem::take(&mut self.words);
         let inputs = std::mem::take(&mut self.inputs);
-        let outputs = std::mem::take(&mut self.outputs);
+        let output = std::mem::take(&mut self.output);
         let assignments = words
             .iter()
             .take_while(|word| assignment(&word.value).is_some())
@@ -558,9 +558,9 @@ impl<'a> Scanner<'a> {
             start,
             line,
             words: rest.iter().flat_map(|word| self.expand(word)).collect(),
-            plain: rest.iter().flat_map(|word| self.all(word, false)).collect(),
-            meant: all.iter().flat_map(|word| self.all(word, true)).collect(),
-            output: outputs.iter().flat_map(|word| self.all(word, true)).collect(),
+            plain: self.all_of(&rest, false),
+            meant: self.all_of(&all, true),
+            output: self.all_of(&[&output], true),
             background: false,
             piped: false,
             lead: std::mem::take(&mut self.lead),
@@ -621,6 +621,10 @@ impl<'a> Scanner<'a> {
         );
         self.known.spend(length);
         words
+    }
+
+    fn all_of(&mut self, words: &[&str], several: bool) -> Vec<String> {
+        words.iter().flat_map(|word| self.all(word, several)).collect()
     }
 
     /// All that a word may be. One that is a variable alone becomes the words of its values.

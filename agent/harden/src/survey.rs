@@ -1,9 +1,9 @@
 //! One walk over a root that sorts its files by what can be in them.
 
 use crate::credentials::PROGRAM;
-use crate::root::{Kind, MAX_BINARY_BYTES, Root, folder_of, is_data, name_of};
+use crate::root::{Entry, Kind, MAX_BINARY_BYTES, Root, folder_of, is_data, name_of};
 use crate::shell;
-use crate::telnet::WRAPPERS;
+use crate::telnet::{WRAPPERS, is_option};
 
 /// Where every ONVIF service is asked first: the ONVIF Core Specification fixes it for the service of device management.
 const ONVIF: &[u8] = b"/onvif/device_service";
@@ -99,13 +99,18 @@ impl Survey {
         }
     }
 
-    /// Adds what scripts and tables run or have a shell read, whatever it is called.
-    fn follow(&mut self, root: &Root) {
-        let tables = self.settings.iter().filter(|path| {
+    /// Settings whose lines are commands.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &String> {
+        self.settings.iter().filter(|path| {
             let tables = ["/inittab", "/cron", "/network/interfaces"];
             tables.iter().any(|table| path.contains(table))
-        });
-        for path in tables.cloned().collect::<Vec<_>>() {
+        })
+    }
+
+    /// Adds what scripts and tables run or have a shell read, whatever it is called.
+    fn follow(&mut self, root: &Root) {
+        let tables: Vec<String> = self.tables().cloned().collect();
+        for path in tables {
             self.follow_one(root, &path, true);
         }
         let mut at = 0;
@@ -118,27 +123,50 @@ impl Survey {
     fn follow_one(&mut self, root: &Root, path: &str, is_table: bool) {
         let text = root.read(path).unwrap_or_default();
         for command in shell::commands(&text) {
-            let words = command.meant.iter().flat_map(|words| words.split(' '));
-            // Times, users and the like stand before it, or `id:levels:action:`.
-            let words = words.map(|word| match word.rsplit(':').next() {
-                Some(last) if is_table => last.trim_start_matches('-'),
-                _ => word,
-            });
-            let before = |word: &&str| {
-                let name = name_of(word);
-                RUNNERS.contains(&name)
-                    || WRAPPERS.contains(&name)
-                    || word.starts_with('-')
-                    || word.contains('=')
-                    || word.parse::<i32>().is_ok()
-                    || is_table && !word.starts_with('/')
-            };
-            let files = words.skip_while(before).take_while(|word| word.starts_with('/'));
             // A variable with several values is several words.
             let several = command.plain.iter().any(|word| word.contains('$'));
-            let files: Vec<&str> = files.take(if several { MAX_VALUES } else { 1 }).collect();
-            for file in files {
-                self.add_script(root, file);
+            let mut left = if several { MAX_VALUES } else { 1 };
+            let (mut found, mut parts) = (false, false);
+            for mut word in command.meant.iter().flat_map(|words| words.split(' ')) {
+                if is_table {
+                    // Times, users and the like stand before it, or `id:levels:action:`.
+                    word = word
+                        .rsplit(':')
+                        .next()
+                        .unwrap_or_default()
+                        .trim_start_matches('-');
+                }
+                let name = name_of(word);
+                let before = RUNNERS.contains(&name) || WRAPPERS.contains(&name) || is_option(word);
+                if !found && (before || is_table && !word.starts_with('/')) {
+                    parts |= name == "run-parts";
+                    continue;
+                }
+                if left == 0 || !word.starts_with('/') {
+                    break;
+                }
+                (found, left) = (true, left - 1);
+                self.add_run(root, word, parts);
+            }
+        }
+    }
+
+    /// Adds what a path stands for, as a pattern too; `parts`: or the files of that folder.
+    fn add_run(&mut self, root: &Root, path: &str, parts: bool) {
+        let pattern = path.find(['*', '?', '[']);
+        if pattern.is_none() && !parts {
+            return self.add_script(root, path);
+        }
+        let folder = if parts { path } else { folder_of(path) };
+        let head = path.get(..pattern.unwrap_or(0)).unwrap_or_default();
+        let tail = path
+            .rfind('*')
+            .and_then(|at| path.get(at + 1..))
+            .unwrap_or_default();
+        for Entry { name, .. } in root.list(folder).unwrap_or_default() {
+            let path = format!("{folder}/{name}");
+            if path.starts_with(head) && path.ends_with(tail) && !is_setting(&path) {
+                self.add_script(root, &path);
             }
         }
     }
@@ -147,8 +175,10 @@ impl Survey {
     fn add_script(&mut self, root: &Root, path: &str) {
         let Ok(real) = root.canonical(path) else { return };
         // Programs are not read further.
-        let program = || root.head(&real, 1).is_ok_and(|head| head == b"\x7f");
-        let is_text = || !program() && root.read(&real).is_ok_and(|text| !text.contains(&0));
+        let is_text = || {
+            root.head(&real, 4).is_ok_and(|head| !head.contains(&0x7f))
+                && root.read(&real).is_ok_and(|text| !text.contains(&0))
+        };
         if !real.starts_with("/proc/") && !self.scripts.contains(&real) && is_text() {
             self.settings.retain(|have| *have != real);
             self.scripts.push(real);

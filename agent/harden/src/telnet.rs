@@ -403,9 +403,7 @@ fn effect(target: &Target, words: &[String], background: bool) -> Effect {
             }
             _ if HARMLESS.contains(&name) => return Effect::Nothing,
             _ if WRAPPERS.contains(&name) => {
-                let skip =
-                    |word: &&&str| word.starts_with('-') || word.contains('=') || word.parse::<i32>().is_ok();
-                let options = after.iter().take_while(skip).count();
+                let options = after.iter().take_while(|word| is_option(word)).count();
                 rest = after.get(options..).unwrap_or_default();
             }
             _ if names_server(target, after) => return Effect::Mentions,
@@ -497,6 +495,11 @@ fn runs_shell<'a>(mut words: impl Iterator<Item = &'a str>) -> bool {
         }
     }
     false
+}
+
+/// Whether a word behind one of [`WRAPPERS`] is for that.
+pub(crate) fn is_option(word: &str) -> bool {
+    matches!(word.bytes().next(), Some(b'-' | b'0'..=b'9')) || word.contains('=')
 }
 
 /// Whether these words tell `start-stop-daemon` to stop something.

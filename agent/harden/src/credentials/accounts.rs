@@ -271,12 +271,7 @@ fn boot_scripts(context: &mut Context<'_, '_>, tables: &Tables) -> io::Result<()
             context.edits.change(path, text, true, "writes root's own hash")?;
         }
     }
-    let settings = survey.settings.iter();
-    let tables = settings.filter(|path| {
-        let tables = ["/inittab", "/cron", "/network/interfaces"];
-        tables.iter().any(|table| path.contains(table))
-    });
-    for path in survey.scripts.iter().chain(tables) {
+    for path in survey.scripts.iter().chain(survey.tables()) {
         setters(context, path)?;
     }
     Ok(())

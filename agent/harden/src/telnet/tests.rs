@@ -632,6 +632,8 @@ fn files_of_other_names_are_what_they_are_read_as() {
         "source \"${APPDIR:-/opt}/boot\"",
         "/opt/boot &",
         "nice -n 5 setsid nohup sh /opt/boot",
+        "for f in /opt/b*t; do . $f; done",
+        "run-parts /opt",
         "sh < /opt/boot",
         "sh -c '/opt/boot &'",
         "procd_set_param command /bin/sh /opt/boot",
