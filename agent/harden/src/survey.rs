@@ -9,7 +9,7 @@ use crate::telnet::{WRAPPERS, is_option};
 const ONVIF: &[u8] = b"/onvif/device_service";
 
 /// What runs, or reads, the script that is named after it, beside [`WRAPPERS`].
-const RUNNERS: &[&str] = &[
+pub(crate) const RUNNERS: &[&str] = &[
     ".",
     "source",
     "sh",
@@ -242,30 +242,30 @@ fn is_library(path: &str) -> bool {
 }
 
 fn is_script(path: &str) -> bool {
+    const FOLDERS: &[&str] = &["/profile.d/", "/init.d/", "/uci-defaults/", "/hotplug.d/"];
     let (name, folder) = (name_of(path), name_of(folder_of(path)));
     name.ends_with(".sh")
         || folder.starts_with("rc") && folder.ends_with(".d")
-        || path.contains("/profile.d/")
-        || matches!(name, "rcS" | "rc.local" | "rcK" | "profile")
-        || path.contains("/init.d/")
-        || path.contains("/uci-defaults/")
-        || path.contains("/hotplug.d/")
+        || ["rcS", "rc.local", "rcK", "profile"].contains(&name)
+        || FOLDERS.iter().any(|part| path.contains(part))
 }
 
 fn is_setting(path: &str) -> bool {
+    const FOLDERS: &[&str] = &[
+        "/crontabs/",
+        "/cron.d/",
+        "/spool/cron/",
+        "/xinetd.d/",
+        "/network/interfaces",
+        "/systemd/system/",
+    ];
     let name = name_of(path);
-    name.ends_with(".conf")
-        || name.ends_with(".cfg")
-        || name.ends_with(".ini")
-        || matches!(name, "inittab" | "crontab")
-        || path.contains("/crontabs/")
-        || path.contains("/cron.d/")
-        || path.contains("/spool/cron/")
-        || path.contains("/xinetd.d/")
-        || path.contains("/network/interfaces")
-        || path.contains("/systemd/system/")
-        || path.starts_with("/etc/default/")
-        || path.starts_with("/etc/config/")
+    [".conf", ".cfg", ".ini"].iter().any(|end| name.ends_with(end))
+        || ["inittab", "crontab"].contains(&name)
+        || FOLDERS.iter().any(|part| path.contains(part))
+        || ["/etc/default/", "/etc/config/"]
+            .iter()
+            .any(|start| path.starts_with(start))
 }
 
 /// Whether `needle` occurs in `text`.

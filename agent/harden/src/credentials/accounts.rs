@@ -5,13 +5,14 @@ use std::io;
 use super::{Context, LOCKED, describe};
 use crate::accounts::{self, Account, MAX_ACCOUNTS};
 use crate::crypt::{self, Field, Scheme};
-use crate::defaults::Strength;
+use crate::defaults::{Strength, is_known};
 use crate::edits::MOUNTED;
 use crate::locate;
 use crate::report::Status;
 use crate::root::{Root, folder_of};
 use crate::shell;
-use crate::survey::contains;
+use crate::survey::{RUNNERS, contains};
+use crate::telnet::WRAPPERS;
 
 /// What a login reads, and what firmwares mount or copy there.
 const TABLES: &[&str] = &[
@@ -274,6 +275,28 @@ fn boot_scripts(context: &mut Context<'_, '_>, tables: &Tables) -> io::Result<()
     for path in survey.scripts.iter().chain(survey.tables()) {
         setters(context, path)?;
     }
+    for path in survey
+        .settings
+        .iter()
+        .filter(|path| path.ends_with("/httpd.conf"))
+    {
+        web_users(context, path)?;
+    }
+    Ok(())
+}
+
+/// Users of BusyBox's web server: `/folder:user:password`.
+fn web_users(context: &mut Context<'_, '_>, path: &str) -> io::Result<()> {
+    let text = context.edits.read(path)?.unwrap_or_default();
+    for (line, number) in String::from_utf8_lossy(&text).lines().zip(1..) {
+        let Some((_, password)) = line.trim_end().rsplit_once(':').filter(|_| line.starts_with('/')) else {
+            continue;
+        };
+        if is_known(password) {
+            let text = "a user of the web server has a password that everybody knows";
+            context.find(Status::Fails, Some((path, number)), text);
+        }
+    }
     Ok(())
 }
 
@@ -294,50 +317,88 @@ fn roots_field(context: &mut Context<'_, '_>, tables: &Tables) -> io::Result<Str
 /// What sets a password when it runs, takes root's away, or may put a table with a weak one in the place of the system's.
 fn setters(context: &mut Context<'_, '_>, path: &str) -> io::Result<()> {
     let text = context.edits.read(path)?.unwrap_or_default();
-    if !contains(&text, b"passwd") && !contains(&text, b"shadow") {
-        return Ok(());
+    commands(context, (path, 0), &text, &mut (MAX_NAMED, MAX_SHELLS));
+    Ok(())
+}
+
+/// The same in a text that a shell reads, below a line of a file. `left`: how many files, and shells in one another, may be
+/// looked at.
+fn commands(context: &mut Context<'_, '_>, (path, above): (&str, u32), text: &[u8], left: &mut (u8, u8)) {
+    let hints = [&b"passwd"[..], b"shadow", b"usermod"];
+    if !hints.iter().any(|hint| contains(text, hint)) {
+        return;
     }
-    let places = ["/init.d/", "/rc.", "/uci-defaults/", "/rcS"];
-    let early = places.iter().any(|place| path.contains(place));
-    let shell::Script { commands, inner, cut } = shell::scan(&text);
-    if cut {
+    let has = |places: &[&str]| places.iter().any(|place| path.contains(place));
+    let early = has(&["/init.d/", "/rc.", "/uci-defaults/", "/rcS"]);
+    // What a web page calls waits for somebody, and so does what asks whoever logs in.
+    let web = has(&[".cgi", "/cgi-bin/", "/www/"]) || has(&["/profile.d/"]) && contains(text, b"read -p");
+    let shell::Script { commands, inner, cut } = shell::scan(text);
+    if cut || left.1 == 0 {
         let what = "is too long or too tangled to be followed: it may set a password";
-        context.find(Status::Unknown, Some((path, 0)), what);
+        context.find(Status::Unknown, Some((path, above)), what);
     }
-    let mut left = MAX_NAMED;
+    let mut piped = false;
     for command in commands.iter().chain(&inner) {
+        let fed = std::mem::replace(&mut piped, command.piped);
         let words = command.meant.iter().flat_map(|words| words.split(' '));
-        let words: Vec<&str> = words.skip_while(|word| base(word) == "busybox").collect();
+        let words: Vec<&str> = words.skip_while(|word| WRAPPERS.contains(&base(word))).collect();
         let name = base(words.first().copied().unwrap_or_default());
         let any = |part: &str| words.iter().any(|word| word.contains(part));
-        let what = match name {
-            "grep" | "egrep" | "awk" | "[" | "test" | "case" => continue,
-            "passwd" if !early && !words.iter().any(|word| word.starts_with("-d")) => continue,
-            // What a web page calls waits for somebody.
-            "chpasswd"
-                if [".cgi", "/cgi-bin/", "/www/"]
-                    .iter()
-                    .any(|place| path.contains(place)) =>
-            {
-                continue;
+        let line = above + command.line;
+        let mut read = false;
+        if left.1 > 0 && RUNNERS.contains(&name) {
+            left.1 -= 1;
+            for text in command.meant.iter().filter(|word| word.contains(' ')) {
+                self::commands(context, (path, line.saturating_sub(1)), text.as_bytes(), left);
+                read = true;
             }
-            "passwd" | "chpasswd" => "sets a password when it runs; which, only a running camera can tell",
+            left.1 += 1;
+        }
+        let what = match name {
+            _ if read => continue,
+            "passwd" | "chpasswd" => {
+                let asks = name == "passwd" && !early && !fed && words.len() == 1;
+                if asks || web && !words.iter().any(|word| word.starts_with("-d")) {
+                    continue;
+                }
+                SETS
+            }
+            _ if name == "usermod" && any("-p") || overwrites(context, name, &words, command) => SETS,
+            "grep" | "egrep" | "awk" | "[" | "test" | "case" => continue,
             "sed" if (any("::") || words.iter().any(ends_field)) && (any("passwd") || any("shadow")) => {
                 EMPTIES
             }
             _ if any("root::") => EMPTIES,
-            _ if words.iter().any(|word| is_open_table(context, word, &mut left)) => {
+            _ if words.iter().any(|word| is_open_table(context, word, &mut left.0)) => {
                 "names a table with a weak password, or too many files, and may put it in the place of the system's"
             }
             _ => continue,
         };
-        context.find(Status::Unknown, Some((path, command.line)), what);
+        context.find(Status::Unknown, Some((path, line)), what);
     }
-    Ok(())
+}
+
+/// Whether a command writes one of [`TABLES`] with what no file of the root holds.
+fn overwrites(context: &Context<'_, '_>, name: &str, words: &[&str], command: &shell::Command) -> bool {
+    let moves = matches!(name, "mv" | "cp" | "ln" | "mount");
+    let table = match words {
+        [.., last] if moves => last,
+        _ => command.output.first().map_or("", String::as_str),
+    };
+    // A hash that stands there is one of those above.
+    let unseen = |word: &&str| {
+        let computed = word.contains(['$', '`']) && locate::hashes(word.as_bytes()).is_empty();
+        computed || word.starts_with('/') && !context.edits.root().exists(word)
+    };
+    TABLES.contains(&table)
+        && (!moves && !matches!(name, "echo" | "printf" | "cat") || words.iter().skip(1).any(unseen))
 }
 
 /// How many of the files that a script names are looked at: there may be a table behind those.
 const MAX_NAMED: u8 = u8::MAX;
+/// How many shells are to run what is looked at, one in another.
+const MAX_SHELLS: u8 = 4;
+const SETS: &str = "sets a password when it runs; which, only a running camera can tell";
 const EMPTIES: &str = "may take root's password away";
 
 /// Whether what `sed` is told ends behind root's name, as `s/^root:[^:]*/root:/` does.

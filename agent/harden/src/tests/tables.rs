@@ -184,6 +184,47 @@ fn what_puts_a_weak_password_back_at_boot_is_not_passed_over() {
             0,
         ),
         ("www/cgi-bin/set", "#!/bin/sh\necho root:$P | chpasswd", 0),
+        (
+            "www/cgi-bin/set",
+            "#!/bin/sh\n(echo $P; echo $P) | passwd root",
+            0,
+        ),
+        (
+            "etc/profile.d/first",
+            "read -p New: P; echo root:$P | chpasswd",
+            0,
+        ),
+        ("etc/profile.d/first", "echo root:admin | chpasswd", 1),
+        ("etc/init.d/rcS", "sh -c \"echo root:admin | chpasswd\"", 1),
+        (
+            "etc/inittab",
+            "::sysinit:/bin/sh -c 'echo root:admin | chpasswd'",
+            1,
+        ),
+        ("usr/share/reset.sh", "su -c \"passwd -d root\"", 1),
+        (
+            "usr/share/reset.sh",
+            "nohup sh -c \"sh -c 'passwd -d root'\" &",
+            1,
+        ),
+        ("usr/share/reset.sh", "(echo admin; echo admin) | passwd root", 1),
+        ("usr/share/reset.sh", "(echo admin; echo admin) | passwd", 1),
+        ("usr/share/reset.sh", "usermod -p '' root", 1),
+        (
+            "usr/share/reset.sh",
+            "awk -F: '{print}' /etc/shadow > /tmp/s; mv /tmp/s /etc/shadow",
+            1,
+        ),
+        (
+            "usr/share/reset.sh",
+            "awk -F: '{print}' /etc/hosts >/etc/shadow",
+            1,
+        ),
+        (
+            "usr/share/reset.sh",
+            "P=x; echo \"root:$(cat $P):0:0\" >/etc/passwd",
+            1,
+        ),
         // A way to ask, a person's command, tables that are looked at in any case, or that are well.
         (
             "usr/share/reset.sh",
@@ -194,11 +235,18 @@ fn what_puts_a_weak_password_back_at_boot_is_not_passed_over() {
         ("usr/share/reset.sh", "cut -d: -f1 /etc/passwd", 0),
         ("usr/share/reset.sh", "cp /etc/passwd /tmp/passwd", 0),
         ("usr/share/reset.sh", "cp /etc/passwd.own /etc/passwd", 0),
+        ("usr/share/reset.sh", "cp /etc/hosts /etc/passwd", 0),
         (
             "usr/share/reset.sh",
-            "cp /etc/hosts /etc/passwd.none /etc/passwd",
+            "sh -c 'cat /etc/passwd'; usermod -s /bin/sh x",
             0,
         ),
+        (
+            "usr/share/reset.sh",
+            "echo 'root:$1$abcdefgh$3LlPnYTSlkVBWLAGaGYxi/:0:0::/:/bin/sh' >/etc/passwd",
+            0,
+        ),
+        ("usr/share/reset.sh", "cp /etc/passwd.none /etc/passwd", 1),
     ] {
         let mut camera = Camera::new("busybox");
         let write = |path: &str, text: &str| {
@@ -221,5 +269,23 @@ fn what_puts_a_weak_password_back_at_boot_is_not_passed_over() {
                 && finding.path.as_deref() == Some(place.as_str())
         });
         assert_eq!(told.count(), expected, "{text}: {:?}", run.findings);
+    }
+}
+
+#[test]
+fn users_of_a_web_server_are_looked_at() {
+    for (text, expected) in [
+        ("/:admin:admin\n", Some(Status::Fails)),
+        ("A:*\n/cgi-bin:root:\n", Some(Status::Fails)),
+        ("/:admin:$1$abcdefgh$3LlPnYTSlkVBWLAGaGYxi/\n", None),
+        ("/:admin:of-my-own-94\n# /:admin:admin\n", None),
+        ("/:admin:*\nP:/x:10.0.0.1:80/x\n", None),
+    ] {
+        let mut camera = Camera::new("busybox");
+        fs::write(camera.dir.path().join("etc/httpd.conf"), text).unwrap();
+        let run = camera.harden();
+        let mut found = run.findings.iter();
+        let found = found.find(|finding| finding.path.as_deref() == Some("/etc/httpd.conf"));
+        assert_eq!(found.map(|finding| finding.status), expected, "{text}");
     }
 }
