@@ -11,10 +11,10 @@ INSTALL := tests/install-deps.sh
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '%-13s %s\n' "$$name" "$$text"; done
 
-demo: ## an emulated ARM camera scanned, closed, scanned again, and watched through a gateway here; a report (KEEP=1)
+demo: ## an emulated ARM camera scanned, closed, scanned again, and watched through a gateway here; a report (KEEP=1; VARIANT=vendor, modern or bare)
 	@$(INSTALL) demo qemu
 	@qemu/build.sh demo
-	@KEEP=$(KEEP) /usr/bin/python3 qemu/demo.py
+	@KEEP=$(KEEP) /usr/bin/python3 qemu/demo.py $(VARIANT)
 
 demo-local: ## the same without emulation: GStreamer's RTSP server, agent and gateway here, first packets compared (KEEP=1)
 	@$(INSTALL) demo

@@ -43,8 +43,8 @@ def _left(row: Row, wanted: bool) -> str:
     return _packets(row.packets, wanted) + (f" ({html.escape(row.off)})" if row.off else "")
 
 
-def floods(found: dict[str, list[Row]], unstopped: list[tuple[str, int, int]]) -> str:
-    """Packets that left the camera, by flood and sender, before and after."""
+def floods(found: dict[str, list[Row]], unstopped: list[tuple[str, int, int]], filters: str) -> str:
+    """Packets that left the camera, by flood and sender, before and after; `filters` says what its kernel can do."""
     before, after = list(found.values())[:2]
     rows = "".join(
         f"<tr><th>{html.escape(old.what)}</th><td>{html.escape(old.sender)}</td><td>{_left(old, False)}</td>"
@@ -53,10 +53,10 @@ def floods(found: dict[str, list[Row]], unstopped: list[tuple[str, int, int]]) -
     rows += "".join(f"<tr><th>{html.escape(what)}</th><td>root</td><td>{_packets(old, False)}</td><td>{_packets(new, False)}</td></tr>"
                     for what, old, new in unstopped)
     whens = "".join(f"<th>{html.escape(when)}</th>" for when in list(found)[:2])
-    note = (f"Some programs at once for {SECONDS} seconds each; counted on the cable, outside the camera. "
-            "This kernel's filter cannot tell who sends, so that every program may dial the uplink's port; a kernel with an "
-            "owner match lets the agent alone. Whoever has root can send past any filter or remove it: of the rows with root "
-            "at the end nothing is stopped, and nothing on the camera could.")
+    note = f"Some programs at once for {SECONDS} seconds each; counted on the cable, outside the camera. {filters}"
+    if unstopped:
+        note += (" Whoever has root can send past any filter or remove it: of the rows with root at the end nothing is stopped, "
+                 "and nothing on the camera could.")
     if not any("IPv6" in row.what for row in before):
         note += " This kernel has no IPv6."
     return (f"<h2>What floods from the camera reach its network, in packets</h2>\n"
@@ -79,7 +79,7 @@ def write(path: Path, camera: str, scans: dict[str, Scan], logins: dict[str, tup
                 opened, why = result[service]
                 cells.append(_logins(opened, tried, why))
             else:
-                cells.append("not tried again")
+                cells.append("not tried")
         rows.append((f"known passwords that open {service}", cells))
     head = "".join(f"<th>{html.escape(when)}</th>" for when in whens)
     body = "".join(f"<tr><th>{name}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>" for name, cells in rows)
