@@ -2,7 +2,7 @@
 //! a camera several times the work of ChaCha20-Poly1305: such a camera offers the latter alone at first.
 //!
 //! Ed25519 is left out, as no public CA issues it and its code is 13 kB of compressed flash; so is key exchange over P-384,
-//! since every server has P-256 (RFC 8446, section 9.1).
+//! since every server has P-256 (RFC 8446, section 9.1). TLS 1.2 is the feature `tls12`: a small flash has no room for it.
 
 use std::sync::Arc;
 
@@ -19,18 +19,24 @@ use rustls::sign::SigningKey;
 use rustls::{AlertDescription, Error, SignatureScheme, SupportedCipherSuite};
 use webpki::ring as algorithms;
 
-const CHACHA20: [SupportedCipherSuite; 3] = [
+const CHACHA20: &[SupportedCipherSuite] = &[
     TLS13_CHACHA20_POLY1305_SHA256,
+    #[cfg(feature = "tls12")]
     TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    #[cfg(feature = "tls12")]
     TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 ];
 
-const AES: [SupportedCipherSuite; 6] = [
+const AES: &[SupportedCipherSuite] = &[
     TLS13_AES_128_GCM_SHA256,
     TLS13_AES_256_GCM_SHA384,
+    #[cfg(feature = "tls12")]
     TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    #[cfg(feature = "tls12")]
     TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    #[cfg(feature = "tls12")]
     TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    #[cfg(feature = "tls12")]
     TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
 ];
 
@@ -96,7 +102,7 @@ pub(super) fn chacha20() -> CryptoProvider {
 
 /// ring, with ChaCha20-Poly1305 before AES.
 pub(crate) fn chacha20_and_aes() -> CryptoProvider {
-    provider([&CHACHA20[..], &AES].concat())
+    provider([CHACHA20, AES].concat())
 }
 
 fn provider(cipher_suites: Vec<SupportedCipherSuite>) -> CryptoProvider {

@@ -5,6 +5,20 @@ use rustls::{AlertDescription, CertificateError, Error};
 use super::verifier::Refused;
 use crate::clock::date;
 
+/// What a gateway has to have.
+#[cfg(feature = "tls12")]
+macro_rules! wanted {
+    () => {
+        "it must offer TLS 1.3 or 1.2 with an ECDHE cipher"
+    };
+}
+#[cfg(not(feature = "tls12"))]
+macro_rules! wanted {
+    () => {
+        "it must offer TLS 1.3; lenscap-full has TLS 1.2 too"
+    };
+}
+
 /// A failed handshake in plain words, with what to do. No address and no name of the peer is in them.
 #[must_use]
 pub fn explain(error: &Error) -> String {
@@ -18,7 +32,7 @@ pub fn explain(error: &Error) -> String {
             "the answer is not TLS; check the endpoint's port, and that no proxy or login page stands in between".into()
         }
         Error::PeerIncompatible(_) => {
-            "the gateway and this agent have no TLS version or cipher in common; the gateway must offer TLS 1.3 or 1.2 with an ECDHE cipher".into()
+            concat!("the gateway and this agent have no TLS version or cipher in common: ", wanted!()).into()
         }
         Error::DecryptError | Error::PeerMisbehaved(_) => {
             format!("the gateway broke the TLS protocol ({error}); something in between may change what it sends")
@@ -91,7 +105,10 @@ fn alert_received(alert: AlertDescription) -> &'static str {
         AlertDescription::HandshakeFailure
         | AlertDescription::ProtocolVersion
         | AlertDescription::InsufficientSecurity => {
-            "the gateway refused every TLS version or cipher offered; it must offer TLS 1.3 or 1.2 with an ECDHE cipher"
+            concat!(
+                "the gateway refused every TLS version or cipher offered; ",
+                wanted!()
+            )
         }
         _ => "the gateway ended the TLS handshake with an alert; its log says why",
     }

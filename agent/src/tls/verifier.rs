@@ -9,7 +9,10 @@ use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_na
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, OtherError, PeerIncompatible, RootCertStore,
+    SignatureScheme,
+};
 
 use super::{cipher, der};
 use crate::clock::Clock;
@@ -195,7 +198,12 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &cipher::SIGNATURES)
+        // Never asked without the feature; nothing of it in the program then.
+        if cfg!(feature = "tls12") {
+            verify_tls12_signature(message, certificate, signature, &cipher::SIGNATURES)
+        } else {
+            Err(PeerIncompatible::ServerDoesNotSupportTls12Or13.into())
+        }
     }
 
     fn verify_tls13_signature(
