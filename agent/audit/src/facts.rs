@@ -144,8 +144,14 @@ pub struct Facts {
     pub ssh_passwords: Fact<Option<bool>>,
     /// Installed packages.
     pub packages: Fact<Vec<Package>>,
-    /// What was there at the first clean audit, in the words of [`crate::inventory`]; `None`: there was none yet.
-    pub baseline: Fact<Option<Vec<String>>>,
+    /// What was there at the first clean audit; `None`: there was none yet.
+    pub baseline: Fact<Option<Baseline>>,
+    /// What the digests in [`Account::login`] were made with.
+    pub salt: String,
+    /// Lines of keys that log in, by SSH.
+    pub authorised: Fact<Vec<Content>>,
+    /// Programs that start entries name.
+    pub programs: Fact<Vec<Content>>,
 }
 
 impl Facts {
@@ -187,6 +193,9 @@ impl Facts {
         ssh_passwords: Fact::UNSEEN,
         packages: Fact::UNSEEN,
         baseline: Fact::UNSEEN,
+        salt: String::new(),
+        authorised: Fact::UNSEEN,
+        programs: Fact::UNSEEN,
     };
 }
 
@@ -224,6 +233,10 @@ pub enum Proto {
     Udp,
     /// UDP over IPv6.
     Udp6,
+    /// UDP-Lite (RFC 3828) over IPv4.
+    UdpLite,
+    /// UDP-Lite over IPv6.
+    UdpLite6,
     /// Raw IPv4.
     Raw,
     /// Raw IPv6.
@@ -236,7 +249,9 @@ impl Proto {
     /// The name that netstat(8) has for it.
     #[must_use]
     pub fn name(self) -> &'static str {
-        ["tcp", "tcp6", "udp", "udp6", "raw", "raw6", "packet"][self as usize]
+        [
+            "tcp", "tcp6", "udp", "udp6", "udplite", "udplite6", "raw", "raw6", "packet",
+        ][self as usize]
     }
 
     /// Whether it is TCP.
@@ -254,6 +269,9 @@ pub const SYN_SENT: u8 = 2;
 pub const ESTABLISHED: u8 = 1;
 /// `TCP_TIME_WAIT`.
 pub const TIME_WAIT: u8 = 6;
+
+/// Ports of known botnets: Mirai's one instance holds it.
+pub const BOTNET_PORTS: &[u16] = &[48_101];
 
 /// A socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -281,12 +299,19 @@ impl Socket {
         is_loopback(self.local.0)
     }
 
+    /// Whether either end is on one of [`BOTNET_PORTS`].
+    #[must_use]
+    pub fn is_botnets(&self) -> bool {
+        let known = |port| BOTNET_PORTS.contains(&port);
+        self.proto < Proto::Raw && (known(self.local.1) || known(self.remote.1))
+    }
+
     /// Whether it waits for whoever comes.
     #[must_use]
     pub fn waits(&self) -> bool {
         match self.proto {
             Proto::Tcp | Proto::Tcp6 => self.state == LISTEN,
-            Proto::Udp | Proto::Udp6 => self.remote.1 == 0,
+            Proto::Udp | Proto::Udp6 | Proto::UdpLite | Proto::UdpLite6 => self.remote.1 == 0,
             Proto::Raw | Proto::Raw6 | Proto::Packet => false,
         }
     }
@@ -480,6 +505,26 @@ pub struct Account {
     pub place: String,
     /// The password.
     pub strength: Strength,
+    /// A salted hash of its line, for the baseline alone: a report that held it would help to guess the password.
+    pub login: String,
+}
+
+/// What was there at an earlier audit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Baseline {
+    /// In the words of [`crate::inventory`].
+    pub lines: Vec<String>,
+    /// The owner accepted it; else it was kept because the audit was clean.
+    pub accepted: bool,
+}
+
+/// What a file or a line of it holds, by its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// The file.
+    pub place: String,
+    /// A hash.
+    pub hash: String,
 }
 
 /// What a finding of the hardener is about.

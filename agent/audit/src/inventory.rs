@@ -6,7 +6,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::facts::{Facts, Process, Proto, Socket, is_loopback};
+use crate::facts::{ESTABLISHED, Facts, Process, Proto, Service, Socket, is_loopback};
 use crate::judge::{MAX_TEXT, clean};
 use crate::rules::network;
 
@@ -26,16 +26,33 @@ pub enum Class {
     Peer,
     /// A loaded module.
     Module,
+    /// What an account's line holds.
+    Login,
+    /// A key that logs in.
+    Key,
+    /// A program that a start entry names.
+    Program,
 }
 
 impl Class {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Listen, Self::Account, Self::Start, Self::Peer, Self::Module];
+    pub const ALL: [Self; 8] = [
+        Self::Listen,
+        Self::Account,
+        Self::Start,
+        Self::Peer,
+        Self::Module,
+        Self::Login,
+        Self::Key,
+        Self::Program,
+    ];
 
     /// The first word of its lines.
     #[must_use]
     pub fn word(self) -> &'static str {
-        ["listen ", "account ", "start ", "peer ", "module "][self as usize]
+        [
+            "listen ", "account ", "start ", "peer ", "module ", "login ", "key ", "program ",
+        ][self as usize]
     }
 }
 
@@ -44,6 +61,10 @@ impl Class {
 pub struct Inventory {
     /// Sorted, each once.
     pub lines: Vec<String>,
+    /// The lines of [`Class::Login`], which no report shows.
+    pub logins: Vec<String>,
+    /// Those of [`lines`](Self::lines) about peers that may be none.
+    pub doubtful: Vec<String>,
     /// Whether there was room for all of them as they are.
     fits: bool,
 }
@@ -54,40 +75,39 @@ pub struct Inventory {
 pub fn take(facts: &Facts) -> Inventory {
     #[cfg(test)]
     TAKEN.set(TAKEN.get() + 1);
-    let mut lines: Vec<String> = Vec::new();
-    let mut fits = true;
-    let mut add = |class: Class, text: String| {
-        let line = class.word().to_owned() + &text;
-        fits &= line.len() <= MAX_TEXT;
-        let line = clean(line.into()).into_owned();
-        // Sorted, and each once.
-        let at = lines.partition_point(|have| *have < line);
-        if lines.get(at) == Some(&line) {
-            return;
-        }
-        fits &= lines.len() < MAX_LINES;
-        if lines.len() < MAX_LINES {
-            lines.insert(at, line);
-        }
+    let mut inventory = Inventory {
+        fits: true,
+        ..Inventory::default()
     };
+    let mut sure: Vec<String> = Vec::new();
     for socket in sockets(facts) {
         let program = program(facts, socket);
         let proto = socket.proto.name();
         if network::is_service(socket) {
             let (address, port) = socket.local;
-            add(Class::Listen, format!("{proto} {address} {port} {program}"));
-        } else if is_peer(facts, socket) {
-            let (address, port) = socket.remote;
-            add(
-                Class::Peer,
-                format!("{proto} {} {port} {program}", address.to_canonical()),
-            );
+            inventory.add(Class::Listen, format!("{proto} {address} {port} {program}"));
+        } else if socket.inode != 0 {
+            let list = match peer(facts, socket) {
+                Peer::No => continue,
+                Peer::Maybe => &mut inventory.doubtful,
+                Peer::Yes => &mut sure,
+            };
+            if list.len() < MAX_LINES {
+                list.push(peer_line(facts, socket));
+            }
+            inventory.add(Class::Peer, peer_text(facts, socket));
         }
     }
+    inventory.doubtful.retain(|line| !sure.contains(line));
+    let mut add = |class: Class, text: String| inventory.add(class, text);
     for account in facts.accounts.value().into_iter().flatten() {
         let uid = account.uid.map_or(String::new(), |uid| format!(" {uid}"));
         let table = account.place.split(':').next().unwrap_or_default();
         add(Class::Account, format!("{table} {}{uid}", account.user));
+        add(
+            Class::Login,
+            format!("{table} {} {}", account.user, account.login),
+        );
     }
     for start in facts
         .starts
@@ -101,7 +121,23 @@ pub fn take(facts: &Facts) -> Inventory {
     for module in facts.modules.value().into_iter().flatten() {
         add(Class::Module, module.name.clone());
     }
-    Inventory { lines, fits }
+    for (class, found) in [(Class::Key, &facts.authorised), (Class::Program, &facts.programs)] {
+        for content in found.value().into_iter().flatten() {
+            add(class, format!("{} {}", content.place, content.hash));
+        }
+    }
+    inventory
+}
+
+fn peer_text(facts: &Facts, socket: &Socket) -> String {
+    let ((address, port), proto) = (socket.remote, socket.proto.name());
+    let program = program(facts, socket);
+    format!("{proto} {} {port} {program}", address.to_canonical())
+}
+
+/// The line of a socket's other end.
+pub(crate) fn peer_line(facts: &Facts, socket: &Socket) -> String {
+    clean((Class::Peer.word().to_owned() + &peer_text(facts, socket)).into()).into_owned()
 }
 
 #[cfg(test)]
@@ -111,14 +147,37 @@ std::thread_local! {
 }
 
 impl Inventory {
+    fn add(&mut self, class: Class, text: String) {
+        let line = class.word().to_owned() + &text;
+        self.fits &= line.len() <= MAX_TEXT;
+        let line = clean(line.into()).into_owned();
+        let lines = match class {
+            Class::Login => &mut self.logins,
+            _ => &mut self.lines,
+        };
+        // Sorted, and each once.
+        let at = lines.partition_point(|have| *have < line);
+        if lines.get(at) == Some(&line) {
+            return;
+        }
+        self.fits &= lines.len() < MAX_LINES;
+        if lines.len() < MAX_LINES {
+            lines.insert(at, line);
+        }
+    }
+
     /// Whether everything that the lines of some classes are made of was seen in `facts`, and is in them.
     #[must_use]
     pub fn is_whole(&self, facts: &Facts, classes: &[Class]) -> bool {
+        // A tree does not run.
+        let live = facts.about.live;
         let seen = |class: &Class| match class {
-            Class::Listen | Class::Peer => has_sockets(facts),
-            Class::Account => facts.accounts.value.is_ok() && facts.findings.value.is_ok(),
+            Class::Listen | Class::Peer => !live || has_sockets(facts),
+            Class::Account | Class::Login => facts.accounts.value.is_ok() && facts.findings.value.is_ok(),
             Class::Start => facts.starts.value.is_ok(),
-            Class::Module => facts.modules.value.is_ok(),
+            Class::Module => !live || facts.modules.value.is_ok(),
+            Class::Key => facts.authorised.value.is_ok(),
+            Class::Program => facts.programs.value.is_ok(),
         };
         self.fits && classes.iter().all(seen)
     }
@@ -165,11 +224,27 @@ pub fn asked_at(facts: &Facts, socket: &Socket) -> (IpAddr, u16) {
     (address, port)
 }
 
+/// Whether the camera opened a connection to somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// It has no other end, or somebody came in, or is sent the video that he asked for.
+    No,
+    /// It may be either.
+    Maybe,
+    /// It did.
+    Yes,
+}
+
+/// Ports from here on are for everybody to take.
+const FIRST_USER_PORT: u16 = 1024;
+/// Ports that are RTSP's as a rule.
+const RTSP_PORTS: &[u16] = &[554, 8554, 10554, 5543];
+
 /// Whether the camera opened this connection to somebody else.
 #[must_use]
-pub fn is_peer(facts: &Facts, socket: &Socket) -> bool {
+pub fn peer(facts: &Facts, socket: &Socket) -> Peer {
     if socket.proto >= Proto::Raw || socket.remote.1 == 0 || is_loopback(socket.remote.0) {
-        return false;
+        return Peer::No;
     }
     // Whoever came in is on an address and port that waits.
     let own = socket.local.0.to_canonical();
@@ -181,11 +256,47 @@ pub fn is_peer(facts: &Facts, socket: &Socket) -> bool {
                 && other.waits()
                 && other.proto.is_tcp() == socket.proto.is_tcp()
             {
-                return false;
+                return Peer::No;
             }
         }
     }
-    true
+    if socket.remote.1 < FIRST_USER_PORT {
+        Peer::Yes
+    } else if !socket.proto.is_tcp() {
+        viewer(facts, socket)
+    } else if network::is_servers_port(socket) {
+        // Whoever it was that waited there may have stopped since.
+        Peer::Maybe
+    } else {
+        Peer::Yes
+    }
+}
+
+/// Whether packets go to somebody who watches (RFC 2326, 12.39): the process waits for RTSP, and he has a session of it. One
+/// of the two alone tells little.
+fn viewer(facts: &Facts, socket: &Socket) -> Peer {
+    let mut ports = RTSP_PORTS.to_vec();
+    for probe in &facts.probes {
+        if probe.value().is_some_and(|probe| probe.service == Service::Rtsp) {
+            let address = probe.source.strip_prefix("rtsp://").unwrap_or_default();
+            let address = address.split('/').next().unwrap_or_default();
+            let port: Option<u16> = address.rsplit(':').next().and_then(|port| port.parse().ok());
+            ports.extend(port);
+        }
+    }
+    let remote = socket.remote.0.to_canonical();
+    let (mut serves, mut watches) = (false, false);
+    for other in sockets(facts) {
+        if other.proto.is_tcp() && ports.contains(&other.local.1) {
+            serves |= other.waits() && other.owner.is_some() && other.owner == socket.owner;
+            watches |= other.state == ESTABLISHED && other.remote.0.to_canonical() == remote;
+        }
+    }
+    match (serves, watches) {
+        (true, true) => Peer::No,
+        (false, false) => Peer::Yes,
+        _ => Peer::Maybe,
+    }
 }
 
 /// The process that has a socket.

@@ -97,17 +97,20 @@ impl Report<'_> {
         all.filter(|outcome| outcome.verdict == verdict).count()
     }
 
-    /// Whether the inventory may be kept as what belongs on the camera: it is whole, and no rule of high or critical
-    /// severity about break-ins, accounts and start entries fails or was left out.
+    /// Whether the inventory may be kept as what belongs on the camera: it is whole, and no rule that is more than worth
+    /// knowing fails or was left out, those about the system itself aside.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let bad = |outcome: &Outcome| {
-            let Rule { id, severity, .. } = outcome.rule;
-            let matters =
-                *severity >= Severity::High && matches!(outcome.rule.group(), "trace" | "account" | "start");
-            // What is new cannot be told the first time.
-            let left_out = outcome.verdict == Verdict::NotChecked && !id.ends_with("drift");
-            matters && (outcome.verdict == Verdict::Fail || left_out)
+            let Rule {
+                id, severity, live, ..
+            } = outcome.rule;
+            let matters = *severity > Severity::Low && outcome.rule.group() != "system";
+            // What is new cannot be told the first time, and a tree does not run.
+            let left_out = outcome.verdict == Verdict::NotChecked
+                && !id.ends_with("drift")
+                && (self.facts.about.live || !live);
+            matters && (outcome.verdict <= Verdict::Error || left_out)
         };
         self.inventory.is_whole(self.facts, &Class::ALL) && !self.outcomes.iter().any(bad)
     }

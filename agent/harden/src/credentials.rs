@@ -18,7 +18,7 @@ use crate::secret::{self, LoginPassword, Random, Secret};
 use crate::survey::Survey;
 
 /// This program on a camera: what makes its own media password at the first boot.
-pub(crate) const PROGRAM: &str = "/usr/sbin/lenscap";
+pub const PROGRAM: &str = "/usr/sbin/lenscap";
 
 /// A password field that no password fits. With `!` OpenSSH without PAM would take no key either.
 pub const LOCKED: &str = "*";

@@ -2,6 +2,7 @@
 //!
 //! Telnet, passwords and boot scripts are the hardener's to find: its plan is made and never applied.
 
+mod contents;
 mod starts;
 
 use std::io;
@@ -21,7 +22,7 @@ use lenscap_harden::{accounts, credentials, storage, telnet};
 use ring::digest::{SHA256, digest};
 
 use super::{is_absent, missing};
-pub(super) use starts::sshd;
+pub(super) use starts::{hex, sshd};
 
 /// The work that password checks may be, in units of `crypt::cost`: a minute on a slow processor. The next audit goes on.
 const BUDGET: u64 = 6_000_000;
@@ -76,7 +77,11 @@ pub(super) fn collect(root: &Root, facts: &mut Facts) {
     facts.about.firmwares = firmwares(root, &survey);
     let settings = Settings::default();
     let mut checker = engine::checker(root, &settings, BUDGET);
-    facts.accounts.becomes(all_accounts(root, &survey, &mut checker));
+    facts
+        .accounts
+        .becomes(all_accounts(root, &survey, &mut checker, &facts.salt));
+    facts.authorised.becomes(contents::authorised(root, &survey));
+    facts.programs.becomes(contents::programs(root, &survey));
     let mut found = Vec::new();
     let result = hardener(root, &survey, &mut checker, &mut found);
     if root.is_live() {
@@ -121,7 +126,7 @@ pub(super) fn firmwares(root: &Root, survey: &Survey) -> Vec<String> {
 }
 
 #[inline(never)]
-fn all_accounts(root: &Root, survey: &Survey, checker: &mut Checker) -> Fact<Vec<Account>> {
+fn all_accounts(root: &Root, survey: &Survey, checker: &mut Checker, salt: &str) -> Fact<Vec<Account>> {
     let source = survey.accounts.join(" ");
     let mut all = Vec::new();
     for path in &survey.accounts {
@@ -146,6 +151,7 @@ fn all_accounts(root: &Root, survey: &Survey, checker: &mut Checker) -> Fact<Vec
                 uid: account.uid,
                 place: format!("{path}:{}", account.line),
                 strength,
+                login: contents::login(salt, &text, account.line),
             });
         }
     }

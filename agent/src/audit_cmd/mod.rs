@@ -73,6 +73,11 @@ fn try_run(request: &Request) -> Result<u8, Stop> {
         Some(tree) => Root::tree(tree).map_err(|error| usage(format!("{}: {error}", tree.display())))?,
         None => Root::live().map_err(|error| Stop(error.to_string(), EXIT_UNKNOWN))?,
     };
+    if request.accept && request.root.is_some() && request.baseline.is_none() {
+        return Err(usage(
+            "--accept with --root needs --baseline FILE: a tree keeps none".into(),
+        ));
+    }
     let signer = match &request.sign {
         Some(file) => Some((file, sign::Signer::load(&request.config).map_err(failed)?)),
         None => None,
@@ -156,7 +161,7 @@ fn collect(request: &Request, root: &Root, only: &[&str], facts: &mut Facts) {
         time: sys::realtime(),
         device: None,
     };
-    facts.baseline.becomes(baseline::load(request));
+    baseline::load(request, facts);
     system::collect(root, facts);
     if root.is_live() {
         let agent = config::load_agent_leniently(&request.config);

@@ -11,11 +11,13 @@ use super::{is_absent, missing};
 use crate::sys::{self, Netlink};
 
 /// In the order that the rules expect.
-const TABLES: [(Proto, &str); 7] = [
+const TABLES: [(Proto, &str); 9] = [
     (Proto::Tcp, "/proc/net/tcp"),
     (Proto::Tcp6, "/proc/net/tcp6"),
     (Proto::Udp, "/proc/net/udp"),
     (Proto::Udp6, "/proc/net/udp6"),
+    (Proto::UdpLite, "/proc/net/udplite"),
+    (Proto::UdpLite6, "/proc/net/udplite6"),
     (Proto::Raw, "/proc/net/raw"),
     (Proto::Raw6, "/proc/net/raw6"),
     (Proto::Packet, "/proc/net/packet"),
@@ -24,8 +26,9 @@ const TABLES: [(Proto, &str); 7] = [
 const MAX_LINES: u64 = 65_536;
 /// The longest line.
 const MAX_LINE_BYTES: u64 = 512;
-/// The most sockets of a table that are kept: those that wait, and the others.
-const MAX_KEPT: [usize; 2] = [1024, 1024];
+/// The most sockets of a table that are kept: those that wait, the others, and those on a botnet's port, for which there is
+/// room whatever came before.
+const MAX_KEPT: [usize; 3] = [1024, 1024, 16];
 
 /// Reads all tables.
 #[inline(never)]
@@ -36,7 +39,7 @@ pub(super) fn read(root: &Root) -> Vec<Fact<Sockets>> {
             Ok(sockets) => Fact::seen(path, sockets),
             Err(error) => Fact::missing(path, missing(&error)),
         },
-        // A kernel without IPv6 or raw sockets has no such table; one that hides them all is another matter.
+        // A kernel without IPv6, UDP-Lite or raw sockets has no such table; one that hides them all is another matter.
         Err(error) if here && is_absent(&error) && proto != Proto::Udp => {
             Fact::seen(path, Sockets::default())
         }
@@ -110,7 +113,7 @@ fn add_hidden(tables: &mut [Fact<Sockets>], before: &[Socket], after: &[Socket])
 #[inline(never)]
 fn table(proto: Proto, mut text: impl BufRead, max_lines: u64) -> io::Result<Sockets> {
     let mut sockets = Sockets::default();
-    let mut kept = [0, 0];
+    let mut kept = [0; MAX_KEPT.len()];
     let mut line = Vec::new();
     for number in 0..=max_lines {
         line.clear();
@@ -130,7 +133,11 @@ fn table(proto: Proto, mut text: impl BufRead, max_lines: u64) -> io::Result<Soc
             sockets.odd = sockets.odd.saturating_add(1);
             continue;
         };
-        let kind = usize::from(!socket.waits());
+        let kind = if socket.is_botnets() {
+            2
+        } else {
+            usize::from(!socket.waits())
+        };
         if kept[kind] < MAX_KEPT[kind] {
             kept[kind] += 1;
             sockets.list.push(socket);
@@ -251,6 +258,16 @@ mod tests {
         let packet = "ffff8ec1 3      3    0003   2     1 0      0      18741\n";
         let socket = parse(Proto::Packet, packet).unwrap();
         assert_eq!((socket.local.1, socket.inode), (3, 18_741));
+    }
+
+    #[test]
+    fn no_crowd_hides_a_botnets_port() {
+        let crowd = LINE.repeat(3000);
+        let known = LINE.replace("022A", "BBE5");
+        let text = format!("{HEAD}{crowd}{}", known.repeat(99));
+        let long = table(Proto::Tcp, text.as_bytes(), MAX_LINES).unwrap();
+        assert_eq!((long.list.len(), long.left_out), (1040, 1976 + 83));
+        assert_eq!(long.list.last().unwrap().local.1, 48_101);
     }
 
     #[test]

@@ -121,6 +121,43 @@ fn exit_statuses_are_for_scripts() {
     assert_eq!(code(&audit(Path::new("/nonexistent"), &[])), 64);
 }
 
+/// A tree keeps no baseline of its own, and has one where its owner says.
+#[test]
+fn a_tree_has_a_baseline_where_its_owner_says() {
+    let dir = fixture("openipc");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let root = dir.path().to_str().unwrap();
+    let audit = |args: &[&str]| {
+        let mut command = Command::new(LENSCAP);
+        let all = [&["audit", "--json", "--root", root], args].concat();
+        command.args(all).current_dir(elsewhere.path()).output().unwrap()
+    };
+    let named = ["--baseline", "kept"];
+    assert_eq!(verdict(&report(&audit(&named)), "start.drift"), "notchecked");
+    assert!(!elsewhere.path().join("kept").exists(), "it is open");
+    let wrong = audit(&["--accept"]);
+    assert_eq!(code(&wrong), 64);
+    assert!(
+        String::from_utf8_lossy(&wrong.stderr).contains("--baseline"),
+        "{wrong:?}"
+    );
+    report(&audit(&["--baseline", "kept", "--accept"]));
+    let same = report(&audit(&named));
+    for id in ["start.drift", "account.drift"] {
+        assert_eq!(verdict(&same, id), "pass", "{}", rule(&same, id));
+    }
+    for id in ["network.drift", "network.peer-drift"] {
+        assert_eq!(verdict(&same, id), "notchecked");
+    }
+    let path = dir.path().join("etc/passwd");
+    let passwd = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, passwd + "evil:!:0:0::/:/bin/sh\n").unwrap();
+    std::fs::write(dir.path().join("etc/init.d/S99evil"), "#!/bin/sh\n: x\n").unwrap();
+    let other = report(&audit(&named));
+    assert!(evidence(&other, "account.drift").contains("account /etc/passwd evil 0"));
+    assert!(evidence(&other, "start.drift").contains("start /etc/init.d/S99evil"));
+}
+
 #[test]
 fn a_tree_is_only_looked_at() {
     let dir = fixture("openipc");

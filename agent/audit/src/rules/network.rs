@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use crate::facts::{
     Allowed, Fact, Facts, Filter, Image, Inbound, LISTEN, Opening, Process, Proto, SYN_SENT, Socket, Sockets,
 };
-use crate::inventory::{is_peer, owner, program, sockets};
+use crate::inventory::{Peer, owner, peer, peer_line, program, sockets};
 use crate::judge::Judge;
 
 /// Ports below are services'; above, UDP sockets are clients' as a rule (`ip_local_port_range`).
@@ -15,6 +15,7 @@ const CLIENT_PORTS: [u16; 2] = [68, 546];
 /// Protocols' numbers.
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const UDP_LITE: u8 = 136;
 /// Vendors' control and discovery: protocol, port, name.
 const VENDOR: &[(bool, u16, &str)] = &[
     (true, 34567, "DVRIP"),
@@ -120,11 +121,13 @@ pub(super) fn tables(facts: &Facts, judge: &mut Judge, wanted: fn(Proto) -> bool
 }
 
 /// The order of [`Facts::sockets`].
-pub(crate) const ORDER: [Proto; 7] = [
+pub(crate) const ORDER: [Proto; 9] = [
     Proto::Tcp,
     Proto::Tcp6,
     Proto::Udp,
     Proto::Udp6,
+    Proto::UdpLite,
+    Proto::UdpLite6,
     Proto::Raw,
     Proto::Raw6,
     Proto::Packet,
@@ -139,6 +142,11 @@ pub(crate) fn is_service(socket: &Socket) -> bool {
     let port = socket.local.1;
     socket.waits()
         && (socket.proto.is_tcp() || port != 0 && port < FIRST_CLIENT_PORT || named(VENDOR, socket).is_some())
+}
+
+/// Whether its port is one that servers have, and no client gets from the kernel.
+pub(crate) fn is_servers_port(socket: &Socket) -> bool {
+    socket.local.1 < FIRST_CLIENT_PORT || named(VENDOR, socket).is_some()
 }
 
 /// Whether it may wait for whoever comes: UDP on a port that clients get from the kernel, and of no program that is known
@@ -204,7 +212,11 @@ fn filters_for<'f>(facts: &'f Facts, socket: &Socket) -> &'f [Fact<Filter>] {
 
 /// Whether a rule is about a socket's port.
 fn fits(opening: &Opening, socket: &Socket) -> bool {
-    let protocol = if socket.proto.is_tcp() { TCP } else { UDP };
+    let protocol = match socket.proto {
+        Proto::Tcp | Proto::Tcp6 => TCP,
+        Proto::UdpLite | Proto::UdpLite6 => UDP_LITE,
+        _ => UDP,
+    };
     opening.port == socket.local.1 && (opening.protocol == 0 || opening.protocol == protocol)
 }
 
@@ -385,26 +397,33 @@ fn openings(facts: &Facts, judge: &mut Judge, filter: &Filter, v6: bool) {
 
 pub(super) fn peers(facts: &Facts, judge: &mut Judge) {
     let source = tables(facts, judge, ports);
-    let baseline = facts.baseline.value().and_then(Option::as_ref);
+    // What was kept because nothing else was wrong is no reason to know a stranger; what the owner accepted is.
+    let accepted = facts.baseline.value().and_then(Option::as_ref);
+    let accepted = accepted.filter(|baseline| baseline.accepted);
     let mut known = 0;
     let mut all = sockets(facts);
     // Whoever answered first: a scan's other ends would leave no room for them.
     all.sort_by_key(|socket| socket.state == SYN_SENT);
     for socket in all {
-        if socket.inode == 0 || !is_peer(facts, socket) {
+        let peer = peer(facts, socket);
+        if socket.inode == 0 || peer == Peer::No {
             continue;
         }
         let (address, port) = (socket.remote.0.to_canonical(), socket.remote.1);
         let by = program(facts, socket);
-        let (proto, file) = (socket.proto.name(), by);
-        let line = format!("peer {proto} {address} {port} {file}");
+        let proto = socket.proto.name();
         let text = format!("{proto} to {address} port {port} by {by}");
-        if baseline.is_some_and(|lines| lines.contains(&line)) {
+        let line = || peer_line(facts, socket);
+        if accepted.is_some_and(|baseline| baseline.lines.contains(&line())) {
             known += 1;
             continue;
         }
         match &facts.allowed.value {
             Ok(allowed) if is_allowed(allowed, socket, address, by) => known += 1,
+            Ok(_) if peer == Peer::Maybe => judge.unknown(
+                &source,
+                format!("{text}; it may have come in, or get the video that it asked for"),
+            ),
             Ok(_) => judge.fail(&source, text),
             Err(_) => judge.unknown(&source, format!("{text}; what is allowed is not known")),
         }

@@ -42,13 +42,13 @@ pub(super) fn added(facts: &Facts, judge: &mut Judge) {
     let Some(starts) = judge.need(&facts.starts) else {
         return;
     };
-    let baseline = facts.baseline.value().and_then(Option::as_ref);
-    if baseline.is_none() {
-        let _ = judge.need(&facts.layers);
-    }
+    // What was there before may have been added before.
+    let accepted = facts.baseline.value().and_then(Option::as_ref);
+    let accepted = accepted.filter(|baseline| baseline.accepted);
+    let _ = judge.need(&facts.layers);
     for start in starts.iter().filter(|start| start.added && !start.own) {
         let line = format!("{}{} {}", Class::Start.word(), start.place, start.what);
-        if baseline.is_some_and(|lines| lines.contains(&line)) {
+        if accepted.is_some_and(|baseline| baseline.lines.contains(&line)) {
             continue;
         }
         judge.fail(
@@ -92,12 +92,21 @@ fn drift(facts: &Facts, judge: &mut Judge, classes: &[Class]) {
     };
     let source = &facts.baseline.source;
     let Some(baseline) = baseline else {
-        let text = "there was no clean audit yet to compare with";
+        let text = "there was no clean audit yet to compare with; --accept keeps one as it is";
         return judge.say(crate::Verdict::NotChecked, source.clone(), text);
     };
     let inventory = core::mem::take(&mut judge.inventory);
-    for line in &inventory.lines {
-        if classes.iter().any(|class| line.starts_with(class.word())) && !baseline.contains(line) {
+    for line in inventory.lines.iter().chain(&inventory.logins) {
+        if !classes.iter().any(|class| line.starts_with(class.word())) || baseline.lines.contains(line) {
+            continue;
+        }
+        if inventory.doubtful.contains(line) {
+            judge.unknown(source, format!("new, if it is a peer: {line}"));
+        } else if let (true, Some((login, _))) =
+            (line.starts_with(Class::Login.word()), line.rsplit_once(' '))
+        {
+            judge.fail(source, format!("new, what its line holds: {login}"));
+        } else {
             judge.fail(source, format!("new: {line}"));
         }
     }
@@ -108,16 +117,16 @@ fn drift(facts: &Facts, judge: &mut Judge, classes: &[Class]) {
     }
     judge.pass_otherwise(
         source,
-        format!("nothing new beside {} known lines", baseline.len()),
+        format!("nothing new beside {} known lines", baseline.lines.len()),
     );
 }
 
 pub(super) fn drift_starts(facts: &Facts, judge: &mut Judge) {
-    drift(facts, judge, &[Class::Start, Class::Module]);
+    drift(facts, judge, &[Class::Start, Class::Module, Class::Program]);
 }
 
 pub(super) fn drift_accounts(facts: &Facts, judge: &mut Judge) {
-    drift(facts, judge, &[Class::Account]);
+    drift(facts, judge, &[Class::Account, Class::Login, Class::Key]);
 }
 
 pub(super) fn drift_listeners(facts: &Facts, judge: &mut Judge) {

@@ -5,8 +5,6 @@ use crate::facts::{Fact, Facts, Image, Log, Missing, Module, ModuleFile, Mount, 
 use crate::inventory::sockets;
 use crate::judge::Judge;
 
-/// Mirai's one instance holds it.
-const BOTNET_PORTS: &[u16] = &[48_101];
 /// Where scanners knock.
 const SCANNED_PORTS: &[u16] = &[22, 23, 2323, 7547, 5555, 37215, 52869, 60001];
 /// Half-open connections that no client has.
@@ -92,8 +90,7 @@ pub(super) fn port(facts: &Facts, judge: &mut Judge) {
     let source = tables(facts, judge, |proto| proto < Proto::Raw);
     for socket in sockets(facts) {
         let (address, port) = socket.remote;
-        let known = BOTNET_PORTS.contains(&socket.local.1) || BOTNET_PORTS.contains(&port);
-        if known && socket.proto < Proto::Raw {
+        if socket.is_botnets() {
             let text = describe(facts, socket);
             judge.fail(&source, format!("{text} (other end {address} port {port})"));
         }

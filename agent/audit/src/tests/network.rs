@@ -202,3 +202,114 @@ fn raw_sockets_are_told_with_their_owner_and_kind() {
         assert_eq!(of(&facts, "network.raw"), Verdict::Unknown, "{proto:?}");
     }
 }
+
+/// A camera whose streamer sends packets to a port of somebody on the network.
+fn streams(from: (&str, u16), to: (&str, u16), owner: usize) -> Facts {
+    let mut facts = good();
+    push(&mut facts, socket(Proto::Udp, from, to, ESTABLISHED, owner));
+    facts
+}
+
+#[test]
+fn whoever_watches_is_no_stranger() {
+    let session = |remote: &str| socket(Proto::Tcp, ("10.0.0.2", 554), (remote, 51_000), ESTABLISHED, 0);
+    let rtp = |owner| streams(("10.0.0.2", 6970), ("10.0.0.9", 50_000), owner);
+    for (mut facts, remote, expected) in [
+        // The streamer, to one who has a session; to one who has none; another program to one who has.
+        (rtp(0), Some("10.0.0.9"), Verdict::Pass),
+        (rtp(0), Some("::ffff:10.0.0.9"), Verdict::Pass),
+        (rtp(0), None, Verdict::Unknown),
+        (rtp(0), Some("10.0.0.8"), Verdict::Unknown),
+        (rtp(2), Some("10.0.0.9"), Verdict::Unknown),
+        (rtp(2), None, Verdict::Fail),
+        // Whatever a streamer has to ask there.
+        (
+            streams(("10.0.0.2", 6970), ("10.0.0.9", 53), 0),
+            Some("10.0.0.9"),
+            Verdict::Fail,
+        ),
+    ] {
+        facts.sockets[0].value.as_mut().unwrap().list[0].local.0 = ip("0.0.0.0");
+        if let Some(remote) = remote {
+            push(&mut facts, session(remote));
+        }
+        assert_eq!(of(&facts, "network.peer"), expected, "{remote:?}");
+        assert_eq!(of(&facts, "network.peer-drift"), expected, "{remote:?}");
+    }
+    // A port that said it is RTSP's, whatever its number.
+    let mut facts = rtp(0);
+    push(&mut facts, listener("0.0.0.0", 7070));
+    push(
+        &mut facts,
+        socket(
+            Proto::Tcp,
+            ("10.0.0.2", 7070),
+            ("10.0.0.9", 51_000),
+            ESTABLISHED,
+            0,
+        ),
+    );
+    let rtsp = &mut facts.sockets[0].value.as_mut().unwrap().list[0];
+    rtsp.local.1 = 81;
+    assert_eq!(of(&facts, "network.peer"), Verdict::Fail);
+    facts.probes.push(probe(
+        "rtsp://127.0.0.1:7070/ch0",
+        Service::Rtsp,
+        Answer::AsksLogin,
+    ));
+    assert_eq!(of(&facts, "network.peer"), Verdict::Pass);
+}
+
+#[test]
+fn who_came_in_before_the_listener_closed_may_be_no_stranger() {
+    for (local, remote, expected) in [
+        (8080, 51_000, Verdict::Unknown),
+        (34_567, 51_000, Verdict::Unknown),
+        // A client's port, and a server's at the other end.
+        (40_009, 51_000, Verdict::Fail),
+        (8080, 443, Verdict::Fail),
+    ] {
+        let mut facts = good();
+        let came = socket(
+            Proto::Tcp,
+            ("10.0.0.2", local),
+            ("10.0.0.9", remote),
+            ESTABLISHED,
+            0,
+        );
+        push(&mut facts, came);
+        assert_eq!(of(&facts, "network.peer"), expected, "{local} {remote}");
+        assert_eq!(of(&facts, "network.peer-drift"), expected, "{local} {remote}");
+        keep(&mut facts, true);
+        assert_eq!(of(&facts, "network.peer"), Verdict::Pass);
+    }
+    // What one of two sockets to the same end is known to be, the end is.
+    let mut facts = good();
+    for port in [8080, 40_009] {
+        let one = socket(
+            Proto::Tcp,
+            ("10.0.0.2", port),
+            ("10.0.0.9", 51_000),
+            ESTABLISHED,
+            0,
+        );
+        push(&mut facts, one);
+    }
+    assert_eq!(of(&facts, "network.peer-drift"), Verdict::Fail);
+}
+
+#[test]
+fn udp_lite_is_a_protocol_too() {
+    let mut facts = good();
+    push(
+        &mut facts,
+        socket(Proto::UdpLite, ("0.0.0.0", 5000), ("0.0.0.0", 0), 7, 0),
+    );
+    assert_eq!(of(&facts, "network.exposed"), Verdict::Pass, "dropped");
+    assert_eq!(of(&facts, "network.drift"), Verdict::Fail);
+    facts.filters[0].value.as_mut().unwrap().inbound = Inbound::NoFilter;
+    assert_eq!(of(&facts, "network.exposed"), Verdict::Fail);
+    assert!(evidence(&facts, "network.exposed").contains("udplite 0.0.0.0 port 5000"));
+    facts.sockets[Proto::UdpLite6 as usize] = Fact::default();
+    assert_eq!(of(&facts, "trace.port"), Verdict::Unknown);
+}

@@ -108,6 +108,12 @@ fn is_unit(path: &str) -> bool {
     path.contains("/systemd/system/")
 }
 
+/// All files that say what starts.
+pub(super) fn texts(survey: &Survey) -> impl Iterator<Item = &String> {
+    let others = survey.settings.iter();
+    commands(survey).chain(others.filter(|path| is_unit(path) || is_table(path)))
+}
+
 /// Everything that starts by itself.
 #[inline(never)]
 pub(super) fn all(root: &Root, survey: &Survey, layers: &Layers) -> Fact<Vec<Start>> {
@@ -247,7 +253,7 @@ fn hash_of(root: &Root, path: &str) -> io::Result<String> {
     }
 }
 
-fn short_hash(hash: &[u8]) -> String {
+pub(super) fn short_hash(hash: &[u8]) -> String {
     hex(hash.get(..SHOWN_HASH_BYTES).unwrap_or_default())
 }
 
@@ -321,7 +327,7 @@ fn push(starts: &mut Vec<Start>, start: Start) {
 }
 
 /// In lower case.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(in crate::audit_cmd) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -518,7 +524,7 @@ fn open_console(root: &Root, line: &str) -> Option<String> {
     (shell || no_login || openwrt).then(|| format!("gives a shell to whoever is there: `{first}`"))
 }
 
-const SSHD_CONFIG: &str = "/etc/ssh/sshd_config";
+pub(super) const SSHD_CONFIG: &str = "/etc/ssh/sshd_config";
 
 /// How OpenSSH takes passwords, by sshd_config(5).
 #[inline(never)]
