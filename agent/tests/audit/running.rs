@@ -148,6 +148,8 @@ fn closed() -> Camera {
         "#!/bin/sh\nDAEMON=\"streamer\"\n/usr/bin/$DAEMON &\n",
     );
     camera.write("usr/bin/streamer", "good");
+    // Names a script that is told as one.
+    camera.write("etc/init.d/S96again", "#!/bin/sh\n/etc/init.d/S95streamer\n");
     camera.write("root/.ssh/authorized_keys", "# owner\nssh-ed25519 AAAAowner\n");
     // The program itself holds the word telnetd: unknown, and no fail.
     let root = camera.0.path().to_str().unwrap();
@@ -188,6 +190,12 @@ fn a_closed_camera_has_a_baseline_and_what_is_new_is_told() {
     );
     let kept = fs::read_to_string(&baseline).unwrap();
     assert!(kept.contains("listen tcp 0.0.0.0 554 /bin/busybox\n"), "{kept}");
+    let told = |what: &str| kept.lines().filter(|line| line.contains(what)).count();
+    assert_eq!(
+        (told("S95streamer"), told("program /usr/bin/streamer ")),
+        (1, 1),
+        "{kept}"
+    );
     let again = camera.report_behind_a_filter();
     for id in DRIFT {
         assert_eq!(verdict(&again, id), "pass", "{}", rule(&again, id));

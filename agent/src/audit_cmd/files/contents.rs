@@ -164,8 +164,9 @@ fn try_programs(root: &Root, survey: &Survey) -> Result<Vec<Content>, Failure> {
     for path in paths {
         // Names of nothing, of folders and of devices are no programs.
         let Ok(path) = root.canonical(&path) else { continue };
-        let own = path == PROGRAM || found.iter().any(|have| have.place == path);
-        if own || !root.exists(&path) || is_elsewhere(&path) {
+        // A start entry is told as one; our own come and change with the program.
+        let told = path == PROGRAM || found.iter().any(|have| have.place == path);
+        if told || texts(survey).any(|text| *text == path) || !root.exists(&path) || is_elsewhere(&path) {
             continue;
         }
         let hash = match hash_of(root, &path, &mut left) {
