@@ -3,6 +3,7 @@
 //! Telnet, passwords and boot scripts are the hardener's to find: its plan is made and never applied.
 
 mod contents;
+mod fetches;
 mod starts;
 
 use std::io;

