@@ -343,6 +343,8 @@ pub enum Image {
     Deleted,
     /// It is gone, and another is in its place.
     Replaced,
+    /// What lies at its path, if anything, is not what runs: a mount hides it, or was taken away.
+    Elsewhere,
 }
 
 /// A process.

@@ -168,7 +168,8 @@ fn image(root: &Root, exe: &str, target: String) -> (Result<String, Missing>, Im
         Some(_) if is_same(exe, &target) => (Ok(target), Image::There),
         Some(file) if root.exists(file) => (Ok(file.to_owned()), Image::Replaced),
         Some(file) => (Ok(file.to_owned()), Image::Deleted),
-        None => (Ok(target), Image::There),
+        None if is_same(exe, &target) => (Ok(target), Image::There),
+        None => (Ok(target), Image::Elsewhere),
     }
 }
 

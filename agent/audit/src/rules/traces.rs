@@ -71,6 +71,10 @@ pub(super) fn deleted(facts: &Facts, judge: &mut Judge) {
         } else if *image == Image::Replaced {
             let text = format!("{file} was replaced while it ran as {name}: restart it and look again");
             judge.unknown(&source, text);
+        } else if *image == Image::Elsewhere {
+            let text =
+                format!("{file} is not the file that runs as {name}: that one is out of sight{watchdog}");
+            judge.unknown(&source, text);
         }
     }
     let text = format!("{} processes, each from a file of the firmware", list.len());

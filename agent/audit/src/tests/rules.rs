@@ -270,6 +270,7 @@ fn let_in(facts: &mut Facts, (protocol, port): (u8, u16)) {
 /// Doubts that no missing fact is behind.
 const UNKNOWN: &[(&str, Change)] = &[
     ("trace.deleted", |f| processes(f)[0].image = Image::Replaced),
+    ("trace.deleted", |f| processes(f)[0].image = Image::Elsewhere),
     ("trace.deleted", |f| {
         processes(f)[0].program = Err(Missing {
             errno: 13,
