@@ -27,8 +27,8 @@ const SHELLS: &[&str] = &["sh", "ash", "bash", "dash", "hush"];
 const RUNNERS: &[&str] = &["python", "python3", "lua", "perl", "php", "node"];
 /// Programs that run the command behind them.
 const WRAPPERS: &[&str] = &[
-    "busybox", "nohup", "setsid", "exec", "nice", "ionice", "env", "time", "timeout", "sudo", "xargs", "command", "taskset",
-    "chrt", "respawn",
+    "busybox", "nohup", "setsid", "exec", "nice", "ionice", "env", "time", "timeout", "sudo", "xargs",
+    "command", "taskset", "chrt", "respawn",
 ];
 /// Programs that put a file at the last of their words.
 const COPIERS: &[&str] = &["cp", "mv", "ln", "install"];
@@ -91,7 +91,9 @@ fn command_of(path: &str, line: &str) -> Option<String> {
         let (key, value) = line.split_once('=')?;
         return match key.trim() {
             // Signs for how it is run (systemd.service(5)).
-            key if key.starts_with("Exec") => Some(value.trim().trim_start_matches(['-', '@', '+', '!', ':']).into()),
+            key if key.starts_with("Exec") => {
+                Some(value.trim().trim_start_matches(['-', '@', '+', '!', ':']).into())
+            }
             "Environment" => Some(format!("export {value}")),
             _ => None,
         };
@@ -210,7 +212,11 @@ impl Reader {
 
     fn make(&mut self, path: &str, fetched: bool) {
         let path = self.place(path);
-        let list = if fetched { &mut self.fetched } else { &mut self.made };
+        let list = if fetched {
+            &mut self.fetched
+        } else {
+            &mut self.made
+        };
         if list.len() < MAX_NAMES && path != "/dev/null" && !list.contains(&path) {
             list.push(path);
         }
@@ -271,8 +277,14 @@ impl Reader {
             self.preload(line, word);
         }
         let outward = output.iter().chain(&words);
-        if outward.into_iter().any(|word| word.contains("/dev/tcp/") || word.contains("/dev/udp/")) {
-            self.says(line, "opens a connection from the shell to somebody outside (`/dev/tcp/`)");
+        if outward
+            .into_iter()
+            .any(|word| word.contains("/dev/tcp/") || word.contains("/dev/udp/"))
+        {
+            self.says(
+                line,
+                "opens a connection from the shell to somebody outside (`/dev/tcp/`)",
+            );
         }
         let words = words.get(set..).unwrap_or_default();
         if let Some(first) = words.first().filter(|first| first.contains('/')) {
@@ -452,7 +464,11 @@ impl Reader {
         let fetched = self.piped.is_some() || rest.iter().any(|word| self.is_fetched(&self.place(word)));
         self.fetches.extend(self.piped.clone());
         let into = value(rest, &["-C", "-d"]).unwrap_or(".");
-        let into = if into == "." { String::new() } else { self.place(into) };
+        let into = if into == "." {
+            String::new()
+        } else {
+            self.place(into)
+        };
         if fetched {
             let into = if into.is_empty() { self.cwd.clone() } else { into };
             self.make(&format!("{}/", into.trim_end_matches('/')), true);
@@ -460,17 +476,23 @@ impl Reader {
     }
 
     fn is_fetched(&self, path: &str) -> bool {
-        let below = |folder: &String| folder.len() > 1 && folder.ends_with('/') && path.starts_with(folder.as_str());
+        let below =
+            |folder: &String| folder.len() > 1 && folder.ends_with('/') && path.starts_with(folder.as_str());
         self.fetched.iter().any(|have| have == path || below(have))
     }
 
     fn copies(&mut self, rest: &[String]) {
         let files: Vec<&String> = rest.iter().filter(|word| !word.starts_with('-')).collect();
-        let Some((to, from)) = files.split_last() else { return };
+        let Some((to, from)) = files.split_last() else {
+            return;
+        };
         for from in from {
             let fetched = self.is_fetched(&self.place(from));
             self.make(to, fetched);
-            self.make(&format!("{}/{}", to.trim_end_matches('/'), name_of(from)), fetched);
+            self.make(
+                &format!("{}/{}", to.trim_end_matches('/'), name_of(from)),
+                fetched,
+            );
         }
     }
 
@@ -492,18 +514,30 @@ impl Reader {
             if has('l') || has('z') || rest.iter().any(|word| word == "--listen") {
                 return None;
             }
-            if has('e') || self.shell_piped || rest.iter().any(|word| word.starts_with("--exec") || word == "--sh-exec") {
+            if has('e')
+                || self.shell_piped
+                || rest
+                    .iter()
+                    .any(|word| word.starts_with("--exec") || word == "--sh-exec")
+            {
                 self.says(line, format!("gives a shell to somebody outside: `{name}`"));
             }
             return Some(text);
         }
         let operands = || rest.iter().filter(|word| !word.starts_with('-'));
         let url = rest.iter().rev().find(|word| word.contains('/'));
-        let last = url.or(rest.last()).map(|url| name_of(url.split(['?', '#']).next().unwrap_or_default()));
+        let last = url
+            .or(rest.last())
+            .map(|url| name_of(url.split(['?', '#']).next().unwrap_or_default()));
         let file = match name {
             "curl" => match value(rest, &["-o", "--output"]) {
                 Some(file) => Some(file.to_owned()),
-                None if rest.iter().any(|word| is_flag(word, 'O') || word == "--remote-name") => last.map(str::to_owned),
+                None if rest
+                    .iter()
+                    .any(|word| is_flag(word, 'O') || word == "--remote-name") =>
+                {
+                    last.map(str::to_owned)
+                }
                 None => None,
             },
             "tftp" => {
@@ -516,7 +550,8 @@ impl Reader {
             "ftpget" => {
                 let mut plain = rest.iter().enumerate().filter(|(n, word)| {
                     let before = n.checked_sub(1).and_then(|n| rest.get(n));
-                    !word.starts_with('-') && !before.is_some_and(|word| matches!(word.as_str(), "-u" | "-p" | "-P"))
+                    !word.starts_with('-')
+                        && !before.is_some_and(|word| matches!(word.as_str(), "-u" | "-p" | "-P"))
                 });
                 plain.nth(1).map(|(_, word)| word.clone())
             }
@@ -585,7 +620,10 @@ fn said(name: &str, rest: &[String]) -> String {
 
 fn is_assignment(word: &str) -> bool {
     word.split_once('=').is_some_and(|(name, _)| {
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
     })
 }
 
@@ -602,7 +640,9 @@ fn value<'w>(words: &'w [String], names: &[&str]) -> Option<&'w str> {
             let Some(rest) = word.strip_prefix(name) else {
                 // `-qO-` and `-qO file`.
                 let flag = name.chars().nth(1).filter(|_| !long && name.len() == 2);
-                let at = flag.filter(|flag| is_flag(word, *flag)).and_then(|flag| word.find(flag));
+                let at = flag
+                    .filter(|flag| is_flag(word, *flag))
+                    .and_then(|flag| word.find(flag));
                 match at.and_then(|at| word.get(at + 1..)) {
                     None => continue,
                     Some("") => return words.get(n + 1).map(String::as_str),
@@ -626,9 +666,8 @@ fn gives_execution(mode: &str) -> bool {
     if !mode.is_empty() && mode.bytes().all(|byte| byte.is_ascii_digit()) {
         return mode.len() >= 3 && mode.bytes().rev().take(3).any(odd);
     }
-    mode.split_once(['+', '=']).is_some_and(|(who, what)| {
-        who.bytes().all(|byte| b"ugoa".contains(&byte)) && what.contains('x')
-    })
+    mode.split_once(['+', '='])
+        .is_some_and(|(who, what)| who.bytes().all(|byte| b"ugoa".contains(&byte)) && what.contains('x'))
 }
 
 /// A command behind the words and programs that only start it.
@@ -641,7 +680,8 @@ fn unwrap(mut words: &[String]) -> &[String] {
                 let own = |word: &&String| {
                     word.starts_with('-') || word.bytes().next().is_some_and(|byte| byte.is_ascii_digit())
                 };
-                rest.get(rest.iter().take_while(own).count()..).unwrap_or_default()
+                rest.get(rest.iter().take_while(own).count()..)
+                    .unwrap_or_default()
             }
             words => return words,
         };

@@ -68,12 +68,19 @@ fn droppers_are_found_wherever_they_stand() {
             ("/etc/crontabs/root", format!("*/5 * * * * {line}\n")),
             ("/etc/cron.d/x", format!("@reboot root {line}\n")),
             ("/etc/inittab", format!("::sysinit:{line}\n")),
-            ("/etc/systemd/system/x.service", format!("[Service]\nExecStart=-{line}\n")),
+            (
+                "/etc/systemd/system/x.service",
+                format!("[Service]\nExecStart=-{line}\n"),
+            ),
         ] {
             let found = certain(path, &text);
             assert!(found.contains(&true), "{path}: {text}");
             let placed = look(path, text.as_bytes());
-            let at = if path.contains("crontab") || path.contains("cron.d") || path.contains("inittab") { 1 } else { 2 };
+            let at = if path.contains("crontab") || path.contains("cron.d") || path.contains("inittab") {
+                1
+            } else {
+                2
+            };
             assert!(placed.iter().all(|found| found.line >= at), "{placed:?}");
         }
         // One command a line.
@@ -119,7 +126,11 @@ fn what_firmwares_do_is_doubtful_at_most() {
         "/usr/sbin/daemon -c /tmp/daemon.conf",
         "LD_LIBRARY_PATH=/tmp/lib /usr/bin/x",
     ] {
-        assert!(certain("/etc/init.d/S50x", text).is_empty(), "{text}: {:?}", look("/x", text.as_bytes()));
+        assert!(
+            certain("/etc/init.d/S50x", text).is_empty(),
+            "{text}: {:?}",
+            look("/x", text.as_bytes())
+        );
     }
 }
 
