@@ -561,3 +561,49 @@ fn a_file_named_like_a_deleted_one_hides_nothing() {
     );
     assert!(told.contains(&format!("{at}/odd (deleted) runs as")), "{told}");
 }
+
+/// On this machine, where the kernel tells a path that leads to another file, or to none.
+#[test]
+fn a_program_that_a_mount_hides_is_no_pass() {
+    if without_root() {
+        return;
+    }
+    let script = format!(
+        "runs() {{ until readlink /proc/$1/exe | grep -q \"$2\"; do :; done; }}
+        mount -t tmpfs none /mnt && cd /mnt && mkdir a b c && mount -t tmpfs none a || exit 99
+        cp /bin/sleep a/lazy && cp /bin/sleep c/covered && cp /bin/sleep plain || exit 99
+        /mnt/a/lazy 60 & runs $! lazy; umount -l a
+        /mnt/c/covered 60 & runs $! covered; mount -t tmpfs none c && cp /bin/sleep c/covered
+        unshare --mount sh -c 'mount -t tmpfs none b && cp /bin/sleep b/apart && exec /mnt/b/apart 60' & runs $! apart
+        /mnt/plain 60 & runs $! plain
+        exec {LENSCAP} audit --json --only trace.deleted"
+    );
+    let args = [
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "sh",
+        "-c",
+        &script,
+    ];
+    let report = report(&run("unshare", &args));
+    let told = evidence(&report, "trace.deleted");
+    for (file, name) in [
+        ("/lazy", "lazy"),
+        ("/mnt/c/covered", "covered"),
+        ("/mnt/b/apart", "apart"),
+    ] {
+        let evidence = rule(&report, "trace.deleted")["evidence"].as_array().unwrap();
+        let text = format!("{file} is not the file that runs as {name}");
+        let found = evidence
+            .iter()
+            .find(|one| one["text"].as_str().unwrap().contains(&text));
+        assert_eq!(
+            found.unwrap_or_else(|| panic!("{told}"))["verdict"],
+            "unknown",
+            "{told}"
+        );
+    }
+    assert!(!told.contains("plain"), "{told}");
+}

@@ -72,8 +72,9 @@ pub(super) fn deleted(facts: &Facts, judge: &mut Judge) {
             let text = format!("{file} was replaced while it ran as {name}: restart it and look again");
             judge.unknown(&source, text);
         } else if *image == Image::Elsewhere {
-            let text =
-                format!("{file} is not the file that runs as {name}: that one is out of sight{watchdog}");
+            let text = format!(
+                "{file} is not the file that runs as {name}: that one lies behind a mount, or in mounts that are not seen{watchdog}"
+            );
             judge.unknown(&source, text);
         }
     }

