@@ -1,7 +1,8 @@
 //! Asks the camera's own services, over loopback, what they give to somebody without a login.
 //!
-//! Nothing is sent to a port that is not a web or RTSP server's as a rule: vendors' programs die of less. Logins that
-//! everybody knows are tried on web interfaces alone, a few times each.
+//! Ports that are a web or RTSP server's as a rule come first. Any other that is reached from outside is listened to, and then
+//! asked in RTSP and HTTP, but for vendors' control ports: their programs die of less. What it is stays unknown where it is
+//! silent or not understood. Logins that everybody knows are tried on web interfaces alone, a few times each.
 
 mod http;
 mod logins;
@@ -14,7 +15,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use lenscap_audit::facts::{Answer, Fact, Facts, Inbound, Missing, Probe, Service};
-use lenscap_audit::inventory::{asked_at, sockets};
+use lenscap_audit::inventory::{asked_at, program, sockets};
 use lenscap_harden::root::Root;
 use nix::errno::Errno;
 
@@ -31,8 +32,10 @@ const TOTAL: Duration = Duration::from_secs(40);
 const CONNECT: Duration = Duration::from_secs(1);
 const ANSWER: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(2);
-/// How long a server that speaks first may take.
+/// How long a server that speaks first may take where nothing else is asked, and how long each answer of one that may be
+/// anything.
 const GREETING: Duration = Duration::from_millis(700);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The most ports.
 const MAX_PORTS: usize = 32;
 /// The most bytes of an answer.
@@ -43,6 +46,13 @@ const RTSP_PORTS: &[u16] = &[554, 8554, 10554, 5543];
 const HTTP_PORTS: &[u16] = &[
     80, 81, 82, 85, 88, 8000, 8080, 8081, 8090, 8888, 8899, 5000, 10080,
 ];
+/// Vendors' control ports, whose programs are not asked anything.
+const VENDOR_PORTS: &[u16] = &[34567, 34599, 37777, 9530, 32100, 23000];
+/// How an alert of TLS begins, with which it answers what is none (RFC 8446, 5.1).
+const TLS_ALERT: &[u8] = &[0x15, 3];
+/// Why a port's service is not known.
+const ODD: &str = "what it says is not understood";
+const TLS: &str = "it speaks TLS, in which nothing is asked";
 /// Paths of streams, beside those of the configuration.
 const STREAMS: &[&str] = &[
     "/",
@@ -83,9 +93,10 @@ pub(super) fn all(root: &Root, config: &Path, facts: &Facts) -> Vec<Fact<Probe>>
         logins: Logins::load(root),
         until: sys::monotonic() + TOTAL,
         probes: Vec::new(),
+        tried: Vec::new(),
     };
     let no_ipv6 = facts.filters[1].value().map(|filter| &filter.inbound) == Some(&Inbound::Off);
-    let mut asked: Vec<(SocketAddr, Option<usize>)> = Vec::new();
+    let mut waiting: Vec<(u8, Way, SocketAddr, Option<usize>, &str)> = Vec::new();
     for socket in sockets(facts) {
         if !socket.proto.is_tcp() || !socket.waits() {
             continue;
@@ -95,20 +106,28 @@ pub(super) fn all(root: &Root, config: &Path, facts: &Facts) -> Vec<Fact<Probe>>
             (IpAddr::V6(_), _) if no_ipv6 => continue,
             (IpAddr::V6(address), port) => SocketAddrV6::new(address, port, 0, scope(root, address)).into(),
         };
+        let (rank, way) = asker.way(at.port(), socket.is_loopback());
+        let place = waiting.partition_point(|(before, ..)| *before <= rank);
+        waiting.insert(place, (rank, way, at, socket.owner, program(facts, socket)));
+    }
+    let mut asked: Vec<(SocketAddr, Option<usize>)> = Vec::new();
+    for (_, mut way, at, owner, program) in waiting {
         if asked.iter().any(|(have, _)| *have == at) {
             continue;
         }
         if asked.len() == MAX_PORTS || asker.left().is_zero() {
-            let why = Missing::because("was not asked: too many ports, or no time left");
-            asker.probes.push(Fact::missing(format!("tcp://{at}"), why));
+            let why = format!("was not asked: too many ports, or no time left; program {program}");
+            asker.missing(at, Missing::because(why));
             break;
         }
         // A program's passwords are tried at one of its addresses, or it might lock its owner out; at others of the same port
         // it may still be a shell.
         let mut same = asked.iter().filter(|(have, _)| have.port() == at.port());
-        let again = socket.owner.is_some() && same.any(|(_, owner)| *owner == socket.owner);
-        asked.push((at, socket.owner));
-        asker.port(at, again);
+        if owner.is_some() && same.any(|(_, have)| *have == owner) {
+            way = Way::Listen;
+        }
+        asked.push((at, owner));
+        asker.port(at, way, owner, program);
     }
     asker.probes
 }
@@ -125,11 +144,34 @@ fn scope(root: &Root, address: Ipv6Addr) -> u32 {
     index.unwrap_or(0)
 }
 
+/// How a port is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// RTSP's as a rule.
+    Rtsp,
+    /// HTTP's as a rule.
+    Http,
+    /// It is only listened to.
+    Listen,
+    /// It may be anything.
+    Any,
+}
+
+/// What a port says by itself.
+#[derive(Debug, PartialEq, Eq)]
+enum Greeting {
+    Known,
+    Odd,
+    None,
+}
+
 struct Asker<'c> {
     config: Option<&'c Config>,
     logins: Logins,
     until: Duration,
     probes: Vec<Fact<Probe>>,
+    /// Processes whose web interface was tried.
+    tried: Vec<Option<usize>>,
 }
 
 impl Asker<'_> {
@@ -141,51 +183,128 @@ impl Asker<'_> {
         self.probes.push(Fact::seen(source, Probe { service, answer }));
     }
 
-    fn port(&mut self, at: SocketAddr, greeting: bool) {
+    fn missing(&mut self, at: SocketAddr, why: Missing) {
+        self.probes.push(Fact::missing(format!("tcp://{at}"), why));
+    }
+
+    /// How a port is asked, and when: those that are known come first, and what only this camera reaches last.
+    fn way(&self, port: u16, loopback: bool) -> (u8, Way) {
         let profiles = self.config.map_or(&[][..], |config| &config.profiles);
-        let rtsp = RTSP_PORTS.contains(&at.port())
-            || profiles
-                .iter()
-                .any(|profile| profile.rtsp_addr.port() == at.port());
-        let http = HTTP_PORTS.contains(&at.port())
-            || profiles.iter().any(|profile| {
-                let snapshot = profile.snapshot.as_ref();
-                snapshot.is_some_and(|snapshot| snapshot.addr.port() == at.port())
-            });
-        let result = if greeting {
-            self.greeting(at)
-        } else if rtsp {
-            self.rtsp(at)
-        } else if http {
-            self.http(at)
+        let rtsp = profiles.iter().any(|profile| profile.rtsp_addr.port() == port);
+        let http = profiles.iter().any(|profile| {
+            let snapshot = profile.snapshot.as_ref();
+            snapshot.is_some_and(|snapshot| snapshot.addr.port() == port)
+        });
+        if rtsp || RTSP_PORTS.contains(&port) {
+            (0, Way::Rtsp)
+        } else if http || HTTP_PORTS.contains(&port) {
+            (0, Way::Http)
+        } else if VENDOR_PORTS.contains(&port) {
+            (1, Way::Listen)
+        } else if loopback {
+            (3, Way::Listen)
         } else {
-            self.greeting(at)
+            (2, Way::Any)
+        }
+    }
+
+    fn port(&mut self, at: SocketAddr, way: Way, owner: Option<usize>, program: &str) {
+        let known = match way {
+            Way::Rtsp => self.rtsp(at),
+            Way::Http => self.http(at, owner),
+            // Silence says nothing against it.
+            Way::Listen => self.greeting(at, GREETING).map(|_| true),
+            Way::Any => Ok(false),
         };
-        if let Err(error) = result {
-            self.probes
-                .push(Fact::missing(format!("tcp://{at}"), missing(&error)));
+        let result = match known {
+            Ok(true) => Ok(None),
+            // They may be a vendor's too, whose programs are not asked more than once.
+            Ok(false) if matches!(at.port(), 8000 | 5000) => Ok(Some(ODD)),
+            Ok(false) => self.any(at, owner),
+            Err(error) => Err(error),
+        };
+        let why = match result {
+            Ok(None) => return,
+            Ok(Some(why)) => Missing::because(why),
+            Err(error) => missing(&error),
+        };
+        let text = format!("{}; program {program}", why.why).into();
+        if why.why != TLS {
+            return self.missing(at, Missing { why: text, ..why });
+        }
+        // Shells and FTP in TLS are none without encryption.
+        for service in [Service::Rtsp, Service::Snapshot, Service::Web, Service::Onvif] {
+            self.add(
+                format!("tcp://{at}"),
+                service,
+                Err(Missing::because(text.clone())),
+            );
         }
     }
 
     /// What a server says before it is asked.
     #[inline(never)]
-    fn greeting(&mut self, at: SocketAddr) -> io::Result<()> {
-        let source = format!("tcp://{at}");
+    fn greeting(&mut self, at: SocketAddr, wait: Duration) -> io::Result<Greeting> {
         let mut stream = self.connect(at)?;
-        let said = match read_some(&mut stream, GREETING.min(self.left())) {
+        let said = match read_some(&mut stream, wait.min(self.left())) {
+            Ok(said) if said.is_empty() => return Ok(Greeting::None),
             Ok(said) => said,
-            // Silence says nothing against it.
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(Greeting::None),
             Err(error) => return Err(error),
         };
-        if self.shell(at, &said) {
-            return Ok(());
+        Ok(if self.speaks(at, &said) {
+            Greeting::Known
+        } else {
+            Greeting::Odd
+        })
+    }
+
+    /// Whether somebody says what servers say that speak first.
+    fn speaks(&mut self, at: SocketAddr, said: &[u8]) -> bool {
+        let ftp = said.starts_with(b"220") && (at.port() == 21 || contains(said, b"FTP"));
+        if ftp {
+            let what = String::from_utf8_lossy(said).into_owned();
+            self.add(format!("tcp://{at}"), Service::Ftp, Ok(Answer::There(what)));
         }
-        if said.starts_with(b"220") && (at.port() == 21 || contains(&said, b"FTP")) {
-            let what = String::from_utf8_lossy(&said).into_owned();
-            self.add(source, Service::Ftp, Ok(Answer::There(what)));
+        ftp || said.starts_with(b"SSH-") || self.shell(at, said)
+    }
+
+    /// Asks a port that may be anything, in one way after the other. Gives why it is not known then.
+    #[inline(never)]
+    fn any(&mut self, at: SocketAddr, owner: Option<usize>) -> io::Result<Option<&'static str>> {
+        match self.greeting(at, PATIENCE)? {
+            Greeting::Known => return Ok(None),
+            Greeting::Odd => return Ok(Some(ODD)),
+            Greeting::None => {}
         }
-        Ok(())
+        let options = format!("OPTIONS rtsp://{at}/ RTSP/1.0\r\nCSeq: 1\r\n\r\n");
+        let mut why = "it says nothing to RTSP or HTTP";
+        for question in [options, http::get(at, "/", None)] {
+            let answer = match self.ask_for(at, question.as_bytes(), PATIENCE) {
+                Ok(answer) => answer,
+                Err(error) if self.left().is_zero() => return Err(error),
+                // It may take the next one.
+                Err(_) => continue,
+            };
+            let known = if self.speaks(at, &answer) {
+                true
+            } else if answer.starts_with(b"RTSP/") {
+                self.rtsp(at)?
+            } else if answer.starts_with(b"HTTP/") {
+                self.http(at, owner)?
+            } else if answer.starts_with(TLS_ALERT) {
+                return Ok(Some(TLS));
+            } else {
+                false
+            };
+            if known {
+                return Ok(None);
+            }
+            if !answer.is_empty() {
+                why = ODD;
+            }
+        }
+        Ok(Some(why))
     }
 
     /// Whether an answer is a shell's. If so, it is noted.
@@ -210,11 +329,15 @@ impl Asker<'_> {
 
     /// Sends a question and takes the answer's beginning.
     fn ask(&self, at: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
+        self.ask_for(at, question, ANSWER)
+    }
+
+    fn ask_for(&self, at: SocketAddr, question: &[u8], patience: Duration) -> io::Result<Vec<u8>> {
         let mut stream = self.connect(at)?;
         // A question fits any send buffer.
         stream.write_all(question)?;
-        let until = sys::monotonic() + ANSWER.min(self.left());
-        let mut wait = ANSWER;
+        let until = sys::monotonic() + patience.min(self.left());
+        let mut wait = patience;
         let mut answer = Vec::new();
         while answer.len() < MAX_ANSWER_BYTES {
             match read_some(&mut stream, wait.min(until.saturating_sub(sys::monotonic()))) {
@@ -234,8 +357,9 @@ impl Asker<'_> {
         Ok(answer)
     }
 
+    /// Says whether it is RTSP, or a shell.
     #[inline(never)]
-    fn rtsp(&mut self, at: SocketAddr) -> io::Result<()> {
+    fn rtsp(&mut self, at: SocketAddr) -> io::Result<bool> {
         let own = self.config.map_or(&[][..], |config| &config.profiles);
         let own = own.iter().filter(|profile| profile.rtsp_addr.port() == at.port());
         let own: Vec<String> = own
@@ -249,12 +373,7 @@ impl Asker<'_> {
                 format!("DESCRIBE {base}{path} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n");
             let answer = self.ask(at, question.as_bytes())?;
             let Some(reply) = Reply::parse(&answer).filter(|_| answer.starts_with(b"RTSP/")) else {
-                if self.shell(at, &answer) {
-                    return Ok(());
-                }
-                let why = Missing::because("does not answer as RTSP");
-                self.add(base, Service::Rtsp, Err(why));
-                return Ok(());
+                return Ok(self.shell(at, &answer));
             };
             match reply.status {
                 200 => {
@@ -263,7 +382,7 @@ impl Asker<'_> {
                         Service::Rtsp,
                         Ok(Answer::Open("DESCRIBE".into())),
                     );
-                    return Ok(());
+                    return Ok(true);
                 }
                 // One path may ask for a login that another does not.
                 401 | 403 => login = true,
@@ -280,26 +399,31 @@ impl Asker<'_> {
             Err(Missing::because(why))
         };
         self.add(base, Service::Rtsp, answer);
-        Ok(())
+        Ok(true)
     }
 
+    /// Says whether it is HTTP, or a shell.
     #[inline(never)]
-    fn http(&mut self, at: SocketAddr) -> io::Result<()> {
+    fn http(&mut self, at: SocketAddr, owner: Option<usize>) -> io::Result<bool> {
         let base = format!("http://{at}");
         let front = self.ask(at, http::get(at, "/", None).as_bytes())?;
         let Some(reply) = Reply::parse(&front).filter(|_| front.starts_with(b"HTTP/")) else {
-            if self.shell(at, &front) {
-                return Ok(());
-            }
-            let why = Missing::because("does not answer as HTTP");
-            self.add(base, Service::Web, Err(why));
-            return Ok(());
+            return Ok(self.shell(at, &front));
         };
         let front_status = reply.status;
-        let web = self.web(at, &front, &reply)?;
+        // Wrong passwords at each port of a program might lock its owner out.
+        let again = owner.is_some() && self.tried.contains(&owner);
+        let web = if again && self.way(at.port(), false).1 == Way::Any {
+            let why = "its logins were not tried: another port of the same program was";
+            Err(Missing::because(why))
+        } else {
+            self.tried.push(owner);
+            self.web(at, &front, &reply)?
+        };
         self.add(base.clone(), Service::Web, web);
         self.pictures(at, &base, front_status)?;
-        self.onvif(at, &base)
+        self.onvif(at, &base)?;
+        Ok(true)
     }
 
     /// Tries the logins that everybody knows of this interface.
@@ -416,11 +540,15 @@ fn gives_shell(said: &[u8]) -> bool {
     let text = said.trim_ascii_end();
     // Pictures begin with 0xff, too.
     matches!(said, [0xff] | [0xff, 0xf0..=0xff, ..])
-        || [&b"ogin:"[..], b"GET: not found", b"DESCRIBE: not found"]
-            .iter()
-            .any(|words| contains(said, words))
-        || text.ends_with(b"#") && text.len() < 256
-        || text.ends_with(b"$") && text.len() < 256
+        || [
+            &b"ogin:"[..],
+            b"GET: not found",
+            b"DESCRIBE: not found",
+            b"OPTIONS: not found",
+        ]
+        .iter()
+        .any(|words| contains(said, words))
+        || matches!(text, [.., b'#' | b'$']) && text.len() < 256 && !text.contains(&0)
 }
 
 fn contains(text: &[u8], needle: &[u8]) -> bool {

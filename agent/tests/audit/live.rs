@@ -577,3 +577,71 @@ fn packet_filters_are_read_from_the_kernel() {
         }
     }
 }
+
+/// What waits on ports of which nobody knows what they are for: a stream without a login, and a program that says nothing.
+#[test]
+fn services_on_unusual_ports_are_asked_and_silent_ones_are_no_pass() {
+    if without_root() {
+        return;
+    }
+    let serve = "
+import socket, sys, threading
+def serve(port, answer):
+    listener = socket.create_server(('0.0.0.0', port))
+    def take():
+        while True:
+            one = listener.accept()[0]
+            words = one.recv(2048).split()
+            if words:
+                one.sendall(answer(words[0]))
+                one.close()
+            else:
+                one.close()
+    threading.Thread(target=take, daemon=True).start()
+serve(41001, lambda word: b'RTSP/1.0 200 OK\\r\\nCSeq: 1\\r\\nContent-Length: 0\\r\\n\\r\\n')
+serve(41002, lambda word: b'HTTP/1.0 200 OK\\r\\nContent-Type: image/jpeg\\r\\n\\r\\nx')
+if sys.argv[1] == 'silent':
+    serve(41003, lambda word: b'')
+print('ready', flush=True)
+sys.stdin.read()
+";
+    for silent in [false, true] {
+        let kind = if silent { "silent" } else { "" };
+        let script = format!("ip link set lo up && exec python3 -c \"$0\" '{kind}'");
+        let mut held = Command::new("unshare")
+            .args(["--net", "sh", "-c", &script, serve])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut said = BufReader::new(held.stdout.take().unwrap());
+        said.read_line(&mut line).unwrap();
+        let held = Held(held);
+        assert_eq!(line, "ready\n");
+        let pid = held.0.id().to_string();
+        let enter = [
+            "--target", &pid, "--net", LENSCAP, "audit", "--json", "--only", "service",
+        ];
+        let report = report(&run("nsenter", &enter));
+        for (id, place) in [
+            ("service.rtsp", "rtsp://127.0.0.1:41001/"),
+            ("service.snapshot", "http://127.0.0.1:41002/image.jpg"),
+        ] {
+            assert_eq!(verdict(&report, id), "fail", "{}", rule(&report, id));
+            let told = evidence(&report, id);
+            assert!(told.contains(place), "{told}");
+        }
+        for (id, otherwise) in [
+            ("service.telnet", "pass"),
+            ("service.onvif", "notapplicable"),
+            ("service.ftp", "pass"),
+        ] {
+            let expected = if silent { "unknown" } else { otherwise };
+            assert_eq!(verdict(&report, id), expected, "{}", rule(&report, id));
+            let told = evidence(&report, id);
+            let reason = told.contains("tcp://127.0.0.1:41003") && told.contains("; program /");
+            assert_eq!(reason, silent, "{told}");
+        }
+    }
+}

@@ -135,7 +135,7 @@ pub(super) fn telnet(facts: &Facts, judge: &mut Judge) {
 }
 
 /// Ports that gave no answer may be anything.
-fn unasked(facts: &Facts, judge: &mut Judge) {
+pub(super) fn unasked(facts: &Facts, judge: &mut Judge) {
     for probe in &facts.probes {
         let _ = judge.need(probe);
     }

@@ -295,6 +295,7 @@ pub(super) fn clear_text(facts: &Facts, judge: &mut Judge) {
             judge.fail(&probe.source, "answers as FTP");
         }
     }
+    super::access::unasked(facts, judge);
     let source = tables(facts, judge, ports);
     for socket in sockets(facts) {
         if let Some(name) = waiting(CLEAR, socket) {

@@ -32,6 +32,7 @@ fn asker() -> Asker<'static> {
         logins: Logins::parse(include_str!("../../../data/http-logins.csv").lines()),
         until: sys::monotonic() + TOTAL,
         probes: Vec::new(),
+        tried: Vec::new(),
     }
 }
 
@@ -54,15 +55,13 @@ fn rtsp_is_open_closed_or_not_known() {
     let closed =
         server(|_, _| "RTSP/1.0 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\"\r\n\r\n".into());
     let absent = server(|_, _| "RTSP/1.0 404 Not Found\r\n\r\n".into());
-    let odd = server(|_, _| "\u{0}\u{1}".into());
     for (at, expected) in [
         (open, Some(Answer::Open("DESCRIBE".into()))),
         (closed, Some(Answer::AsksLogin)),
         (absent, None),
-        (odd, None),
     ] {
         let mut asker = asker();
-        asker.rtsp(at).unwrap();
+        assert!(asker.rtsp(at).unwrap());
         let [answer] = answers(&asker, Service::Rtsp).try_into().unwrap();
         assert_eq!(answer.ok(), expected, "{at}");
     }
@@ -105,7 +104,7 @@ fn a_web_interface_is_asked_what_everybody_knows() {
         (server(|_, _| "HTTP/1.0 200 OK\r\n\r\nnew".into()), None),
     ] {
         let mut asker = asker();
-        asker.http(at).unwrap();
+        asker.http(at, None).unwrap();
         let [answer] = answers(&asker, Service::Web).try_into().unwrap();
         assert_eq!(answer.clone().ok(), expected, "{answer:?}");
     }
@@ -138,7 +137,7 @@ fn pictures_and_onvif_are_asked_for() {
         (closed, Answer::AsksLogin, Answer::AsksLogin),
     ] {
         let mut asker = asker();
-        asker.http(server(answer)).unwrap();
+        asker.http(server(answer), None).unwrap();
         assert_eq!(answers(&asker, Service::Snapshot), [Ok(picture)]);
         assert_eq!(answers(&asker, Service::Onvif), [Ok(onvif)]);
     }
@@ -151,8 +150,8 @@ fn shells_speak_first_and_silence_ends() {
     std::thread::spawn(move || telnet.accept().unwrap().0.write_all(b"\xff\xfd\x01").unwrap());
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut asker = asker();
-    asker.greeting(at).unwrap();
-    asker.greeting(silent.local_addr().unwrap()).unwrap();
+    asker.greeting(at, GREETING).unwrap();
+    asker.greeting(silent.local_addr().unwrap(), GREETING).unwrap();
     assert_eq!(answers(&asker, Service::Telnet).len(), 1);
     assert_eq!(asker.probes.len(), 1);
     // Whoever answers without end is cut.
@@ -164,7 +163,7 @@ fn shells_speak_first_and_silence_ends() {
     });
     assert!(asker.ask(at, b"GET / HTTP/1.0\r\n\r\n").unwrap().len() < MAX_ANSWER_BYTES + 4096);
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    asker.port(gone, false);
+    asker.port(gone, Way::Any, None, "/x");
     assert!(asker.probes.last().unwrap().value.is_err());
     assert!(gives_shell(b"\r\n(none) login: ") && gives_shell(b"/ # ") && !gives_shell(b"SSH-2.0-x\r\n"));
 }
@@ -180,7 +179,7 @@ fn a_shell_on_a_port_of_another_service_is_one() {
     }
     for answer in [telnet as fn(&str, &str) -> String, shell] {
         let mut asker = asker();
-        asker.http(server(answer)).unwrap();
+        asker.http(server(answer), None).unwrap();
         asker.rtsp(server(answer)).unwrap();
         assert_eq!(answers(&asker, Service::Telnet).len(), 2);
         assert_eq!(asker.probes.len(), 2);
@@ -219,11 +218,156 @@ fn a_port_is_asked_at_each_address() {
         ..Facts::default()
     };
     let probes = all(&root, Path::new("/nowhere"), &facts);
-    let [probe] = probes.as_slice() else {
+    // What only the camera reaches is listened to alone; the other says nothing.
+    let [silent, probe] = probes.as_slice() else {
         panic!("{probes:?}")
     };
+    assert_eq!(silent.source, format!("tcp://127.0.0.1:{port}"));
+    assert!(silent.value.is_err());
     assert_eq!(probe.source, format!("tcp://127.0.0.2:{port}"));
     assert_eq!(probe.value().unwrap().service, Service::Telnet);
+}
+
+/// Answers each connection with the same, whatever it is asked, and keeps it; gives what came.
+fn mute(says: &'static [u8], answers: &'static [u8]) -> (SocketAddr, std::sync::mpsc::Receiver<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.write_all(says);
+            let mut question = [0; 2048];
+            let length = stream.read(&mut question).unwrap_or_default();
+            let _ = sender.send(question[..length].to_vec());
+            let _ = stream.write_all(if length > 0 { answers } else { b"" });
+        }
+    });
+    (at, receiver)
+}
+
+#[test]
+fn a_service_on_an_unusual_port_is_asked_as_on_its_own() {
+    let rtsp = server(|line, _| {
+        let status = if line.starts_with("GET") {
+            "400 no"
+        } else {
+            "200 OK"
+        };
+        format!("RTSP/1.0 {status}\r\nCSeq: 1\r\nContent-Length: 0\r\n\r\n")
+    });
+    let web = server(|line, _| {
+        let (status, body) = match line {
+            "GET /snap.jpg HTTP/1.0" => ("200 OK", "Content-Type: image/jpeg\r\n\r\nx"),
+            _ => ("404 no", "\r\n"),
+        };
+        format!("HTTP/1.0 {status}\r\n{body}")
+    });
+    // Whoever takes the first question for nothing may take the second.
+    let deaf = server(|line, _| match line.starts_with("GET") {
+        true => "HTTP/1.0 401 no\r\n\r\n".into(),
+        false => String::new(),
+    });
+    let mut asker = asker();
+    assert_eq!(asker.way(40_000, false), (2, Way::Any));
+    for at in [rtsp, web, deaf] {
+        asker.port(at, Way::Any, None, "/x");
+    }
+    assert_eq!(
+        answers(&asker, Service::Rtsp),
+        [Ok(Answer::Open("DESCRIBE".into()))]
+    );
+    let pictures = [Ok(Answer::Open("a picture".into())), Ok(Answer::AsksLogin)];
+    assert_eq!(answers(&asker, Service::Snapshot), pictures);
+    assert!(
+        asker.probes.iter().all(|probe| probe.value.is_ok()),
+        "{:?}",
+        asker.probes
+    );
+    // One of the other kind is found where a port promises something else.
+    for (at, way, service) in [(web, Way::Rtsp, Service::Web), (rtsp, Way::Http, Service::Rtsp)] {
+        let mut asker = self::asker();
+        asker.port(at, way, None, "/x");
+        assert_eq!(answers(&asker, service).len(), 1, "{:?}", asker.probes);
+        assert!(
+            asker.probes.iter().all(|probe| probe.value.is_ok()),
+            "{:?}",
+            asker.probes
+        );
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_told_with_its_program() {
+    for (says, answer, expected) in [
+        (
+            &b""[..],
+            &b""[..],
+            "it says nothing to RTSP or HTTP; program /usr/bin/x",
+        ),
+        (
+            b"",
+            b"\x00\x01",
+            "what it says is not understood; program /usr/bin/x",
+        ),
+        (
+            b"220 mail",
+            b"",
+            "what it says is not understood; program /usr/bin/x",
+        ),
+    ] {
+        let mut asker = asker();
+        let (at, questions) = mute(says, answer);
+        asker.port(at, Way::Any, None, "/usr/bin/x");
+        let [probe] = asker.probes.as_slice() else {
+            panic!("{:?}", asker.probes)
+        };
+        assert_eq!(probe.source, format!("tcp://{at}"));
+        assert_eq!(probe.value.as_ref().unwrap_err().why, expected);
+        // Whoever speaks first is asked nothing.
+        let asked = questions
+            .try_iter()
+            .filter(|question| !question.is_empty())
+            .count();
+        assert_eq!(asked, if says.is_empty() { 2 } else { 0 });
+    }
+    let mut asker = asker();
+    asker.port(mute(b"", &[0x15, 3, 1, 0, 2, 2, 40]).0, Way::Any, None, "/x");
+    asker.port(mute(b"SSH-2.0-dropbear\r\n", b"").0, Way::Any, None, "/x");
+    let services = asker.probes.iter().map(|probe| probe.value().unwrap());
+    assert!(services.clone().all(|probe| probe.service != Service::Telnet));
+    let why = |probe: &Probe| {
+        probe
+            .answer
+            .as_ref()
+            .is_err_and(|why| why.why.ends_with("; program /x"))
+    };
+    assert!(services.clone().all(why), "{:?}", asker.probes);
+    assert_eq!(services.count(), 4);
+}
+
+#[test]
+fn vendors_control_ports_are_listened_to_alone() {
+    let mut asker = asker();
+    for port in VENDOR_PORTS {
+        assert_eq!(asker.way(*port, false), (1, Way::Listen));
+    }
+    assert_eq!(asker.way(40_000, true), (3, Way::Listen));
+    let (at, questions) = mute(b"", b"HTTP/1.0 200 OK\r\n\r\n");
+    asker.port(at, Way::Listen, None, "/x");
+    assert!(questions.recv().unwrap().is_empty());
+    assert!(asker.probes.is_empty(), "{:?}", asker.probes);
+}
+
+#[test]
+fn one_programs_logins_are_tried_at_one_port() {
+    let web = || server(|_, _| "HTTP/1.0 200 OK\r\nServer: uc-httpd 1.0\r\n\r\n<html>login</html>".into());
+    let mut asker = asker();
+    for owner in [Some(1), Some(1), Some(2)] {
+        asker.port(web(), Way::Any, owner, "/x");
+    }
+    let found: Vec<bool> = answers(&asker, Service::Web).iter().map(Result::is_ok).collect();
+    assert_eq!(found, [true, false, true]);
 }
 
 proptest::proptest! {
