@@ -393,6 +393,8 @@ impl Processes {
 /// What may be talked to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allowed {
+    /// The agent's program.
+    pub agent: String,
     /// Ports of the uplinks' endpoints, for the agent's own connections.
     pub uplink_ports: Vec<u16>,
     /// Name servers.

@@ -84,8 +84,7 @@ pub fn take(facts: &Facts) -> Inventory {
         let program = program(facts, socket);
         let proto = socket.proto.name();
         if network::is_service(socket) {
-            let (address, port) = socket.local;
-            inventory.add(Class::Listen, format!("{proto} {address} {port} {program}"));
+            inventory.add(Class::Listen, format!("{proto} {} {program}", place(socket)));
         } else if socket.inode != 0 {
             let list = match peer(facts, socket) {
                 Peer::No => continue,
@@ -127,6 +126,21 @@ pub fn take(facts: &Facts) -> Inventory {
         }
     }
     inventory
+}
+
+/// Where a service waits, as it stays: an address of the camera's own may be a lease, and a high port the kernel's choice.
+fn place(socket: &Socket) -> String {
+    let (address, port) = (socket.local.0.to_canonical(), socket.local.1);
+    let address = if address.is_unspecified() || address.is_multicast() || is_loopback(address) {
+        socket.local.0.to_string()
+    } else {
+        "own".into()
+    };
+    if network::is_servers_port(socket) {
+        format!("{address} {port}")
+    } else {
+        format!("{address} high")
+    }
 }
 
 fn peer_text(facts: &Facts, socket: &Socket) -> String {

@@ -90,6 +90,7 @@ fn good() -> Facts {
         allowed: Fact::seen(
             "/etc/config/lenscap",
             Allowed {
+                agent: "/usr/bin/lenscap".into(),
                 uplink_ports: vec![443],
                 servers: vec![ip("192.0.2.53")],
                 out: vec![(ip("198.51.100.0"), 24, 0)],

@@ -166,15 +166,19 @@ fn ipv6_off(root: &Root) -> Option<Fact<Filter>> {
         text(root, &format!("{source}/{name}/disable_ipv6"), 16).map(|value| value.trim() == "1")
     };
     let how = match is_off("all") {
-        Ok(true) => "disable_ipv6",
-        Ok(false) => {
+        // An interface may say otherwise since.
+        Ok(all) => {
             let listing = root.listing(source).ok()?;
             let mut names = listing.entries.iter().map(|entry| entry.name.as_str());
             let open = |name: &str| name != "lo" && name != "all" && !is_off(name).unwrap_or(false);
-            if listing.cut || !listing.odd.is_empty() || listing.entries.is_empty() || names.any(open) {
+            if listing.cut || !listing.odd.is_empty() || names.any(open) || listing.entries.is_empty() {
                 return None;
             }
-            "disable_ipv6 of every interface but lo"
+            if all {
+                "disable_ipv6"
+            } else {
+                "disable_ipv6 of every interface but lo"
+            }
         }
         Err(error) if super::is_absent(&error) && root.exists("/proc/sys/net/ipv4") => {
             "no IPv6 in the kernel"

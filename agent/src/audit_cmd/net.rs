@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use lenscap_audit::facts::{Allowed, Fact, Missing, Opening};
+use lenscap_harden::credentials::PROGRAM;
 use lenscap_harden::firewall::{Allowed as Destination, Net, name_servers};
 use nix::libc::{IPPROTO_TCP, IPPROTO_UDP};
 
@@ -28,6 +29,8 @@ pub(super) fn allowed(path: &Path, agent: &AgentConfig) -> Fact<Allowed> {
         }
     };
     let mut allowed = Allowed::default();
+    // This program is the agent too.
+    allowed.agent = std::env::current_exe().map_or(PROGRAM.into(), |own| own.to_string_lossy().into_owned());
     let endpoints = loaded.config.uplinks.iter().flat_map(|uplink| &uplink.endpoints);
     allowed.uplink_ports = endpoints.map(|endpoint| endpoint.port()).collect();
     let resolv = files::read(&agent.resolv_conf, MAX_RESOLV_BYTES).unwrap_or_default();

@@ -557,6 +557,12 @@ fn packet_filters_are_read_from_the_kernel() {
         ("iptables-legacy -A INPUT -j REJECT", "pass", "fail"),
         ("iptables-legacy -L", "fail", "fail"),
         ("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6", "fail", "pass"),
+        // One that has said otherwise since.
+        (
+            "ip link add d0 type veth peer name d1; cd /proc/sys/net/ipv6/conf; echo 1 >all/disable_ipv6; echo 0 >d0/disable_ipv6",
+            "fail",
+            "fail",
+        ),
         // Of interfaces to come, and of those that are there, but for the loopback.
         (
             "ip link add d0 type veth peer name d1; cd /proc/sys/net/ipv6/conf; for n in *; do case $n in lo | all) ;; *) echo 1 >$n/disable_ipv6 ;; esac; done",

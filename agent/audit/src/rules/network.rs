@@ -57,6 +57,22 @@ const CLIENTS: &[&str] = &[
     "syslogd",
     "logread",
 ];
+/// Programs that ask for the time or an address, whoever they ask.
+const ASKERS: &[&str] = &[
+    "ntpd",
+    "ntpclient",
+    "sntp",
+    "chronyd",
+    "ntpdate",
+    "systemd-timesyncd",
+    "udhcpc",
+    "udhcpc6",
+    "dhcpcd",
+    "dhclient",
+    "odhcp6c",
+    "systemd-networkd",
+    "NetworkManager",
+];
 /// Raw sockets' protocol that takes nothing and sends whatever it is given (raw(7)).
 const IPPROTO_RAW: u16 = 255;
 /// Programs that need raw sockets.
@@ -160,10 +176,14 @@ fn may_serve(facts: &Facts, socket: &Socket) -> bool {
 }
 
 /// A program by the name of its file. The name that it goes by is anybody's to choose; BusyBox' applets have nothing else.
+/// A BusyBox that is told which applet to be goes by its own.
 fn known_name(owner: &Process) -> &str {
     let file = owner.program.as_deref().unwrap_or_default();
-    let file = file.rsplit('/').next().unwrap_or_default();
-    if file == "busybox" { &owner.name } else { file }
+    match file.rsplit('/').next().unwrap_or_default() {
+        "busybox" if owner.name == "busybox" => owner.words.split(' ').nth(1).unwrap_or_default(),
+        "busybox" => &owner.name,
+        name => name,
+    }
 }
 
 fn named(list: &[(bool, u16, &'static str)], socket: &Socket) -> Option<&'static str> {
@@ -420,7 +440,13 @@ pub(super) fn peers(facts: &Facts, judge: &mut Judge) {
             continue;
         }
         match &facts.allowed.value {
-            Ok(allowed) if is_allowed(allowed, socket, address, by) => known += 1,
+            Ok(allowed) if is_allowed(facts, allowed, socket, address) => known += 1,
+            Ok(_) if !socket.proto.is_tcp() && matches!(port, 123 | 67 | 547) => judge.unknown(
+                &source,
+                format!(
+                    "{text}; it may ask for the time or an address, and is no program that is known for it"
+                ),
+            ),
             Ok(_) if peer == Peer::Maybe => judge.unknown(
                 &source,
                 format!("{text}; it may have come in, or get the video that it asked for"),
@@ -438,11 +464,13 @@ pub(super) fn peers(facts: &Facts, judge: &mut Judge) {
     }
 }
 
-fn is_allowed(allowed: &Allowed, socket: &Socket, address: IpAddr, by: &str) -> bool {
+fn is_allowed(facts: &Facts, allowed: &Allowed, socket: &Socket, address: IpAddr) -> bool {
     let port = socket.remote.1;
-    let agent = by.rsplit('/').next() == Some("lenscap");
-    let time_or_lease = !socket.proto.is_tcp() && matches!(port, 123 | 67 | 547);
-    time_or_lease
+    // The file's place counts: a name is anybody's to choose.
+    let by = owner(facts, socket).filter(|owner| owner.image == Image::There);
+    let agent = by.is_some_and(|by| by.program.as_deref() == Ok(allowed.agent.as_str()));
+    let asks = by.is_some_and(|by| ASKERS.contains(&known_name(by)));
+    asks && !socket.proto.is_tcp() && matches!(port, 123 | 67 | 547)
         || agent && socket.proto.is_tcp() && allowed.uplink_ports.contains(&port)
         || matches!(port, 53 | 853) && allowed.servers.contains(&address)
         || allowed.out.iter().any(|(network, bits, wanted)| {

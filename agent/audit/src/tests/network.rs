@@ -313,3 +313,137 @@ fn udp_lite_is_a_protocol_too() {
     facts.sockets[Proto::UdpLite6 as usize] = Fact::default();
     assert_eq!(of(&facts, "trace.port"), Verdict::Unknown);
 }
+
+/// UDP to a stranger's port for time or addresses, and TCP to the uplink's port, by program: what network.peer says.
+#[test]
+fn a_port_or_a_name_makes_no_stranger_known() {
+    use Verdict::{Fail, Pass, Unknown};
+    for (proto, port, program, name, words, image, expected) in [
+        (
+            Proto::Udp,
+            123,
+            "/bin/busybox",
+            "ntpd",
+            "ntpd",
+            Image::There,
+            Pass,
+        ),
+        (
+            Proto::Udp,
+            123,
+            "/bin/busybox",
+            "busybox",
+            "busybox ntpd -n",
+            Image::There,
+            Pass,
+        ),
+        (
+            Proto::Udp,
+            123,
+            "/usr/bin/socat",
+            "ntpd",
+            "ntpd",
+            Image::There,
+            Unknown,
+        ),
+        (
+            Proto::Udp,
+            123,
+            "/bin/busybox",
+            "nc",
+            "nc -u",
+            Image::There,
+            Unknown,
+        ),
+        (
+            Proto::Udp,
+            67,
+            "/sbin/udhcpc",
+            "udhcpc",
+            "udhcpc",
+            Image::There,
+            Pass,
+        ),
+        (
+            Proto::Udp,
+            67,
+            "/sbin/udhcpc",
+            "udhcpc",
+            "udhcpc",
+            Image::Deleted,
+            Unknown,
+        ),
+        (
+            Proto::Tcp,
+            123,
+            "/bin/busybox",
+            "ntpd",
+            "ntpd",
+            Image::There,
+            Fail,
+        ),
+        (
+            Proto::Tcp,
+            443,
+            "/usr/bin/lenscap",
+            "lenscap",
+            "lenscap run",
+            Image::There,
+            Pass,
+        ),
+        (
+            Proto::Tcp,
+            443,
+            "/usr/bin/lenscap",
+            "lenscap",
+            "lenscap run",
+            Image::Elsewhere,
+            Fail,
+        ),
+        (
+            Proto::Tcp,
+            443,
+            "/root/lenscap",
+            "lenscap",
+            "lenscap run",
+            Image::There,
+            Fail,
+        ),
+    ] {
+        let mut facts = good();
+        let process = Process {
+            image,
+            words: words.into(),
+            ..process(900, name, program)
+        };
+        let list = &mut facts.processes.value.as_mut().unwrap().list;
+        list.push(process);
+        let owner = list.len() - 1;
+        let remote = ("198.18.0.66", port);
+        push(
+            &mut facts,
+            socket(proto, ("10.0.0.2", 40_000), remote, ESTABLISHED, owner),
+        );
+        assert_eq!(
+            of(&facts, "network.peer"),
+            expected,
+            "{proto:?} {port} {program} {words} {image:?}"
+        );
+    }
+}
+
+#[test]
+fn a_new_lease_and_a_port_of_the_kernels_choice_are_no_drift() {
+    let lines = |address: &str, port: u16| {
+        let mut facts = good();
+        push(&mut facts, listener(address, port));
+        crate::inventory::take(&facts).lines
+    };
+    assert_eq!(lines("192.168.9.2", 6000), lines("192.168.9.77", 6000));
+    assert_eq!(lines("0.0.0.0", 49_537), lines("0.0.0.0", 42_849));
+    assert_ne!(lines("192.168.9.2", 6000), lines("127.0.0.1", 6000));
+    assert_ne!(lines("192.168.9.2", 6000), lines("0.0.0.0", 6000));
+    assert_ne!(lines("192.168.9.2", 6000), lines("192.168.9.2", 6001));
+    // A vendor's port is no choice of the kernel's.
+    assert_ne!(lines("0.0.0.0", 37_777), lines("0.0.0.0", 42_849));
+}
