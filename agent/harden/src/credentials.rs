@@ -17,6 +17,8 @@ use crate::root::Attributes;
 use crate::secret::{self, LoginPassword, Random, Secret};
 use crate::survey::Survey;
 
+pub use accounts::is_roots;
+
 /// This program on a camera: what makes its own media password at the first boot.
 pub const PROGRAM: &str = "/usr/sbin/lenscap";
 
@@ -112,6 +114,9 @@ pub fn plan(inputs: Inputs<'_>, edits: &mut Edits<'_>) -> io::Result<Secrets> {
     let (scheme, why) = secret::strongest(context.edits.root(), context.survey, &used);
     context.scheme = scheme;
     hostkeys::report(context.edits);
+    if accounts::must_stay(&mut context, &tables)? {
+        context.waits = Some(true);
+    }
     services::plan(&mut context)?;
     accounts::plan(&mut context, &tables)?;
     if context.waits == Some(true) {
@@ -177,6 +182,11 @@ fn in_every_camera(context: &mut Context<'_, '_>) {
 impl Context<'_, '_> {
     fn find(&mut self, status: Status, at: Option<(&str, u32)>, text: impl Into<String>) {
         self.edits.find(Measure::Credentials, status, at, text);
+    }
+
+    /// Whether RTSP asks for root's own password.
+    fn has_one_password(&self) -> bool {
+        self.recognised.iter().any(|known| known.adapter.one_password)
     }
 
     /// Whether others have a service's password too.

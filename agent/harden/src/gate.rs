@@ -28,7 +28,7 @@ pub struct OwnerFacts {
     pub allowed_lan: bool,
     /// The uplink belongs to an owner and is connected.
     pub claimed_uplink: bool,
-    /// The login password was given at production, or stands on the label.
+    /// The login password was given at production, or stands on the label, and a login that stays will take it.
     pub secret_given: bool,
 }
 

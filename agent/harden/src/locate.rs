@@ -23,9 +23,7 @@ pub fn locate(text: &[u8], form: Form) -> Vec<Range<usize>> {
     match form {
         Form::Json(path) => json(text, path).into_iter().collect(),
         Form::Yaml(path) => yaml(text, path).into_iter().collect(),
-        Form::Key(key) => lines(text)
-            .filter_map(|(start, line)| key_value(line, key).map(|range| shift(range, start)))
-            .collect(),
+        Form::Key(key) => values(text, key).collect(),
         Form::Option(key) => lines(text)
             .filter_map(|(start, line)| option(line, key).map(|range| shift(range, start)))
             .collect(),
@@ -33,6 +31,11 @@ pub fn locate(text: &[u8], form: Form) -> Vec<Range<usize>> {
             .filter_map(|(start, line)| web_hash(line).map(|range| shift(range, start)))
             .collect(),
     }
+}
+
+/// The places of the values of a key, as [`Form::Key`] has it.
+pub(crate) fn values(text: &[u8], key: &str) -> impl Iterator<Item = Range<usize>> {
+    lines(text).filter_map(move |(start, line)| key_value(line, key).map(|range| shift(range, start)))
 }
 
 /// The passwords in `rtsp://user:password@` and its like, for one user.

@@ -7,12 +7,13 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use lenscap_harden::credentials;
 use lenscap_harden::defaults::Checker;
 use lenscap_harden::engine::{self, Plan, Settings};
 use lenscap_harden::firewall::Policy;
 use lenscap_harden::firmware::Tried;
 use lenscap_harden::gate::{
-    CONFIRM_WITHIN, Confirmation, Decision, Due, Mode, Situation, Why, decide, owner_path,
+    CONFIRM_WITHIN, Confirmation, Decision, Due, Mode, OwnerPath, Situation, Why, decide, owner_path,
 };
 use lenscap_harden::journal::Journal;
 use lenscap_harden::listeners::{self, Close, Listener, Process};
@@ -78,12 +79,18 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     if !given && harden.password == HardenPassword::Lock {
         settings.login_password = LoginPassword::Lock;
     }
-    for measure in core::mem::take(&mut settings.measures) {
-        let (situation, findings) = situation(request, root, &settings, measure, &survey, &mut checker)?;
+    let mut measures = core::mem::take(&mut settings.measures);
+    // What gives root the owner's password comes before what needs it.
+    measures.sort_by_key(|measure| *measure != Measure::Credentials);
+    let mut taken = false;
+    for measure in measures {
+        let (situation, findings) =
+            situation(request, root, &settings, measure, &survey, &mut checker, taken)?;
         let why = match decide(measure, &situation) {
             Decision::Apply { .. } if !given && lacks_secret(&harden, measure) => Why::NoSecret,
             Decision::Apply { confirm } => {
                 confirm_needed |= confirm;
+                taken |= measure == Measure::Credentials && situation.owner == Some(OwnerPath::Secret);
                 settings.measures.push(measure);
                 continue;
             }
@@ -93,6 +100,11 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
         let mut text = format!("{measure} is not changed: {}", why.explain());
         if why == Why::NoOwner {
             text.push_str(&ssh::ways(root, &harden).unreached);
+            if request.password_file.is_some() {
+                text.push_str(
+                    "; no SSH server that stays would take the given password from whoever may reach it",
+                );
+            }
         }
         told.push(Finding::new(measure, Status::Fails, text));
     }
@@ -410,7 +422,7 @@ fn start_apart(command: &mut Command) -> io::Result<()> {
     command.stderr(Stdio::null()).spawn().map(|_| ())
 }
 
-/// What decides about one measure, and what it finds.
+/// What decides about one measure, and what it finds. `taken`: the given password will be root's.
 fn situation(
     request: &Request,
     root: &Root,
@@ -418,17 +430,24 @@ fn situation(
     measure: Measure,
     survey: &Survey,
     checker: &mut Checker,
+    taken: bool,
 ) -> Result<(Situation, Vec<Finding>), Stop> {
     let harden = harden_config(&request.config);
-    let secret_given = request.password_file.is_some();
     let ways = ssh::ways(root, &harden);
-    let mut facts = ssh::owner_facts(&request.config, secret_given, &ways);
-    // Behind the firewall a password is of no use but from an allowed address.
-    facts.secret_given &= measure != Measure::Firewall || ways.asked;
+    let mut facts = ssh::owner_facts(&request.config, false, &ways);
     let mut alone = settings.clone();
     alone.measures = vec![measure];
     let plan = super::plan_surveyed(request, root, &alone, survey, checker)?;
     let tried = plan.recognised.iter().map(|known| known.adapter.tried).min();
+    let firewall = measure == Measure::Firewall;
+    // Behind the firewall a password is of no use but from an allowed address.
+    let behind = firewall || root.exists(&firewall::record_path(&settings.state_dir));
+    if let LoginPassword::Given(secret) = &settings.login_password {
+        let asked = if behind { ways.asked } else { ways.asks };
+        facts.secret_given = asked && (taken || credentials::is_roots(&plan.edits, secret))
+            // No login is seen that it would end, and it goes unless it is confirmed.
+            || firewall && ways.unseen && mode(&harden) == Mode::Confirm;
+    }
     let situation = Situation {
         mode: mode(&harden),
         asked: true,

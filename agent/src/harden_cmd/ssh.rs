@@ -72,21 +72,26 @@ pub(super) struct Ways {
     pub(super) surest: SshLogin,
     /// Whether somebody who is allowed can use a key.
     reached: bool,
-    /// Whether somebody who is allowed is asked for root's password: where a server is seen, there alone.
+    /// Whether anybody is asked for root's password, by a server that lets in whoever has root's shell.
+    pub(super) asks: bool,
+    /// The same of somebody who is allowed.
     pub(super) asked: bool,
+    /// Whether no server is seen, and somebody is let through to where one usually is.
+    pub(super) unseen: bool,
     /// Why a key is no way in, if there is one: goes behind a sentence.
     pub(super) unreached: String,
 }
 
 /// Looks at them.
 pub(super) fn ways(root: &Root, harden: &Harden) -> Ways {
-    let servers = listeners::ssh_servers(&listeners::read(root).unwrap_or_default(), &roots_logins(root));
+    let (logins, listed) = roots_logins(root);
+    let servers = listeners::ssh_servers(&listeners::read(root).unwrap_or_default(), &logins);
     let addresses = root.head(ADDRESSES, MAX_TEXT_BYTES as u64).unwrap_or_default();
     let ipv6 = !own_addresses6(&String::from_utf8_lossy(&addresses)).is_empty();
     let mut nets = Allowed::parse_all(&harden.allow_lan);
     nets.retain(|Allowed { net, tcp, .. }| *tcp && !net.addr.is_loopback() && (ipv6 || net.addr.is_ipv4()));
     let mut ways = Ways {
-        asked: servers.is_empty() && nets.iter().any(|allowed| allowed.port == 22),
+        unseen: servers.is_empty() && nets.iter().any(|allowed| allowed.port == 22),
         ..Ways::default()
     };
     for Ssh { at, login, asks } in servers {
@@ -94,7 +99,8 @@ pub(super) fn ways(root: &Root, harden: &Harden) -> Ways {
             |allowed: &Allowed| allowed.port == at.port() && allowed.net.addr.is_ipv4() == at.is_ipv4();
         let allowed = nets.iter().any(reaches);
         ways.surest = ways.surest.max(login);
-        ways.asked |= allowed && asks;
+        ways.asks |= asks && listed;
+        ways.asked |= allowed && asks && listed;
         if login == SshLogin::Key {
             ways.reached |= allowed;
             ways.unreached = format!("; SSH takes a key at {at}, to which `list allow_lan` lets nobody");
@@ -116,8 +122,10 @@ pub(super) fn owner_facts(config: &Path, secret_given: bool, ways: &Ways) -> Own
     }
 }
 
-fn roots_logins(root: &Root) -> Logins {
+/// What opens a login of root's; and whether Dropbear lets in whoever has root's shell.
+fn roots_logins(root: &Root) -> (Logins, bool) {
     let mut logins = Logins::default();
+    let mut any_listed = false;
     let read = |path: &str| root.read(path).unwrap_or_default();
     let [passwd, shadow] = ["/etc/passwd", "/etc/shadow"].map(read);
     let shells = root.read("/etc/shells").unwrap_or_else(|_| SHELLS.into());
@@ -146,13 +154,14 @@ fn roots_logins(root: &Root) -> Logins {
         if !shell.is_empty() && shells.lines().all(|listed| listed.trim() != shell) {
             continue;
         }
+        any_listed = true;
         let file = if openwrt { OPENWRTS_KEYS } else { &file };
         logins.dropbear_key |= has_key(root, file, DROPBEARS);
         logins.blank |= field.is_empty();
         // No hash is shorter than that of DES.
         logins.password |= field.len() >= 13 && !field.starts_with(['!', '*']);
     }
-    logins
+    (logins, any_listed)
 }
 
 /// Whether OpenSSH's settings (sshd_config(5)) let root in with a key from its home. A line that may refuse it for some

@@ -103,6 +103,7 @@ fn a_flushed_firewall_is_put_back() {
     }
     let network = Network::new();
     let dir = open("busybox", ON_FLASH, "\tlist allow_lan '192.168.1.2:22'\n");
+    authorise(dir.path(), ".ssh");
     let config = dir.path().join("etc/config/lenscap");
     let text_on = fs::read_to_string(&config)
         .unwrap()

@@ -70,6 +70,11 @@ fn whoever_watches_keeps_the_media_password_until_somebody_decides() {
     }
     // Where RTSP asks for root's own password, that one waits, and no script makes it a worse one.
     let dir = camera("openipc", 554);
+    authorise(dir.path(), "root/.ssh");
+    configure(
+        dir.path(),
+        &format!("{PLAIN}\tlist allow_lan '192.168.1.30:22'\n"),
+    );
     let shadow = read(&dir, "etc/shadow");
     let known = roots_hash(dir.path(), "etc/shadow");
     for before in [known.as_str(), ""] {

@@ -335,3 +335,71 @@ fn a_running_camera_keeps_nothing_in_memory() {
     assert!(fits("label-7Q2M-9ZKD", &roots_hash(dir.path(), "etc/passwd")));
     assert!(dir.path().join("etc/lenscap/harden/verdicts").exists());
 }
+
+const ENFORCED: &str = "config uplink 'main'\n\toption endpoint 'https://gw.example.net/u'\nconfig profile 'main'\n\
+    \toption rtsp 'rtsp://127.0.0.1/'\nconfig harden\n\toption firewall '0'\n\toption mode 'enforce'\n\
+    \toption password 'secret'\n\tlist allow_lan '192.168.1.2:22'\n";
+
+/// A password that no login asks for is nobody's way in.
+#[test]
+fn a_given_password_counts_where_a_login_that_stays_takes_it() {
+    if without_root() {
+        return;
+    }
+    let own = "root:$5$saltsalt$8g9b1F1G0dlL4dVPYdsFMlqbcp6nYFMuFqPrJVJGhQ2:0:0:root:/root:/bin/sh\n";
+    let weak = "root::0:0:root:/root:/bin/sh\n";
+    for (name, words, table, shells, owned) in [
+        ("busybox", "dropbear -R", Some(weak), "/bin/sh", true),
+        // What asks for none, or for root's own, which stays.
+        ("busybox", "", Some(weak), "/bin/sh", false),
+        ("busybox", "dropbear -R -s", Some(weak), "/bin/sh", false),
+        ("busybox", "sshd", Some(weak), "/bin/sh", false),
+        ("busybox", "dropbear -R", Some(own), "/bin/sh", false),
+        ("busybox", "dropbear -R", Some(weak), "/bin/ash", false),
+        // RTSP asks for root's password, and SSH would for none.
+        ("openipc", "dropbear -R", None, "/bin/sh", false),
+    ] {
+        let dir = running(name, ON_FLASH);
+        configure(dir.path(), ENFORCED);
+        let at = |path: &str| dir.path().join(path);
+        std::fs::write(at("label"), "label-7Q2M-9ZKD\n").unwrap();
+        std::fs::write(at("etc/shells"), format!("{shells}\n")).unwrap();
+        if let Some(table) = table {
+            let weak = "guest:$1$gu$x2gFlYY3YNyqMHApn217S0:100:100::/tmp:/bin/sh\n";
+            std::fs::write(at("etc/passwd"), format!("{table}{weak}")).unwrap();
+        }
+        if words.is_empty() {
+            without_ssh(dir.path());
+        } else {
+            std::fs::write(at("proc/1/cmdline"), words.replace(' ', "\0")).unwrap();
+        }
+        let files = [
+            "etc/passwd",
+            "etc/shadow",
+            "etc/default/dropbear",
+            "etc/majestic.yaml",
+        ];
+        let read = || files.map(|path| std::fs::read_to_string(at(path)).unwrap_or_default());
+        let starters =
+            || ["etc/inittab", "etc/init.d/S50telnet"].map(|path| std::fs::read_to_string(at(path)).ok());
+        let (before, started) = (read(), starters());
+        let what = format!("{name} `{words}` {table:?} {shells}");
+        let closed = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+        assert_eq!(code(&closed) == 0, owned, "{what}: {}", text(&closed));
+        assert_eq!(read() != before, owned, "{what}");
+        let told = "credentials is not changed: waiting for an owner: claim the uplink, authorise an SSH key and allow an \
+            address, or give a password; no SSH server that stays would take the given password";
+        assert_eq!(text(&closed).contains(told), !owned, "{what}: {}", text(&closed));
+        let other = words == "dropbear -R" && shells == "/bin/sh";
+        assert_eq!(starters() != started, other, "{what}: telnet");
+    }
+    // With a key it goes on.
+    let dir = running("openipc", ON_FLASH);
+    configure(dir.path(), ENFORCED);
+    std::fs::write(dir.path().join("label"), "label-7Q2M-9ZKD\n").unwrap();
+    authorise(dir.path(), "root/.ssh");
+    let closed = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+    assert_eq!(code(&closed), 0, "{}", text(&closed));
+    let media = std::fs::read_to_string(dir.path().join("etc/lenscap/camera-password")).unwrap();
+    assert!(fits(media.trim(), &roots_hash(dir.path(), "etc/shadow")));
+}

@@ -162,6 +162,7 @@ fn init_reads_its_table_again() {
     let dir = running("busybox", ON_FLASH);
     std::fs::write(dir.path().join("label"), "label-7Q2M-9ZKD\n").unwrap();
     support::install(dir.path(), "/bin/sh", "bin/sh");
+    listens(dir.path(), 2, 2222, "dropbear", "/dev/null");
     // A namespace of processes has a first one of its own.
     for (name, hups) in [("init", 2), ("systemd", 0)] {
         std::fs::write(dir.path().join("proc/1/cmdline"), format!("{name}\0")).unwrap();

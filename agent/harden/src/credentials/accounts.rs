@@ -6,10 +6,11 @@ use super::{Context, LOCKED, describe};
 use crate::accounts::{self, Account, MAX_ACCOUNTS};
 use crate::crypt::{self, Field, Scheme};
 use crate::defaults::{Strength, is_known};
-use crate::edits::MOUNTED;
+use crate::edits::{Edits, MOUNTED};
 use crate::locate;
 use crate::report::Status;
 use crate::root::{Root, folder_of};
+use crate::secret::Secret;
 use crate::shell;
 use crate::survey::{RUNNERS, contains};
 use crate::telnet::WRAPPERS;
@@ -95,6 +96,17 @@ fn is_systems(root: &Root, real: &str) -> bool {
     TABLES.iter().any(known)
 }
 
+/// Whether root's password will be this one, in a table that the system is known to read.
+#[must_use]
+pub fn is_roots(edits: &Edits<'_>, secret: &Secret) -> bool {
+    TABLES.iter().any(|table| {
+        let text = edits.read(table).ok().flatten().unwrap_or_default();
+        let accounts = accounts::parse(&text);
+        let mut roots = accounts.iter().filter(|account| account.user == "root");
+        roots.any(|root| crypt::verify(&root.field, secret.reveal().as_bytes()) == Some(true))
+    })
+}
+
 pub(super) fn plan(context: &mut Context<'_, '_>, tables: &Tables) -> io::Result<()> {
     for (path, accounts) in &tables.tables {
         let mut edits = Vec::new();
@@ -136,6 +148,15 @@ fn judge(
     let user = &account.user;
     match strength {
         Strength::Own if context.is_of_image(&account.field) => {}
+        Strength::Own
+            if account.user == "root"
+                && context.has_one_password()
+                && !is_agents(context, &account.field)? =>
+        {
+            let text = "RTSP asks for root's own password, which is not the one that the agent has";
+            context.find(Status::Fails, at, text);
+            return Ok(None);
+        }
         Strength::Own | Strength::Locked | Strength::Shadowed => return Ok(None),
         Strength::Unknown(_) => {
             context.find(Status::Unknown, at, format!("{user}: {}", describe(strength)));
@@ -150,7 +171,7 @@ fn judge(
         .iter()
         .any(|known| known.adapter.media_accounts.contains(&user.as_str()));
     let for_media = for_media && !passwd.has_shell();
-    let one_password = is_root && context.recognised.iter().any(|known| known.adapter.one_password);
+    let one_password = is_root && context.has_one_password();
     if (one_password || for_media && !is_root) && context.media_waits() {
         context.find(Status::Fails, at, format!("{user} {}", describe(strength)));
         if is_root {
@@ -158,7 +179,11 @@ fn judge(
         }
         return Ok(None);
     }
-    let (field, becomes) = if one_password && password_login_off(context)? {
+    let (field, becomes) = if one_password {
+        for (path, text) in keys_alone(context)?.unwrap_or_default() {
+            // It goes only together with the password that it is there for.
+            context.edits.change(&path, text, true, "SSH takes keys only")?;
+        }
         (
             context.media_hash()?,
             "gets the media password, for RTSP asks for it; password login is off, keys work",
@@ -190,54 +215,123 @@ fn judge(
     Ok(Some(field))
 }
 
-/// Switches Dropbear's password login off. `false`: this firmware gives no way to, and that is a finding.
-fn password_login_off(context: &mut Context<'_, '_>) -> io::Result<bool> {
+/// Whether a field is the hash of the media password, if there is one.
+fn is_agents(context: &mut Context<'_, '_>, field: &str) -> io::Result<bool> {
+    if context.kept.field("media") == Some(field) {
+        return Ok(true);
+    }
+    let password = match &context.secrets.media {
+        Some(secret) => secret.reveal().into(),
+        None => context
+            .edits
+            .read(&context.settings.password_file)?
+            .unwrap_or_default(),
+    };
+    let password = password.trim_ascii_end();
+    Ok(password.is_empty() || crypt::verify(field, password) == Some(true))
+}
+
+/// Whether root's password, which RTSP asks for as well here, must stay as SSH cannot be told to take keys alone. That is a
+/// finding at each look: the password stays one that everybody knows.
+pub(super) fn must_stay(context: &mut Context<'_, '_>, tables: &Tables) -> io::Result<bool> {
+    if !context.has_one_password() {
+        return Ok(false);
+    }
+    let mut weak = false;
+    for (path, account) in tables
+        .tables
+        .iter()
+        .flat_map(|(path, all)| all.iter().map(move |one| (path, one)))
+    {
+        let is_root = tables.passwd(path, &account.user).unwrap_or(account).is_root();
+        let field = &account.field;
+        weak |= is_root && (context.checker.judge(field).is_weak() || context.is_of_image(field));
+    }
+    Ok(weak && keys_alone(context)?.is_none())
+}
+
+/// What has Dropbear take keys alone: files that hold its options, and what they become. `None`: this firmware gives no way
+/// to, and that is a finding.
+fn keys_alone(context: &mut Context<'_, '_>) -> io::Result<Option<Vec<(String, Vec<u8>)>>> {
     const DEFAULTS: &str = "/etc/default/dropbear";
-    const KEY: locate::Form = locate::Form::Key("DROPBEAR_ARGS");
-    let script = context
-        .survey
+    let survey = context.survey;
+    let script = survey
         .scripts
         .iter()
         .find(|path| path.contains("/init.d/") && path.ends_with("dropbear"));
-    let Some(script) = script.cloned() else {
+    let Some(script) = script.map(String::as_str) else {
         let text =
-            "RTSP asks for root's own password, and the start of SSH was not found: it stays the login's";
+            "RTSP asks for root's own password, and the start of SSH was not found: both stay as they are";
         context.find(Status::Fails, None, text);
-        return Ok(false);
+        return Ok(None);
     };
-    let text = context.edits.read(&script)?.unwrap_or_default();
-    let sourced = String::from_utf8_lossy(&text).contains(DEFAULTS);
-    let path = if sourced && context.edits.root().exists(DEFAULTS) {
-        DEFAULTS
-    } else {
-        script.as_str()
-    };
-    let mut text = context.edits.read(path)?.unwrap_or_default();
-    let Some(range) = locate::locate(&text, KEY).into_iter().last() else {
-        let what =
-            "RTSP asks for root's own password, and SSH's options were not found: it stays the login's";
-        context.find(Status::Fails, Some((path, 0)), what);
-        return Ok(false);
-    };
-    let options = String::from_utf8_lossy(text.get(range.clone()).unwrap_or_default()).into_owned();
-    if options.split_ascii_whitespace().any(|option| option == "-s") {
-        return Ok(true);
+    let text = context.edits.read(script)?.unwrap_or_default();
+    let names = options_of_dropbear(&text);
+    let sourced = contains(&text, DEFAULTS.as_bytes()) && context.edits.root().exists(DEFAULTS);
+    let mut changes = Vec::new();
+    let (mut found, mut stays) = (false, false);
+    // Whichever counts: a second `-s` does no harm.
+    for path in [Some(script), sourced.then_some(DEFAULTS)].into_iter().flatten() {
+        let mut text = context.edits.read(path)?.unwrap_or_default();
+        let places = names.iter().flat_map(|name| locate::values(&text, name));
+        let mut places: Vec<_> = places.collect();
+        places.sort_by_key(|place| core::cmp::Reverse(place.start));
+        let before = text.clone();
+        let may = context.edits.root().may_change(path);
+        for place in places {
+            let options = String::from_utf8_lossy(text.get(place.clone()).unwrap_or_default()).into_owned();
+            let has = options.split_ascii_whitespace().any(|option| option == "-s");
+            found = true;
+            stays |= !has && !may;
+            if has {
+                continue;
+            }
+            let above = text.get(..place.start).unwrap_or_default();
+            let quote = if above.ends_with(b"\"") || above.ends_with(b"'") {
+                ""
+            } else {
+                "\""
+            };
+            text.splice(place, format!("{quote}{options} -s{quote}").bytes());
+        }
+        if text != before {
+            changes.push((path.to_owned(), text));
+        }
     }
-    let quoted = range
-        .start
-        .checked_sub(1)
-        .and_then(|at| text.get(at))
-        .is_some_and(|byte| matches!(byte, b'"' | b'\''));
-    let new = if options.is_empty() {
-        "-s".into()
-    } else {
-        format!("{options} -s")
-    };
-    let new = if quoted { new } else { format!("\"{new}\"") };
-    text.splice(range, new.bytes());
-    // It goes only together with the password that it is there for.
-    context.edits.change(path, text, true, "SSH takes keys only")?;
-    Ok(true)
+    if !found || stays {
+        let what = "RTSP asks for root's own password, and SSH's options were not found, or must stay: so do both passwords";
+        context.find(Status::Fails, Some((script, 0)), what);
+        return Ok(None);
+    }
+    Ok(Some(changes))
+}
+
+/// The variables in which a script gives Dropbear its options.
+fn options_of_dropbear(text: &[u8]) -> Vec<String> {
+    let mut names = Vec::new();
+    let commands = shell::scan(text).commands;
+    for (at, command) in commands.iter().enumerate() {
+        if !command.plain.iter().any(|word| base(word) == "dropbear") {
+            continue;
+        }
+        let end = commands.get(at + 1).map_or(text.len(), |next| next.start);
+        let raw = String::from_utf8_lossy(text.get(command.start..end).unwrap_or_default()).into_owned();
+        // Lines that follow, but for those that are joined.
+        let raw = raw.replace("\\\n", " ");
+        for word in raw.lines().next().unwrap_or_default().split('$').skip(1) {
+            let word = word.trim_start_matches('{');
+            let name = word
+                .split(|c: char| c != '_' && !c.is_ascii_alphanumeric())
+                .next();
+            let name = name.unwrap_or_default();
+            if ["ARGS", "OPTS", "OPTIONS"].iter().any(|end| name.ends_with(end)) {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// Scripts that write a known hash into a table, and scripts that set a password in ways that are not followed.

@@ -177,17 +177,71 @@ fn openipc_keeps_one_password_for_rtsp_and_none_for_ssh() {
     assert_eq!(run.secrets.media_user.as_deref(), Some("admin"));
 }
 
+/// As OpenIPC itself has it.
+const DROPBEAR: &str = "#!/bin/sh\nDAEMON=\"dropbear\"\nDAEMON_ARGS=\"-R -B -k -p 22 -K 300\"\nOTHER_ARGS=\"-x\"\n\
+    start() {\n\tstart-stop-daemon -S -q -p \"$PIDFILE\" \\\n\t\t-x \"$DAEMON\" -- $DAEMON_ARGS\n\techo $OTHER_ARGS\n}\n";
+
 #[test]
-fn openipc_without_a_way_to_close_ssh_is_a_failure() {
+fn the_options_of_ssh_are_those_of_the_line_that_starts_it() {
     let mut camera = Camera::new("openipc");
-    fs::remove_file(camera.dir.path().join("etc/init.d/S50dropbear")).unwrap();
+    let etc = camera.dir.path().join("etc");
+    fs::remove_file(etc.join("default/dropbear")).unwrap();
+    fs::write(etc.join("init.d/S50dropbear"), DROPBEAR).unwrap();
     let run = camera.harden();
-    assert!(run.has(Status::Fails));
+    assert!(!run.has(Status::Fails), "{:?}", run.findings);
+    let keys = DROPBEAR.replace("-K 300", "-K 300 -s");
+    assert_eq!(camera.text("/etc/init.d/S50dropbear"), keys);
     let root = field(&camera, "/etc/shadow", "root");
-    assert_eq!(
-        verify(&root, run.secrets.login.unwrap().reveal().as_bytes()),
-        Some(true)
-    );
+    let media = run.secrets.media.unwrap().reveal().to_owned();
+    assert_eq!(verify(&root, media.as_bytes()), Some(true));
+    assert_eq!(camera.harden().changes, [""; 0]);
+}
+
+#[test]
+fn openipc_without_a_way_to_close_ssh_keeps_its_passwords_and_fails() {
+    for script in [None, Some("#!/bin/sh\ndropbear -R\n")] {
+        let mut camera = Camera::new("openipc");
+        let etc = camera.dir.path().join("etc");
+        fs::remove_file(etc.join("default/dropbear")).unwrap();
+        match script {
+            Some(text) => fs::write(etc.join("init.d/S50dropbear"), text).unwrap(),
+            None => fs::remove_file(etc.join("init.d/S50dropbear")).unwrap(),
+        }
+        let before = own(&camera.snapshot());
+        for _ in 0..2 {
+            assert!(camera.harden().has(Status::Fails), "{script:?}");
+            let now = own(&camera.snapshot());
+            assert!(!now.contains_key("/etc/lenscap/camera-password"), "{script:?}");
+            for path in ["/etc/shadow", "/etc/majestic.yaml", "/etc/onvif.conf"] {
+                assert_eq!(now.get(path), before.get(path), "{script:?} {path}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_password_of_openipcs_root_that_the_agent_has_not_is_a_failure() {
+    for (stored, fails) in [
+        ("label-7Q2M-9ZKD", false),
+        ("another-password", true),
+        ("", false),
+    ] {
+        let mut camera = Camera::new("openipc");
+        let etc = camera.dir.path().join("etc");
+        let hash = crate::crypt::hash(Scheme::Sha512, b"label-7Q2M-9ZKD", &[7; 16]);
+        fs::write(etc.join("shadow"), format!("root:{hash}:10933:0:99999:7:::\n")).unwrap();
+        for path in ["majestic.yaml", "onvif.conf"] {
+            fs::remove_file(etc.join(path)).unwrap();
+        }
+        if !stored.is_empty() {
+            fs::create_dir_all(etc.join("lenscap")).unwrap();
+            fs::write(etc.join("lenscap/camera-password"), format!("{stored}\n")).unwrap();
+        }
+        for _ in 0..2 {
+            let run = camera.harden();
+            assert_eq!(run.has(Status::Fails), fails, "{stored}: {:?}", run.findings);
+        }
+    }
 }
 
 #[test]
