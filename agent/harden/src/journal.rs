@@ -160,7 +160,7 @@ fn parse_entry(line: &str) -> Option<(Entry, bool)> {
     Some((entry, marks & LEFT != 0))
 }
 
-fn is_digest(text: &str) -> bool {
+pub(crate) fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 

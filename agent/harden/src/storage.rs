@@ -12,6 +12,11 @@ const PERSISTENT: &[&str] = &[
     "nfs", "nfs4", "littlefs", "logfs",
 ];
 
+/// On a network, or whatever a program makes of it.
+const REMOTE: &[&str] = &["nfs", "cifs", "smb", "9p", "fuse", "ceph", "afs"];
+/// The devices of memory cards.
+const CARDS: &[&str] = &["/dev/mmcblk", "/dev/sd"];
+
 /// What becomes of a file in a reboot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storage {
@@ -70,21 +75,58 @@ pub fn points(mounts: &str) -> Vec<String> {
     mounts.map(|mount| mount.point).collect()
 }
 
+/// Where overlays write, and what they need for it: files there are seen where these are mounted.
+#[must_use]
+pub fn layers(mounts: &str) -> Vec<String> {
+    let overlays = mounts.lines().filter_map(parse);
+    let overlays = overlays.filter(|mount| mount.kind.starts_with("overlay"));
+    let options = overlays.flat_map(|mount| mount.options);
+    let layer = |option: String| {
+        let (name, layer) = option.split_once('=')?;
+        matches!(name, "upperdir" | "workdir").then(|| layer.to_owned())
+    };
+    options.filter_map(layer).collect()
+}
+
+/// Where file systems are mounted that others fill: of a network, or of a program (`true`); and of memory cards.
+#[must_use]
+pub fn foreign(mounts: &str) -> Vec<(String, bool)> {
+    let starts = |text: &str, with: &[&str]| with.iter().any(|start| text.starts_with(start));
+    let mounts = mounts.lines().filter_map(parse);
+    let foreign = mounts.filter_map(|mount| {
+        let Mount {
+            source, point, kind, ..
+        } = mount;
+        let remote = starts(&kind, REMOTE) && kind != "fuseblk";
+        let card = starts(&source, CARDS) && starts(&point, &["/mnt/", "/media/"]);
+        (point != "/" && (remote || card)).then_some((point, remote))
+    });
+    foreign.collect()
+}
+
 struct Mount {
+    source: String,
     point: String,
     kind: String,
     options: Vec<String>,
 }
 
 fn parse(line: &str) -> Option<Mount> {
-    let mut fields = line.split(' ').skip(1);
+    let mut fields = line.split(' ');
+    let source = fields.next()?.to_owned();
     let point = fields.next()?.replace("\\040", " ").replace("\\011", "\t");
     let kind = fields.next()?.to_owned();
     let options = fields.next()?.split(',').map(str::to_owned).collect();
-    Some(Mount { point, kind, options })
+    Some(Mount {
+        source,
+        point,
+        kind,
+        options,
+    })
 }
 
-fn is_below(path: &str, point: &str) -> bool {
+/// Whether a path is another, or below that.
+pub(crate) fn is_below(path: &str, point: &str) -> bool {
     point == "/"
         || path
             .strip_prefix(point)
@@ -112,6 +154,18 @@ mod tests {
         assert_eq!(judge(fixed, "/home/yi-hack"), Storage::Persistent);
         assert_eq!(judge(fixed, "/homework/x"), Storage::Unknown);
         assert_eq!(judge("", "/etc"), Storage::Unknown);
+        assert_eq!(layers(openwrt), ["/overlay/upper", "/overlay/work"]);
+        let others = "/dev/mmcblk0p1 / ext4 rw 0 0\n10.0.0.1:/x / nfs rw 0 0\n/dev/mmcblk0p2 /data ext4 rw 0 0\n\
+            /dev/mmcblk1p1 /mnt/card vfat rw 0 0\n/dev/sda1 /media/usb fuseblk rw 0 0\n10.0.0.1:/x /mnt/nas nfs4 rw 0 0\n\
+            x /home/x fuse.sshfs rw 0 0\n/dev/mtdblock3 /mnt/mtd jffs2 rw 0 0\n";
+        let named = |point: &str, remote| (point.to_owned(), remote);
+        let wanted = [
+            named("/mnt/card", false),
+            named("/media/usb", false),
+            named("/mnt/nas", true),
+            named("/home/x", true),
+        ];
+        assert_eq!(foreign(others), wanted);
         let circle = "overlay / overlay rw,upperdir=/a 0 0\n";
         assert_eq!(judge(circle, "/etc"), Storage::Unknown);
     }

@@ -3,6 +3,7 @@
 use crate::credentials::PROGRAM;
 use crate::root::{Entry, Kind, MAX_BINARY_BYTES, Root, folder_of, is_data, name_of};
 use crate::shell;
+use crate::storage::{self, is_below};
 use crate::telnet::{WRAPPERS, is_option};
 
 /// Where every ONVIF service is asked first: the ONVIF Core Specification fixes it for the service of device management.
@@ -41,37 +42,50 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Walks the root. `own` is the folder that is not looked into: what this program keeps.
+    /// Walks the root. `own` is the folder that is not looked into, however it is reached: what this program keeps.
     #[must_use]
     pub fn take(root: &Root, own: &str) -> Self {
         let mut survey = Self::default();
-        let own = format!("{}/", own.trim_end_matches('/'));
+        let mounts = root.mounts().unwrap_or_default();
+        let (layers, foreign) = (storage::layers(&mounts), storage::foreign(&mounts));
+        let mine = root.identity(own);
+        let is_mine = |folder: &str| name_of(folder) == name_of(own) && root.identity(folder) == mine;
         let mut unread = false;
         let mut links = Vec::new();
+        let mut aside = Vec::new();
         let complete = root.walk_all(&mut |path, kind| {
-            if kind == Kind::Link {
-                if is_script(path) || is_setting(path) || is_script(&format!("{path}/")) {
-                    links.push(path.to_owned());
-                }
+            let folder = folder_of(path);
+            if is_mine(folder)
+                || is_mine(folder_of(folder))
+                || layers.iter().any(|layer| is_below(path, layer))
+                || path == "/etc/config/lenscap"
+                || is_data(path) && !is_script(path)
+            {
                 return;
             }
-            if path.starts_with(&own) || path == "/etc/config/lenscap" || is_data(path) && !is_script(path) {
-                return;
-            }
-            // Most of a camera's files; each costs the flash a block.
-            if root.is_live() && is_library(path) && !is_script(path) {
-                return;
-            }
-            match root.head(path, 4) {
-                Ok(head) => unread |= !survey.sort(root, path, &head),
-                Err(_) => unread = true,
+            match foreign.iter().find(|(point, _)| is_below(path, point)) {
+                // What others fill; what is run of it is found below.
+                Some((_, true)) => {}
+                Some((point, false)) => aside.push((point, path.to_owned(), kind)),
+                None => unread |= !survey.see(root, path, kind, &mut links),
             }
         });
-        survey.complete = complete && !unread;
-        for link in links {
-            survey.add_link(root, &link);
+        loop {
+            for link in links.drain(..) {
+                survey.add_link(root, &link);
+            }
+            survey.follow(root);
+            // A memory card is the firmware's where something that starts runs a script of it.
+            let scripts = survey.scripts.clone();
+            aside.retain(|(point, ..)| scripts.iter().any(|script| is_below(script, point)));
+            if aside.is_empty() {
+                break;
+            }
+            for (_, path, kind) in aside.drain(..) {
+                unread |= !scripts.contains(&path) && !survey.see(root, &path, kind, &mut links);
+            }
         }
-        survey.follow(root);
+        survey.complete = complete && !unread;
         // What a login reads, wherever links lead.
         for path in ["/etc/passwd", "/etc/shadow"] {
             let real = root.canonical(path);
@@ -81,6 +95,22 @@ impl Survey {
             }
         }
         survey
+    }
+
+    /// Adds what the walk comes by. Says whether it could be read.
+    fn see(&mut self, root: &Root, path: &str, kind: Kind, links: &mut Vec<String>) -> bool {
+        if kind == Kind::Link {
+            if is_script(path) || is_setting(path) || is_script(&format!("{path}/")) {
+                links.push(path.to_owned());
+            }
+            return true;
+        }
+        // Most of a camera's files; each costs the flash a block.
+        if root.is_live() && is_library(path) && !is_script(path) {
+            return true;
+        }
+        let head = root.head(path, 4);
+        head.is_ok_and(|head| self.sort(root, path, &head))
     }
 
     /// What is called a script or a setting by a link, whatever it is called where it lies. One that leads nowhere is none.

@@ -4,6 +4,7 @@
 
 mod media;
 mod owner;
+mod places;
 mod services;
 #[path = "../support/mod.rs"]
 mod support;

@@ -11,7 +11,7 @@ use nix::sys::stat::{Mode, fchmod, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 
 use super::{MAX_TEXT_BYTES, Root, attributes, folder_of, is_regular, name_of, no_follow};
-use crate::journal::sha256;
+use crate::journal::{is_digest, sha256};
 use crate::storage::{self, MAX_MOUNTS_BYTES};
 
 /// Owner and mode of a file.
@@ -222,7 +222,9 @@ impl Root {
             .steady(real)
             .and_then(|place| self.open_at(&place)?.metadata());
         let anybodys = open && file.is_ok_and(|file| !is_roots(&file));
-        !anybodys && !self.is_stuck(real) && !self.is_mounted(real)
+        // However it is reached, what undo needs stays.
+        let is_saved = folder_of(real).ends_with("/lenscap/harden/saved") && is_digest(name_of(real));
+        !anybodys && !is_saved && !self.is_stuck(real) && !self.is_mounted(real) && !self.is_remote(real)
     }
 
     /// Contents, owner and mode of a file at a path that has no links in it, all of the same one.
@@ -268,7 +270,7 @@ impl Root {
             if at.uid != 0 && at.uid != owner {
                 return None;
             }
-            open |= at.mode & 0o002 != 0 || at.mode & 0o020 != 0 && at.gid != 0;
+            open |= others_write(at);
         }
         Some(self.live && open)
     }
@@ -276,14 +278,39 @@ impl Root {
     /// Whether something is mounted over a file of the running system, or that cannot be told.
     #[must_use]
     pub fn is_mounted(&self, real: &str) -> bool {
+        let points = |mounts: String| storage::points(&mounts);
         self.live
-            && match self.head("/proc/mounts", MAX_MOUNTS_BYTES) {
-                Ok(mounts) if (mounts.len() as u64) < MAX_MOUNTS_BYTES => {
-                    let points = storage::points(&String::from_utf8_lossy(&mounts));
-                    points.iter().any(|point| point == real)
-                }
-                _ => true,
-            }
+            && self
+                .mounts()
+                .map(points)
+                .is_none_or(|points| points.iter().any(|point| point == real))
+    }
+
+    /// Whether a file of the running system lies on a network, or is what a program makes of it.
+    fn is_remote(&self, real: &str) -> bool {
+        let foreign = storage::foreign(&self.mounts().unwrap_or_default());
+        foreign
+            .iter()
+            .any(|(point, remote)| *remote && storage::is_below(real, point))
+    }
+
+    /// What is mounted on the running system (proc(5)). `None`: that cannot be read whole; a tree has nothing mounted.
+    #[must_use]
+    pub fn mounts(&self) -> Option<String> {
+        if !self.live {
+            return Some(String::new());
+        }
+        let mounts = self.head("/proc/mounts", MAX_MOUNTS_BYTES).ok()?;
+        let whole = (mounts.len() as u64) < MAX_MOUNTS_BYTES;
+        whole.then(|| String::from_utf8_lossy(&mounts).into_owned())
+    }
+
+    /// Whether a script may be believed: nobody but root can have written it, or whoever could have needs no trick, since
+    /// it is one of the system's. A tree's are its build's.
+    #[must_use]
+    pub fn is_believed(&self, path: &str) -> bool {
+        let of_root = |at: Attributes| at.uid == 0 && (!others_write(at) || path.starts_with("/etc/"));
+        !self.live || self.stat(path).is_ok_and(of_root)
     }
 
     /// Brings a folder's names to the disk.
@@ -301,6 +328,11 @@ impl Root {
             result => result,
         }
     }
+}
+
+/// Whether others than root may write what has these.
+fn others_write(at: Attributes) -> bool {
+    at.mode & 0o002 != 0 || at.mode & 0o020 != 0 && at.gid != 0
 }
 
 /// Whether a file is root's, under one name, and gives no rights to whoever runs it.

@@ -4,6 +4,7 @@ mod faults;
 mod fixtures;
 mod logins;
 mod putback;
+mod reached;
 mod tables;
 
 use core::time::Duration;
