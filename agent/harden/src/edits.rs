@@ -1,9 +1,10 @@
 //! Changes as they are planned: measures read and change files here, and the root stays as it is.
 
-use std::cell::RefCell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 
 use crate::journal::sha256;
+use crate::listeners::{self, Listener};
 use crate::report::{Finding, Measure, Status};
 use crate::root::{Attributes, Root};
 use crate::transaction::is_absent;
@@ -21,6 +22,8 @@ pub(crate) fn why_left(root: &Root, path: &str) -> &'static str {
     if mounted { MOUNTED } else { LEFT }
 }
 
+/// How much of what was read is kept, in bytes: each measure reads a camera's scripts, more than once.
+const MAX_KEPT: usize = 1 << 19;
 /// Why a file is left for another run.
 const UNSTEADY: &str = "changed while it was looked at: it is left as it is, and is for another look";
 
@@ -31,6 +34,8 @@ struct Seen {
     real: String,
     digest: String,
     is_steady: bool,
+    /// What was read, as far as it is kept.
+    text: Option<Vec<u8>>,
 }
 
 /// A file that will be changed.
@@ -55,8 +60,11 @@ pub struct Edits<'a> {
     root: &'a Root,
     /// Sorted by path.
     files: Vec<(String, Edit)>,
-    /// What was read.
+    /// What was read, sorted by path.
     seen: RefCell<Vec<Seen>>,
+    /// How much more of it may be kept.
+    left: Cell<usize>,
+    listeners: OnceCell<io::Result<Vec<Listener>>>,
     /// What was found.
     pub findings: Vec<Finding>,
     /// Whether the firmware waits for a shell on a port: what gives one is not stopped either.
@@ -71,6 +79,8 @@ impl<'a> Edits<'a> {
             root,
             files: Vec::new(),
             seen: RefCell::default(),
+            left: Cell::new(MAX_KEPT),
+            listeners: OnceCell::new(),
             findings: Vec::new(),
             awaited: false,
         }
@@ -82,14 +92,26 @@ impl<'a> Edits<'a> {
         self.root
     }
 
-    /// A file as it will be. `None`: it is not there, or another one than when it was read before.
+    /// A file as it will be. `None`: it is not there, or another one than when it was read before, if that was not kept.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
-        let contents = self.root.canonical(path).and_then(|real| {
-            if let Some((_, edit)) = self.files.iter().find(|(have, _)| *have == real) {
+        let kept = {
+            let all = self.seen.borrow();
+            let seen = place(&all, path).ok().and_then(|at| all.get(at));
+            seen.and_then(|seen| Some((seen.real.clone(), seen.text.clone()?)))
+        };
+        let contents = match kept {
+            Some((real, text)) => Ok((real, Some(text))),
+            None => self.root.canonical(path).map(|real| (real, None)),
+        };
+        let contents = contents.and_then(|(real, text)| {
+            if let Some(edit) = self.edit(&real) {
                 return Ok(Some(edit.contents.clone()));
+            }
+            if text.is_some() {
+                return Ok(text);
             }
             let contents = self.root.read(&real)?;
             Ok(self.is_as_seen(path, &real, &contents).then_some(contents))
@@ -100,26 +122,50 @@ impl<'a> Edits<'a> {
         }
     }
 
+    fn edit(&self, real: &str) -> Option<&Edit> {
+        let at = self.files.binary_search_by(|(have, _)| have.as_str().cmp(real));
+        at.ok().and_then(|at| self.files.get(at)).map(|(_, edit)| edit)
+    }
+
     /// Where a file was read first.
     pub(crate) fn place(&self, path: &str) -> String {
         let all = self.seen.borrow();
-        let seen = all.iter().find(|seen| seen.path == path);
+        let seen = place(&all, path).ok().and_then(|at| all.get(at));
         seen.map_or(path, |seen| &seen.real).to_owned()
+    }
+
+    /// Who listens on a running camera, at the moment when this was asked first.
+    ///
+    /// # Errors
+    /// When `/proc` could not be read.
+    pub fn listeners(&self) -> Result<&[Listener], &io::Error> {
+        let all = self.listeners.get_or_init(|| listeners::read(self.root));
+        all.as_deref()
     }
 
     fn is_as_seen(&self, path: &str, real: &str, contents: &[u8]) -> bool {
         let digest = sha256(contents);
         let mut all = self.seen.borrow_mut();
-        if let Some(seen) = all.iter_mut().find(|seen| seen.path == path) {
-            seen.is_steady &= seen.real == real && seen.digest == digest;
-            return seen.is_steady;
-        }
-        all.push(Seen {
-            path: path.to_owned(),
-            real: real.to_owned(),
-            digest,
-            is_steady: true,
-        });
+        let at = match place(&all, path) {
+            Ok(at) => {
+                let seen = &mut all[at];
+                seen.is_steady &= seen.real == real && seen.digest == digest;
+                return seen.is_steady;
+            }
+            Err(at) => at,
+        };
+        let left = self.left.get().checked_sub(contents.len());
+        self.left.set(left.unwrap_or(self.left.get()));
+        all.insert(
+            at,
+            Seen {
+                path: path.to_owned(),
+                real: real.to_owned(),
+                digest,
+                is_steady: true,
+                text: left.map(|_| contents.to_vec()),
+            },
+        );
         true
     }
 
@@ -297,6 +343,10 @@ impl<'a> Edits<'a> {
     }
 }
 
+fn place(seen: &[Seen], path: &str) -> Result<usize, usize> {
+    seen.binary_search_by(|seen| seen.path.as_str().cmp(path))
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -335,7 +385,8 @@ mod tests {
         swap("a");
         edits.change(a, b"evil\n".to_vec(), false, planned).unwrap();
         swap("b");
-        assert_eq!(edits.read(b).unwrap(), None);
+        // What was read is kept, and is not what is there.
+        assert_eq!(edits.read(b).unwrap().unwrap(), b"theirs\n");
         edits.change(b, b"evil\n".to_vec(), false, planned).unwrap();
         assert_eq!(edits.files().count(), 0);
         edits.tell_unsteady();

@@ -224,7 +224,7 @@ pub fn plan_surveyed<'a>(
     let mut secrets = Secrets::default();
     if settings.measures.contains(&Measure::Telnet) {
         if root.is_live() {
-            listeners::report(root, settings.close, settings.filter.as_ref(), &mut edits);
+            listeners::report(settings.close, settings.filter.as_ref(), &mut edits);
         }
         telnet::plan(survey, settings.close, &mut edits)?;
     }

@@ -314,6 +314,10 @@ fn add_process(root: &Root, pid: u32, listeners: &mut [(u64, Listener)], cameras
     let Ok(descriptors) = root.links(&format!("{folder}/fd")) else {
         return;
     };
+    // Neither have the kernel's own.
+    if descriptors.is_empty() {
+        return;
+    }
     let mut unread = false;
     let mut links = Vec::new();
     let mut strange = false;
@@ -467,9 +471,9 @@ pub(crate) fn is_called(root: &Root, pid: u32, name: &str) -> bool {
 }
 
 /// Judges the open ports of a running camera. `filter` is what the kernel's filter lets pass, if one is in force.
-pub(crate) fn report(root: &Root, close: Close, filter: Option<&Policy>, edits: &mut Edits<'_>) {
-    let listeners = match read(root) {
-        Ok(listeners) => listeners,
+pub(crate) fn report(close: Close, filter: Option<&Policy>, edits: &mut Edits<'_>) {
+    let listeners = match edits.listeners() {
+        Ok(listeners) => listeners.to_vec(),
         Err(error) => {
             let text = format!("open ports could not be read: {error}");
             return edits.find(Measure::Telnet, Status::Unknown, None, text);

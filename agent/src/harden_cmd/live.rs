@@ -79,13 +79,15 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     if !given && harden.password == HardenPassword::Lock {
         settings.login_password = LoginPassword::Lock;
     }
+    let ways = ssh::ways(root, &harden);
     let mut measures = core::mem::take(&mut settings.measures);
     // What gives root the owner's password comes before what needs it.
     measures.sort_by_key(|measure| *measure != Measure::Credentials);
     let mut taken = false;
     for measure in measures {
+        let looked = (measure, &harden, &ways);
         let (situation, findings) =
-            situation(request, root, &settings, measure, &survey, &mut checker, taken)?;
+            situation(request, root, &settings, looked, &survey, &mut checker, taken)?;
         let why = match decide(measure, &situation) {
             Decision::Apply { .. } if !given && lacks_secret(&harden, measure) => Why::NoSecret,
             Decision::Apply { confirm } => {
@@ -99,7 +101,7 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
         told.extend(findings);
         let mut text = format!("{measure} is not changed: {}", why.explain());
         if why == Why::NoOwner {
-            text.push_str(&ssh::ways(root, &harden).unreached);
+            text.push_str(&ways.unreached);
             if request.password_file.is_some() {
                 text.push_str(
                     "; no SSH server that stays would take the given password from whoever may reach it",
@@ -427,14 +429,12 @@ fn situation(
     request: &Request,
     root: &Root,
     settings: &Settings,
-    measure: Measure,
+    (measure, harden, ways): (Measure, &Harden, &ssh::Ways),
     survey: &Survey,
     checker: &mut Checker,
     taken: bool,
 ) -> Result<(Situation, Vec<Finding>), Stop> {
-    let harden = harden_config(&request.config);
-    let ways = ssh::ways(root, &harden);
-    let mut facts = ssh::owner_facts(&request.config, false, &ways);
+    let mut facts = ssh::owner_facts(&request.config, false, ways);
     let mut alone = settings.clone();
     alone.measures = vec![measure];
     let plan = super::plan_surveyed(request, root, &alone, survey, checker)?;
@@ -446,10 +446,10 @@ fn situation(
         let asked = if behind { ways.asked } else { ways.asks };
         facts.secret_given = asked && (taken || credentials::is_roots(&plan.edits, secret))
             // No login is seen that it would end, and it goes unless it is confirmed.
-            || firewall && ways.unseen && mode(&harden) == Mode::Confirm;
+            || firewall && ways.unseen && mode(harden) == Mode::Confirm;
     }
     let situation = Situation {
-        mode: mode(&harden),
+        mode: mode(harden),
         asked: true,
         tried: tried.unwrap_or(Tried::Fixture),
         owner: owner_path(&facts),

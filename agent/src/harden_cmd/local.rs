@@ -16,7 +16,7 @@ use std::time::Duration;
 use lenscap_harden::credentials::{self, Secrets};
 use lenscap_harden::edits::Edits;
 use lenscap_harden::engine::{self, Plan, Settings};
-use lenscap_harden::listeners;
+use lenscap_harden::listeners::Listener;
 use lenscap_harden::report::{Finding, Measure, Status};
 use lenscap_harden::root::Root;
 use lenscap_harden::secret::Secret;
@@ -71,7 +71,8 @@ fn look_with(
     let (ours, unfinished) = record(root, settings);
     let media = current(root, settings, unfinished.as_ref());
     let mut looked = Looked::default();
-    let doors = doors(tries, &ours, &media, &addresses(root, &profiles), &mut looked);
+    let open = plan.edits.listeners().unwrap_or_default();
+    let doors = doors(tries, &ours, &media, &addresses(open, &profiles), &mut looked);
     let untried = known_passwords(tries, doors, &mut looked);
     let mut found = Vec::new();
     for service in core::mem::take(&mut looked.open) {
@@ -239,8 +240,7 @@ fn known_passwords(tries: &mut Tries, mut doors: Vec<Service>, looked: &mut Look
     }
 }
 
-fn addresses(root: &Root, profiles: &[Profile]) -> Vec<SocketAddr> {
-    let open = listeners::read(root).unwrap_or_default();
+fn addresses(open: &[Listener], profiles: &[Profile]) -> Vec<SocketAddr> {
     let open = open
         .iter()
         .map(|listener| listener.port)

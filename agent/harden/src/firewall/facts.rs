@@ -4,7 +4,6 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Allowed;
 use crate::edits::Edits;
-use crate::listeners;
 use crate::report::{Measure, Status};
 
 /// The most lines of a table that are read.
@@ -55,7 +54,7 @@ pub struct Watch {
 pub fn watchers_agree(edits: &mut Edits<'_>, measure: Measure, watch: &Watch) -> bool {
     let root = edits.root();
     let mut ports = watch.ports.clone();
-    for listener in listeners::read(root).unwrap_or_default() {
+    for listener in edits.listeners().unwrap_or_default() {
         if listener.processes.iter().any(|process| process.vital.is_some()) {
             ports.push(listener.port);
         }

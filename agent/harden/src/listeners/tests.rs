@@ -111,7 +111,7 @@ fn who_gives_a_shell_is_told() {
     );
     assert_eq!(stoppable(&read(&root).unwrap(), Close::default()), [10, 15]);
     let mut edits = Edits::new(&root);
-    report(&root, Close::default(), None, &mut edits);
+    report(Close::default(), None, &mut edits);
     let found: Vec<(Status, &str)> = edits
         .findings
         .iter()
@@ -193,7 +193,7 @@ fn ftp_and_dvrip_are_closed_by_option_and_never_with_the_streamer() {
     };
     let judged = |filter: Option<&Policy>| {
         let mut edits = Edits::new(&root);
-        report(&root, both, filter, &mut edits);
+        report(both, filter, &mut edits);
         let texts = edits.findings.into_iter();
         texts.map(|found| (found.status, found.text)).collect::<Vec<_>>()
     };
@@ -321,6 +321,6 @@ fn a_camera_whose_proc_cannot_be_read_is_unknown() {
     let dir = tempfile::tempdir().unwrap();
     let root = Root::tree(dir.path()).unwrap();
     let mut edits = Edits::new(&root);
-    report(&root, Close::default(), None, &mut edits);
+    report(Close::default(), None, &mut edits);
     assert_eq!(edits.findings[0].status, Status::Unknown);
 }

@@ -86,6 +86,9 @@ impl Entry {
     }
 }
 
+/// A kind that is asked for.
+const UNTOLD: u8 = u8::MAX;
+
 /// What a folder holds.
 #[derive(Debug, Default)]
 pub struct Listing {
@@ -281,13 +284,13 @@ impl Root {
     /// # Errors
     /// When it is no folder, or cannot be read.
     pub fn links(&self, path: &str) -> io::Result<Vec<(String, io::Result<String>)>> {
-        let entries = self.list(path)?;
-        let folder = self.folder(path)?;
+        let (folder, listing) = self.open_listing(path)?;
         let lead = |name: &str| -> io::Result<String> {
             let target = readlinkat(&folder, name)?;
             target.into_string().map_err(|_| Errno::EILSEQ.into())
         };
-        Ok(entries
+        Ok(listing
+            .entries
             .into_iter()
             .map(|entry| (lead(&entry.name), entry.name))
             .map(|(target, name)| (name, target))
@@ -308,12 +311,16 @@ impl Root {
     /// # Errors
     /// When it is no folder, or cannot be read.
     pub fn listing(&self, path: &str) -> io::Result<Listing> {
+        Ok(self.open_listing(path)?.1)
+    }
+
+    fn open_listing(&self, path: &str) -> io::Result<(Dir, Listing)> {
         let place = self.resolve(path)?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let folder = openat(&place.parent, place.name.as_str(), flags, Mode::empty())?;
-        let copy = folder.try_clone()?;
+        let mut folder = Dir::from_fd(folder)?;
         let mut listing = Listing::default();
-        for (seen, entry) in Dir::from_fd(folder)?.iter().enumerate() {
+        for (seen, entry) in folder.iter().enumerate() {
             if seen == MAX_ENTRIES {
                 listing.cut = true;
                 break;
@@ -342,8 +349,7 @@ impl Root {
                 Some(Type::Directory) => 1,
                 Some(Type::Symlink) => 2,
                 Some(_) => 3,
-                // Some flash file systems do not say.
-                None => kind_of(&copy, name),
+                None => UNTOLD,
             };
             let entry = Entry {
                 name: name.to_owned(),
@@ -353,7 +359,11 @@ impl Root {
             let at = entries.partition_point(|have| *have < entry);
             entries.insert(at, entry);
         }
-        Ok(listing)
+        // Some flash file systems do not say.
+        for entry in listing.entries.iter_mut().filter(|entry| entry.kind == UNTOLD) {
+            entry.kind = kind_of(&folder, &entry.name);
+        }
+        Ok((folder, listing))
     }
 
     /// Calls `visit` with the path of every regular file, links left out. Says whether nothing was left out for the
@@ -453,7 +463,7 @@ fn no_follow() -> nix::fcntl::AtFlags {
     nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW
 }
 
-fn kind_of(folder: &OwnedFd, name: &str) -> u8 {
+fn kind_of(folder: &Dir, name: &str) -> u8 {
     use nix::sys::stat::SFlag;
     let Ok(stat) = nix::sys::stat::fstatat(folder.as_fd(), name, no_follow()) else {
         return 3;

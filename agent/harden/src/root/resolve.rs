@@ -54,6 +54,17 @@ impl Root {
                 continue;
             }
             let here = folders.last().map_or(self.dir.as_fd(), |(fd, _)| fd.as_fd());
+            // A link is no folder: most names are told by one call so, and a camera's are slow.
+            let mut opened = Ok(());
+            if !todo.is_empty() {
+                match open_folder(here, &name) {
+                    Ok(folder) => {
+                        folders.push((folder, name));
+                        continue;
+                    }
+                    Err(error) => opened = Err(error),
+                }
+            }
             match readlinkat(here, name.as_str()) {
                 Ok(target) => {
                     links += 1;
@@ -71,29 +82,26 @@ impl Root {
                     push(&mut todo, &target);
                     continue;
                 }
-                Err(Errno::EINVAL) => {}
+                Err(Errno::EINVAL) => opened?,
                 Err(Errno::ENOENT) if todo.is_empty() => {}
                 Err(error) => return Err(error.into()),
             }
-            if todo.is_empty() {
-                return Ok(Place {
-                    parent: here.try_clone_to_owned()?,
-                    path: joined(&folders, &name),
-                    name,
-                });
-            }
-            let folder = open_folder(here, &name)?;
-            folders.push((folder, name));
+            let path = joined(&folders, &name);
+            return self.place(folders, name, path);
         }
-        let here = folders.last().map_or(self.dir.as_fd(), |(fd, _)| fd.as_fd());
-        Ok(Place {
-            parent: here.try_clone_to_owned()?,
-            name: ".".into(),
-            path: match folders.split_last() {
-                Some(((_, name), above)) => joined(above, name),
-                None => "/".into(),
-            },
-        })
+        let path = match folders.split_last() {
+            Some(((_, name), above)) => joined(above, name),
+            None => "/".into(),
+        };
+        self.place(folders, ".".into(), path)
+    }
+
+    fn place(&self, mut folders: Vec<(OwnedFd, String)>, name: String, path: String) -> io::Result<Place> {
+        let parent = match folders.pop() {
+            Some((folder, _)) => folder,
+            None => self.dir.try_clone()?,
+        };
+        Ok(Place { parent, name, path })
     }
 }
 
