@@ -24,7 +24,7 @@ use super::processes::text;
 use crate::config::{self, Config};
 use crate::sys;
 use http::Reply;
-use logins::Logins;
+use logins::{Login, Logins};
 
 /// All questions together.
 const TOTAL: Duration = Duration::from_secs(40);
@@ -73,6 +73,8 @@ const STREAMS: &[&str] = &[
 const PICTURES: &[&str] = &[
     "/image.jpg",
     "/snapshot.jpg",
+    "/snapshot.cgi",
+    "/axis-cgi/jpg/image.cgi",
     "/snap.jpg",
     "/cgi-bin/snapshot.cgi",
     "/cgi-bin/snapshot.sh",
@@ -213,10 +215,11 @@ impl Asker<'_> {
             Way::Rtsp => self.rtsp(at),
             Way::Http => self.http(at, owner),
             // Silence says nothing against it.
-            Way::Listen => self.greeting(at, GREETING).map(|_| true),
+            Way::Listen => self.greeting(at, GREETING).map(|said| said != Greeting::Odd),
             Way::Any => Ok(false),
         };
         let result = match known {
+            Ok(false) if way == Way::Listen => Ok(VENDOR_PORTS.contains(&at.port()).then_some(ODD)),
             Ok(true) => Ok(None),
             // They may be a vendor's too, whose programs are not asked more than once.
             Ok(false) if matches!(at.port(), 8000 | 5000) => Ok(Some(ODD)),
@@ -385,7 +388,7 @@ impl Asker<'_> {
                     return Ok(true);
                 }
                 // One path may ask for a login that another does not.
-                401 | 403 => login = true,
+                401 => login = true,
                 _ => {}
             }
         }
@@ -393,7 +396,7 @@ impl Asker<'_> {
             Ok(Answer::AsksLogin)
         } else {
             let why = format!(
-                "none of {} known paths leads to a stream",
+                "none of {} known paths leads to a stream or asks for a login",
                 own.len() + STREAMS.len()
             );
             Err(Missing::because(why))
@@ -410,7 +413,6 @@ impl Asker<'_> {
         let Some(reply) = Reply::parse(&front).filter(|_| front.starts_with(b"HTTP/")) else {
             return Ok(self.shell(at, &front));
         };
-        let front_status = reply.status;
         // Wrong passwords at each port of a program might lock its owner out.
         let again = owner.is_some() && self.tried.contains(&owner);
         let web = if again && self.way(at.port(), false).1 == Way::Any {
@@ -421,7 +423,7 @@ impl Asker<'_> {
             self.web(at, &front, &reply)?
         };
         self.add(base.clone(), Service::Web, web);
-        self.pictures(at, &base, front_status)?;
+        self.pictures(at, &base)?;
         self.onvif(at, &base)?;
         Ok(true)
     }
@@ -430,7 +432,7 @@ impl Asker<'_> {
     #[inline(never)]
     fn web(&self, at: SocketAddr, front: &[u8], reply: &Reply<'_>) -> io::Result<Result<Answer, Missing>> {
         let fitting = self.logins.fitting(front);
-        let mut tried = 0;
+        let (mut tried, mut odd) = (0, None);
         for login in &fitting {
             let path = login.path();
             let mut answer = self.ask(at, http::get(at, &path, None).as_bytes())?;
@@ -441,19 +443,19 @@ impl Asker<'_> {
                 answer = self.ask(at, http::get(at, &path, Some(&header)).as_bytes())?;
             }
             tried += 1;
-            let taken = Reply::parse(&answer).is_some_and(|reply| {
-                let proof = login.proof();
-                // Whoever refuses in HTTP says so in the status; others may say 200 to everybody.
-                let proven = match proof {
-                    "" => login.is_http() || reply.body.starts_with(&[0xff, 0xd8]),
-                    proof => contains(&answer, proof.as_bytes()),
-                };
-                reply.status == 200 && proven
-            });
-            if taken {
-                let what = format!("user {} ({})", login.user(), login.mark());
-                return Ok(Ok(Answer::DefaultLogin(what)));
+            match took(login, &answer) {
+                Some(true) => {
+                    let what = format!("user {} ({})", login.user(), login.mark());
+                    return Ok(Ok(Answer::DefaultLogin(what)));
+                }
+                Some(false) => {}
+                None => odd = Some(login),
             }
+        }
+        if let Some(login) = odd {
+            let user = login.user();
+            let why = format!("a login that everybody knows was neither taken nor refused (user {user})");
+            return Ok(Err(Missing::because(why)));
         }
         Ok(match (tried, reply.status) {
             (0, 401 | 403) => Err(Missing::because("asks for a login of a kind that is not tried")),
@@ -467,14 +469,14 @@ impl Asker<'_> {
     }
 
     #[inline(never)]
-    fn pictures(&mut self, at: SocketAddr, base: &str, front: u16) -> io::Result<()> {
+    fn pictures(&mut self, at: SocketAddr, base: &str) -> io::Result<()> {
         let own = self.config.map_or(&[][..], |config| &config.profiles);
         let own = own.iter().filter_map(|profile| profile.snapshot.as_ref());
         let own: Vec<String> = own
             .filter(|snapshot| snapshot.addr.port() == at.port())
             .map(|snapshot| snapshot.target.clone())
             .collect();
-        let mut login = front == 401;
+        let mut login = false;
         for path in own.iter().map(String::as_str).chain(PICTURES.iter().copied()) {
             let answer = self.ask(at, http::get(at, path, None).as_bytes())?;
             let Some(reply) = Reply::parse(&answer) else {
@@ -486,14 +488,18 @@ impl Asker<'_> {
                     self.add(format!("{base}{path}"), Service::Snapshot, what);
                     return Ok(());
                 }
-                401 | 403 => login = true,
+                // A folder may be forbidden where pictures are not.
+                401 => login = true,
                 _ => {}
             }
         }
         let answer = if login {
             Ok(Answer::AsksLogin)
         } else {
-            let why = format!("none of {} known addresses is there", own.len() + PICTURES.len());
+            let why = format!(
+                "none of {} known addresses gives a picture or asks for a login",
+                own.len() + PICTURES.len()
+            );
             Err(Missing::because(why))
         };
         self.add(base.to_owned(), Service::Snapshot, answer);
@@ -524,6 +530,24 @@ impl Asker<'_> {
     }
 }
 
+/// Whether a login was taken, by the answer to it; `None`: that does not say. Whoever refuses in HTTP says so in the status;
+/// others may say 200 to everybody.
+fn took(login: &Login<'_>, answer: &[u8]) -> Option<bool> {
+    let reply = Reply::parse(answer)?;
+    let proven = match login.proof() {
+        "" => login.is_http() || reply.body.starts_with(&[0xff, 0xd8]),
+        proof => contains(answer, proof.as_bytes()),
+    };
+    match reply.status {
+        200 if proven => Some(true),
+        // As a rule it leads from the front to where one is let in.
+        201..=399 if login.is_http() => Some(true),
+        401 | 403 => Some(false),
+        200 | 404 if !login.is_http() => Some(false),
+        _ => None,
+    }
+}
+
 /// What is there within a while; empty: the end.
 fn read_some(stream: &mut TcpStream, wait: Duration) -> io::Result<Vec<u8>> {
     let [ready] = sys::wait_readable([Some(stream.as_fd())], Some(wait))?;
@@ -542,6 +566,9 @@ fn gives_shell(said: &[u8]) -> bool {
     matches!(said, [0xff] | [0xff, 0xf0..=0xff, ..])
         || [
             &b"ogin:"[..],
+            b"ogin : ",
+            b"sername: ",
+            b"assword: ",
             b"GET: not found",
             b"DESCRIBE: not found",
             b"OPTIONS: not found",
@@ -549,6 +576,7 @@ fn gives_shell(said: &[u8]) -> bool {
         .iter()
         .any(|words| contains(said, words))
         || matches!(text, [.., b'#' | b'$']) && text.len() < 256 && !text.contains(&0)
+        || text.len() < 256 && text.contains(&b'@') && matches!(text, [b'[', .., b'>'])
 }
 
 fn contains(text: &[u8], needle: &[u8]) -> bool {

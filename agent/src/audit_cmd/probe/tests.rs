@@ -111,6 +111,99 @@ fn a_web_interface_is_asked_what_everybody_knows() {
 }
 
 #[test]
+fn only_a_refusal_is_one() {
+    // What the server says to a login that everybody knows.
+    fn challenge(authorization: &str, answer: &str) -> String {
+        if authorization.is_empty() {
+            "HTTP/1.1 401 no\r\nServer: GoAhead-Webs\r\nWWW-Authenticate: Basic realm=\"x\"\r\n\r\n".into()
+        } else {
+            answer.into()
+        }
+    }
+    fn home(_: &str, authorization: &str) -> String {
+        challenge(authorization, "HTTP/1.1 302 Found\r\nLocation: /home.asp\r\n\r\n")
+    }
+    fn busy(_: &str, authorization: &str) -> String {
+        challenge(authorization, "HTTP/1.1 503 Busy\r\n\r\n")
+    }
+    fn many(_: &str, authorization: &str) -> String {
+        challenge(authorization, "HTTP/1.1 429 Too Many Requests\r\n\r\n")
+    }
+    fn mute(_: &str, authorization: &str) -> String {
+        challenge(authorization, "")
+    }
+    fn forbids(_: &str, authorization: &str) -> String {
+        challenge(authorization, "HTTP/1.1 403 Forbidden\r\n\r\n")
+    }
+    for (answer, expected) in [
+        (home as fn(&str, &str) -> String, Some(true)),
+        (busy, None),
+        (many, None),
+        (mute, None),
+        (forbids, Some(false)),
+    ] {
+        let mut asker = asker();
+        asker.http(server(answer), None).unwrap();
+        let [answer] = answers(&asker, Service::Web).try_into().unwrap();
+        let taken = answer
+            .as_ref()
+            .ok()
+            .map(|answer| matches!(answer, Answer::DefaultLogin(_)));
+        assert_eq!(taken, expected, "{answer:?}");
+    }
+}
+
+#[test]
+fn what_one_place_refuses_another_may_give() {
+    fn elsewhere(line: &str, _: &str) -> String {
+        let status = match line.split(' ').nth(1) {
+            Some("/") => "401 no",
+            Some(path) if path.starts_with("/cgi-bin/") => "403 no",
+            _ => "404 no",
+        };
+        format!("HTTP/1.0 {status}\r\nWWW-Authenticate: Basic realm=\"x\"\r\n\r\n")
+    }
+    fn foscam(line: &str, _: &str) -> String {
+        if line.starts_with("GET /snapshot.cgi") {
+            "HTTP/1.0 200 OK\r\nContent-Type: image/jpeg\r\n\r\nx".into()
+        } else {
+            elsewhere(line, "")
+        }
+    }
+    fn rtsp(line: &str, _: &str) -> String {
+        let front = line
+            .strip_prefix("DESCRIBE rtsp://")
+            .is_some_and(|rest| rest.split_once('/').unwrap().1.starts_with(' '));
+        let status = if front { "403 no" } else { "404 no" };
+        format!("RTSP/1.0 {status}\r\nCSeq: 1\r\n\r\n")
+    }
+    let mut asker = asker();
+    asker.http(server(elsewhere), None).unwrap();
+    asker.http(server(foscam), None).unwrap();
+    let [none, open] = answers(&asker, Service::Snapshot).try_into().unwrap();
+    assert!(none.is_err(), "{none:?}");
+    assert_eq!(open, Ok(Answer::Open("a picture".into())));
+    assert!(asker.rtsp(server(rtsp)).unwrap());
+    assert!(answers(&asker, Service::Rtsp)[0].is_err());
+}
+
+#[test]
+fn prompts_of_shells_are_told() {
+    for said in [
+        "Username: ",
+        "\r\nPassword: ",
+        "cam login : ",
+        "[root@cam ~]> ",
+        "~ $ ",
+    ] {
+        assert!(gives_shell(said.as_bytes()), "{said}");
+    }
+    for said in ["220 ready", "<stream>", "{\"ready\":1}"] {
+        assert!(!gives_shell(said.as_bytes()), "{said}");
+    }
+}
+
+#[test]
 fn pictures_and_onvif_are_asked_for() {
     fn open(line: &str, _: &str) -> String {
         if line.starts_with("GET /image.jpg") {
