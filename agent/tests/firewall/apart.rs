@@ -285,7 +285,20 @@ fn a_streamer_lives_in_a_network_of_its_own() {
         wait("two looks", || !alive() || Instant::now() > looked);
         assert!(alive());
         drop(companion);
-        wait("the relay's end", || !alive());
+        let end = Instant::now() + PATIENCE;
+        while alive() {
+            if Instant::now() > end {
+                let inside = |words: &[&str]| run("nsenter", &[&["-t", &first, "-n"], words].concat());
+                let lived = "for p in /proc/[0-9]*; do [ \"$(readlink $p/ns/net)\" = \"$(readlink /proc/self/ns/net)\" ] && \
+                    echo \"$p $(tr '\\0' ' ' <$p/cmdline) $(cat $p/wchan)\"; done";
+                panic!(
+                    "the relay still lives:\n{}{}",
+                    inside(&["ss", "-tanp"]),
+                    inside(&["sh", "-c", lived])
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let streamer = start(&camera);
         wait("the streamer by another relay", || echoed(b"x").is_some());
         let first = relay(&camera);
