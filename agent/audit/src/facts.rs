@@ -347,6 +347,29 @@ pub enum Image {
     Elsewhere,
 }
 
+/// Where the file of a program or script lies, by the table of mounts and the layers of the root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In the firmware's own layer, which cannot be written.
+    Firmware,
+    /// In the writable layer, and a package that was installed there names it.
+    Packaged,
+    /// It is this program.
+    Own,
+    /// In memory: what is mounted there, and its kind.
+    Memory(String),
+    /// On a memory card, disk or server: what is mounted there, and from where.
+    Card(String),
+    /// In the writable layer alone.
+    Added,
+    /// In the writable layer, above another file of the firmware.
+    Changed,
+    /// In a file system that can be written as a whole.
+    Writable,
+    /// It could not be told.
+    Unknown(Missing),
+}
+
 /// A process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
@@ -358,6 +381,10 @@ pub struct Process {
     pub program: Result<String, Missing>,
     /// What became of that file.
     pub image: Image,
+    /// Where that file lies.
+    pub place: Place,
+    /// The script that it runs, and where that lies; missing: it is gone.
+    pub script: Option<(String, Place)>,
     /// Its command line, cut.
     pub words: String,
     /// Whose it is.

@@ -36,6 +36,8 @@ fn process(pid: u32, name: &str, program: &str) -> Process {
         name: name.into(),
         program: Ok(program.into()),
         image: Image::There,
+        place: Place::Firmware,
+        script: None,
         words: name.into(),
         uid: Some(0),
         open: true,

@@ -4,12 +4,12 @@
 
 mod contents;
 mod fetches;
-mod starts;
+pub(super) mod starts;
 
 use std::io;
 
 use lenscap_audit::facts::{
-    Account, Fact, Facts, FileState, Finding, Key, Missing, ModuleFile, Origin, Strength, Topic,
+    Account, Fact, Facts, FileState, Finding, Key, Missing, ModuleFile, Origin, Place, Strength, Topic,
 };
 use lenscap_harden::defaults::{self, Checker};
 use lenscap_harden::edits::Edits;
@@ -19,9 +19,10 @@ use lenscap_harden::report::{Measure, Status};
 use lenscap_harden::root::{Kind, Root, name_of};
 use lenscap_harden::secret::LoginPassword;
 use lenscap_harden::survey::Survey;
-use lenscap_harden::{accounts, credentials, storage, telnet};
+use lenscap_harden::{accounts, credentials, telnet};
 use ring::digest::{SHA256, digest};
 
+use super::places::{self, Layers};
 use super::{is_absent, missing};
 pub(super) use starts::{hex, sshd};
 
@@ -82,7 +83,10 @@ pub(super) fn collect(root: &Root, facts: &mut Facts) {
         .accounts
         .becomes(all_accounts(root, &survey, &mut checker, &facts.salt));
     facts.authorised.becomes(contents::authorised(root, &survey));
-    facts.programs.becomes(contents::programs(root, &survey));
+    let running = running(facts);
+    facts
+        .programs
+        .becomes(contents::programs(root, &survey, &running));
     let mut found = Vec::new();
     let result = hardener(root, &survey, &mut checker, &mut found);
     if root.is_live() {
@@ -108,13 +112,29 @@ pub(super) fn collect(root: &Root, facts: &mut Facts) {
     facts.keys.becomes(keys(root, &walked, &layers, &mounts));
     facts.files.becomes(modes(root, &survey, facts));
     if root.is_live() {
-        facts.droppings.becomes(droppings(root));
+        facts.droppings.becomes(droppings(root, &mounts));
         for path in facts.droppings.value().cloned().unwrap_or_default() {
             found_module(facts, &path, ModuleFile::Loose(path.clone()));
         }
     } else {
         facts.ssh_passwords.becomes(starts::ssh(root, &survey));
     }
+}
+
+/// The files of programs and scripts that run, and that no read-only layer holds.
+fn running(facts: &Facts) -> Vec<String> {
+    let list = facts.processes.value().map_or(&[][..], |all| &all.list);
+    let mut files: Vec<String> = Vec::new();
+    for process in list {
+        let program = process.program.as_ref().ok().map(|file| (file, &process.place));
+        let script = process.script.as_ref().map(|(file, place)| (file, place));
+        for (file, place) in program.into_iter().chain(script) {
+            if matches!(place, Place::Added | Place::Changed | Place::Writable) && !files.contains(file) {
+                files.push(file.clone());
+            }
+        }
+    }
+    files
 }
 
 /// The names of the firmwares that fit. A walk tells of more than files of known names do.
@@ -222,70 +242,6 @@ fn hardener(root: &Root, survey: &Survey, checker: &mut Checker, found: &mut Vec
         });
     }
     Ok(())
-}
-
-/// The firmware below an overlay, and what was changed above it.
-pub(super) struct Layers {
-    upper: Option<String>,
-    lower: Option<String>,
-    live: bool,
-}
-
-impl Layers {
-    #[inline(never)]
-    fn new(root: &Root, mounts: &str) -> Self {
-        let mut layers = Self {
-            upper: None,
-            lower: None,
-            live: root.is_live(),
-        };
-        let overlay = mounts.lines().rev().find_map(|line| {
-            let mut fields = line.split(' ').skip(1);
-            let root_itself = fields.next() == Some("/");
-            let overlay = fields.next().is_some_and(|kind| kind.starts_with("overlay"));
-            fields.next().filter(|_| root_itself && overlay)
-        });
-        for option in overlay.unwrap_or_default().split(',') {
-            if let Some(upper) = option.strip_prefix("upperdir=") {
-                layers.upper = Some(upper.to_owned()).filter(|upper| root.exists(upper));
-            }
-        }
-        let rom = ["/rom/etc", "/rom/root/etc"].iter().find(|etc| root.exists(etc));
-        layers.lower = rom.and_then(|etc| etc.strip_suffix("/etc")).map(str::to_owned);
-        layers
-    }
-
-    fn told(&self) -> Fact<()> {
-        match (&self.upper, &self.lower) {
-            (Some(_), Some(_)) => Fact::seen("/proc/mounts", ()),
-            _ => Fact::missing(
-                "/proc/mounts",
-                Missing::because("shows no firmware below a writable layer"),
-            ),
-        }
-    }
-
-    /// Whether a file is in the writable layer alone; `None`: it cannot be told.
-    fn added(&self, root: &Root, path: &str) -> Option<bool> {
-        let (upper, lower) = (self.upper.as_ref()?, self.lower.as_ref()?);
-        Some(root.exists(&format!("{upper}{path}")) && !root.exists(&format!("{lower}{path}")))
-    }
-
-    /// Whether a file in use is the firmware's own; `None`: it cannot be told.
-    fn is_firmware(&self, root: &Root, path: &str, mounts: &str) -> Option<bool> {
-        if !self.live {
-            return Some(true);
-        }
-        if let Some(upper) = &self.upper {
-            return Some(!root.exists(&format!("{upper}{path}")));
-        }
-        match storage::judge(mounts, path) {
-            storage::Storage::ReadOnly => Some(true),
-            // Made since the restart.
-            storage::Storage::Volatile => Some(false),
-            storage::Storage::Persistent | storage::Storage::Unknown => None,
-        }
-    }
 }
 
 /// What one walk over all names finds.
@@ -479,14 +435,19 @@ fn modes(root: &Root, survey: &Survey, facts: &Facts) -> Fact<Vec<FileState>> {
     }
 }
 
-/// Programs, and names that hide, where everybody may write.
+/// Programs, and names that hide, where everybody may write and in what else lies in memory. Memory cards are told as
+/// mounts.
 #[inline(never)]
-fn droppings(root: &Root) -> Fact<Vec<String>> {
+fn droppings(root: &Root, mounts: &str) -> Fact<Vec<String>> {
+    let cards = places::cards(mounts);
+    let memory = places::memory(mounts);
+    let looked = || LOOSE.iter().copied().chain(memory.iter().map(String::as_str));
     let mut found: Vec<String> = Vec::new();
     let mut doubt = None;
     let mut seen = 0;
     let mut done: Vec<String> = Vec::new();
-    let mut folders: Vec<(String, usize)> = LOOSE.iter().rev().map(|path| ((*path).to_owned(), 0)).collect();
+    let mut folders: Vec<(String, usize)> = looked().map(|path| (path.to_owned(), 0)).collect();
+    folders.reverse();
     while let Some((folder, depth)) = folders.pop() {
         // `/var/run` is `/run` by another name, as a rule.
         let folder = match root.canonical(&folder) {
@@ -497,7 +458,7 @@ fn droppings(root: &Root) -> Fact<Vec<String>> {
                 continue;
             }
         };
-        if done.contains(&folder) || folder.starts_with("/dev/pts") {
+        if done.contains(&folder) || folder.starts_with("/dev/pts") || cards.contains(&folder) {
             continue;
         }
         done.push(folder.clone());
@@ -542,7 +503,15 @@ fn droppings(root: &Root) -> Fact<Vec<String>> {
     match doubt {
         Some(doubt) if found.is_empty() => doubt,
         _ if done.is_empty() => Fact::default(),
-        _ => Fact::seen(LOOSE.join(" "), found),
+        _ => {
+            let mut source: Vec<&str> = Vec::new();
+            for place in looked().filter(|place| done.iter().any(|folder| folder == place)) {
+                if !source.contains(&place) {
+                    source.push(place);
+                }
+            }
+            Fact::seen(source.join(" "), found)
+        }
     }
 }
 

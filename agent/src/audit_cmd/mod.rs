@@ -7,6 +7,7 @@ mod baseline;
 mod files;
 mod firewall;
 mod net;
+mod places;
 mod probe;
 mod processes;
 mod sign;
@@ -174,6 +175,7 @@ fn collect(request: &Request, root: &Root, only: &[&str], facts: &mut Facts) {
                 break;
             }
         }
+        places::mark(root, facts);
         facts.filters = firewall::read(root);
         facts.allowed.becomes(net::allowed(&request.config, &agent));
         system::collect_live(root, &agent, facts);

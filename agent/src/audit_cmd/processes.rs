@@ -4,8 +4,8 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 
-use lenscap_audit::facts::{Fact, Image, Missing, Process, Processes, Sockets, Text};
-use lenscap_harden::root::Root;
+use lenscap_audit::facts::{Fact, Image, Missing, Place, Process, Processes, Sockets, Text};
+use lenscap_harden::root::{Root, name_of};
 
 use super::{is_absent, missing};
 
@@ -13,8 +13,21 @@ use super::{is_absent, missing};
 const MAX_PROCESSES: usize = 1024;
 /// The most descriptors that are looked at, of all processes together.
 const MAX_DESCRIPTORS: usize = 32_768;
-/// Of a command line, in bytes.
-const MAX_WORDS: u64 = 192;
+/// Of a command line, in characters; and the bytes that are read of it, to find the script of an interpreter.
+const MAX_WORDS: usize = 192;
+const MAX_LINE: u64 = 4096;
+/// Programs that run a script; BusyBox by the names of its shells alone.
+const SHELLS: &[&str] = &["sh", "ash", "bash", "dash", "hush", "ksh", "zsh"];
+const INTERPRETERS: &[&str] = &[
+    "python",
+    "perl",
+    "lua",
+    "php",
+    "node",
+    "micropython",
+    "tclsh",
+    "ruby",
+];
 /// The flag of kernel threads in `/proc/PID/stat` (`PF_KTHREAD`).
 const KERNEL_THREAD: u64 = 0x0020_0000;
 /// `CAP_SYS_PTRACE`: whoever has it sees processes of others where `hidepid` hides them.
@@ -142,24 +155,72 @@ fn one(root: &Root, pid: u32) -> io::Result<Option<(String, Process)>> {
         }
     }
     let name = text(root, &format!("{folder}/comm"), 64).unwrap_or_default();
-    let words = text(root, &format!("{folder}/cmdline"), MAX_WORDS).unwrap_or_default();
+    let line = text(root, &format!("{folder}/cmdline"), MAX_LINE).unwrap_or_default();
     let status = text(root, &format!("{folder}/status"), 4096).unwrap_or_default();
     let exe = format!("{folder}/exe");
     let (program, image) = match root.link_target(&exe) {
         Ok(target) => image(root, &exe, target.to_string_lossy().into_owned()),
         Err(error) => (Err(missing(&error)), Image::There),
     };
+    let words: Vec<&str> = line.trim_end_matches('\0').split('\0').collect();
+    let script = program.as_deref().ok().and_then(|program| {
+        let input = || root.link(&format!("{folder}/fd/0")).ok();
+        let path = script(name_of(program), &words, input)?;
+        let path = match path.strip_prefix("./").unwrap_or(&path) {
+            path if path.starts_with('/') => path.to_owned(),
+            path => format!("{}/{path}", root.link(&format!("{folder}/cwd")).ok()?),
+        };
+        let unseen = Place::Unknown(Missing::because("was not looked at"));
+        Some((path, unseen))
+    });
+    let words = words.join(" ").chars().take(MAX_WORDS).collect();
     let process = Process {
         pid,
         name: name.trim_end_matches('\n').to_owned(),
         program,
         image,
-        words: words.trim_end_matches('\0').replace('\0', " "),
+        place: Place::Unknown(Missing::because("was not looked at")),
+        script,
+        words,
         uid: field(&status, "Uid:").and_then(|uid| uid.parse().ok()),
         open: false,
         watchdog: false,
     };
     Ok(Some((folder, process)))
+}
+
+/// The script that an interpreter was given: by its words, or as its input where no word says what it runs.
+fn script(program: &str, words: &[&str], input: impl Fn() -> Option<String>) -> Option<String> {
+    let mut words = words.iter().copied();
+    let first = name_of(words.next().unwrap_or_default());
+    let mut shell = SHELLS.contains(&program);
+    if program.starts_with("busybox") {
+        let applet = match first {
+            first if first.starts_with("busybox") => words.next().unwrap_or_default(),
+            first => first,
+        };
+        shell = SHELLS.contains(&applet.trim_start_matches('-'));
+    }
+    if !shell && !INTERPRETERS.iter().any(|known| program.starts_with(known)) {
+        return None;
+    }
+    // Commands and modules that stand in the words.
+    let inline: &[char] = if shell { &['c'] } else { &['c', 'e', 'm', 'r'] };
+    while let Some(word) = words.next() {
+        match word.strip_prefix(['-', '+']) {
+            None => return Some(word.to_owned()).filter(|word| !word.is_empty()),
+            Some("" | "-") => return words.next().map(str::to_owned),
+            Some("o" | "O" | "-rcfile" | "-init-file") if shell => drop(words.next()),
+            Some(long) if long.starts_with('-') => {}
+            Some(flags) if flags.contains(inline) => return None,
+            // It reads what comes.
+            Some(flags) if shell && flags.contains('s') => break,
+            Some(_) => {}
+        }
+    }
+    let path = input()?;
+    let file = path.strip_suffix(DELETED).unwrap_or(&path);
+    (file.starts_with('/') && !file.starts_with("/dev/")).then(|| file.to_owned())
 }
 
 fn image(root: &Root, exe: &str, target: String) -> (Result<String, Missing>, Image) {
@@ -171,6 +232,11 @@ fn image(root: &Root, exe: &str, target: String) -> (Result<String, Missing>, Im
         None if is_same(exe, &target) => (Ok(target), Image::There),
         None => (Ok(target), Image::Elsewhere),
     }
+}
+
+/// Whether a process runs this very program.
+pub(super) fn is_self(pid: u32) -> bool {
+    is_same("/proc/self/exe", &format!("/proc/{pid}/exe"))
 }
 
 /// Whether two names, after all links, are one file. Only where this program's root is the camera's.
@@ -257,5 +323,35 @@ impl Owners {
             }
         }
         !listing.cut
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::script;
+
+    #[test]
+    fn scripts_are_found_in_the_words_of_interpreters() {
+        for (program, words, expected) in [
+            ("busybox", "sh /tmp/.x.sh", Some("/tmp/.x.sh")),
+            ("busybox", "/bin/sh -e -- /tmp/.x.sh a", Some("/tmp/.x.sh")),
+            ("busybox", "/bin/busybox ash -x x.sh", Some("x.sh")),
+            ("busybox", "{x} /bin/ash", None),
+            ("busybox", "sh -c /tmp/x", None),
+            ("busybox", "-sh", Some("/mnt/in")),
+            ("busybox", "sh -s a", Some("/mnt/in")),
+            ("busybox", "udhcpc -s /usr/share/x", None),
+            ("dash", "/bin/sh -o errexit /tmp/x", Some("/tmp/x")),
+            ("python3.11", "python3 -u /var/x.py", Some("/var/x.py")),
+            ("python3.11", "python3 -m http.server", None),
+            ("lua5.1", "lua -e x /y", None),
+            ("majestic", "majestic /tmp/x", None),
+        ] {
+            let words: Vec<&str> = words.split(' ').collect();
+            let found = script(program, &words, || Some("/mnt/in (deleted)".into()));
+            assert_eq!(found.as_deref(), expected, "{program} {words:?}");
+        }
+        assert_eq!(script("busybox", &["sh"], || Some("/dev/null".into())), None);
+        assert_eq!(script("busybox", &["sh"], || Some("pipe:[5]".into())), None);
     }
 }

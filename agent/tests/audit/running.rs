@@ -10,6 +10,9 @@ use super::*;
 const HEAD: &str =
     "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
 
+/// A firmware that nobody writes to, and settings on flash.
+pub(super) const MOUNTS: &str = "/dev/root / squashfs ro 0 0\n/dev/mtdblock3 /etc jffs2 rw 0 0\n";
+
 pub(super) struct Camera(pub(super) tempfile::TempDir);
 
 impl Camera {
@@ -17,7 +20,7 @@ impl Camera {
         let camera = Self(fixture(name));
         camera.install(LENSCAP, "lenscap");
         for (path, text) in [
-            ("proc/mounts", "/dev/mtdblock3 / jffs2 rw 0 0\n"),
+            ("proc/mounts", MOUNTS),
             ("proc/modules", ""),
             ("proc/meminfo", "MemTotal: 60000 kB\nMemAvailable: 30000 kB\n"),
             ("proc/sys/kernel/osrelease", "6.12.1\n"),

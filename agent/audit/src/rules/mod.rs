@@ -114,7 +114,7 @@ macro_rules! rule {
 
 /// All rules, by group.
 pub const RULES: &[Rule] = &[
-    rule!(live Critical "trace.deleted", "No program runs from a file that is deleted or where everybody writes",
+    rule!(live Critical "trace.deleted", "No program runs from a deleted file, from memory, or from one that neither the firmware nor a package brought",
         "Cut the camera off, restart it, and install the firmware anew if it comes back.",
         "5.7-2|||2f 2k|cybersecurity-state-awareness|I8", traces::deleted),
     rule!(live Critical "trace.port", "No socket uses a port of known botnets (48101)",
@@ -126,7 +126,7 @@ pub const RULES: &[Rule] = &[
     rule!(live High "trace.name", "No process hides behind a random name or a mount",
         "Look at the program's file, and treat the camera as taken if nobody knows it.",
         "5.7-2|||2f 2l|cybersecurity-state-awareness|I8", traces::names),
-    rule!(live High "trace.file", "No programs or known malware lie where everybody writes",
+    rule!(live High "trace.file", "No programs or known malware lie in memory or where everybody writes",
         "Find out what put them there; restart the camera, for such places are empty then.",
         "5.7-2|||2f 2k|cybersecurity-state-awareness|I8", traces::files),
     rule!(tree High "trace.preload", "No library is pushed into every program",

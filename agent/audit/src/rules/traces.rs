@@ -1,8 +1,10 @@
 //! Traces of Mirai and its successors. An open watchdog alone is none: streamers feed it too.
 
 use super::network::{describe, tables};
-use crate::facts::{Fact, Facts, Image, Log, Missing, Module, ModuleFile, Mount, Process, Proto, SYN_SENT};
-use crate::inventory::sockets;
+use crate::facts::{
+    Fact, Facts, Image, Log, Missing, Module, ModuleFile, Mount, Place, Process, Proto, SYN_SENT, Text,
+};
+use crate::inventory::{Class, sockets};
 use crate::judge::Judge;
 
 /// Where scanners knock.
@@ -49,6 +51,7 @@ pub(super) fn deleted(facts: &Facts, judge: &mut Judge) {
             "a mount is in the way: what runs there was not seen",
         );
     }
+    let mut seen = Seen::default();
     for process in list {
         let Process { pid, image, name, .. } = process;
         let source = format!("/proc/{pid}/exe");
@@ -64,9 +67,10 @@ pub(super) fn deleted(facts: &Facts, judge: &mut Judge) {
         } else {
             ""
         };
+        let card = matches!(process.place, Place::Card(_));
         if *image == Image::Deleted {
             judge.fail(&source, format!("{file} is deleted and runs as {name}{watchdog}"));
-        } else if LOOSE.iter().any(|place| file.starts_with(place)) {
+        } else if !card && is_loose(file) {
             judge.fail(&source, format!("{file} runs as {name}{watchdog}"));
         } else if *image == Image::Replaced {
             let text = format!("{file} was replaced while it ran as {name}: restart it and look again");
@@ -76,10 +80,119 @@ pub(super) fn deleted(facts: &Facts, judge: &mut Judge) {
                 "{file} is not the file that runs as {name}: that one lies behind a mount, or in mounts that are not seen{watchdog}"
             );
             judge.unknown(&source, text);
+        } else {
+            seen.place(facts, judge, &source, (file, &process.place), name);
+        }
+        if let Some((script, place)) = &process.script {
+            let source = format!("/proc/{pid}/cmdline");
+            if is_loose(script) && !matches!(place, Place::Card(_)) {
+                judge.fail(&source, format!("{script} is a script and runs as {name}"));
+            } else {
+                seen.place(facts, judge, &source, (script, place), name);
+            }
         }
     }
-    let text = format!("{} processes, each from a file of the firmware", list.len());
+    seen.finish(judge);
+    let text = seen.text(list.len());
     judge.pass_otherwise(&facts.processes.source, text);
+}
+
+fn is_loose(file: &str) -> bool {
+    LOOSE.iter().any(|place| file.starts_with(place))
+}
+
+/// Whether the owner accepted a program or script as it is.
+fn is_accepted(facts: &Facts, file: &str) -> bool {
+    let baseline = facts.baseline.value().and_then(Option::as_ref);
+    let Some(baseline) = baseline.filter(|baseline| baseline.accepted) else {
+        return false;
+    };
+    let known = |class: Class, what: &str| {
+        let line = format!("{}{file} {what}", class.word());
+        baseline.lines.contains(&line)
+    };
+    let mut programs = facts.programs.value().into_iter().flatten();
+    let mut starts = facts.starts.value().into_iter().flatten();
+    programs.any(|program| program.place == file && known(Class::Program, &program.hash))
+        || starts.any(|start| start.place == file && known(Class::Start, &start.what))
+}
+
+/// Where the programs lie that were judged.
+#[derive(Default)]
+struct Seen {
+    firmware: u32,
+    packaged: u32,
+    own: u32,
+    accepted: u32,
+    /// Reasons why it could not be told, of how many, and the first.
+    doubts: Vec<(Text, u32, String)>,
+}
+
+impl Seen {
+    /// Judges a program or script by where it lies.
+    fn place(&mut self, facts: &Facts, judge: &mut Judge, source: &str, at: (&str, &Place), name: &str) {
+        let (file, place) = at;
+        let layer = match place {
+            Place::Firmware => return self.firmware += 1,
+            Place::Packaged => return self.packaged += 1,
+            Place::Own => return self.own += 1,
+            Place::Memory(mount) => {
+                return judge.fail(source, format!("{file} runs as {name} from memory: {mount}"));
+            }
+            Place::Card(mount) => {
+                let mut text = format!("{file} runs as {name} from a memory card, disk or server: {mount}");
+                if !facts.about.firmwares.is_empty() {
+                    let firmwares = facts.about.firmwares.join(", ");
+                    text.push_str(&format!("; the firmware is {firmwares}"));
+                }
+                return judge.unknown(source, text);
+            }
+            Place::Unknown(why) => return self.doubt(why.why.clone(), file, name),
+            _ if is_accepted(facts, file) => return self.accepted += 1,
+            Place::Writable => {
+                let why = "the firmware lies in a file system that can be written as a whole: what came later cannot be \
+                           told (lenscap audit --accept keeps a baseline)";
+                return self.doubt(why.into(), file, name);
+            }
+            Place::Added => "lies in the writable layer alone",
+            Place::Changed => "lies in the writable layer, above another file of the firmware",
+        };
+        let text = format!("{file} runs as {name}, {layer}, and no package names it");
+        judge.fail(source, text);
+    }
+
+    fn doubt(&mut self, why: Text, file: &str, name: &str) {
+        match self.doubts.iter_mut().find(|(have, ..)| *have == why) {
+            Some((_, count, _)) => *count += 1,
+            None => self.doubts.push((why, 1, format!("{file} as {name}"))),
+        }
+    }
+
+    fn finish(&self, judge: &mut Judge) {
+        for (why, count, first) in &self.doubts {
+            judge.unknown(
+                "/proc/mounts",
+                format!("{count} programs, the first {first}: {why}"),
+            );
+        }
+    }
+
+    fn text(&self, processes: usize) -> String {
+        let mut text = format!(
+            "{processes} processes; programs and scripts of the firmware: {}",
+            self.firmware
+        );
+        for (count, what) in [
+            (self.packaged, "of installed packages"),
+            (self.own, "Lenscap's own"),
+            (self.accepted, "accepted by the owner"),
+        ] {
+            if count > 0 {
+                text.push_str(&format!(", {what}: {count}"));
+            }
+        }
+        text
+    }
 }
 
 /// Mounts over the folders of processes.
@@ -136,12 +249,22 @@ pub(super) fn names(facts: &Facts, judge: &mut Judge) {
         let first = process.words.split(' ').next().unwrap_or_default();
         let first = first.rsplit('/').next().unwrap_or_default();
         for name in [process.name.as_str(), first] {
-            let own = !base.is_empty() && (base.starts_with(name) || name.starts_with(base));
-            if !own && is_random(name) {
-                let source = format!("/proc/{}/comm", process.pid);
-                judge.fail(&source, format!("`{name}`, program {file}"));
-                break;
+            if !is_random(name) {
+                continue;
             }
+            let same = !base.is_empty() && (base.starts_with(name) || name.starts_with(base));
+            let source = format!("/proc/{}/comm", process.pid);
+            let text = format!("`{name}`, program {file}");
+            // Whoever may write a file may call it as its process.
+            match process.place {
+                Place::Firmware | Place::Packaged | Place::Own if same => continue,
+                _ if same && is_accepted(facts, file) => continue,
+                Place::Writable | Place::Unknown(_) | Place::Card(_) if same => {
+                    judge.unknown(&source, text + ": whether the firmware brought it is not known");
+                }
+                _ => judge.fail(&source, text),
+            }
+            break;
         }
     }
     for mount in hiding(facts, judge) {

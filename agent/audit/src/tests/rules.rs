@@ -48,6 +48,28 @@ fn no_answer() -> Result<Answer, Missing> {
 pub(super) const FAIL: &[(&str, Change)] = &[
     ("trace.deleted", |f| processes(f)[0].image = Image::Deleted),
     ("trace.deleted", |f| processes(f)[0].program = Ok("/tmp/x".into())),
+    ("trace.deleted", |f| {
+        processes(f)[0].place = Place::Memory("/mnt (tmpfs)".into())
+    }),
+    ("trace.deleted", |f| processes(f)[0].place = Place::Added),
+    ("trace.deleted", |f| processes(f)[0].place = Place::Changed),
+    ("trace.deleted", |f| {
+        // A baseline that nobody accepted makes nothing known.
+        f.programs = Fact::seen("p", vec![content("/usr/bin/majestic", "77aa")]);
+        keep(f, false);
+        processes(f)[0].place = Place::Added;
+    }),
+    ("trace.deleted", |f| {
+        processes(f)[2].script = Some(("/tmp/.x.sh".into(), Place::Unknown(Missing::because("is gone"))));
+    }),
+    ("trace.deleted", |f| {
+        processes(f)[2].script = Some(("/root/.x.sh".into(), Place::Added));
+    }),
+    ("trace.name", |f| {
+        // XorDDoS calls its file as its process.
+        processes(f).push(process(9, "xjqwkrtplmnz", "/usr/bin/xjqwkrtplmnz"));
+        processes(f)[3].place = Place::Added;
+    }),
     ("trace.port", |f| push(f, listener("127.0.0.1", 48_101))),
     ("trace.scan", |f| {
         for n in 0..9 {
@@ -278,6 +300,18 @@ const UNKNOWN: &[(&str, Change)] = &[
         })
     }),
     ("trace.deleted", |f| processes(f).clear()),
+    ("trace.deleted", |f| processes(f)[0].place = Place::Writable),
+    ("trace.deleted", |f| {
+        processes(f)[0].place = Place::Card("/tmp/sd (/dev/mmcblk0p1, vfat)".into());
+        processes(f)[0].program = Ok("/tmp/sd/yi-hack/bin/rRTSPServer".into());
+    }),
+    ("trace.deleted", |f| {
+        processes(f)[2].script = Some(("/root/.x.sh".into(), Place::Unknown(Missing::because("is gone"))));
+    }),
+    ("trace.name", |f| {
+        processes(f).push(process(9, "xjqwkrtplmnz", "/usr/bin/xjqwkrtplmnz"));
+        processes(f)[3].place = Place::Writable;
+    }),
     ("trace.name", |f| f.processes.value.as_mut().unwrap().left_out = 1),
     ("trace.deleted", |f| hide(f)),
     ("trace.name", |f| hide(f)),
@@ -605,6 +639,33 @@ fn lines_that_make_no_sense_are_errors() {
     assert_eq!(verdict(&report, "network.exposed"), Verdict::Error);
     assert_eq!(verdict(&report, "trace.port"), Verdict::NotChecked);
     assert_eq!(report.verdict(), Verdict::Unknown);
+}
+
+/// What the owner accepted as it is, what packages brought, and Lenscap itself are no traces, wherever they lie.
+#[test]
+fn programs_that_are_known_pass() {
+    let mut facts = good();
+    keep(&mut facts, true);
+    processes(&mut facts)[1].place = Place::Own;
+    processes(&mut facts)[2].place = Place::Packaged;
+    for place in [Place::Added, Place::Changed, Place::Writable] {
+        processes(&mut facts)[0].place = place;
+        let report = audit(&facts, &[]);
+        assert_eq!(verdict(&report, "trace.deleted"), Verdict::Pass);
+        let mut outcomes = report.outcomes.iter();
+        let told = &outcomes
+            .find(|outcome| outcome.rule.id == "trace.deleted")
+            .unwrap()
+            .evidence[0]
+            .text;
+        assert!(
+            told.contains("Lenscap's own: 1") && told.contains("accepted by the owner: 1"),
+            "{told}"
+        );
+    }
+    // Another content is another program.
+    facts.programs = Fact::seen("p", vec![content("/usr/bin/majestic", "evil")]);
+    assert_eq!(verdict(&audit(&facts, &[]), "trace.deleted"), Verdict::Unknown);
 }
 
 #[test]

@@ -101,10 +101,11 @@ pub(super) fn authorised(root: &Root, survey: &Survey) -> Fact<Vec<Content>> {
     Fact::seen(KEYS[0], found)
 }
 
-/// The programs that start entries name, by the words in their files: with their paths, or by the names that programs have.
+/// The programs that start entries name, by the words in their files: with their paths, or by the names that programs have;
+/// and those that run and may have come after the firmware.
 #[inline(never)]
-pub(super) fn programs(root: &Root, survey: &Survey) -> Fact<Vec<Content>> {
-    match try_programs(root, survey) {
+pub(super) fn programs(root: &Root, survey: &Survey, running: &[String]) -> Fact<Vec<Content>> {
+    match try_programs(root, survey, running) {
         Ok(found) => Fact::seen("programs", found),
         Err((path, error)) => Fact::missing(path, missing(&error)),
     }
@@ -112,7 +113,7 @@ pub(super) fn programs(root: &Root, survey: &Survey) -> Fact<Vec<Content>> {
 
 type Failure = (String, io::Error);
 
-fn try_programs(root: &Root, survey: &Survey) -> Result<Vec<Content>, Failure> {
+fn try_programs(root: &Root, survey: &Survey, running: &[String]) -> Result<Vec<Content>, Failure> {
     let too_many = || {
         (
             "programs".to_owned(),
@@ -159,6 +160,7 @@ fn try_programs(root: &Root, survey: &Survey) -> Result<Vec<Content>, Failure> {
             }
         }
     }
+    paths.extend_from_slice(running);
     let mut found: Vec<Content> = Vec::new();
     let mut left = MAX_PROGRAM_BYTES;
     for path in paths {
@@ -169,7 +171,8 @@ fn try_programs(root: &Root, survey: &Survey) -> Result<Vec<Content>, Failure> {
         if told || texts(survey).any(|text| *text == path) || !root.exists(&path) || is_elsewhere(&path) {
             continue;
         }
-        let hash = match hash_of(root, &path, &mut left) {
+        let runs = running.contains(&path);
+        let hash = match hash_of(root, &path, runs, &mut left) {
             Ok(Some(hash)) => hash,
             Ok(None) => continue,
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => continue,
@@ -186,11 +189,15 @@ fn is_elsewhere(path: &str) -> bool {
     below("/proc") || below("/sys") || LOOSE.iter().any(|place| below(place))
 }
 
-/// `None`: it is no program. Where programs are, every file is.
-fn hash_of(root: &Root, path: &str, left: &mut u64) -> io::Result<Option<String>> {
+/// `None`: it is no program. What runs is one, and where programs are, every file is.
+fn hash_of(root: &Root, path: &str, runs: bool, left: &mut u64) -> io::Result<Option<String>> {
     let head = root.head(path, 4)?;
     let folder = path.strip_suffix(name_of(path)).unwrap_or_default();
-    if head != b"\x7fELF" && !head.starts_with(b"#!") && !PROGRAMS.contains(&folder.trim_end_matches('/')) {
+    if !runs
+        && head != b"\x7fELF"
+        && !head.starts_with(b"#!")
+        && !PROGRAMS.contains(&folder.trim_end_matches('/'))
+    {
         return Ok(None);
     }
     let mut file = root.reader(path)?;

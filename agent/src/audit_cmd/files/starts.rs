@@ -347,6 +347,21 @@ fn is_packaged(root: &Root, path: &str) -> bool {
         .any(|database| in_apk(root, database, path).unwrap_or(false))
 }
 
+/// Whether a package that was installed above the firmware brought a file: the firmware's own lists name its own files.
+pub(in crate::audit_cmd) fn is_installed(root: &Root, upper: &str, path: &str) -> bool {
+    let lists = root.list(OPKG_LISTS).unwrap_or_default();
+    let installed = lists.iter().any(|entry| {
+        let list = format!("{OPKG_LISTS}/{}", entry.name);
+        entry.name.ends_with(".list")
+            && root.exists(&format!("{upper}{list}"))
+            && has_line(root, &list, path).unwrap_or(false)
+    });
+    installed
+        || APK_DATABASES.iter().any(|database| {
+            root.exists(&format!("{upper}{database}")) && in_apk(root, database, path).unwrap_or(false)
+        })
+}
+
 fn has_line(root: &Root, list: &str, wanted: &str) -> io::Result<bool> {
     let mut text = Vec::new();
     root.reader(list)?.take(MAX_LIST_BYTES).read_to_end(&mut text)?;
