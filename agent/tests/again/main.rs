@@ -562,7 +562,8 @@ fn what_is_bound_over_any_file_is_told_and_nothing_that_belongs_to_it_is_changed
         ("thingino", "etc/prudynt.json", "mnt/mtd/prudynt.json"),
     ] {
         let mounts = format!("{ON_FLASH}/dev/mtdblock3 /{bound} jffs2 rw 0 0\n");
-        let dir = open(name, &mounts, "");
+        let dir = open(name, &mounts, ALLOWED);
+        authorise(dir.path(), KEYS);
         fs::create_dir_all(dir.path().join("mnt/mtd")).unwrap();
         fs::copy(dir.path().join(bound), dir.path().join(from)).unwrap();
         let output = in_camera(dir.path(), APPLY);
