@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{BOOT_ID, ON_FLASH, code, fits, install, roots_hash, without_root};
+use support::{BOOT_ID, ON_FLASH, code, fits, install, listens, roots_hash, without_root};
 
 /// What changes a file system, as a program calls it. Files alone are counted: standard output is none.
 const COUNTER: &str = r#"
@@ -108,6 +108,7 @@ fn camera() -> tempfile::TempDir {
         write(path, text);
     }
     install(dir.path(), env!("CARGO_BIN_EXE_lenscap"), "lenscap");
+    listens(dir.path(), 1, 22, "dropbear", "/dev/null");
     let path = |name: &str| dir.path().join(name);
     let built = Command::new("cc")
         .args(["-shared", "-fPIC", "-O1", "-o"])

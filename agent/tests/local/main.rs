@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
-use support::{BOOT_ID, ON_FLASH, code, in_camera, running, text, watches, without_root};
+use support::{BOOT_ID, ON_FLASH, authorise, code, in_camera, running, text, watches, without_root};
 
 /// The longest that a service takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -89,7 +89,8 @@ fn configure(dir: &Path, port: u16) {
         "etc/config/lenscap",
         &format!(
             "config uplink 'main'\n\toption endpoint 'https://localhost:9/x'\nconfig profile 'main'\n\
-             \toption rtsp 'rtsp://127.0.0.1:9/x'\n\toption snapshot 'http://127.0.0.1:{port}/x.jpg'\nconfig harden\n\toption firewall '0'\n"
+             \toption rtsp 'rtsp://127.0.0.1:9/x'\n\toption snapshot 'http://127.0.0.1:{port}/x.jpg'\nconfig harden\n\toption firewall '0'\n\
+             \tlist allow_lan '192.168.1.2:22'\n"
         ),
     );
 }
@@ -170,6 +171,7 @@ fn firmwares_without_a_file_of_such_users_are_closed_by_their_services() {
         let mut services = Services::new(&["12345"]);
         let dir = running(name, ON_FLASH);
         configure(dir.path(), services.port);
+        fs::write(dir.path().join("etc/shells"), "/bin/sh\n/bin/psh\n").unwrap();
         let plan = in_camera(dir.path(), &[]);
         assert!(text(&plan).starts_with(firmware), "{}", text(&plan));
         for kind in ["ONVIF", "ISAPI"] {
@@ -281,6 +283,7 @@ fn the_images_media_password_is_given_to_no_service() {
     let of_image = stored(dir.path());
     support::run(dir.path(), ON_FLASH);
     configure(dir.path(), services.port);
+    authorise(dir.path(), "root/.ssh");
     let apply = [APPLY, &["--only", "credentials"]].concat();
     let why = "services wait, for the media password is the image's still";
     for args in [&["--only", "credentials"][..], &apply] {
@@ -406,7 +409,8 @@ fn dvrips_user_gets_the_media_password_unless_the_video_depends_on_it() {
         let dir = camera(services.port);
         let table = dir.path().join("proc/net/tcp");
         let listening = format!(
-            "  sl\n 0: 00000000:{:04X} 00000000:0000 0A 0:0 0:0 0 0 0 77 1\n",
+            "{} 0: 00000000:{:04X} 00000000:0000 0A 0:0 0:0 0 0 0 77 1\n",
+            fs::read_to_string(&table).unwrap(),
             34567
         );
         fs::write(table, listening).unwrap();
