@@ -179,7 +179,25 @@ fn judge(
         }
         return Ok(None);
     }
-    let (field, becomes) = if one_password {
+    let (field, becomes) = field_of(context, is_root, for_media)?;
+    if is_root {
+        context.root_field = Some(field.clone());
+    }
+    context.find(
+        Status::Planned,
+        at,
+        format!("{user} {}: {becomes}", describe(strength)),
+    );
+    Ok(Some(field))
+}
+
+/// What a weak password field becomes, and how that is told.
+fn field_of(
+    context: &mut Context<'_, '_>,
+    is_root: bool,
+    for_media: bool,
+) -> io::Result<(String, &'static str)> {
+    Ok(if is_root && context.has_one_password() {
         for (path, text) in keys_alone(context)?.unwrap_or_default() {
             // It goes only together with the password that it is there for.
             context.edits.change(&path, text, true, "SSH takes keys only")?;
@@ -203,16 +221,7 @@ fn judge(
         )
     } else {
         (LOCKED.into(), "is locked")
-    };
-    if is_root {
-        context.root_field = Some(field.clone());
-    }
-    context.find(
-        Status::Planned,
-        at,
-        format!("{user} {}: {becomes}", describe(strength)),
-    );
-    Ok(Some(field))
+    })
 }
 
 /// Whether a field is the hash of the media password, if there is one.
