@@ -51,6 +51,8 @@ pub struct Edit {
     pub attributes: Attributes,
     /// Whether the original holds a default or empty password.
     pub insecure: bool,
+    /// What undo returns to, if that is not what is there.
+    pub base: Option<(Vec<u8>, Attributes)>,
     /// Why, for people.
     pub why: Vec<String>,
 }
@@ -236,6 +238,7 @@ impl<'a> Edits<'a> {
                 before,
                 attributes: before,
                 insecure: false,
+                base: None,
                 why: Vec::new(),
             };
             self.add(real.to_owned(), edit);
@@ -272,6 +275,7 @@ impl<'a> Edits<'a> {
             before: attributes,
             attributes,
             insecure: false,
+            base: None,
             why: vec![why.to_owned()],
         };
         self.files.retain(|(have, _)| have != path);
@@ -297,6 +301,40 @@ impl<'a> Edits<'a> {
             edit.attributes = attributes;
         }
         Ok(())
+    }
+
+    /// Plans to begin anew with a file, from these contents.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub(crate) fn begin_anew(
+        &mut self,
+        path: &str,
+        base: (Vec<u8>, Attributes),
+        insecure: bool,
+        why: &str,
+    ) -> io::Result<()> {
+        self.change(path, base.0.clone(), insecure, why)?;
+        if let Some((_, edit)) = self.files.iter_mut().find(|(have, _)| have == path) {
+            edit.attributes = base.1;
+            edit.base = Some(base);
+        }
+        Ok(())
+    }
+
+    /// Gives up what was to begin anew and could not be closed.
+    pub(crate) fn settle_anew(&mut self) {
+        let anew = self.files.iter().filter(|(_, edit)| edit.base.is_some());
+        let open = anew.filter(|(path, _)| {
+            self.findings.iter().any(|finding| {
+                let at = finding.path.as_ref().and_then(|at| self.root.canonical(at).ok());
+                matches!(finding.status, Status::Fails | Status::Unknown) && at.as_ref() == Some(path)
+            })
+        });
+        let open: Vec<String> = open.map(|(path, _)| path.clone()).collect();
+        for path in open {
+            self.leave(&path);
+        }
     }
 
     /// Gives up the change of a file.

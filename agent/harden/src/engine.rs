@@ -3,10 +3,11 @@
 use core::time::Duration;
 use std::io;
 
+use crate::anew;
 use crate::applied::Applied;
 use crate::credentials::{self, Secrets};
 use crate::defaults::Checker;
-use crate::edits::Edits;
+use crate::edits::{Edit, Edits};
 use crate::firewall::{Policy, Watch, watchers_agree};
 use crate::firmware::{Recognised, recognise};
 use crate::gate::{Boots, Confirmation, Due};
@@ -221,6 +222,7 @@ pub fn plan_surveyed<'a>(
 ) -> io::Result<Plan<'a>> {
     let recognised = recognise(root, survey);
     let mut edits = Edits::new(root);
+    anew::plan(root, settings, &mut edits)?;
     let mut secrets = Secrets::default();
     if settings.measures.contains(&Measure::Telnet) {
         if root.is_live() {
@@ -239,6 +241,7 @@ pub fn plan_surveyed<'a>(
         };
         secrets = credentials::plan(inputs, &mut edits)?;
     }
+    edits.settle_anew();
     edits.tell_unsteady();
     Ok(Plan {
         recognised,
@@ -267,18 +270,14 @@ pub fn apply(
     let mut originals = Vec::new();
     for (path, edit) in plan.edits.files() {
         let was = edit.original.as_deref().map(sha256);
-        let known = journal.entry(path).cloned();
-        let (original, insecure) = match known.filter(|known| was.as_ref() == Some(&known.written)) {
-            Some(known) => (known.original, known.insecure),
-            // Somebody else wrote it since: what they wrote is what undo returns to.
-            None => (
-                was.clone().map(|name| Saved {
-                    name,
-                    attributes: edit.before,
-                }),
-                false,
-            ),
-        };
+        // Else somebody else wrote it since: what they wrote is what undo returns to.
+        let known = journal
+            .entry(path)
+            .filter(|known| was.as_ref() == Some(&known.written));
+        let (original, insecure, below) = original_of(root, path, edit, known);
+        if let Some((contents, _)) = &edit.base {
+            originals.push(contents.clone());
+        }
         if let (Some(saved), Some(contents)) = (&original, &edit.original)
             && was.as_ref() == Some(&saved.name)
         {
@@ -289,6 +288,7 @@ pub fn apply(
             original,
             written: sha256(&edit.contents),
             insecure: insecure || edit.insecure,
+            below,
             why: edit.why.join("; "),
         });
         writes.push(Write::File {
@@ -320,6 +320,30 @@ pub fn apply(
     }
     let done = store.commit(&writes, &originals, &journal, &mut || disclose(&plan.secrets));
     done.map(|_| ())
+}
+
+/// What undo of a change returns to, whether that holds a default password, and whether it is the firmware's own file, below
+/// an overlay. `known`: the entry of what is there, if it is ours.
+fn original_of(root: &Root, path: &str, edit: &Edit, known: Option<&Entry>) -> (Option<Saved>, bool, bool) {
+    let saved = |contents: &Vec<u8>, attributes| Saved {
+        name: sha256(contents),
+        attributes,
+    };
+    match (&edit.base, known) {
+        (Some((contents, attributes)), _) => (Some(saved(contents, *attributes)), false, true),
+        (None, Some(known)) => (known.original.clone(), known.insecure, known.below),
+        (None, None) => {
+            let original = edit.original.as_ref();
+            let below = root
+                .below(path)
+                .is_ok_and(|(contents, _)| original == Some(&contents));
+            (
+                original.map(|contents| saved(contents, edit.before)),
+                false,
+                below,
+            )
+        }
+    }
 }
 
 /// Notes what was applied, if that is new. A tree that needed no change gets no note either.
@@ -693,7 +717,7 @@ fn rest_waits(
     ))
 }
 
-fn current(root: &Root, path: &str) -> io::Result<Option<String>> {
+pub(crate) fn current(root: &Root, path: &str) -> io::Result<Option<String>> {
     match root.read(path) {
         Ok(contents) => Ok(Some(sha256(&contents))),
         Err(error) if is_absent(&error) => Ok(None),
@@ -718,13 +742,19 @@ fn restoring(store: &Store<'_>, root: &Root, entry: &Entry) -> io::Result<Option
             Err(io::ErrorKind::ResourceBusy.into())
         };
     }
-    Ok(Some(match &entry.original {
-        Some(saved) => Write::File {
-            path,
-            contents: store.saved(&saved.name)?,
-            attributes: saved.attributes,
-            was: Some(entry.written.clone()),
-        },
-        None => Write::Remove { path },
+    let Some(saved) = &entry.original else {
+        return Ok(Some(Write::Remove { path }));
+    };
+    // The firmware's own file may be another by now.
+    let below = root.below(&path).ok().filter(|_| entry.below);
+    let (contents, attributes) = match below {
+        Some(below) => below,
+        None => (store.saved(&saved.name)?, saved.attributes),
+    };
+    Ok(Some(Write::File {
+        path,
+        contents,
+        attributes,
+        was: Some(entry.written.clone()),
     }))
 }

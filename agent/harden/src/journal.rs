@@ -9,8 +9,9 @@ use crate::root::Attributes;
 
 /// The most files that a journal holds.
 pub const MAX_ENTRIES: usize = 1024;
-/// A mark beside that of an insecure original.
+/// Marks beside that of an insecure original.
 const LEFT: u8 = 2;
+const BELOW: u8 = 4;
 const HEADER: &str = "lenscap-harden 1";
 
 /// What the hardener did to this root.
@@ -33,6 +34,8 @@ pub struct Entry {
     pub written: String,
     /// Whether the original holds a default or empty password, or lets one in.
     pub insecure: bool,
+    /// Whether the original is what lies below the overlay that the root is: the firmware's own.
+    pub below: bool,
     /// Why, for people.
     pub why: String,
 }
@@ -92,6 +95,7 @@ impl Journal {
             original,
             written,
             insecure,
+            below,
             why,
         } = entry;
         let (name, attributes) = match original {
@@ -99,7 +103,8 @@ impl Journal {
             None => ("-", Attributes::PRIVATE),
         };
         let Attributes { mode, uid, gid } = attributes;
-        let marks = u8::from(*insecure) + if self.applies(path) { 0 } else { LEFT };
+        let marks =
+            u8::from(*insecure) + if self.applies(path) { 0 } else { LEFT } + if *below { BELOW } else { 0 };
         let why = why.replace(|c: char| c.is_control(), " ");
         format!("{path}\t{name}\t{mode:o}\t{uid}\t{gid}\t{written}\t{marks}\t{why}\n")
     }
@@ -155,6 +160,7 @@ fn parse_entry(line: &str) -> Option<(Entry, bool)> {
         original,
         written: written.into(),
         insecure: marks & 1 != 0,
+        below: marks & BELOW != 0,
         why: fields.next()?.into(),
     };
     Some((entry, marks & LEFT != 0))
@@ -193,6 +199,7 @@ mod tests {
             }),
             written: sha256(b"y"),
             insecure: true,
+            below: true,
             why: "two\treasons".into(),
         });
         journal.put(Entry {
@@ -200,6 +207,7 @@ mod tests {
             original: None,
             written: sha256(b"z"),
             insecure: false,
+            below: false,
             why: String::new(),
         });
         journal.left.push("/etc/a b".into());

@@ -5,6 +5,7 @@
 //! both are given. It opens no socket, starts no program and prints nothing.
 
 pub mod accounts;
+mod anew;
 pub mod applied;
 pub mod credentials;
 pub mod crypt;

@@ -176,6 +176,7 @@ mod tests {
                     original: None,
                     written: String::new(),
                     insecure: false,
+                    below: false,
                     why: String::new(),
                 });
             }

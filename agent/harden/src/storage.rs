@@ -35,13 +35,7 @@ pub enum Storage {
 pub fn judge(mounts: &str, path: &str) -> Storage {
     let mut path = path.to_owned();
     for _ in 0..MAX_LAYERS {
-        // A later mount covers an earlier one at the same place.
-        let best = mounts
-            .lines()
-            .filter_map(parse)
-            .filter(|mount| is_below(&path, &mount.point))
-            .max_by_key(|mount| mount.point.len());
-        let Some(mount) = best else {
+        let Some(mount) = holding(mounts, &path) else {
             return Storage::Unknown;
         };
         if mount.options.iter().any(|option| option == "ro") {
@@ -86,6 +80,27 @@ pub fn layers(mounts: &str) -> Vec<String> {
         matches!(name, "upperdir" | "workdir").then(|| layer.to_owned())
     };
     options.filter_map(layer).collect()
+}
+
+/// What holds a path. A later mount covers an earlier one at the same place.
+fn holding(mounts: &str, path: &str) -> Option<Mount> {
+    let mounts = mounts.lines().filter_map(parse);
+    let mounts = mounts.filter(|mount| is_below(path, &mount.point));
+    mounts.max_by_key(|mount| mount.point.len())
+}
+
+/// Where the folder below the overlay may be read that the root is, if it is one and holds a path.
+#[must_use]
+pub fn below_root(mounts: &str, path: &str) -> Vec<String> {
+    let overlay = |mount: &Mount| mount.point == "/" && mount.kind.starts_with("overlay");
+    let overlay = holding(mounts, path).filter(overlay);
+    let options = overlay.into_iter().flat_map(|mount| mount.options);
+    let lower = |option: String| {
+        let lower = option.strip_prefix("lowerdir=")?.split(':').next()?.to_owned();
+        // What was the root before is where OpenWrt and OpenIPC put it.
+        Some(["/rom".to_owned(), lower])
+    };
+    options.filter_map(lower).flatten().collect()
 }
 
 /// Where file systems are mounted that others fill: of a network, or of a program (`true`); and of memory cards.
@@ -166,6 +181,13 @@ mod tests {
             named("/home/x", true),
         ];
         assert_eq!(foreign(others), wanted);
+        assert_eq!(below_root(openwrt, "/etc/x"), ["/rom", "/"]);
+        assert!(below_root(openwrt, "/tmp/x").is_empty());
+        assert_eq!(
+            below_root("overlay / overlay rw,lowerdir=/a:/b,upperdir=/c 0 0\n", "/etc"),
+            ["/rom", "/a"]
+        );
+        assert!(below_root(fixed, "/etc").is_empty() && below_root("", "/etc").is_empty());
         let circle = "overlay / overlay rw,upperdir=/a 0 0\n";
         assert_eq!(judge(circle, "/etc"), Storage::Unknown);
     }

@@ -129,3 +129,106 @@ fn what_others_fill_is_changed_only_where_the_camera_runs_it() {
     assert!(said.contains("unknown  /mnt/nas/run: left as it is"), "{said}");
     assert!(!said.contains("x.sh"), "{said}");
 }
+
+/// An update of the firmware keeps the overlay, and what was closed in it.
+#[test]
+fn what_an_update_brings_below_an_overlay_is_closed_anew() {
+    const V1: &str = "#!/bin/sh\n# 1\ntelnetd &\n";
+    const V2: &str = "#!/bin/sh\n# 2\ntelnetd -p 25 &\n";
+    const OWN: &str = "#!/bin/sh\n# own\ntelnetd &\n";
+    const MOUNTS: &str = "overlay / overlay rw,lowerdir=/,upperdir=/overlay/upper,workdir=/overlay/work 0 0\n\
+        /dev/root /rom squashfs ro 0 0\n/dev/mtdblock3 /overlay jffs2 rw 0 0\n";
+    if without_root() {
+        return;
+    }
+    let dir = owned(
+        "",
+        &[
+            ("etc/init.d/S90vendor", V1),
+            ("etc/init.d/S91own", V1),
+            ("label", "label-7Q2M-9ZKD\n"),
+        ],
+    );
+    let at = |path: &str| dir.path().join(path);
+    let config = "config uplink 'main'\n\toption endpoint 'https://gw.example.net/u'\nconfig profile 'main'\n\
+        \toption rtsp 'rtsp://127.0.0.1/'\nconfig harden\n\toption firewall '0'\n\toption mode 'enforce'\n\
+        \tlist allow_lan '192.168.1.2:22'\n";
+    configure(dir.path(), config);
+    std::fs::write(at("proc/mounts"), MOUNTS).unwrap();
+    for folder in ["rom", "overlay", "tmp"] {
+        std::fs::create_dir_all(at(folder)).unwrap();
+    }
+    let table = "root::0:0:root:/:/bin/sh\nnew:$1$gu$x2gFlYY3YNyqMHApn217S0:7:7::/:/bin/sh\n";
+    let work = tempfile::tempdir().unwrap();
+    for (path, text) in [("S90vendor", V2), ("S91own", V2), ("passwd", table), ("own", OWN)] {
+        std::fs::write(work.path().join(path), text).unwrap();
+    }
+    // What is below is another only while nothing is mounted over it.
+    let script = r#"
+        lower=$0 work=$1
+        cd "$work" && mkdir m && mount -t tmpfs none m && mkdir m/upper m/work m/root && cd m || exit
+        up() {
+            mount -t overlay none -o "lowerdir=$lower,upperdir=upper,workdir=work" root &&
+                mount --bind "$lower" root/rom || exit
+        }
+        run() { echo "@ $*"; chroot root /lenscap harden "$@"; echo "@ $?"; }
+        show() { for file; do echo "@file $file"; cat "root/etc/$file"; done; }
+        up
+        cp "$work/own" root/etc/init.d/S91own
+        run --apply --password-file /label
+        show init.d/S90vendor
+        run --recheck
+        umount root/rom root
+        cp "$work/S90vendor" "$work/S91own" "$lower/etc/init.d/" && cp "$work/passwd" "$lower/etc/passwd" || exit
+        up
+        run --recheck
+        show init.d/S90vendor
+        run --apply --password-file /label
+        show init.d/S90vendor init.d/S91own passwd
+        run --recheck
+        run --undo --restore-insecure
+        show init.d/S90vendor init.d/S91own passwd
+        umount root/rom root
+    "#;
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script])
+        .args([dir.path(), work.path()])
+        .output()
+        .unwrap();
+    let said = text(&output);
+    let parts: Vec<&str> = said.split("@ ").collect();
+    let codes: Vec<&str> = parts.iter().filter_map(|part| part.lines().next()).collect();
+    let codes: Vec<&str> = codes
+        .into_iter()
+        .filter(|line| line.parse::<i32>().is_ok())
+        .collect();
+    assert_eq!(codes, ["0", "0", "1", "0", "0", "0"], "{said}");
+    let files = |path: &str| -> Vec<String> {
+        let shown = said.split("@file ").filter_map(|part| part.strip_prefix(path));
+        let own = shown.map(|part| part.split("@ ").next().unwrap().trim_start().to_owned());
+        own.collect()
+    };
+    let shut = |text: &str| text.replace("telnetd", ": telnetd");
+    assert_eq!(
+        files("init.d/S90vendor\n"),
+        [shut(V1), shut(V1), shut(V2), V2.to_owned()],
+        "{said}"
+    );
+    // What was somebody's own is theirs still.
+    assert_eq!(files("init.d/S91own\n"), [shut(OWN), OWN.to_owned()], "{said}");
+    let tables = files("passwd\n");
+    assert!(
+        tables[0].contains("new:*:7:7:") && !tables[0].contains("root::"),
+        "{said}"
+    );
+    assert_eq!(tables[1], table);
+    let looked = parts
+        .iter()
+        .filter(|part| part.starts_with("--recheck"))
+        .nth(1)
+        .unwrap();
+    assert!(
+        looked.contains("an update of the firmware brought another file below this one"),
+        "{said}"
+    );
+}

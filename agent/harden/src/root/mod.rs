@@ -19,6 +19,7 @@ use nix::fcntl::{Flock, FlockArg, OFlag, openat, readlinkat};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::fstatvfs;
 
+use crate::storage;
 use resolve::Place;
 pub use write::Attributes;
 #[cfg(test)]
@@ -219,6 +220,18 @@ impl Root {
         let stat = nix::sys::stat::fstatat(&place.parent, place.name.as_str(), no_follow()).ok()?;
         #[allow(clippy::useless_conversion, reason = "as wide as the platform has it")]
         Some((stat.st_dev.into(), stat.st_ino.into()))
+    }
+
+    /// A file of the running system as it is below the overlay that the root is.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read there.
+    pub fn below(&self, path: &str) -> io::Result<(Vec<u8>, Attributes)> {
+        let device = |path: &str| self.identity(path).map(|(device, _)| device);
+        let mut lower = storage::below_root(&self.mounts().unwrap_or_default(), path).into_iter();
+        // What has the overlay's own device is the overlay.
+        let lower = lower.find(|lower| device(lower).is_some_and(|lower| Some(lower) != device("/")));
+        self.original(&format!("{}{path}", lower.ok_or(Errno::ENOENT)?))
     }
 
     /// Owner and mode of a regular file.
