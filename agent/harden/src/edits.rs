@@ -66,7 +66,7 @@ pub struct Edits<'a> {
     seen: RefCell<Vec<Seen>>,
     /// How much more of it may be kept.
     left: Cell<usize>,
-    listeners: OnceCell<io::Result<Vec<Listener>>>,
+    pub(crate) listeners: OnceCell<io::Result<Vec<Listener>>>,
     /// What was found.
     pub findings: Vec<Finding>,
     /// Whether the firmware waits for a shell on a port: what gives one is not stopped either.
@@ -109,8 +109,8 @@ impl<'a> Edits<'a> {
             None => self.root.canonical(path).map(|real| (real, None)),
         };
         let contents = contents.and_then(|(real, text)| {
-            if let Some(edit) = self.edit(&real) {
-                return Ok(Some(edit.contents.clone()));
+            if let Ok(at) = self.at(&real) {
+                return Ok(Some(self.files[at].1.contents.clone()));
             }
             if text.is_some() {
                 return Ok(text);
@@ -124,9 +124,14 @@ impl<'a> Edits<'a> {
         }
     }
 
-    fn edit(&self, real: &str) -> Option<&Edit> {
-        let at = self.files.binary_search_by(|(have, _)| have.as_str().cmp(real));
-        at.ok().and_then(|at| self.files.get(at)).map(|(_, edit)| edit)
+    /// Where the change of a file is, or would be.
+    fn at(&self, real: &str) -> Result<usize, usize> {
+        self.files.binary_search_by(|(have, _)| have.as_str().cmp(real))
+    }
+
+    fn edit(&mut self, real: &str) -> Option<&mut Edit> {
+        let at = self.at(real).ok()?;
+        self.files.get_mut(at).map(|(_, edit)| edit)
     }
 
     /// Where a file was read first.
@@ -223,7 +228,7 @@ impl<'a> Edits<'a> {
         why: &str,
         roots: bool,
     ) -> io::Result<bool> {
-        if !self.files.iter().any(|(have, _)| have == real) {
+        if self.at(real).is_err() {
             let (original, before) = match self.root.original(real) {
                 Ok(original) => original,
                 Err(_) if roots => return Ok(false),
@@ -243,7 +248,7 @@ impl<'a> Edits<'a> {
             };
             self.add(real.to_owned(), edit);
         }
-        if let Some((_, edit)) = self.files.iter_mut().find(|(have, _)| have == real) {
+        if let Some(edit) = self.edit(real) {
             edit.contents = contents;
             edit.insecure |= insecure;
             if !edit.why.iter().any(|old| old == why) {
@@ -278,7 +283,7 @@ impl<'a> Edits<'a> {
             base: None,
             why: vec![why.to_owned()],
         };
-        self.files.retain(|(have, _)| have != path);
+        self.leave(path);
         self.add(path.to_owned(), edit);
         Ok(())
     }
@@ -297,7 +302,7 @@ impl<'a> Edits<'a> {
         self.put(path, contents, attributes, why)?;
         // Its folder may have to be made.
         let path = self.root.canonical(path).unwrap_or_else(|_| path.to_owned());
-        if let Some((_, edit)) = self.files.iter_mut().find(|(have, _)| *have == path) {
+        if let Some(edit) = self.edit(&path) {
             edit.attributes = attributes;
         }
         Ok(())
@@ -339,12 +344,12 @@ impl<'a> Edits<'a> {
 
     /// Gives up the change of a file.
     pub fn leave(&mut self, path: &str) -> Option<Edit> {
-        let at = self.files.iter().position(|(have, _)| have == path)?;
+        let at = self.at(path).ok()?;
         Some(self.files.remove(at).1)
     }
 
     fn add(&mut self, path: String, edit: Edit) {
-        let at = self.files.partition_point(|(have, _)| *have < path);
+        let (Ok(at) | Err(at)) = self.at(&path);
         self.files.insert(at, (path, edit));
     }
 

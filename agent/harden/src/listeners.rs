@@ -472,14 +472,17 @@ pub(crate) fn is_called(root: &Root, pid: u32, name: &str) -> bool {
 
 /// Judges the open ports of a running camera. `filter` is what the kernel's filter lets pass, if one is in force.
 pub(crate) fn report(close: Close, filter: Option<&Policy>, edits: &mut Edits<'_>) {
-    let listeners = match edits.listeners() {
-        Ok(listeners) => listeners.to_vec(),
-        Err(error) => {
-            let text = format!("open ports could not be read: {error}");
-            return edits.find(Measure::Telnet, Status::Unknown, None, text);
-        }
-    };
-    for listener in listeners.iter().filter(|listener| !listener.loopback) {
+    if let Err(error) = edits.listeners() {
+        let text = format!("open ports could not be read: {error}");
+        return edits.find(Measure::Telnet, Status::Unknown, None, text);
+    }
+    let known = core::mem::take(&mut edits.listeners);
+    let listeners = known.get().and_then(|known| known.as_ref().ok());
+    for listener in listeners
+        .into_iter()
+        .flatten()
+        .filter(|listener| !listener.loopback)
+    {
         let port = listener.port;
         let who = listener.processes.first();
         let name = who.map_or("a program that could not be told".into(), describe);
@@ -525,6 +528,7 @@ pub(crate) fn report(close: Close, filter: Option<&Policy>, edits: &mut Edits<'_
         }
         edits.find(Measure::Telnet, status, None, text);
     }
+    edits.listeners = known;
 }
 
 fn describe(process: &Process) -> String {

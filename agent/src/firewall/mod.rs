@@ -14,12 +14,14 @@ use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use lenscap_harden::firewall::nft::Found;
 use lenscap_harden::firewall::routes::{self, Route};
 use lenscap_harden::firewall::{Abilities, Family, Policy, RECORD, Rules, name_servers, time_servers};
 use lenscap_harden::journal::sha256;
 use lenscap_harden::root::Root;
+use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
 use crate::netlink;
@@ -129,6 +131,11 @@ impl Rung {
 /// # Errors
 /// A sentence: why nothing is enforceable here.
 pub fn ladder(policy: &Policy) -> Result<(Rung, Abilities), String> {
+    // Each question for what a kernel lacks has it start modprobe: a run asks once.
+    static IPTABLES: OnceLock<(Rung, Abilities)> = OnceLock::new();
+    if let Some(held) = IPTABLES.get() {
+        return Ok(*held);
+    }
     let nft_error = match nft::judge(&Rules::default()) {
         Ok(()) => {
             let fits = Abilities::best_first().find(|can| nft::judge(&policy.rules(*can)).is_ok());
@@ -149,7 +156,14 @@ pub fn ladder(policy: &Policy) -> Result<(Rung, Abilities), String> {
         }
     };
     let rung = Rung::Iptables { v6 };
-    Ok((rung, xt::abilities(rung.families())))
+    let held = (rung, xt::abilities(rung.families()));
+    Ok(
+        if nft_error.raw_os_error() == Some(Errno::EPROTONOSUPPORT as i32) {
+            *IPTABLES.get_or_init(|| held)
+        } else {
+            held
+        },
+    )
 }
 
 /// The policy that is to be in force, if one is.
