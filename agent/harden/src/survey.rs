@@ -21,6 +21,8 @@ pub(crate) const RUNNERS: &[&str] = &[
     "run-parts",
     "procd_set_param",
 ];
+/// How many patterns and folders of scripts are looked through.
+const MAX_PATTERNS: usize = 256;
 /// How many values of a variable are looked at.
 const MAX_VALUES: usize = 64;
 
@@ -39,6 +41,8 @@ pub struct Survey {
     pub onvif: Option<String>,
     /// Whether everything was seen.
     pub complete: bool,
+    /// The patterns that were looked through, and whether as folders.
+    patterns: Vec<(String, bool)>,
 }
 
 impl Survey {
@@ -152,7 +156,13 @@ impl Survey {
 
     fn follow_one(&mut self, root: &Root, path: &str, is_table: bool) {
         let text = root.read(path).unwrap_or_default();
+        let mut here = String::new();
         for command in shell::commands(&text) {
+            if let [cd, folder] = command.meant.as_slice()
+                && cd == "cd"
+            {
+                here.clone_from(folder);
+            }
             // A variable with several values is several words.
             let several = command.plain.iter().any(|word| word.contains('$'));
             let mut left = if several { MAX_VALUES } else { 1 };
@@ -172,6 +182,10 @@ impl Survey {
                     parts |= name == "run-parts";
                     continue;
                 }
+                let beside = format!("{here}/{word}");
+                if word.starts_with("./") {
+                    word = &beside;
+                }
                 if left == 0 || !word.starts_with('/') {
                     break;
                 }
@@ -187,6 +201,16 @@ impl Survey {
         if pattern.is_none() && !parts {
             return self.add_script(root, path);
         }
+        // Else each script of a folder could have it looked through once more.
+        let key = (path.to_owned(), parts);
+        if self.patterns.contains(&key) {
+            return;
+        }
+        if self.patterns.len() == MAX_PATTERNS {
+            self.complete = false;
+            return;
+        }
+        self.patterns.push(key);
         let folder = if parts { path } else { folder_of(path) };
         let head = path.get(..pattern.unwrap_or(0)).unwrap_or_default();
         let tail = path

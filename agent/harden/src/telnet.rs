@@ -723,6 +723,18 @@ fn switch(target: &Target, line: &[u8]) -> Option<(core::ops::Range<usize>, &'st
     Some((start..start + inner.len(), off))
 }
 
+/// A table of inetd's or crond's that is none of those that are known by their place.
+fn table_elsewhere(words: &[String]) -> Option<&String> {
+    let mut words = words.iter();
+    let program =
+        words.find_map(|word| ["inetd", "crond"].into_iter().find(|name| name_of(word) == *name))?;
+    if program == "inetd" {
+        return words.find(|word| word.starts_with('/') && name_of(word) != "inetd.conf");
+    }
+    let folder = words.skip_while(|word| *word != "-c").nth(1)?;
+    (!folder.contains("/cron")).then_some(folder)
+}
+
 /// Ways in that no edit of this root closes: a card's scripts, and the boot loader's variables.
 fn outside(survey: &Survey, edits: &mut Edits<'_>) -> io::Result<()> {
     const CARDS: &[&str] = &[
@@ -735,9 +747,13 @@ fn outside(survey: &Survey, edits: &mut Edits<'_>) -> io::Result<()> {
         "/mnt/mmcblk",
     ];
     const LOADER: &[&str] = &["fw_printenv", "fw_setenv", "armbenv", "xmuart", "telnetctrl"];
-    for path in &survey.scripts {
+    for path in survey.scripts.iter().chain(survey.tables()) {
         let Some(text) = edits.read(path)? else { continue };
         for command in shell::commands(&text) {
+            if let Some(table) = table_elsewhere(&command.meant) {
+                let what = format!("has a table read that is not looked at: `{table}`");
+                edits.find(Measure::Telnet, Status::Unknown, Some((path, command.line)), what);
+            }
             let first = command.words.first().map_or("", String::as_str);
             let target = match first {
                 "." | "source" | "sh" | "ash" | "exec" => command.words.get(1).map_or("", String::as_str),

@@ -216,6 +216,13 @@ fn a_server_that_is_waited_for_is_left_and_that_is_unknown() {
         "telnetd\nuntil grep -q 0017 /proc/net/tcp; do sleep 1; done\n",
         "telnetd\nuntil fuser 23/tcp; do sleep 1; done\n",
         "telnetd\nuntil pgrep telnet; do sleep 1; done\n",
+        "telnetd -F & P=$!\nuntil kill -0 $P; do sleep 1; done\n",
+        "telnetd &\nP=$!\nsleep 5\n[ -d /proc/$P ] || reboot\n",
+        "telnetd\nwhile :; do case \"$(ps)\" in *telnetd*) break;; esac; sleep 1; done\n",
+        "telnetd\nwhile :; do\n\tcase `pidof telnetd` in\n\t?*) break;;\n\tesac\ndone\n",
+        "while telnetd; do sleep 1; done\nipcam &\n",
+        "while [ -f /etc/on ] && telnetd -p 23; do sleep 1; done\n",
+        "until ! telnetd; do sleep 1; done\n",
     ] {
         let script = format!("#!/bin/sh\n{script}");
         let (text, statuses) = hardened("etc/init.d/rcS", &script);
@@ -261,6 +268,11 @@ fn what_ends_without_the_server_is_no_wait_for_it() {
         "while true; do\n\tif ! pidof telnetd; then break; fi\n\tsleep 1\ndone\ntelnetd\n",
         "i=0\nwhile [ $i != 10 ]; do pidof telnetd || telnetd; i=$((i+1)); done\n",
         "telnetd\nif pidof telnetd; then\n\tkillall telnetd\nfi\nflashcp && reboot\n",
+        "telnetd -F & P=$!\nwhile kill -0 $P; do sleep 1; done\n",
+        "ipcam & P=$!\nkill -0 $P || reboot\ntelnetd\n",
+        "until telnetd; do sleep 1; done\nipcam &\n",
+        "while ! telnetd; do sleep 1; done\nipcam &\n",
+        "while :; do case $1 in -x) break;; esac; done\ntelnetd\n",
     ] {
         let script = format!("#!/bin/sh\n{script}");
         let (text, statuses) = hardened("etc/init.d/rcS", &script);
@@ -501,6 +513,40 @@ fn what_is_not_understood_is_unknown() {
 }
 
 #[test]
+fn a_table_elsewhere_is_unknown() {
+    for (line, status) in [
+        ("inetd /opt/conf", Status::Unknown),
+        ("busybox inetd -f -R 30 /opt/x.conf", Status::Unknown),
+        ("crond -b -c /opt/tab", Status::Unknown),
+        (
+            "start-stop-daemon -S -x /usr/sbin/crond -- -c /opt/tab",
+            Status::Unknown,
+        ),
+        ("inetd /etc/inetd.conf", Status::Holds),
+        ("crond -c /etc/crontabs -L /tmp/log", Status::Holds),
+    ] {
+        let (_, statuses) = hardened("etc/init.d/rcS", &format!("#!/bin/sh\n{line}\n"));
+        assert_eq!(statuses, [status], "{line}");
+    }
+    let (_, statuses) = hardened("etc/inittab", "::respawn:/usr/sbin/inetd -f /opt/conf\n");
+    assert_eq!(statuses, [Status::Unknown]);
+}
+
+/// Each of many scripts may have a folder looked through.
+#[test]
+fn folders_are_looked_through_once_and_not_for_ever() {
+    for (scripts, whole) in [(256, true), (257, false)] {
+        let text: String = (0..scripts)
+            .map(|at| format!("run-parts /opt/{at}\nrun-parts /opt/1\n"))
+            .collect();
+        let (_dir, root) = tree(&[("etc/init.d/rcS", &text), ("opt/255/x", "telnetd\n")]);
+        let survey = Survey::take(&root, "/etc/lenscap");
+        assert_eq!(survey.complete, whole, "{scripts}");
+        assert!(survey.scripts.contains(&"/opt/255/x".to_owned()));
+    }
+}
+
+#[test]
 fn ways_in_from_a_card_are_told() {
     let (_, statuses) = hardened(
         "etc/init.d/rcS",
@@ -634,6 +680,8 @@ fn files_of_other_names_are_what_they_are_read_as() {
         "nice -n 5 setsid nohup sh /opt/boot",
         "for f in /opt/b*t; do . $f; done",
         "run-parts /opt",
+        "cd /opt; . ./boot",
+        "cd /opt && ./boot &",
         "sh < /opt/boot",
         "sh -c '/opt/boot &'",
         "procd_set_param command /bin/sh /opt/boot",

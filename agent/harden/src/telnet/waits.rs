@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::Target;
+use super::{Effect, Target, effect};
 use crate::edits::Edits;
 use crate::report::{Measure, Status};
 use crate::root::name_of;
@@ -56,7 +56,8 @@ pub(super) fn is_awaited(target: &Target, survey: &Survey, edits: &mut Edits<'_>
         let has = |words: &[&str]| words.iter().any(|word| contains(&text, word.as_bytes()));
         let waits = has(&["while", "until"]) || has(ENDS_ALL);
         let names = has(target.servers) || target.is_shell() && has(&["telnet", ":23", "23/", "0017", "nc"]);
-        if let Some(line) = (waits && names).then(|| wait(target, &text)).flatten() {
+        let line = || wait(target, &text).or_else(|| by_case(&text));
+        if let Some(line) = (waits && names).then(line).flatten() {
             let what = format!(
                 "waits for {}, or restarts the camera without it: nothing that starts it is changed",
                 target.what
@@ -68,14 +69,36 @@ pub(super) fn is_awaited(target: &Target, survey: &Survey, edits: &mut Edits<'_>
     Ok(awaited)
 }
 
+/// The line of a `case` about what runs: its patterns are not followed.
+fn by_case(text: &[u8]) -> Option<u32> {
+    let text = String::from_utf8_lossy(text).replace('"', "");
+    let asks = |about: &str| {
+        let inside = about.trim_start_matches(['$', '(', '`']);
+        let program = inside.split([' ', ')', '`']).next().unwrap_or_default();
+        inside.len() < about.len() && (ASK.contains(&program) || ASK_PORT.contains(&program))
+    };
+    let line = |line: &str| line.split("case ").skip(1).any(asks);
+    text.lines()
+        .zip(1..)
+        .find(|(text, _)| line(text))
+        .map(|(_, at)| at)
+}
+
 /// The line of a script in which it does.
 fn wait(target: &Target, text: &[u8]) -> Option<u32> {
     let shell::Script { commands, .. } = shell::scan(text);
-    let functions = asking(target, &commands);
-    let asks =
-        |command: &Command| asks(target, command) || functions.iter().any(|name| *name == program(command));
+    let started = |command: &Command| effect(target, &command.plain, command.background);
+    let waits = false;
+    let starts = |command: &Command| started(command) == Effect::Starts { waits };
+    // The number of its process may be in `$!`.
+    let numbered = commands
+        .iter()
+        .any(|command| command.background && starts(command));
+    let asks = |command: &Command| asks(target, command, numbered);
+    let functions = asking(&asks, &commands);
+    let asks = |command: &Command| asks(command) || functions.iter().any(|name| *name == program(command));
     let mut loops = Vec::new();
-    let (mut in_condition, mut piped) = (false, 0);
+    let (mut in_condition, mut turned, mut piped) = (false, false, 0);
     let (mut until, mut runs) = (Until::Nothing, None);
     for command in &commands {
         let first = program(command);
@@ -85,7 +108,7 @@ fn wait(target: &Target, text: &[u8]) -> Option<u32> {
         piped = if command.piped { all } else { 0 };
         if lead(WHILE | UNTIL) {
             loops.push(Loop::Endless);
-            in_condition = true;
+            (in_condition, turned) = (true, lead(UNTIL));
         }
         in_condition &= !lead(DO) || lead(WHILE | UNTIL);
         match first {
@@ -97,6 +120,8 @@ fn wait(target: &Target, text: &[u8]) -> Option<u32> {
             _ if in_condition && asks_given(command) && answer(command, all) != Some(all & UNTIL == 0) => {
                 return Some(command.line);
             }
+            // It goes round for as long as it starts, and what stands for it then always does.
+            _ if in_condition && starts(command) && (all & NOT != 0) == turned => return Some(command.line),
             _ if in_condition && may_wait(command, all, asks(command)) => {
                 loops.pop();
                 loops.push(Loop::Waits);
@@ -164,12 +189,12 @@ fn answer(command: &Command, lead: u8) -> Runs {
 }
 
 /// The functions of a script that ask for the server.
-fn asking<'c>(target: &Target, commands: &'c [Command]) -> Vec<&'c str> {
+fn asking<'c>(asks: &dyn Fn(&Command) -> bool, commands: &'c [Command]) -> Vec<&'c str> {
     let mut within = None;
     let mut found = Vec::new();
     for command in commands {
         within = command.defines.as_deref().or(within);
-        if let Some(name) = within.filter(|_| asks(target, command)) {
+        if let Some(name) = within.filter(|_| asks(command)) {
             found.push(name);
         }
         if program(command) == "}" {
@@ -213,14 +238,16 @@ fn asks_given(command: &Command) -> bool {
         && command.words.iter().any(given)
 }
 
-/// Whether a command asks whether a server runs, by its name or its port.
-fn asks(target: &Target, command: &Command) -> bool {
+/// Whether a command asks whether a server runs, by its name, its port, or the number that a shell gave it.
+fn asks(target: &Target, command: &Command, numbered: bool) -> bool {
     let first = program(command);
     // An expression that does not find itself.
     let bare = |word: &String| word.replace(['[', ']'], "");
     let named = |word: &String| {
         let word = bare(word);
-        word == "telnet" || target.servers.iter().any(|server| word.contains(server))
+        word == "telnet"
+            || numbered && word.contains("$!")
+            || target.servers.iter().any(|server| word.contains(server))
     };
     let port = |word: &String| {
         let mut behind = word.split(":23").skip(1);
