@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::config::{self, Diagnostic, Errors, Loaded, Position};
+use crate::config::{self, Diagnostic, Errors, Loaded, Position, diagnostic};
 use crate::json::Writer;
 use crate::tls;
 
@@ -30,7 +30,7 @@ pub fn check(path: &Path) -> Report {
     let (unknown, warnings) = warnings.into_iter().partition(|warning| warning.unknown_name);
     let unknown: Vec<Diagnostic> = unknown;
     errors.extend(unknown);
-    errors.sort_by_key(|error| (error.position.line == 0, error.position));
+    diagnostic::sort(&mut errors);
     Report {
         file,
         errors,

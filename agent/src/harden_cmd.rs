@@ -98,7 +98,7 @@ fn try_run(request: &Request) -> Result<u8, Stop> {
         Some(tree) => {
             Root::tree(tree).map_err(|error| Stop(format!("{}: {error}", tree.display()), EXIT_USAGE))?
         }
-        None => Root::live().map_err(|error| unknown(&error))?,
+        None => Root::live().map_err(unknown)?,
     };
     let mut watch = Watch {
         cut: request.cut,
@@ -218,7 +218,7 @@ fn plan_surveyed<'a>(
         with_filter.filter = firewall::in_force(root, &settings.state_dir, resolv_conf);
     }
     let planned = engine::plan_surveyed(root, &with_filter, survey, checker, &mut fill);
-    let mut plan = planned.map_err(|error| unknown(&error))?;
+    let mut plan = planned.map_err(unknown)?;
     if root.is_live()
         && settings.measures.contains(&Measure::Telnet)
         && let Some((_, why)) = live::inetd_unread(root, settings)
@@ -228,7 +228,7 @@ fn plan_surveyed<'a>(
     if settings.measures.contains(&Measure::Firewall) {
         let config = config_of(request, root);
         let record = firewall::record_path(&settings.state_dir);
-        let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
+        let waiting = engine::waiting(root, settings).map_err(unknown)?;
         let asked = firewall::Request {
             config: config.as_ref(),
             state_dir: &settings.state_dir,
@@ -236,7 +236,7 @@ fn plan_surveyed<'a>(
             watch: settings.watch.as_ref(),
             probe: !matches!(request.action, Action::Recheck | Action::Boot),
         };
-        firewall::plan(asked, &mut plan.edits).map_err(|error| unknown(&error))?;
+        firewall::plan(asked, &mut plan.edits).map_err(unknown)?;
     }
     Ok(plan)
 }
@@ -347,8 +347,7 @@ fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: b
     live::forget_left(request, root, settings)?;
     let mut services = Ok(());
     if root.is_live() && restore_insecure && (request.only.is_none() || files > 0) {
-        services = local::undo(root, settings, &request.config)
-            .map_err(|error| Stop(error.to_string(), EXIT_FAILURE));
+        services = local::undo(root, settings, &request.config).map_err(refused);
     }
     // A service that could not be reached has that password.
     let wanted = |path: &str| wanted(path) && (services.is_ok() || path != settings.password_file);
@@ -407,7 +406,7 @@ fn lock(root: &Root) -> Result<Lock, Stop> {
             {
                 std::thread::sleep(LOCK_PAUSE);
             }
-            locked => return locked.map_err(|error| Stop(error.to_string(), EXIT_FAILURE)),
+            locked => return locked.map_err(refused),
         }
     }
 }
@@ -439,8 +438,14 @@ fn failed(failure: Failure) -> Stop {
     }
 }
 
-fn unknown(error: &io::Error) -> Stop {
+#[allow(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
+fn unknown(error: io::Error) -> Stop {
     Stop(format!("it could not be told: {error}"), EXIT_UNKNOWN)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
+fn refused(error: io::Error) -> Stop {
+    Stop(error.to_string(), EXIT_FAILURE)
 }
 
 fn exit_status(verdict: Verdict) -> u8 {
@@ -462,7 +467,7 @@ fn seal_login(plan: &mut Plan<'_>, owner_key: Option<&str>) -> Result<Option<Vec
     let why = "root's new login password, for the owner's key alone";
     plan.edits
         .put(LOGIN_FILE, sealed.clone(), Attributes::PRIVATE, why)
-        .map_err(|error| unknown(&error))?;
+        .map_err(unknown)?;
     Ok(Some(sealed))
 }
 

@@ -1,7 +1,7 @@
 //! Encrypts a secret to its owner: the file format of age (age-encryption.org/v1, C2SP `age`), for one X25519 recipient.
 //! Whoever has the identity opens it with `age -d`; this program cannot.
 
-use base64ct::{Base64Unpadded, Encoding as _};
+use base64ct::{Base64, Encoding as _};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use ring::agreement::{EphemeralPrivateKey, UnparsedPublicKey, X25519, agree_ephemeral};
 use ring::hkdf::{HKDF_SHA256, KeyType, Salt};
@@ -79,12 +79,12 @@ impl Recipient {
         let wrapped = encrypt(&wrap_key, [0; 12], &file_key)?;
         let mut text = format!(
             "age-encryption.org/v1\n-> X25519 {}\n{}\n---",
-            Base64Unpadded::encode_string(share.as_ref()),
-            Base64Unpadded::encode_string(&wrapped)
+            unpadded(share.as_ref()),
+            unpadded(&wrapped)
         );
         let mac_key = hmac::Key::new(hmac::HMAC_SHA256, &derive(&[], &file_key, b"header"));
         let mac = hmac::sign(&mac_key, text.as_bytes());
-        text.push_str(&format!(" {}\n", Base64Unpadded::encode_string(mac.as_ref())));
+        text.push_str(&format!(" {}\n", unpadded(mac.as_ref())));
         // One chunk, the last: the counter is 0, the final byte 1.
         let mut last = [0; 12];
         last[11] = 1;
@@ -132,6 +132,12 @@ fn encrypt(key: &[u8; KEY_BYTES], nonce: [u8; 12], plain: &[u8]) -> Result<Vec<u
     key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut text)
         .map_err(failed)?;
     Ok(text)
+}
+
+/// Of the encoding that is there already, an alphabet of its own costs flash.
+fn unpadded(bytes: &[u8]) -> String {
+    let text = Base64::encode_string(bytes);
+    text.trim_end_matches('=').to_owned()
 }
 
 #[cfg(test)]

@@ -11,11 +11,9 @@ pub struct Position {
     pub column: u32,
 }
 
-impl Position {
-    /// Sorts what concerns the whole file last.
-    pub(super) fn for_order(self) -> (u32, u32) {
-        (self.line.wrapping_sub(1), self.column)
-    }
+/// Sorts them by their places; what concerns the whole file comes last.
+pub fn sort(diagnostics: &mut [Diagnostic]) {
+    diagnostics.sort_by_key(|Diagnostic { position, .. }| (position.line.wrapping_sub(1), position.column));
 }
 
 /// One mistake, or one thing to know. It never shows a secret.

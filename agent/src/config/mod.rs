@@ -1,6 +1,6 @@
 //! The configuration: `/etc/config/lenscap`, in UCI syntax, read without the `uci` program.
 
-mod diagnostic;
+pub(crate) mod diagnostic;
 mod read;
 mod secret;
 mod section;
@@ -96,10 +96,8 @@ pub fn harden_leniently(text: &str) -> Harden {
 }
 
 fn finish<T>(value: Option<T>, mut sink: Sink) -> Result<(T, Vec<Diagnostic>), Errors> {
-    sink.errors
-        .sort_by_key(|diagnostic| diagnostic.position.for_order());
-    sink.warnings
-        .sort_by_key(|diagnostic| diagnostic.position.for_order());
+    diagnostic::sort(&mut sink.errors);
+    diagnostic::sort(&mut sink.warnings);
     match value {
         Some(value) if sink.errors.is_empty() => Ok((value, sink.warnings)),
         _ => Err(Errors {

@@ -179,9 +179,7 @@ fn look_again(
     } else {
         engine::boots(root, settings).bad()
     };
-    let journal = Store::new(root, &settings.state_dir)
-        .journal()
-        .map_err(|error| unknown(&error))?;
+    let journal = Store::new(root, &settings.state_dir).journal().map_err(unknown)?;
     let mut look = Look {
         request,
         root,
@@ -202,7 +200,7 @@ fn look_again(
 
 /// The owner's uplink that came up after something was applied passes it, and so is the owner's confirmation.
 fn confirm_by_uplink(request: &Request, root: &Root, settings: &Settings, boot_id: &str) -> Result<(), Stop> {
-    let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
+    let waiting = engine::waiting(root, settings).map_err(unknown)?;
     let came_back = waiting.is_some_and(|waiting| {
         let since = live::owned_since(&request.config);
         // Whole seconds are kept: of the same one it is not known which came first.
@@ -210,7 +208,7 @@ fn confirm_by_uplink(request: &Request, root: &Root, settings: &Settings, boot_i
         waiting.boot_id == boot_id && !live::is_overdue(&waiting, boot_id) && since.is_some_and(after)
     });
     if came_back {
-        engine::confirm(root, settings).map_err(|error| unknown(&error))?;
+        engine::confirm(root, settings).map_err(unknown)?;
         live::keep_firewall(root, settings)?;
     }
     Ok(())

@@ -1,15 +1,14 @@
 //! SSH host keys that other devices have too: on a running camera, with Dropbear's own program.
 
 use core::time::Duration;
-use std::io;
 use std::process::{Command, Stdio};
 
 use lenscap_harden::engine::{self, Settings};
 use lenscap_harden::hostkeys::shared;
 use lenscap_harden::root::Root;
 
-use super::{failed, local};
-use crate::cli::{EXIT_FAILURE, Stop};
+use super::{failed, local, refused};
+use crate::cli::Stop;
 
 /// What makes Dropbear's host keys.
 const KEY_PROGRAMS: &[&str] = &[
@@ -25,7 +24,6 @@ pub(super) fn renew(
     settings: &Settings,
     applied_at: Option<(&str, Duration)>,
 ) -> Result<Vec<String>, Stop> {
-    let stop = |error: io::Error| Stop(error.to_string(), EXIT_FAILURE);
     let Some(program) = KEY_PROGRAMS.iter().find(|path| root.exists(path)) else {
         return Ok(Vec::new());
     };
@@ -36,8 +34,8 @@ pub(super) fn renew(
         let Some(kind) = key.kind else {
             continue;
         };
-        root.make_folders(&settings.state_dir).map_err(stop)?;
-        root.remove(&temporary).map_err(stop)?;
+        root.make_folders(&settings.state_dir).map_err(refused)?;
+        root.remove(&temporary).map_err(refused)?;
         let made = Command::new(program)
             .args(["-t", kind, "-f", &temporary])
             .stdin(Stdio::null())
@@ -45,11 +43,11 @@ pub(super) fn renew(
             .stderr(Stdio::null())
             .status();
         let new = root.read(&temporary);
-        root.remove(&temporary).map_err(stop)?;
+        root.remove(&temporary).map_err(refused)?;
         // What could not be made is told by the plan: the key is still shared.
         if let (true, Ok(new)) = (made.is_ok_and(|status| status.success()), new) {
             let why = "the SSH host key was shared with other devices";
-            plan.edits.change(key.path, new, true, why).map_err(stop)?;
+            plan.edits.change(key.path, new, true, why).map_err(refused)?;
             done.push(format!(
                 "{}: a new SSH host key, as the old one was shared",
                 key.path

@@ -28,7 +28,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Request, failed, hostkeys, local, lock, recover, say, ssh, unknown};
+use super::{Request, failed, hostkeys, local, lock, recover, refused, say, ssh, unknown};
 use crate::cli::{EXIT_FAILURE, EXIT_OK, Stop};
 use crate::config::{self, Harden, HardenMode, HardenPassword};
 use crate::{firewall, monitor, sys};
@@ -113,13 +113,11 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     // Somebody asks: what went wrong at boots before is forgiven.
     let mut boots = engine::boots(root, &settings);
     boots.forget();
-    engine::keep_boots(root, &settings, &boots).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
+    engine::keep_boots(root, &settings, &boots).map_err(refused)?;
     let applied_at = confirm_needed.then(|| (boot_id.as_str(), sys::monotonic()));
     // Whoever came by telnet is hung up on by what this stops, and it must be brought to its end.
     let hangup = SigSet::from(Signal::SIGHUP);
-    hangup
-        .thread_block()
-        .map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
+    hangup.thread_block().map_err(|error| refused(error.into()))?;
     let outcome = close_services(request, root, &settings, applied_at).and_then(|closed| {
         let key = harden.owner_key.as_deref();
         for (status, lines) in [(Status::Fails, closed.failed), (Status::Unknown, closed.untold)] {
@@ -140,10 +138,7 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
         // It may have come to that before it failed. A second one does no harm.
         wait_if_needed(request, root, &settings)?;
     }
-    if engine::waiting(root, &settings)
-        .map_err(|error| unknown(&error))?
-        .is_some()
-    {
+    if engine::waiting(root, &settings).map_err(unknown)?.is_some() {
         let minutes = CONFIRM_WITHIN.as_secs() / 60;
         say(
             request,
@@ -182,14 +177,14 @@ fn close_services(
 pub(super) fn confirm(request: &Request, root: &Root, settings: &Settings) -> Result<u8, Stop> {
     let _lock = lock(root)?;
     recover(request, root, settings)?;
-    let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
+    let waiting = engine::waiting(root, settings).map_err(unknown)?;
     if let Some(waiting) = waiting
         && is_overdue(&waiting, &boot_id(root)?)
     {
         let why = "it was not confirmed in time, and is taken back: `lenscap harden --apply` does it anew";
         return Err(Stop(why.into(), EXIT_FAILURE));
     }
-    let waited = engine::confirm(root, settings).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
+    let waited = engine::confirm(root, settings).map_err(refused)?;
     sync_firewall(root, settings, None)?;
     say(
         request,
@@ -206,7 +201,7 @@ pub(super) fn confirm(request: &Request, root: &Root, settings: &Settings) -> Re
 /// Has OpenWrt's own firewall keep ours, now that it is confirmed: not before, for it would bring it back after a boot.
 pub(super) fn keep_firewall(root: &Root, settings: &Settings) -> Result<(), Stop> {
     let mut plan = local::empty_plan(root);
-    firewall::include(&settings.state_dir, &mut plan.edits).map_err(|error| unknown(&error))?;
+    firewall::include(&settings.state_dir, &mut plan.edits).map_err(unknown)?;
     let mut none = settings.clone();
     none.measures.clear();
     engine::apply(&plan, &none, None, &mut |_| Ok(())).map_err(failed)
@@ -217,7 +212,7 @@ pub(super) fn forget_left(request: &Request, root: &Root, settings: &Settings) -
     let left = engine::left(root, settings);
     if !left.is_empty() {
         say(request, &not_taken_back(&left))?;
-        engine::forget_left(root, settings).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
+        engine::forget_left(root, settings).map_err(refused)?;
     }
     Ok(())
 }
@@ -236,18 +231,18 @@ pub(super) fn roll_back(request: &Request, root: &Root, settings: &Settings, now
         must_be_root()?;
         let _lock = lock(root)?;
         recover(request, root, settings)?;
-        let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
+        let waiting = engine::waiting(root, settings).map_err(unknown)?;
         if let Some(waiting) = waiting {
             tell_taken(take_back(root, settings, &request.config, &waiting)?)?;
             say(request, "what was not confirmed is taken back")?;
         } else if local::is_unfinished(root, settings) {
             let undone = local::undo(root, settings, &request.config);
-            undone.map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
+            undone.map_err(refused)?;
         }
         return Ok(EXIT_OK);
     }
     loop {
-        let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
+        let waiting = engine::waiting(root, settings).map_err(unknown)?;
         let Some(confirmation) = waiting else {
             return Ok(EXIT_OK);
         };
@@ -273,9 +268,7 @@ pub(super) struct Taken {
 }
 
 fn tell_taken(taken: Taken) -> Result<(), Stop> {
-    taken
-        .services
-        .map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
+    taken.services.map_err(refused)?;
     if taken.left.is_empty() {
         return Ok(());
     }
@@ -307,8 +300,8 @@ pub(super) fn take_back_overdue(
     boot_id: &str,
 ) -> Result<Taken, Stop> {
     let _lock = lock(root)?;
-    engine::recover(root, settings).map_err(|error| Stop(error.to_string(), EXIT_FAILURE))?;
-    let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
+    engine::recover(root, settings).map_err(refused)?;
+    let waiting = engine::waiting(root, settings).map_err(unknown)?;
     match waiting {
         Some(waiting) if is_overdue(&waiting, boot_id) => take_back(root, settings, config, &waiting),
         Some(_) | None => Ok(Taken {
@@ -361,7 +354,7 @@ pub(super) fn put_firewall_back(root: &Root, settings: &Settings, act: bool) -> 
     if !root.exists(&path) {
         return Ok(false);
     }
-    let waiting = engine::waiting(root, settings).map_err(|error| unknown(&error))?;
+    let waiting = engine::waiting(root, settings).map_err(unknown)?;
     if let Some(confirmation) = waiting
         && confirmation.boot_id != boot_id(root)?
         && engine::waits_for(&confirmation, &path)
@@ -397,7 +390,7 @@ pub(super) fn wait_if_needed(request: &Request, root: &Root, settings: &Settings
     match engine::waiting(root, settings) {
         Ok(None) => Ok(()),
         Ok(Some(_)) => wait_in_background(&request.config),
-        Err(error) => Err(unknown(&error)),
+        Err(error) => Err(unknown(error)),
     }
 }
 
@@ -501,18 +494,18 @@ pub(super) fn storage(root: &Root, settings: &Settings, plan: &Plan<'_>) -> Resu
 pub(super) fn place(root: &Root, mut path: &str) -> Result<Storage, Stop> {
     let mounts = root
         .head("/proc/mounts", storage::MAX_MOUNTS_BYTES)
-        .map_err(|error| unknown(&error))?;
+        .map_err(unknown)?;
     while !root.exists(path) {
         path = folder_of(path);
     }
-    let path = root.canonical(path).map_err(|error| unknown(&error))?;
+    let path = root.canonical(path).map_err(unknown)?;
     Ok(storage::judge(&String::from_utf8_lossy(&mounts), &path))
 }
 
 pub(super) fn boot_id(root: &Root) -> Result<String, Stop> {
     let text = root
         .head("/proc/sys/kernel/random/boot_id", 64)
-        .map_err(|error| unknown(&error))?;
+        .map_err(unknown)?;
     Ok(String::from_utf8_lossy(&text).trim().to_owned())
 }
 
@@ -529,7 +522,7 @@ pub(super) fn renew(root: &Root, settings: &Settings, plan: &Plan<'_>) -> Result
         let owed = removed + inetd_unread(root, settings).map_or(0, |(owed, _)| owed);
         let note = format!("{} {owed} {}", boot_id(root)?, sockets(&before).join(" "));
         // Before it is told: whatever becomes of this run, it is not believed.
-        kept = engine::keep(root, settings, engine::INETD, &note).map_err(|error| unknown(&error));
+        kept = engine::keep(root, settings, engine::INETD, &note).map_err(unknown);
     }
     renew_init(root, plan);
     let tables = files().map(|(path, _)| path);

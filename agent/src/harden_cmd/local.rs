@@ -23,7 +23,8 @@ use lenscap_harden::secret::Secret;
 use service::{Has, KINDS, Kind, LATER, OTHER, Password, Seen, Service, Stuck, USER};
 use tries::Tries;
 
-use crate::cli::{EXIT_FAILURE, Stop};
+use super::refused;
+use crate::cli::Stop;
 use crate::config::{self, Profile};
 
 /// Where cameras have these services, beside where the configuration has its snapshots.
@@ -234,7 +235,7 @@ fn known_passwords(tries: &mut Tries, mut doors: Vec<Service>, looked: &mut Look
         }
         doors = closed;
         if !tried {
-            open.sort_by_key(|service| (service.address, service.kind));
+            open.sort_unstable_by_key(|service| (service.address, service.kind));
             return doors;
         }
     }
@@ -255,7 +256,7 @@ fn addresses(open: &[Listener], profiles: &[Profile]) -> Vec<SocketAddr> {
             .map(|url| url.addr),
     );
     addresses.retain(|address| address.ip().is_loopback());
-    addresses.sort();
+    addresses.sort_unstable();
     addresses.dedup();
     addresses.truncate(MAX_SERVICES);
     addresses
@@ -278,7 +279,6 @@ pub(super) fn close(
     let unknown = |finding: &&Finding| finding.status == Status::Unknown;
     let untried = plan.edits.findings.iter().filter(unknown);
     closed.untold.extend(untried.map(|finding| finding.text.clone()));
-    let stop = |error: io::Error| Stop(error.to_string(), EXIT_FAILURE);
     let (mut done, unfinished) = record(root, settings);
     for service in &looked.shut {
         let known = done.iter_mut().filter(|have| have.is(service));
@@ -286,18 +286,18 @@ pub(super) fn close(
     }
     if services.is_empty() {
         if !looked.shut.is_empty() {
-            write(root, settings, &done, unfinished.as_ref()).map_err(stop)?;
+            write(root, settings, &done, unfinished.as_ref()).map_err(refused)?;
         }
         return Ok(closed);
     }
     let secret = match unfinished {
         Some(secret) => secret,
-        None => new_secret(root, settings, &services).map_err(stop)?,
+        None => new_secret(root, settings, &services).map_err(refused)?,
     };
     done.retain(|have| !services.iter().any(|new| new.is(have)));
     done.extend_from_slice(&services);
     // Whatever happens from here on, the password is known.
-    write(root, settings, &done, Some(&secret)).map_err(stop)?;
+    write(root, settings, &done, Some(&secret)).map_err(refused)?;
     let given = Given {
         services: &services,
         shared: false,
@@ -369,7 +369,6 @@ fn give(
     applied_at: Option<(&str, Duration)>,
     tries: &mut Tries,
 ) -> Result<Closed, Stop> {
-    let stop = |error: io::Error| Stop(error.to_string(), EXIT_FAILURE);
     let (mut done, _) = record(root, settings);
     let mut closed = Closed::default();
     let mut untold = 0;
@@ -411,7 +410,7 @@ fn give(
     if done.len() > untold {
         let mut plan = empty_plan(root);
         let file = &settings.password_file;
-        credentials::write_password_file(&mut plan.edits, file, secret).map_err(stop)?;
+        credentials::write_password_file(&mut plan.edits, file, secret).map_err(refused)?;
         let mut none = settings.clone();
         none.measures.clear();
         engine::apply(&plan, &none, applied_at, &mut |_| Ok(())).map_err(super::failed)?;
@@ -423,7 +422,7 @@ fn give(
     // It is tried again and again: flash is written only if there is something new.
     let left = (untold > 0).then_some(secret);
     if record(root, settings) != (done.clone(), left.cloned()) {
-        write(root, settings, &done, left).map_err(stop)?;
+        write(root, settings, &done, left).map_err(refused)?;
     }
     Ok(closed)
 }

@@ -104,19 +104,33 @@ fn wait_for<const N: usize>(
     fds: [Option<(BorrowedFd<'_>, PollFlags)>; N],
     wait: Option<Duration>,
 ) -> io::Result<[bool; N]> {
+    let mut answers = [false; N];
+    poll(&fds, wait, &mut answers)?;
+    Ok(answers)
+}
+
+/// The same of any number, for which this is there once.
+fn poll(
+    fds: &[Option<(BorrowedFd<'_>, PollFlags)>],
+    wait: Option<Duration>,
+    answers: &mut [bool],
+) -> io::Result<()> {
     let wanted = fds.iter().flatten();
     let mut polled: Vec<PollFd<'_>> = wanted.map(|(fd, flags)| PollFd::new(*fd, *flags)).collect();
     // Rounded up, or the caller would look again just before it is due.
     let timeout = wait.map_or(PollTimeout::NONE, |wait| {
-        let ms = wait.as_micros().div_ceil(1000);
+        let ms = wait.saturating_add(Duration::from_nanos(999_999)).as_millis();
         PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX)
     });
     match nix::poll::poll(&mut polled, timeout) {
         Ok(_) | Err(nix::errno::Errno::EINTR) => {}
         Err(error) => return Err(error.into()),
     }
-    let mut answers = polled.iter().map(|fd| fd.any().unwrap_or(false));
-    Ok(fds.map(|fd| fd.is_some() && answers.next().unwrap_or(false)))
+    let mut polled = polled.iter();
+    for (fd, answer) in fds.iter().zip(answers) {
+        *answer = fd.is_some() && polled.next().and_then(PollFd::any).unwrap_or(false);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

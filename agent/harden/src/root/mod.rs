@@ -15,7 +15,7 @@ use std::path::Path;
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, openat, readlinkat};
+use nix::fcntl::{Flock, FlockArg, OFlag, readlinkat};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::fstatvfs;
 
@@ -203,8 +203,7 @@ impl Root {
     /// # Errors
     /// When it is not there.
     pub fn stat(&self, path: &str) -> io::Result<Attributes> {
-        let place = self.resolve(path)?;
-        let stat = nix::sys::stat::fstatat(&place.parent, place.name.as_str(), no_follow())?;
+        let stat = self.resolve(path)?.status()?;
         #[allow(clippy::useless_conversion, reason = "as wide as the platform has it")]
         Ok(Attributes {
             mode: u32::from(stat.st_mode) & 0o7777,
@@ -245,8 +244,7 @@ impl Root {
     /// What tells one version of a file or folder from another. `None`: it is not there.
     #[must_use]
     pub fn stamp(&self, path: &str) -> Option<String> {
-        let place = self.resolve(path).ok()?;
-        let data = nix::sys::stat::fstatat(&place.parent, place.name.as_str(), no_follow()).ok()?;
+        let data = self.resolve(path).and_then(|place| place.status()).ok()?;
         Some(format!(
             "{} {} {} {} {} {}",
             data.st_ino, data.st_size, data.st_mode, data.st_mtime, data.st_ctime, data.st_ctime_nsec
@@ -256,15 +254,7 @@ impl Root {
     /// Whether something is there, after all links.
     #[must_use]
     pub fn exists(&self, path: &str) -> bool {
-        self.resolve(path)
-            .and_then(|place| {
-                Ok(nix::sys::stat::fstatat(
-                    &place.parent,
-                    place.name.as_str(),
-                    no_follow(),
-                )?)
-            })
-            .is_ok()
+        self.stat(path).is_ok()
     }
 
     /// The path after all links, without `.` and `..`. The last name need not be there.
@@ -289,7 +279,7 @@ impl Root {
     /// # Errors
     /// When it is no link, or cannot be read.
     pub fn link_target(&self, path: &str) -> io::Result<OsString> {
-        Ok(readlinkat(self.folder(folder_of(path))?, name_of(path))?)
+        Ok(readlinkat(self.folder(folder_of(path))?.as_fd(), name_of(path))?)
     }
 
     /// Where the symbolic links of a folder lead, by their names. Others are errors.
@@ -299,7 +289,7 @@ impl Root {
     pub fn links(&self, path: &str) -> io::Result<Vec<(String, io::Result<String>)>> {
         let (folder, listing) = self.open_listing(path)?;
         let lead = |name: &str| -> io::Result<String> {
-            let target = readlinkat(&folder, name)?;
+            let target = readlinkat(folder.as_fd(), name)?;
             target.into_string().map_err(|_| Errno::EILSEQ.into())
         };
         Ok(listing
@@ -330,8 +320,7 @@ impl Root {
     fn open_listing(&self, path: &str) -> io::Result<(Dir, Listing)> {
         let place = self.resolve(path)?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let folder = openat(&place.parent, place.name.as_str(), flags, Mode::empty())?;
-        let mut folder = Dir::from_fd(folder)?;
+        let mut folder = Dir::from_fd(place.open(flags)?)?;
         let mut listing = Listing::default();
         for (seen, entry) in folder.iter().enumerate() {
             if seen == MAX_ENTRIES {
@@ -430,13 +419,13 @@ impl Root {
             io::Error::new(io::ErrorKind::InvalidInput, text)
         };
         // Opening a device does something.
-        let stat = nix::sys::stat::fstatat(&place.parent, place.name.as_str(), no_follow())?;
+        let stat = place.status()?;
         if !is_regular(&stat) {
             return Err(strange());
         }
         // It may be another by now. Without O_NONBLOCK a pipe would hold the program for ever.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let file = File::from(openat(&place.parent, place.name.as_str(), flags, Mode::empty())?);
+        let file = File::from(place.open(flags)?);
         if file.metadata()?.is_file() {
             Ok(file)
         } else {

@@ -5,9 +5,9 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{FileStat, Mode, fstatat};
 
-use super::Root;
+use super::{Root, no_follow};
 
 /// The most symbolic links on the way to a file, as in Linux (path_resolution(7)).
 const MAX_LINKS: usize = 40;
@@ -19,6 +19,21 @@ pub(super) struct Place {
     pub(super) parent: OwnedFd,
     pub(super) name: String,
     pub(super) path: String,
+}
+
+impl Place {
+    pub(super) fn status(&self) -> io::Result<FileStat> {
+        Ok(fstatat(self.parent.as_fd(), self.name.as_str(), no_follow())?)
+    }
+
+    pub(super) fn open(&self, flags: OFlag) -> io::Result<OwnedFd> {
+        Ok(openat(
+            self.parent.as_fd(),
+            self.name.as_str(),
+            flags,
+            Mode::empty(),
+        )?)
+    }
 }
 
 impl Root {

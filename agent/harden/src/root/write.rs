@@ -2,7 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 
 use nix::errno::Errno;
@@ -113,7 +113,7 @@ impl Root {
     ) -> io::Result<()> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-        let mut file = File::from(openat(folder, name_of(path), flags, mode)?);
+        let mut file = File::from(openat(folder.as_fd(), name_of(path), flags, mode)?);
         #[cfg(test)]
         if let Some(error) = self.gate.as_ref().and_then(|gate| gate(Step::Write, path).err()) {
             // A disk that is full takes a part.
@@ -247,7 +247,7 @@ impl Root {
     #[must_use]
     pub fn is_file(&self, path: &str, own: bool) -> bool {
         let is_file = || -> io::Result<bool> {
-            let stat = fstatat(self.folder(folder_of(path))?, name_of(path), no_follow())?;
+            let stat = fstatat(self.folder(folder_of(path))?.as_fd(), name_of(path), no_follow())?;
             Ok(is_regular(&stat) && (!own || stat.st_uid == 0 || self.is_open(path) != Some(true)))
         };
         is_file().unwrap_or(false)
@@ -321,7 +321,7 @@ impl Root {
         gate!(self, SyncFolder, path);
         let place = self.resolve(path)?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let folder = File::from(openat(&place.parent, place.name.as_str(), flags, Mode::empty())?);
+        let folder = File::from(place.open(flags)?);
         match folder.sync_all() {
             // Some file systems have nothing to bring.
             Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => Ok(()),

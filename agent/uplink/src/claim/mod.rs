@@ -178,7 +178,9 @@ impl Claim {
         let key = self.pin_key.as_ref().filter(|_| !self.is_claimed())?;
         let message = format!("lenscap-proof-1\n{}", self.fingerprint);
         let tag = hmac::sign(key, message.as_bytes());
-        Some(Base64UrlUnpadded::encode_string(tag.as_ref()))
+        // The encoder of another alphabet would cost flash.
+        let text = Base64::encode_string(tag.as_ref());
+        Some(text.trim_end_matches('=').replace('+', "-").replace('/', "_"))
     }
 
     /// Takes `Lenscap-Operator` of a 101. True if the camera obeys it from now on, or trusts it more than before.
