@@ -42,7 +42,7 @@ pub struct Survey {
     /// Whether everything was seen.
     pub complete: bool,
     /// The patterns that were looked through, and whether as folders.
-    patterns: Vec<(String, bool)>,
+    pub(crate) patterns: Vec<(String, bool)>,
 }
 
 impl Survey {

@@ -28,9 +28,11 @@ pub(super) fn allowed(path: &Path, agent: &AgentConfig) -> Fact<Allowed> {
             return Fact::missing(source, Missing::because(first));
         }
     };
-    let mut allowed = Allowed::default();
-    // This program is the agent too.
-    allowed.agent = std::env::current_exe().map_or(PROGRAM.into(), |own| own.to_string_lossy().into_owned());
+    let mut allowed = Allowed {
+        // This program is the agent too.
+        agent: std::env::current_exe().map_or(PROGRAM.into(), |own| own.to_string_lossy().into_owned()),
+        ..Allowed::default()
+    };
     let endpoints = loaded.config.uplinks.iter().flat_map(|uplink| &uplink.endpoints);
     allowed.uplink_ports = endpoints.map(|endpoint| endpoint.port()).collect();
     let resolv = files::read(&agent.resolv_conf, MAX_RESOLV_BYTES).unwrap_or_default();

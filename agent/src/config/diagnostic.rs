@@ -12,7 +12,7 @@ pub struct Position {
 }
 
 /// Sorts them by their places; what concerns the whole file comes last.
-pub fn sort(diagnostics: &mut [Diagnostic]) {
+pub(crate) fn sort(diagnostics: &mut [Diagnostic]) {
     diagnostics.sort_by_key(|Diagnostic { position, .. }| (position.line.wrapping_sub(1), position.column));
 }
 

@@ -259,9 +259,12 @@ pub(super) fn must_stay(context: &mut Context<'_, '_>, tables: &Tables) -> io::R
     Ok(weak && keys_alone(context)?.is_none())
 }
 
+/// Files, and what they become.
+type Changes = Vec<(String, Vec<u8>)>;
+
 /// What has Dropbear take keys alone: files that hold its options, and what they become. `None`: this firmware gives no way
 /// to, and that is a finding.
-fn keys_alone(context: &mut Context<'_, '_>) -> io::Result<Option<Vec<(String, Vec<u8>)>>> {
+fn keys_alone(context: &mut Context<'_, '_>) -> io::Result<Option<Changes>> {
     const DEFAULTS: &str = "/etc/default/dropbear";
     let survey = context.survey;
     let script = survey
