@@ -15,11 +15,24 @@ const LISTEN: &str = "0A";
 /// The most processes that are looked at.
 pub(crate) const MAX_PROCESSES: usize = 4096;
 /// Ports where cameras of many makers give a shell.
-const SHELL_PORTS: &[u16] = &[23, 2323, 4321, 9527, 9530];
+const SHELL_PORTS: &[u16] = &[23, 512, 513, 514, 2323, 4321, 5555, 7681, 9527, 9530];
 /// Ports worth knowing, and what the configuration calls them.
 const NOTED_PORTS: &[(u16, &str, &str)] = &[(21, "FTP", "ftp"), (34567, "DVRIP", "dvrip")];
 /// Programs that give a shell.
-pub(crate) const SHELL_SERVERS: &[&str] = &["telnetd", "utelnetd", "in.telnetd"];
+pub(crate) const SHELL_SERVERS: &[&str] = &[
+    "telnetd",
+    "utelnetd",
+    "in.telnetd",
+    "adbd",
+    "ttyd",
+    "shellinaboxd",
+    "in.rshd",
+    "in.rlogind",
+    "in.rexecd",
+    "rshd",
+    "rlogind",
+    "rexecd",
+];
 /// SSH servers.
 const DROPBEAR: &str = "dropbear";
 const OPENSSH: &str = "sshd";

@@ -314,7 +314,9 @@ fn is_setting(path: &str) -> bool {
         "/systemd/system/",
     ];
     let name = name_of(path);
-    [".conf", ".cfg", ".ini"].iter().any(|end| name.ends_with(end))
+    [".conf", ".cfg", ".ini", ".rules", ".rc"]
+        .iter()
+        .any(|end| name.ends_with(end))
         || ["inittab", "crontab"].contains(&name)
         || FOLDERS.iter().any(|part| path.contains(part))
         || ["/etc/default/", "/etc/config/"]

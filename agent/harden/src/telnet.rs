@@ -35,7 +35,18 @@ const MAX_DEPTH: u8 = 4;
 
 const SHELLS: Target = Target {
     servers: SHELL_SERVERS,
-    hints: &[b"telnet", b"netcat", b"socat", b"tcpsvd"],
+    hints: &[
+        b"telnet",
+        b"netcat",
+        b"socat",
+        b"tcpsvd",
+        b"adbd",
+        b"ttyd",
+        b"shellinabox",
+        b"rshd",
+        b"rlogind",
+        b"rexecd",
+    ],
     what: "a shell on a port",
     close: true,
     depth: 0,
@@ -206,6 +217,7 @@ fn starters(target: &Target, survey: &Survey, edits: &mut Edits<'_>) -> io::Resu
                 table(target, path, "at times", edits)?;
             }
             "mdev.conf" => table(target, path, "with a device", edits)?,
+            name if is_events(name) => table(target, path, "when something happens", edits)?,
             _ if is_of_network(path) => table(target, path, "with the network", edits)?,
             _ => {
                 switches(target, path, edits)?;
@@ -214,6 +226,11 @@ fn starters(target: &Target, survey: &Survey, edits: &mut Edits<'_>) -> io::Resu
         }
     }
     Ok(())
+}
+
+/// Rules of udev, and Android's init.
+fn is_events(name: &str) -> bool {
+    name.ends_with(".rules") || name.ends_with(".rc")
 }
 
 /// Tables of ifupdown.
@@ -551,7 +568,8 @@ fn table(target: &Target, path: &str, when: &str, edits: &mut Edits<'_>) -> io::
             let mut words = readable.split_whitespace();
             let service = words.next().and_then(|word| word.rsplit(':').next());
             name_of(path) == "inetd.conf"
-                && (matches!(service, Some("telnet" | "23")) || runs_shell(words.skip(5)))
+                && (matches!(service, Some("telnet" | "23" | "shell" | "login" | "exec"))
+                    || runs_shell(words.skip(5)))
         };
         let relays = target.is_shell() && (line_relays_shell(&readable) || served());
         let starts = relays || names(false);
@@ -559,6 +577,7 @@ fn table(target: &Target, path: &str, when: &str, edits: &mut Edits<'_>) -> io::
         let stays = match name_of(path) {
             "inittab" => several,
             "mdev.conf" => true,
+            name if is_events(name) => true,
             _ => is_of_network(path) && readable.contains([';', '&', '|', '\\']),
         };
         if starts && !(target.close && stays) {

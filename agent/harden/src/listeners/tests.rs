@@ -324,3 +324,20 @@ fn a_camera_whose_proc_cannot_be_read_is_unknown() {
     report(Close::default(), None, &mut edits);
     assert_eq!(edits.findings[0].status, Status::Unknown);
 }
+
+#[test]
+fn shells_of_other_kinds_are_told_and_may_be_stopped() {
+    let (_dir, root) = camera(
+        &[
+            (10, "/usr/bin/adbd", "/usr/bin/adbd", &["socket:[1]"]),
+            (11, "/usr/bin/ttyd", "ttyd -p 99 sh", &["socket:[2]"]),
+            (12, "/usr/sbin/inetd", "inetd", &["socket:[3]"]),
+        ],
+        &[(5555, 1), (99, 2), (514, 3)],
+    );
+    let mut edits = Edits::new(&root);
+    report(Close::default(), None, &mut edits);
+    let statuses: Vec<Status> = edits.findings.iter().map(|finding| finding.status).collect();
+    assert_eq!(statuses, [Status::Fails, Status::Unknown, Status::Fails]);
+    assert_eq!(stoppable(&read(&root).unwrap(), Close::default()), [11, 10]);
+}

@@ -727,3 +727,71 @@ fn files_of_other_names_are_what_they_are_read_as() {
         );
     }
 }
+
+#[test]
+fn other_shells_on_ports_are_found_and_closed() {
+    for (path, before, after) in [
+        (
+            "etc/init.d/S50usb",
+            "export ADB_TCP_PORT=5555\nstart-stop-daemon --start --background --exec /usr/bin/adbd\n",
+            "export ADB_TCP_PORT=5555\n: start-stop-daemon --start --background --exec /usr/bin/adbd\n",
+        ),
+        (
+            "etc/init.d/S60ttyd",
+            "ttyd -p 7681 /bin/sh &\n",
+            ": ttyd -p 7681 /bin/sh &\n",
+        ),
+        ("etc/rc.local", "shellinaboxd -b\n", ": shellinaboxd -b\n"),
+        (
+            "etc/inittab",
+            "::respawn:/usr/bin/adbd\n",
+            "#lenscap: ::respawn:/usr/bin/adbd\n",
+        ),
+        (
+            "etc/inetd.conf",
+            "shell stream tcp nowait root /usr/sbin/in.rshd in.rshd\nlogin stream tcp nowait root /usr/sbin/in.rlogind in.rlogind\nexec stream tcp nowait root /usr/sbin/x x\ntime stream tcp nowait root internal\n",
+            "#lenscap: shell stream tcp nowait root /usr/sbin/in.rshd in.rshd\n#lenscap: login stream tcp nowait root /usr/sbin/in.rlogind in.rlogind\n#lenscap: exec stream tcp nowait root /usr/sbin/x x\ntime stream tcp nowait root internal\n",
+        ),
+    ] {
+        let (text, statuses) = hardened(path, before);
+        assert_eq!(text, after);
+        assert!(
+            statuses.contains(&Status::Planned) && !statuses.contains(&Status::Holds),
+            "{path}"
+        );
+    }
+    // What else they do is not known: these stay.
+    for (path, text) in [
+        (
+            "init.rc",
+            "service telnetd /sbin/telnetd -l /system/bin/sh\n    oneshot\n",
+        ),
+        ("etc/init/adb.rc", "service adbd /sbin/adbd\n    disabled\n"),
+        (
+            "etc/udev/rules.d/99-net.rules",
+            "ACTION==\"add\", SUBSYSTEM==\"net\", RUN+=\"/usr/sbin/telnetd -l /bin/sh\"\n",
+        ),
+    ] {
+        assert_eq!(
+            hardened(path, text),
+            (text.to_owned(), vec![Status::Unknown]),
+            "{path}"
+        );
+    }
+    for (path, text) in [
+        (
+            "init.rc",
+            "service rild /system/bin/rild\n# service telnetd /sbin/telnetd\n",
+        ),
+        (
+            "lib/udev/rules.d/60.rules",
+            "KERNEL==\"sd*\", RUN+=\"/sbin/mount.sh\"\n",
+        ),
+    ] {
+        assert_eq!(
+            hardened(path, text),
+            (text.to_owned(), vec![Status::Holds]),
+            "{path}"
+        );
+    }
+}
