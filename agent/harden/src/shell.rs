@@ -6,7 +6,7 @@
 /// What following a script may cost, in bytes of values that are made and compared: for each of its bytes, and at most.
 const WORK_PER_BYTE: usize = 64;
 const MIN_WORK: usize = 1024;
-const MAX_WORK: usize = 1 << 19;
+const MAX_WORK: usize = 1 << 20;
 /// What a command or an assignment costs.
 const STEP: usize = 16;
 /// How many variables are looked through for one.

@@ -7,6 +7,7 @@ use crate::accounts::{self, Account, MAX_ACCOUNTS};
 use crate::crypt::{self, Field, Scheme};
 use crate::defaults::{Strength, is_known};
 use crate::edits::{Edits, MOUNTED};
+use crate::firmware::Role;
 use crate::locate;
 use crate::report::Status;
 use crate::root::{Root, folder_of};
@@ -431,7 +432,10 @@ fn setters(context: &mut Context<'_, '_>, path: &str) -> io::Result<()> {
 /// looked at.
 fn commands(context: &mut Context<'_, '_>, (path, above): (&str, u32), text: &[u8], left: &mut (u8, u8)) {
     let hints = [&b"passwd"[..], b"shadow", b"usermod"];
-    if !hints.iter().any(|hint| contains(text, hint)) {
+    let mut lines = text.split(|byte| *byte == b'\n');
+    if !lines.any(|line| {
+        !line.trim_ascii_start().starts_with(b"#") && hints.iter().any(|hint| contains(line, hint))
+    }) {
         return;
     }
     let has = |places: &[&str]| places.iter().any(|place| path.contains(place));
@@ -443,9 +447,9 @@ fn commands(context: &mut Context<'_, '_>, (path, above): (&str, u32), text: &[u
         let what = "is too long or too tangled to be followed: it may set a password";
         context.find(Status::Unknown, Some((path, above)), what);
     }
-    let mut piped = false;
+    let mut above_it: Option<&shell::Command> = None;
     for command in commands.iter().chain(&inner) {
-        let fed = std::mem::replace(&mut piped, command.piped);
+        let fed = above_it.replace(command).filter(|above| above.piped);
         let words = command.meant.iter().flat_map(|words| words.split(' '));
         let words: Vec<&str> = words.skip_while(|word| WRAPPERS.contains(&base(word))).collect();
         let name = base(words.first().copied().unwrap_or_default());
@@ -463,18 +467,19 @@ fn commands(context: &mut Context<'_, '_>, (path, above): (&str, u32), text: &[u
         let what = match name {
             _ if read => continue,
             "passwd" | "chpasswd" => {
-                let asks = name == "passwd" && !early && !fed && words.len() == 1;
-                if asks || web && !words.iter().any(|word| word.starts_with("-d")) {
+                let asks = name == "passwd" && !early && fed.is_none() && words.len() == 1;
+                if asks
+                    || fed.is_some_and(|fed| is_setting(context, fed))
+                    || web && !words.iter().any(|word| word.starts_with("-d"))
+                {
                     continue;
                 }
                 SETS
             }
             _ if name == "usermod" && any("-p") || overwrites(context, name, &words, command) => SETS,
             "grep" | "egrep" | "awk" | "[" | "test" | "case" => continue,
-            "sed" if (any("::") || words.iter().any(ends_field)) && (any("passwd") || any("shadow")) => {
-                EMPTIES
-            }
-            _ if any("root::") => EMPTIES,
+            "sed" if words.iter().any(empties) && (any("passwd") || any("shadow")) => EMPTIES,
+            _ if name != "sed" && any("root::") => EMPTIES,
             _ if words.iter().any(|word| is_open_table(context, word, &mut left.0)) => {
                 "names a table with a weak password, or too many files, and may put it in the place of the system's"
             }
@@ -494,7 +499,8 @@ fn overwrites(context: &Context<'_, '_>, name: &str, words: &[&str], command: &s
     // A hash that stands there is one of those above.
     let unseen = |word: &&str| {
         let computed = word.contains(['$', '`']) && locate::hashes(word.as_bytes()).is_empty();
-        computed || word.starts_with('/') && !context.edits.root().exists(word)
+        computed
+            || word.starts_with('/') && ![WZ_COPY, table].contains(word) && !context.edits.root().exists(word)
     };
     TABLES.contains(&table)
         && (!moves && !matches!(name, "echo" | "printf" | "cat") || words.iter().skip(1).any(unseen))
@@ -507,10 +513,39 @@ const MAX_SHELLS: u8 = 4;
 const SETS: &str = "sets a password when it runs; which, only a running camera can tell";
 const EMPTIES: &str = "may take root's password away";
 
-/// Whether what `sed` is told ends behind root's name, as `s/^root:[^:]*/root:/` does.
-fn ends_field(word: &&str) -> bool {
+/// What wz_mini makes of its own table, which is looked at, and mounts.
+const WZ_COPY: &str = "/opt/wz_mini/tmp/.storage/shadow";
+
+/// Whether what `sed` is told leaves a field empty, or ends behind root's name, as `s/^root:[^:]*/root:/` does. What it only
+/// looks for may be so.
+fn empties(word: &&str) -> bool {
+    const MARKS: &[char] = &['/', '|', '#', ',', '!', '@'];
+    let mark = word.strip_prefix('s').filter(|rest| rest.starts_with(MARKS));
+    let parts: Vec<&str> = mark.map_or(Vec::new(), |rest| {
+        rest.split(rest.get(..1).unwrap_or("/")).collect()
+    });
+    if let ["", _, by, flags] = parts.as_slice()
+        && !flags.contains(';')
+    {
+        return by.contains("::") || by.ends_with("root:");
+    }
     let mut behind = word.split("root:").skip(1);
-    behind.any(|rest| rest.starts_with(['/', '|', '#', ',', '!', '@']))
+    word.contains("::") || behind.any(|rest| rest.starts_with(MARKS))
+}
+
+/// Whether this gives the password that stands in a firmware's settings, where it is looked at.
+fn is_setting(context: &Context<'_, '_>, command: &shell::Command) -> bool {
+    let places = context.recognised.iter().flat_map(|known| known.adapter.places);
+    let mut keys = places.filter_map(|place| match (place.role, place.form) {
+        (Role::ClearLogin, locate::Form::Key(key)) => Some(key),
+        _ => None,
+    });
+    keys.any(|key| {
+        command
+            .meant
+            .iter()
+            .any(|word| word.starts_with("root:$") && word.contains(key))
+    })
 }
 
 /// A program's name, in a line of `inittab` too.

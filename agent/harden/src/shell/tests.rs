@@ -177,3 +177,19 @@ proptest::proptest! {
         }
     }
 }
+
+/// As a firmware makes its time zone's rules: of three variables that have five values each, in a script of its size.
+#[test]
+fn a_script_with_many_values_is_followed_to_its_end() {
+    let mut text = String::from("#!/bin/sh\n");
+    for name in ["A", "B", "C"] {
+        for value in 0..5 {
+            text.push_str(&format!("{name}={}{value}\n", "rule-of-a-zone-".repeat(6)));
+        }
+    }
+    text.push_str("ALL=\"$A,$B,$C\"\nset_zone \"$ALL\"\n");
+    text.push_str(&"log \"nothing of interest\"\n".repeat(400));
+    text.push_str("telnetd\n");
+    let script = scan(text.as_bytes());
+    assert!(!script.cut && script.commands.last().unwrap().words == ["telnetd"]);
+}

@@ -247,6 +247,34 @@ fn what_puts_a_weak_password_back_at_boot_is_not_passed_over() {
             0,
         ),
         ("usr/share/reset.sh", "cp /etc/passwd.none /etc/passwd", 1),
+        // What is said of it, what is only looked for, and the copy of a table that is known.
+        (
+            "usr/share/update.sh",
+            "# a file there shadows that of the firmware, as passwd would\n`:`\n$(((((((((((((:)))))))))))))\n",
+            0,
+        ),
+        (
+            "usr/share/reset.sh",
+            "sed -i 's|^root::|root:x:|g' /etc/passwd; sed -i 's|:/root:|:/tmp/sd:|g' /etc/passwd",
+            0,
+        ),
+        (
+            "usr/share/reset.sh",
+            "sed -i 's|^root:x:|root::|g' /etc/passwd",
+            1,
+        ),
+        (
+            "usr/share/reset.sh",
+            "sed -i 's|^root:x:|root:y:|;s|^root:y:|root::|' /etc/passwd",
+            1,
+        ),
+        (
+            "usr/share/reset.sh",
+            "mount --bind /opt/wz_mini/tmp/.storage/shadow /etc/shadow",
+            0,
+        ),
+        // The key of no firmware that is here.
+        ("usr/share/reset.sh", "echo root:$SSH_PASSWORD | chpasswd", 1),
     ] {
         let mut camera = Camera::new("busybox");
         let write = |path: &str, text: &str| {
