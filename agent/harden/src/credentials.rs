@@ -1,6 +1,7 @@
 //! Passwords that everybody knows: of logins, of RTSP, ONVIF and the web, with everything that depends on them.
 
 mod accounts;
+mod servers;
 mod services;
 
 use std::io;
@@ -41,6 +42,10 @@ pub(crate) struct Context<'c, 'r> {
     root_field: Option<String>,
     /// Whether media keeps its passwords, as somebody watches; once it is asked.
     waits: Option<bool>,
+    /// The password that the streamer has, which is nobody else's: others become this one, for the agent has it too.
+    own: Option<Secret>,
+    /// Why media must keep its passwords, if so, and where that shows.
+    unsure: Option<(String, &'static str)>,
     /// The media password that the image gave to every camera: another takes its place.
     image: Option<Secret>,
 }
@@ -106,6 +111,8 @@ pub fn plan(inputs: Inputs<'_>, edits: &mut Edits<'_>) -> io::Result<Secrets> {
         hashes: Vec::new(),
         root_field: None,
         waits: None,
+        own: None,
+        unsure: None,
         image,
         edits,
     };
@@ -117,6 +124,7 @@ pub fn plan(inputs: Inputs<'_>, edits: &mut Edits<'_>) -> io::Result<Secrets> {
     if accounts::must_stay(&mut context, &tables)? {
         context.waits = Some(true);
     }
+    servers::look(&mut context)?;
     services::plan(&mut context)?;
     accounts::plan(&mut context, &tables)?;
     if context.waits == Some(true) {
@@ -206,6 +214,10 @@ impl Context<'_, '_> {
         let (settings, edits) = (self.settings, &mut *self.edits);
         let mut places = self.recognised.iter().flat_map(|known| known.adapter.places);
         *self.waits.get_or_insert_with(|| {
+            if let Some((path, text)) = &self.unsure {
+                edits.find(Measure::Credentials, Status::Fails, Some((path, 0)), *text);
+                return true;
+            }
             let stays = places.find(|place| !edits.root().may_change(place.path));
             if let Some(place) = stays {
                 let text = why_left(edits.root(), place.path);
@@ -222,8 +234,11 @@ impl Context<'_, '_> {
         }
         let stored = self.edits.read(&self.settings.password_file)?.unwrap_or_default();
         let stored = String::from_utf8_lossy(&stored);
-        let secret = match Secret::given(stored.trim_end()) {
-            Ok(secret) if self.image.is_none() => {
+        let stored = Secret::given(stored.trim_end())
+            .ok()
+            .filter(|_| self.image.is_none());
+        let secret = match self.own.clone().or(stored) {
+            Some(secret) => {
                 // Tables that are put back get the hash that the others have.
                 let fits = |hash: &&str| verify(hash, secret.reveal().as_bytes()) == Some(true);
                 if let Some(hash) = self.kept.field("media").filter(fits) {
@@ -231,7 +246,7 @@ impl Context<'_, '_> {
                 }
                 secret
             }
-            _ => Secret::random(self.random)?,
+            None => Secret::random(self.random)?,
         };
         self.secrets.media = Some(secret.clone());
         Ok(secret)

@@ -13,8 +13,12 @@ pub enum Form {
     Key(&'static str),
     /// The words after `-U` in such a value: `user:password`.
     Option(&'static str),
+    /// `key = value` below `[section]`.
+    Ini(&'static str, &'static str),
     /// The SHA-256, in hexadecimal, after `user:`: each line of the file.
     WebHash,
+    /// `user:realm:` and an MD5 in hexadecimal: each line of the file.
+    Digest,
 }
 
 /// The places of a value. Quotes are not part of it.
@@ -27,8 +31,29 @@ pub fn locate(text: &[u8], form: Form) -> Vec<Range<usize>> {
         Form::Option(key) => lines(text)
             .filter_map(|(start, line)| option(line, key).map(|range| shift(range, start)))
             .collect(),
+        Form::Ini(section, key) => {
+            let mut inside = false;
+            lines(text)
+                .filter_map(|(start, line)| {
+                    inside = if line.starts_with(b"[") {
+                        is_head(line, &ini_head(section))
+                    } else {
+                        inside
+                    };
+                    let range = inside.then(|| key_value(line, key)).flatten()?;
+                    Some(shift(range, start))
+                })
+                .collect()
+        }
         Form::WebHash => lines(text)
             .filter_map(|(start, line)| web_hash(line).map(|range| shift(range, start)))
+            .collect(),
+        Form::Digest => lines(text)
+            .filter_map(|(start, line)| {
+                let hash = line.rsplit(|byte| *byte == b':').next()?;
+                let fits = hash.len() == 32 && hash.iter().all(u8::is_ascii_hexdigit);
+                (fits && !line.starts_with(b"#")).then_some(start..start + line.len())
+            })
             .collect(),
     }
 }
@@ -36,6 +61,58 @@ pub fn locate(text: &[u8], form: Form) -> Vec<Range<usize>> {
 /// The places of the values of a key, as [`Form::Key`] has it.
 pub(crate) fn values(text: &[u8], key: &str) -> impl Iterator<Item = Range<usize>> {
     lines(text).filter_map(move |(start, line)| key_value(line, key).map(|range| shift(range, start)))
+}
+
+/// Puts a value where a file has none: below the head of its section, or with that at the end. `None`: the file is of a
+/// shape that is not followed, or the form knows no sections.
+#[must_use]
+pub fn insert(text: &[u8], form: Form, value: &str) -> Option<Vec<u8>> {
+    let (head, line) = match form {
+        Form::Yaml([section, key]) => (format!("{section}:"), format!("{key}: \"{value}\"\n")),
+        Form::Ini(section, key) => (ini_head(section), format!("{key} = {value}\n")),
+        _ => return None,
+    };
+    let (mut at, mut found) = (text.len(), false);
+    for (start, line) in lines(text) {
+        if found {
+            at = start;
+            break;
+        }
+        found = is_head(line, &head);
+        // A mapping in one line, or all of JSON.
+        if line.starts_with(b"{") || line.starts_with(head.as_bytes()) && !found {
+            return None;
+        }
+    }
+    let above = if found { String::new() } else { head + "\n" };
+    let mut new = text.get(..at)?.to_vec();
+    if !new.is_empty() && !new.ends_with(b"\n") {
+        new.push(b'\n');
+    }
+    new.extend(above.bytes());
+    if matches!(form, Form::Yaml(_)) {
+        let members = text.get(at..).unwrap_or_default();
+        let mut indents = lines(members).filter_map(|(_, line)| {
+            let content = line.trim_ascii_start();
+            let counts = !content.is_empty() && !content.starts_with(b"#");
+            counts.then_some(line.len() - content.len())
+        });
+        let indent = indents.next().unwrap_or(0);
+        new.resize(new.len() + if indent > 0 { indent } else { 2 }, b' ');
+    }
+    new.extend(line.bytes());
+    new.extend_from_slice(text.get(at..)?);
+    Some(new)
+}
+
+fn ini_head(section: &str) -> String {
+    format!("[{section}]")
+}
+
+/// Whether a line is this, and perhaps a comment.
+fn is_head(line: &[u8], head: &str) -> bool {
+    line.strip_prefix(head.as_bytes())
+        .is_some_and(|rest| matches!(rest.trim_ascii_start(), [] | [b'#', ..]))
 }
 
 /// The passwords in `rtsp://user:password@` and its like, for one user.
@@ -323,6 +400,64 @@ mod tests {
     }
 
     #[test]
+    fn values_are_found_in_sections_and_put_there() {
+        let text = "password = a\n[rtsp]\n# password = b\npassword = c # d\n[http] # e\nport = 8080\n";
+        let ini = |section, key| Form::Ini(section, key);
+        assert_eq!(values(text, ini("rtsp", "password")), ["c"]);
+        assert!(values(text, ini("http", "password")).is_empty());
+        let put = |text: &str, form, section: &'static str| {
+            let form = if form {
+                Form::Yaml(leaked(section))
+            } else {
+                Form::Ini(section, "password")
+            };
+            let new = insert(text.as_bytes(), form, "x")?;
+            let new = String::from_utf8(new).unwrap();
+            assert_eq!(values(&new, form), ["x"], "{new}");
+            Some(new)
+        };
+        fn leaked(section: &'static str) -> &'static [&'static str] {
+            if section == "api" {
+                &["api", "password"]
+            } else {
+                &["rtsp", "password"]
+            }
+        }
+        assert!(
+            put(text, false, "http")
+                .unwrap()
+                .contains("[http] # e\npassword = x\nport")
+        );
+        assert!(
+            put(text, false, "webrtc")
+                .unwrap()
+                .ends_with("\n[webrtc]\npassword = x\n")
+        );
+        assert_eq!(put("[http]", false, "http").unwrap(), "[http]\npassword = x\n");
+        let yaml = "rtsp: # why\n    listen: \":8553\"\nlog:\n  api: trace";
+        assert!(
+            put(yaml, true, "rtsp")
+                .unwrap()
+                .starts_with("rtsp: # why\n    password: \"x\"\n    listen")
+        );
+        assert!(
+            put(yaml, true, "api")
+                .unwrap()
+                .ends_with("trace\napi:\n  password: \"x\"\n")
+        );
+        assert_eq!(put("", true, "api").unwrap(), "api:\n  password: \"x\"\n");
+        // These would be another mapping of that name, or no text of this kind.
+        assert_eq!(put("rtsp: {listen: \":1\"}\n", true, "rtsp"), None);
+        assert_eq!(put("{\"rtsp\": {}}\n", true, "rtsp"), None);
+        let digest =
+            "# a:b:0123456789abcdef0123456789abcdef\nroot:all:0123456789abcdef0123456789abcdef\nx:y:z\n";
+        assert_eq!(
+            values(digest, Form::Digest),
+            ["root:all:0123456789abcdef0123456789abcdef"]
+        );
+    }
+
+    #[test]
     fn passwords_are_found_in_urls() {
         let text =
             "a=\"rtsp://thingino:pw1@127.0.0.1/ch0\" b http://thingino:pw2@x rtsp://other:z@y ://thingino:/@";
@@ -347,8 +482,9 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_file_makes_it_panic(text in "[{}\\[\\]\":,a\\\\ \\n$16=#-]{0,100}") {
-            for form in [Form::Json(&["a", "a"]), Form::Yaml(&["a", "a"]), Form::Key("a"), Form::Option("a"), Form::WebHash] {
+            for form in [Form::Json(&["a", "a"]), Form::Yaml(&["a", "a"]), Form::Key("a"), Form::Option("a"), Form::WebHash, Form::Digest, Form::Ini("a", "a")] {
                 let _ = locate(text.as_bytes(), form);
+                let _ = insert(text.as_bytes(), form, "1");
             }
             let _ = hashes(text.as_bytes());
             let _ = url_passwords(text.as_bytes(), "a");

@@ -6,11 +6,17 @@ use super::Context;
 use crate::defaults::is_known;
 use crate::firmware::{Adapter, Place, Role};
 use crate::journal::sha256;
-use crate::locate::{locate, url_passwords};
+use crate::locate::{Form, insert, locate, url_passwords};
 use crate::report::Status;
 
 /// The user where a firmware has none.
 const USER: &str = "lenscap";
+/// The value of what was just put there.
+const NEW: &str = "\u{1}";
+const OPEN: &str = "media is given to everybody: there is no user";
+const KNOWN: &str = "the password of a media service is one that everybody knows";
+const WEB: &str = "the web interface's password is one that everybody knows";
+const SWITCH: &str = "starts what has no users of its own, or none here: whoever reaches its port is let in. Switch it off, or have the firewall close the port";
 
 pub(super) fn plan(context: &mut Context<'_, '_>) -> io::Result<()> {
     let mut in_files = context.edits.root().is_live();
@@ -42,10 +48,25 @@ fn service(context: &mut Context<'_, '_>, place: &Place, old: &mut Vec<String>) 
         return Ok(false);
     };
     let mut changed = false;
+    let mut places = locate(&text, form);
+    if places.is_empty()
+        && (matches!(role, Role::NewUser | Role::NewPassword) || matches!(form, Form::Ini(..)))
+    {
+        match insert(&text, form, NEW) {
+            Some(new) => {
+                text = new;
+                places = locate(&text, form);
+            }
+            None => context.find(Status::Fails, Some((path, 0)), OPEN),
+        }
+    }
     // From the end, so that earlier places stay where they are.
-    for range in locate(&text, form).into_iter().rev() {
+    for range in places.into_iter().rev() {
         let value = text.get(range.clone()).unwrap_or_default();
-        let value = String::from_utf8_lossy(value).into_owned();
+        let mut value = String::from_utf8_lossy(value).into_owned();
+        if value == NEW {
+            value.clear();
+        }
         let line = text
             .get(..range.start)
             .map_or(1, |above| 1 + above.iter().filter(|byte| **byte == b'\n').count());
@@ -53,10 +74,10 @@ fn service(context: &mut Context<'_, '_>, place: &Place, old: &mut Vec<String>) 
         let Some((new, what)) = replacement(context, role, &value)? else {
             continue;
         };
-        let waits = !matches!(role, Role::WebHash | Role::ClearLogin) && context.media_waits();
-        let status = if waits { Status::Fails } else { Status::Planned };
+        let stays = matches!(role, Role::Opens(_, "")) || !role.is_apart() && context.media_waits();
+        let status = if stays { Status::Fails } else { Status::Planned };
         context.find(status, at, what);
-        if waits {
+        if stays {
             continue;
         }
         text.splice(range, new.bytes());
@@ -64,7 +85,7 @@ fn service(context: &mut Context<'_, '_>, place: &Place, old: &mut Vec<String>) 
         changed = true;
     }
     if changed {
-        let insecure = !matches!(role, Role::Must(_));
+        let insecure = !matches!(role, Role::Must(_) | Role::Opens(..));
         context.edits.change(
             path,
             text,
@@ -83,35 +104,50 @@ fn replacement(
 ) -> io::Result<Option<(String, &'static str)>> {
     Ok(match role {
         Role::MediaUser if value.is_empty() => {
+            context.media_secret()?;
             context.secrets.media_user = Some(USER.into());
-            Some((USER.into(), "media is given to everybody: there is no user"))
+            Some((USER.into(), OPEN))
         }
         Role::MediaUser => {
             context.secrets.media_user.get_or_insert_with(|| value.to_owned());
             None
         }
-        Role::MediaPassword if context.is_weak(value) => {
+        Role::NewUser if value.is_empty() => Some((USER.into(), OPEN)),
+        Role::MediaPassword | Role::RtspPassword | Role::NewPassword if context.is_weak(value) => {
             let secret = context.media_secret()?;
-            Some((
-                secret.reveal().into(),
-                "the password of a media service is one that everybody knows",
-            ))
+            Some((secret.reveal().into(), KNOWN))
         }
-        Role::MediaPair if value.is_empty() => {
+        Role::EmptyPair(unless) if !value.is_empty() || context.edits.root().exists(unless) => None,
+        Role::GivenPair if value.is_empty() => None,
+        Role::MediaPair | Role::EmptyPair(_) if value.is_empty() => {
             let secret = context.media_secret()?;
             context.secrets.media_user = Some(USER.into());
-            let new = format!("-U {USER}:{} ", secret.reveal());
-            Some((new, "media is given to everybody: there is no user"))
+            Some((format!("-U {USER}:{} ", secret.reveal()), OPEN))
         }
-        Role::MediaPair => {
+        Role::MediaPair | Role::GivenPair => {
             let (user, password) = value.split_once(':').unwrap_or((value, ""));
             context.secrets.media_user.get_or_insert_with(|| user.to_owned());
             if !context.is_weak(password) {
                 return Ok(None);
             }
             let secret = context.media_secret()?;
-            let new = format!("{user}:{}", secret.reveal());
-            Some((new, "the password of a media service is one that everybody knows"))
+            Some((format!("{user}:{}", secret.reveal()), KNOWN))
+        }
+        Role::WebDigest => {
+            let (who, old) = value.rsplit_once(':').unwrap_or_default();
+            let digest = |password: &str| {
+                let hash = lenscap_md5::md5(format!("{who}:{password}").as_bytes());
+                hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            };
+            if !crate::defaults::known().any(|known| digest(known.password) == old.to_ascii_lowercase()) {
+                return Ok(None);
+            }
+            let new = match context.login_secret()? {
+                Some(secret) => digest(secret.reveal()),
+                None => context.kept_or_locked("digest"),
+            };
+            context.note("digest", &new);
+            Some((format!("{who}:{new}"), WEB))
         }
         Role::WebHash => {
             let value = value.to_ascii_lowercase();
@@ -123,7 +159,7 @@ fn replacement(
                 None => context.kept_or_locked("web"),
             };
             context.note("web", &new);
-            Some((new, "the web interface's password is one that everybody knows"))
+            Some((new, WEB))
         }
         Role::ClearLogin if !value.is_empty() && is_known(value) => Some((
             String::new(),
@@ -132,7 +168,18 @@ fn replacement(
         Role::Must(wanted) if value != wanted => {
             Some((wanted.into(), "a service asks nobody for a password"))
         }
-        Role::MediaPassword | Role::ClearLogin | Role::Must(_) => None,
+        Role::Opens(bad, "") if value == bad => Some((String::new(), SWITCH)),
+        Role::Opens(bad, good) if value == bad => {
+            Some((good.into(), "a switch gives strangers what asks for no password"))
+        }
+        Role::MediaPassword
+        | Role::RtspPassword
+        | Role::NewUser
+        | Role::NewPassword
+        | Role::EmptyPair(_)
+        | Role::ClearLogin
+        | Role::Must(_)
+        | Role::Opens(..) => None,
     })
 }
 

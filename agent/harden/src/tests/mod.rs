@@ -5,6 +5,7 @@ mod fixtures;
 mod logins;
 mod putback;
 mod reached;
+mod servers;
 mod tables;
 
 use core::time::Duration;
