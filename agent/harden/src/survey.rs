@@ -49,7 +49,10 @@ impl Survey {
     /// Walks the root. `own` is the folder that is not looked into, however it is reached: what this program keeps.
     #[must_use]
     pub fn take(root: &Root, own: &str) -> Self {
-        let mut survey = Self::default();
+        let mut survey = Self {
+            complete: true,
+            ..Self::default()
+        };
         let mounts = root.mounts().unwrap_or_default();
         let (layers, foreign) = (storage::layers(&mounts), storage::foreign(&mounts));
         let mine = root.identity(own);
@@ -89,7 +92,7 @@ impl Survey {
                 unread |= !scripts.contains(&path) && !survey.see(root, &path, kind, &mut links);
             }
         }
-        survey.complete = complete && !unread;
+        survey.complete &= complete && !unread;
         // What a login reads, wherever links lead.
         for path in ["/etc/passwd", "/etc/shadow"] {
             let real = root.canonical(path);
