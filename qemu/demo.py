@@ -38,7 +38,7 @@ PASSWD = "root:x:0:0::/root:/bin/sh\nadmin:x:1000:1000::/:/bin/sh\n"
 SHADOW = """root:abbgu7wMwR4Mg:0:0:99999:7:::
 admin:$6$Yk2vQe8sTn4LwZ1b$Xus9FPK5pneC9oQQEjlWnsJxDhkmVB2mrmlBOXnXE8H0Jpw0yxmA25H9HnGQsiMuiwKRaqX0PAbfW7AfcKXdA/:0:0:99999:7:::
 """
-STEP_WIDTH = 68
+STEP_WIDTH = 74
 
 
 def step(what: str) -> float:
