@@ -85,7 +85,7 @@ fn service(context: &mut Context<'_, '_>, place: &Place, old: &mut Vec<String>) 
         changed = true;
     }
     if changed {
-        let insecure = !matches!(role, Role::Must(_) | Role::Opens(..));
+        let insecure = !matches!(role, Role::Must(_));
         context.edits.change(
             path,
             text,
