@@ -3,6 +3,7 @@
 mod logs;
 #[cfg(feature = "audit-formats")]
 mod packages;
+mod ssh;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,6 +15,8 @@ use lenscap_harden::root::Root;
 use lenscap_harden::storage;
 
 use super::processes::{field, text};
+pub(super) use ssh::refuses;
+
 use super::{is_absent, missing};
 use crate::config::AgentConfig;
 use crate::{clock, monitor, sys};
@@ -61,7 +64,7 @@ pub(super) fn collect_live(root: &Root, agent: &AgentConfig, facts: &mut Facts) 
     facts.storage.becomes(state_storage(root, agent, table));
     facts.logs = logs::read(root);
     facts.sandbox.becomes(sandbox(root, &facts.processes));
-    facts.ssh_passwords.becomes(ssh(root, &facts.processes));
+    facts.ssh_passwords.becomes(ssh::read(root, facts));
     facts.unconfirmed.becomes(unconfirmed(root));
 }
 
@@ -292,43 +295,6 @@ fn sandbox(root: &Root, processes: &Fact<Processes>) -> Fact<Option<Sandbox>> {
         seccomp: is("Seccomp:", "2"),
     };
     Fact::seen(source, Some(sandbox))
-}
-
-/// By the command line of the server that runs.
-#[inline(never)]
-fn ssh(root: &Root, processes: &Fact<Processes>) -> Fact<Option<bool>> {
-    let list = match &processes.value {
-        Ok(processes) => &processes.list,
-        Err(why) => return Fact::missing(processes.source.clone(), why.clone()),
-    };
-    // Of several servers the one that takes passwords counts, and before one that takes none, one that is not understood.
-    let mut found: Option<Fact<Option<bool>>> = None;
-    for process in list {
-        let source = format!("/proc/{}/cmdline", process.pid);
-        let mut words = process.words.split(' ');
-        let server = match process.name.as_str() {
-            "dropbear" | "dropbearmulti" => Fact::seen(source, Some(!words.any(|word| word == "-s"))),
-            // Settings of its own.
-            "sshd" if words.any(|word| word.starts_with("-f") || word.starts_with("-o")) => {
-                Fact::missing(source, Missing::because("has settings that are not read"))
-            }
-            "sshd" => super::files::sshd(root),
-            _ => continue,
-        };
-        let takes = server.value == Ok(Some(true));
-        if takes || server.value.is_err() || found.is_none() {
-            found = Some(server);
-        }
-        if takes {
-            break;
-        }
-    }
-    match (whole(processes), found) {
-        (_, Some(found)) if found.value == Ok(Some(true)) => found,
-        (Some(doubt), _) => doubt,
-        (None, Some(found)) => found,
-        (None, None) => Fact::seen("/proc", None),
-    }
 }
 
 /// That something does not run is known only if all that runs is.
