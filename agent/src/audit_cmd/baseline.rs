@@ -1,7 +1,9 @@
 //! The first clean audit's inventory, kept so that later ones can tell what is new.
 
+use std::fs::DirBuilder;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 
 use lenscap_audit::Report;
 use lenscap_audit::facts::{Baseline, Fact, Facts, Missing};
@@ -86,11 +88,25 @@ pub(super) fn keep(request: &Request, report: &Report<'_>) -> Result<(), String>
         }
     }
     text.push_str("end\n");
+    if let Some(folder) = path
+        .parent()
+        .filter(|_| request.accept && request.baseline.is_none())
+    {
+        make(folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+    }
     match files::replace(&path, text.as_bytes()) {
         Ok(()) => Ok(()),
         // Whoever is not root, or has no state folder yet, gets the report all the same.
         Err(_) if !request.accept && request.baseline.is_none() => Ok(()),
         Err(error) => Err(format!("cannot write {}: {error}", path.display())),
+    }
+}
+
+/// The state folder, for its owner alone, if there is none yet.
+fn make(folder: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 
