@@ -2,14 +2,17 @@
 //!
 //! Telnet, passwords and boot scripts are the hardener's to find: its plan is made and never applied.
 
+mod console;
 mod contents;
 mod fetches;
+mod keys;
 pub(super) mod starts;
+mod texts;
 
 use std::io;
 
 use lenscap_audit::facts::{
-    Account, Fact, Facts, FileState, Finding, Key, Missing, ModuleFile, Origin, Place, Strength, Topic,
+    Account, Fact, Facts, FileState, Finding, Missing, ModuleFile, Origin, Place, Strength, Topic,
 };
 use lenscap_harden::defaults::{self, Checker};
 use lenscap_harden::edits::Edits;
@@ -20,11 +23,11 @@ use lenscap_harden::root::{Kind, Root, name_of};
 use lenscap_harden::secret::LoginPassword;
 use lenscap_harden::survey::Survey;
 use lenscap_harden::{accounts, credentials, telnet};
-use ring::digest::{SHA256, digest};
 
 use super::places::{self, Layers};
 use super::{is_absent, missing};
 pub(super) use starts::{hex, sshd};
+use texts::Texts;
 
 /// The work that password checks may be, in units of `crypt::cost`: a minute on a slow processor. The next audit goes on.
 const BUDGET: u64 = 6_000_000;
@@ -62,10 +65,6 @@ const KNOWN_NAMES: &[&str] = &[
     "owari",
     "okane",
 ];
-/// The longest key that is read.
-const MAX_KEY_BYTES: usize = 16 * 1024;
-/// Keys that are published.
-const PUBLISHED_KEYS: &str = include_str!("../../data/published-keys.csv");
 
 /// Looks at the files of a camera or a tree.
 pub(super) fn collect(root: &Root, facts: &mut Facts) {
@@ -84,32 +83,31 @@ pub(super) fn collect(root: &Root, facts: &mut Facts) {
         .becomes(all_accounts(root, &survey, &mut checker, &facts.salt));
     facts.authorised.becomes(contents::authorised(root, &survey));
     let running = running(facts);
-    facts
-        .programs
-        .becomes(contents::programs(root, &survey, &running));
+    let mounts = super::system::mount_table(root).unwrap_or_default();
+    let texts = Texts::take(root, &survey, &mounts);
+    facts.programs.becomes(contents::programs(root, &texts, &running));
     let mut found = Vec::new();
     let result = hardener(root, &survey, &mut checker, &mut found);
     if root.is_live() {
         engine::remember(root, &settings, &checker);
     }
-    starts::findings(root, &survey, &mut found);
+    starts::findings(root, &survey, &texts, &mut found);
     facts.findings.becomes(match result {
         Err(error) => Fact::missing(source, missing(&error)),
-        Ok(()) if !survey.complete => {
+        Ok(()) if !survey.complete || texts.cut => {
             Fact::missing(source, Missing::because("not all files could be looked at"))
         }
         Ok(()) => Fact::seen(source, found.clone()),
     });
     facts.partial = found;
-    let mounts = super::system::mount_table(root).unwrap_or_default();
     let layers = Layers::new(root, &mounts);
-    facts.starts.becomes(starts::all(root, &survey, &layers));
+    facts.starts.becomes(starts::all(root, &survey, &texts, &layers));
     facts.layers.becomes(layers.told());
     let mut walked = Walked::default();
     walked.walk(root, facts);
     let strays = walked.strays(facts);
     facts.strays.becomes(strays);
-    facts.keys.becomes(keys(root, &walked, &layers, &mounts));
+    facts.keys.becomes(keys::all(root, &walked, &layers, &mounts));
     facts.files.becomes(modes(root, &survey, facts));
     if root.is_live() {
         facts.droppings.becomes(droppings(root, &mounts));
@@ -264,12 +262,7 @@ impl Walked {
             } else {
                 found_module(facts, path, ModuleFile::Found);
             }
-            let key = name.ends_with("_host_key")
-                || name.ends_with(".pem")
-                || name.ends_with(".key")
-                || name.starts_with("ssh_host_") && name.ends_with("_key");
-            // Authorities' certificates have such names too.
-            if !key || path.contains("/ssl/certs/") {
+            if !keys::is_named(path) {
                 return;
             }
             if self.keys.len() < MAX_ENTRIES {
@@ -315,64 +308,6 @@ fn found_module(facts: &mut Facts, path: &str, file: ModuleFile) {
             return;
         }
     }
-}
-
-#[inline(never)]
-fn keys(root: &Root, walked: &Walked, layers: &Layers, mounts: &str) -> Fact<Vec<Key>> {
-    let mut keys = Vec::new();
-    for path in &walked.keys {
-        let origin = match root.read_up_to(path, MAX_KEY_BYTES) {
-            Ok(text) if is_private(path, &text) => origin(root, path, &text, layers, mounts),
-            Ok(_) => continue,
-            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => continue,
-            Err(error) => Origin::Unknown(missing(&error)),
-        };
-        keys.push(Key {
-            path: path.clone(),
-            origin,
-        });
-    }
-    if walked.cut {
-        keys.push(Key {
-            path: "*.pem".into(),
-            origin: Origin::Unknown(Missing::because("there are too many to look at")),
-        });
-    }
-    if !walked.complete && keys.is_empty() {
-        return Fact::missing("keys", Missing::because("not all folders could be looked at"));
-    }
-    Fact::seen("*_host_key *.pem *.key", keys)
-}
-
-fn is_private(path: &str, text: &[u8]) -> bool {
-    let dropbear = name_of(path).starts_with("dropbear_") && !text.starts_with(b"ssh-");
-    dropbear || lenscap_harden::survey::contains(text, b"PRIVATE KEY-----")
-}
-
-#[inline(never)]
-fn origin(root: &Root, path: &str, text: &[u8], layers: &Layers, mounts: &str) -> Origin {
-    match (
-        published(text, PUBLISHED_KEYS),
-        layers.is_firmware(root, path, mounts),
-    ) {
-        (Some(place), _) => Origin::Published(place.to_owned()),
-        (None, Some(true)) => Origin::Image,
-        (None, Some(false)) => Origin::Own,
-        (None, None) => Origin::Unknown(Missing::because(
-            "no layer of the firmware to compare with: compare the key with another camera's",
-        )),
-    }
-}
-
-/// Where a key in PEM form (RFC 7468) is published.
-fn published<'l>(text: &[u8], list: &'l str) -> Option<&'l str> {
-    let text = str::from_utf8(text).ok()?;
-    let (_, rest) = text.split_once("PRIVATE KEY-----")?;
-    let (body, _) = rest.split_once("-----END")?;
-    let body: String = body.split_whitespace().collect();
-    let hash = starts::hex(digest(&SHA256, body.as_bytes()).as_ref());
-    list.lines()
-        .find_map(|line| line.strip_prefix(&hash)?.strip_prefix(','))
 }
 
 /// Owners and modes of what starts, of tables, and of secrets.
@@ -428,6 +363,10 @@ fn modes(root: &Root, survey: &Survey, facts: &Facts) -> Fact<Vec<FileState>> {
             false,
             start.what != starts::LINK,
         );
+    }
+    // What start scripts run is as good as they are.
+    for program in facts.programs.value().into_iter().flatten() {
+        add(&program.place, false, false);
     }
     match failed {
         Some(failed) => failed,
@@ -518,30 +457,5 @@ fn droppings(root: &Root, mounts: &str) -> Fact<Vec<String>> {
 fn push(list: &mut Vec<String>, path: String) {
     if list.len() < MAX_ENTRIES {
         list.push(path);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn published_keys_are_known_however_they_are_broken() {
-        let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        let list = format!("# x\n{hash},somewhere\n");
-        for text in [
-            "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----\n",
-            "x\n-----BEGIN EC PRIVATE KEY-----\r\nab\r\nc\r\n-----END EC PRIVATE KEY-----",
-        ] {
-            assert_eq!(published(text.as_bytes(), &list), Some("somewhere"));
-            assert_eq!(published(text.as_bytes(), PUBLISHED_KEYS), None);
-        }
-        assert_eq!(
-            published(b"-----BEGIN PRIVATE KEY-----\nabd\n-----END", &list),
-            None
-        );
-        assert_eq!(published(b"\xff", &list), None);
-        let lines = PUBLISHED_KEYS.lines().skip(1);
-        assert!(lines.clone().count() >= 3 && lines.into_iter().all(|line| line.find(',') == Some(64)));
     }
 }

@@ -26,7 +26,7 @@ fn unknown(why: &'static str) -> Place {
 
 /// A line of `/proc/mounts`.
 pub(super) struct Spot<'t> {
-    device: &'t str,
+    pub(super) device: &'t str,
     pub(super) point: String,
     pub(super) kind: &'t str,
     options: &'t str,
@@ -58,18 +58,24 @@ fn spot<'t>(mounts: &'t str, path: &str) -> Option<Spot<'t>> {
 impl Spot<'_> {
     /// Whether it is a memory card, a disk or a server, and not of the disk that the firmware is on.
     pub(super) fn is_card(&self, mounts: &str) -> bool {
-        let disk = self.device.strip_prefix("/dev/mmcblk");
-        let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>();
         let own = |spot: Spot<'_>| {
-            matches!(spot.point.as_str(), "/" | "/rom")
-                && spot.device.strip_prefix("/dev/mmcblk").map(digits) == disk.map(digits)
+            matches!(spot.point.as_str(), "/" | "/rom") && disk(spot.device) == disk(self.device)
         };
         if MEMORY.contains(&self.kind) {
             return false;
         }
-        SERVERS.contains(&self.kind)
-            || self.device.starts_with("/dev/sd")
-            || disk.is_some() && !spots(mounts).any(own)
+        let removable = self.device.starts_with("/dev/sd") || self.device.starts_with("/dev/mmcblk");
+        SERVERS.contains(&self.kind) || removable && !spots(mounts).any(own)
+    }
+}
+
+/// The disk of a partition: `mmcblk0` of `mmcblk0p2`, `sda` of `sda1`.
+fn disk(device: &str) -> &str {
+    let disk = device.trim_end_matches(|c: char| c.is_ascii_digit());
+    match disk.strip_suffix('p') {
+        Some(disk) if disk.ends_with(|c: char| c.is_ascii_digit()) => disk,
+        _ if device.starts_with("/dev/mmcblk") => device,
+        _ => disk,
     }
 }
 
@@ -292,6 +298,46 @@ impl Layers {
             // Made since the restart.
             storage::Storage::Volatile => Some(false),
             storage::Storage::Persistent | storage::Storage::Unknown => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cards_are_told_from_the_disk_that_the_firmware_is_on() {
+        let card = |root: &str, device: &str, kind: &str| {
+            let mounts = format!("{root} / ext4 rw 0 0\n{device} /x/y {kind} rw 0 0\n");
+            spot(&mounts, "/x/y/z").unwrap().is_card(&mounts)
+        };
+        for (root, device, kind, expected) in [
+            ("/dev/root", "/dev/mmcblk0p1", "vfat", true),
+            ("/dev/mmcblk0p2", "/dev/mmcblk0p3", "ext4", false),
+            ("/dev/mmcblk0p2", "/dev/mmcblk1p1", "ext4", true),
+            ("/dev/mmcblk0p2", "/dev/mmcblk1", "vfat", true),
+            ("/dev/sda2", "/dev/sda3", "ext4", false),
+            ("/dev/sda2", "/dev/sdb1", "vfat", true),
+            ("/dev/root", "/dev/sda1", "tmpfs", false),
+            ("/dev/root", "192.0.2.1:/x", "nfs", true),
+            ("/dev/root", "/dev/mtdblock3", "jffs2", false),
+        ] {
+            assert_eq!(card(root, device, kind), expected, "{root} {device} {kind}");
+        }
+    }
+
+    #[test]
+    fn the_mount_that_shows_is_the_one() {
+        let mounts = "a / jffs2 rw 0 0\nb /x jffs2 rw 0 0\nc /x tmpfs rw 0 0\nd /a\\040b ext4 rw 0 0\n";
+        for (path, device) in [
+            ("/", "a"),
+            ("/xy", "a"),
+            ("/x", "c"),
+            ("/x/y", "c"),
+            ("/a b/c", "d"),
+        ] {
+            assert_eq!(spot(mounts, path).unwrap().device, device, "{path}");
         }
     }
 }

@@ -6,6 +6,7 @@
 mod fixtures;
 mod hiding;
 mod live;
+mod places;
 mod running;
 
 use std::path::{Path, PathBuf};

@@ -8,11 +8,12 @@ use lenscap_harden::root::{Kind, Root, name_of};
 use lenscap_harden::survey::Survey;
 use ring::digest::{Context, SHA256, digest};
 
-use super::starts::{SSHD_CONFIG, short_hash, texts};
+use super::starts::{SSHD_CONFIG, short_hash};
+use super::texts::Texts;
 use super::{LOOSE, MAX_ENTRIES, is_absent, missing};
 
 /// Where programs are that scripts name without a path.
-const PROGRAMS: &[&str] = &[
+pub(super) const PROGRAMS: &[&str] = &[
     "/bin",
     "/sbin",
     "/usr/bin",
@@ -104,8 +105,8 @@ pub(super) fn authorised(root: &Root, survey: &Survey) -> Fact<Vec<Content>> {
 /// The programs that start entries name, by the words in their files: with their paths, or by the names that programs have;
 /// and those that run and may have come after the firmware.
 #[inline(never)]
-pub(super) fn programs(root: &Root, survey: &Survey, running: &[String]) -> Fact<Vec<Content>> {
-    match try_programs(root, survey, running) {
+pub(super) fn programs(root: &Root, texts: &Texts, running: &[String]) -> Fact<Vec<Content>> {
+    match try_programs(root, texts, running) {
         Ok(found) => Fact::seen("programs", found),
         Err((path, error)) => Fact::missing(path, missing(&error)),
     }
@@ -113,7 +114,7 @@ pub(super) fn programs(root: &Root, survey: &Survey, running: &[String]) -> Fact
 
 type Failure = (String, io::Error);
 
-fn try_programs(root: &Root, survey: &Survey, running: &[String]) -> Result<Vec<Content>, Failure> {
+fn try_programs(root: &Root, texts: &Texts, running: &[String]) -> Result<Vec<Content>, Failure> {
     let too_many = || {
         (
             "programs".to_owned(),
@@ -139,7 +140,7 @@ fn try_programs(root: &Root, survey: &Survey, running: &[String]) -> Result<Vec<
     known.sort_unstable();
     // Sorted, each once.
     let mut paths: Vec<String> = Vec::new();
-    for path in texts(survey) {
+    for path in texts.all() {
         let text = root.read(path).map_err(|error| (path.clone(), error))?;
         let odd = |c: char| !c.is_ascii_alphanumeric() && !"/._+-".contains(c);
         for word in String::from_utf8_lossy(&text).split(odd) {
@@ -168,7 +169,7 @@ fn try_programs(root: &Root, survey: &Survey, running: &[String]) -> Result<Vec<
         let Ok(path) = root.canonical(&path) else { continue };
         // A start entry is told as one; our own come and change with the program.
         let told = path == PROGRAM || found.iter().any(|have| have.place == path);
-        if told || texts(survey).any(|text| *text == path) || !root.exists(&path) || is_elsewhere(&path) {
+        if told || texts.all().any(|text| *text == path) || !root.exists(&path) || is_elsewhere(&path) {
             continue;
         }
         let runs = running.contains(&path);

@@ -3,13 +3,21 @@
 //! A script or table is split into its commands, as far as that needs no shell: separators, quotes, variables that are set to
 //! a plain text, what `sh -c`, `eval`, `$(…)` and backticks run, and where its output goes.
 
+mod cards;
+mod functions;
 mod lexer;
+mod tables;
+mod words;
 
 use lenscap_harden::root::name_of;
 
+pub(super) use cards::Point;
+use functions::Function;
 use lexer::{Command, Lexer};
+pub(super) use tables::{command_of, is_rules};
+use words::{gives_execution, is_assignment, is_flag, operands, said, unwrap, value};
 
-use super::starts::{is_loose, is_table, is_unit, server};
+use super::starts::{is_loose, is_table, is_unit};
 
 /// Programs that fetch files; netcat too, where it only asks.
 const FETCHERS: &[&str] = &[
@@ -50,6 +58,8 @@ const MAX_DEPTH: u32 = 4;
 const MAX_COMMANDS: usize = 8192;
 const MAX_NAMES: usize = 128;
 const MAX_WORD: usize = 1024;
+/// The most programs that one script names as commands.
+const MAX_STARTS: usize = 1024;
 /// The most bytes of a script that are read, commands in commands and variables' values each time anew; and what a word counts
 /// beside, which is compared with what is known.
 const MAX_WORK: usize = 4 * 1024 * 1024;
@@ -63,15 +73,40 @@ pub(super) struct Found {
     pub(super) text: String,
 }
 
+/// What is known of all scripts together.
+#[derive(Default)]
+pub(super) struct Known<'k> {
+    /// Where cards and flash are mounted.
+    pub(super) points: &'k [Point],
+    /// Whether somebody may call a function of that name; `None`: whoever is there.
+    pub(super) callable: Option<&'k dyn Fn(&str) -> bool>,
+}
+
+/// What a script does.
+#[derive(Debug, Default)]
+pub(super) struct Looked {
+    /// What it fetches and runs, or runs from where everybody writes.
+    pub(super) found: Vec<Found>,
+    /// What it runs of memory cards.
+    pub(super) cards: Vec<Found>,
+    /// The programs that it names as commands, each once.
+    pub(super) starts: Vec<String>,
+    /// What it mounts.
+    pub(super) mounted: Vec<Point>,
+}
+
 /// What a script, table or unit does. Tables and units are read as one script: one line may run what another fetches.
 #[inline(never)]
-pub(super) fn look(path: &str, text: &[u8]) -> Vec<Found> {
+pub(super) fn look(path: &str, text: &[u8], known: &Known<'_>) -> Looked {
     // Shells leave NUL out.
     let text = String::from_utf8_lossy(text).replace('\0', "");
-    let mut reader = Reader::default();
-    if is_table(path) || is_unit(path) {
+    let mut reader = Reader {
+        points: known.points,
+        ..Reader::default()
+    };
+    if is_table(path) || is_unit(path) || is_rules(path) {
         for (line, number) in text.lines().zip(1..) {
-            if let Some(command) = command_of(path, line) {
+            for command in command_of(path, line) {
                 reader.cwd.clear();
                 reader.text(&command, number, 0);
             }
@@ -79,54 +114,26 @@ pub(super) fn look(path: &str, text: &[u8]) -> Vec<Found> {
     } else {
         reader.text(&text, 1, 0);
     }
+    let callable = |name: &str| known.callable.is_none_or(|callable| callable(name));
+    reader.call_the_rest(&callable);
     reader.judge()
-}
-
-/// The command of a line of a table or unit.
-fn command_of(path: &str, line: &str) -> Option<String> {
-    let line = line.trim();
-    if line.is_empty() || line.starts_with(['#', ';']) {
-        return None;
-    }
-    let words = |n: usize| {
-        let mut rest = line;
-        for _ in 0..n {
-            rest = rest.split_once(char::is_whitespace)?.1.trim_start();
-        }
-        Some(rest.to_owned())
-    };
-    if is_unit(path) {
-        let (key, value) = line.split_once('=')?;
-        return match key.trim() {
-            // Signs for how it is run (systemd.service(5)).
-            key if key.starts_with("Exec") => {
-                Some(value.trim().trim_start_matches(['-', '@', '+', '!', ':']).into())
-            }
-            "Environment" => Some(format!("export {value}")),
-            _ => None,
-        };
-    }
-    match name_of(path) {
-        "inittab" => Some(line.splitn(4, ':').nth(3)?.trim_start_matches('-').to_owned()),
-        "inetd.conf" => words(5),
-        "mdev.conf" => Some(words(3)?.trim_start_matches(['@', '$', '*']).to_owned()),
-        name => {
-            // `NAME=value`, for the jobs below.
-            let first = line.split_whitespace().next()?;
-            if first.contains('=') && !first.starts_with(['*', '@']) {
-                return Some(format!("export {line}"));
-            }
-            let times = if line.starts_with('@') { 1 } else { 5 };
-            // The system's own tables name the user.
-            let user = name == "crontab" && !path.contains("/crontabs/") || path.contains("/cron.d/");
-            words(times + usize::from(user))
-        }
-    }
 }
 
 /// What is known of a script so far.
 #[derive(Debug, Default)]
-struct Reader {
+struct Reader<'k> {
+    points: &'k [Point],
+    mounted: Vec<Point>,
+    /// Files that were copied from cards, and folders.
+    carded: Vec<String>,
+    card: Vec<Found>,
+    functions: Vec<Function>,
+    reading: Option<Function>,
+    calls: u32,
+    /// Whether a command's name is one of its caller's words.
+    dynamic: bool,
+    /// Sorted.
+    starts: Vec<String>,
     /// Sorted by name.
     variables: Vec<(String, String)>,
     /// Where it is; empty: not known.
@@ -151,7 +158,7 @@ struct Reader {
     found: Vec<Found>,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn text(&mut self, text: &str, line: u32, depth: u32) {
         if depth > MAX_DEPTH || self.is_spent(text.len()) {
             self.cut = true;
@@ -165,8 +172,9 @@ impl Reader {
                 self.cut = true;
                 break;
             }
-            self.command(command, depth);
+            self.step(command, depth);
         }
+        self.end_function(depth);
         (self.piped, self.shell_piped) = (piped, shell);
     }
 
@@ -177,12 +185,17 @@ impl Reader {
     }
 
     /// Adds to a list, as long as there is room.
+    fn room<T>(list: &mut Vec<T>, new: T, cut: &mut bool) {
+        *cut |= list.len() >= MAX_NAMES;
+        if list.len() < MAX_NAMES {
+            list.push(new);
+        }
+    }
+
+    /// The same, each once.
     fn keep<T: PartialEq>(list: &mut Vec<T>, new: T, cut: &mut bool) {
         if !list.contains(&new) {
-            *cut |= list.len() >= MAX_NAMES;
-            if list.len() < MAX_NAMES {
-                list.push(new);
-            }
+            Self::room(list, new, cut);
         }
     }
 
@@ -196,7 +209,8 @@ impl Reader {
                 Some(found) => found,
                 None => {
                     let end = part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-                    part.split_at(end.unwrap_or(part.len()))
+                    let place = part.starts_with(|c: char| c.is_ascii_digit());
+                    part.split_at(if place { 1 } else { end.unwrap_or(part.len()) })
                 }
             };
             let at = self.variables.partition_point(|(have, _)| have.as_str() < name);
@@ -268,17 +282,35 @@ impl Reader {
     }
 
     fn run(&mut self, line: u32, how: &'static str, path: &str) {
+        let placed = self.place(path);
+        self.start(&placed);
+        if self.run_of_card(line, &placed) {
+            return;
+        }
         if self.runs.len() < MAX_COMMANDS {
-            let path = self.place(path);
-            self.runs.push((line, how, path));
+            self.runs.push((line, how, placed));
         } else {
             self.cut = true;
         }
     }
 
+    /// Notes the name of a program that is started.
+    fn start(&mut self, name: &str) {
+        if name.len() > MAX_WORD || name.is_empty() {
+            return;
+        }
+        if let Err(at) = self.starts.binary_search_by(|have| have.as_str().cmp(name)) {
+            if self.starts.len() < MAX_STARTS {
+                self.starts.insert(at, name.to_owned());
+            } else {
+                self.cut = true;
+            }
+        }
+    }
+
     #[inline(never)]
-    fn command(&mut self, command: Command, depth: u32) {
-        let Command { line, inner, fed, .. } = &command;
+    fn command(&mut self, command: &Command, depth: u32) {
+        let Command { line, inner, fed, .. } = command;
         let line = *line;
         if !fed {
             self.piped = None;
@@ -361,6 +393,9 @@ impl Reader {
         let name = name_of(head);
         if head.contains('/') {
             self.run(line, "runs", head);
+        } else if !self.call(head, rest, depth) {
+            self.dynamic |= head.starts_with("$@") || head.starts_with("$*") || head.starts_with("$1");
+            self.start(head);
         }
         let operand = || rest.iter().find(|word| !word.starts_with(['-', '+']));
         match name {
@@ -382,6 +417,24 @@ impl Reader {
                 for file in rest.iter().skip(1).filter(|_| is_program) {
                     let file = self.place(file);
                     Self::keep(&mut self.marked, (line, file), &mut self.cut);
+                }
+            }
+            "mount" => self.mounts(rest),
+            "udhcpc" => {
+                if let Some(file) = value(rest, &["-s", "--script"]) {
+                    self.run(line, "runs", file);
+                }
+            }
+            "procd_set_param" => {
+                if let [what, file, ..] = rest
+                    && what == "command"
+                {
+                    self.run(line, "runs", file);
+                }
+            }
+            "run-parts" => {
+                if let Some(folder) = operand() {
+                    self.run(line, "runs", &format!("{}/*", folder.trim_end_matches('/')));
                 }
             }
             "insmod" => {
@@ -418,8 +471,8 @@ impl Reader {
                 }
                 self.reads_pipe(line);
             }
-            _ if COPIERS.contains(&name) => self.copies(rest),
-            _ if UNPACKERS.contains(&name) => self.unpacks(rest),
+            _ if COPIERS.contains(&name) => self.copies(line, rest),
+            _ if UNPACKERS.contains(&name) => self.unpacks(line, rest),
             "dd" => {
                 let fetched = self.piped.clone();
                 for file in rest.iter().filter_map(|word| word.strip_prefix("of=")) {
@@ -489,13 +542,21 @@ impl Reader {
     }
 
     /// Where what was fetched is unpacked, everything may be of it.
-    fn unpacks(&mut self, rest: &[String]) {
+    fn unpacks(&mut self, line: u32, rest: &[String]) {
         self.unpacked = true;
         let fetched = self.piped.is_some() || rest.iter().any(|word| self.is_fetched(&self.place(word)));
         if let Some((line, text)) = self.piped.clone() {
             self.fetches(line, text);
         }
         let into = value(rest, &["-C", "-d"]).unwrap_or(".");
+        for word in rest {
+            let to = if into == "." {
+                self.cwd.clone()
+            } else {
+                into.to_owned()
+            };
+            self.takes_of_card(line, word, &to, true);
+        }
         let into = if into == "." {
             String::new()
         } else {
@@ -513,12 +574,16 @@ impl Reader {
         self.fetched.iter().any(|have| have == path || below(have))
     }
 
-    fn copies(&mut self, rest: &[String]) {
+    fn copies(&mut self, line: u32, rest: &[String]) {
         let files: Vec<&String> = rest.iter().filter(|word| !word.starts_with('-')).collect();
         let Some((to, from)) = files.split_last() else {
             return;
         };
+        let whole = rest
+            .iter()
+            .any(|word| ['r', 'R', 'a'].iter().any(|flag| is_flag(word, *flag)));
         for from in from {
+            self.takes_of_card(line, from, to, whole || from.contains('*'));
             let fetched = self.is_fetched(&self.place(from));
             self.make(to, fetched);
             self.make(
@@ -616,7 +681,7 @@ impl Reader {
 
     /// What was fetched, or may have been, is run: that is certain. What lies where everybody writes, and was put there by
     /// the same script, may belong to the firmware.
-    fn judge(mut self) -> Vec<Found> {
+    fn judge(mut self) -> Looked {
         let fetches = core::mem::take(&mut self.fetches);
         let volatile = |path: &str| VOLATILE.iter().any(|place| path.starts_with(place));
         let mut ran = false;
@@ -645,82 +710,12 @@ impl Reader {
                 text: text.into(),
             });
         }
-        self.found
-    }
-}
-
-/// What is said of a program that fetches: whom it asks, and nothing else of its words.
-fn said(name: &str, rest: &[String]) -> String {
-    format!("fetches and runs: `{name}`{}", server(rest.join(" ").as_bytes()))
-}
-
-fn is_assignment(word: &str) -> bool {
-    word.split_once('=').is_some_and(|(name, _)| {
-        !name.is_empty()
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    })
-}
-
-/// Whether a word has this short option, alone or among others.
-fn is_flag(word: &str, flag: char) -> bool {
-    word.starts_with('-') && !word.starts_with("--") && word.contains(flag)
-}
-
-/// The value of an option: the next word, what follows `=`, or the rest of the word.
-fn value<'w>(words: &'w [String], names: &[&str]) -> Option<&'w str> {
-    for (n, word) in words.iter().enumerate() {
-        for name in names {
-            let long = name.starts_with("--");
-            let Some(rest) = word.strip_prefix(name) else {
-                // `-qO-` and `-qO file`.
-                let flag = name.chars().nth(1).filter(|_| !long && name.len() == 2);
-                let at = flag
-                    .filter(|flag| is_flag(word, *flag))
-                    .and_then(|flag| word.find(flag));
-                match at.and_then(|at| word.get(at + 1..)) {
-                    None => continue,
-                    Some("") => return words.get(n + 1).map(String::as_str),
-                    Some(rest) => return Some(rest),
-                }
-            };
-            return match rest.strip_prefix('=').filter(|_| long) {
-                Some(value) => Some(value),
-                None if rest.is_empty() => words.get(n + 1).map(String::as_str),
-                None if long => continue,
-                None => Some(rest),
-            };
+        Looked {
+            found: self.found,
+            cards: self.card,
+            starts: self.starts,
+            mounted: self.mounted,
         }
-    }
-    None
-}
-
-/// A mode of chmod(1) that makes a program.
-fn gives_execution(mode: &str) -> bool {
-    let odd = |digit: u8| digit.is_ascii_digit() && digit % 2 == 1;
-    if !mode.is_empty() && mode.bytes().all(|byte| byte.is_ascii_digit()) {
-        return mode.len() >= 3 && mode.bytes().rev().take(3).any(odd);
-    }
-    mode.split_once(['+', '='])
-        .is_some_and(|(who, what)| who.bytes().all(|byte| b"ugoa".contains(&byte)) && what.contains('x'))
-}
-
-/// A command behind the words and programs that only start it.
-fn unwrap(mut words: &[String]) -> &[String] {
-    loop {
-        words = match words {
-            [head, rest @ ..] if RESERVED.contains(&head.as_str()) || is_assignment(head) => rest,
-            [head, rest @ ..] if WRAPPERS.contains(&name_of(head)) => {
-                // Its own options and numbers.
-                let own = |word: &&String| {
-                    word.starts_with('-') || word.bytes().next().is_some_and(|byte| byte.is_ascii_digit())
-                };
-                rest.get(rest.iter().take_while(own).count()..)
-                    .unwrap_or_default()
-            }
-            words => return words,
-        };
     }
 }
 

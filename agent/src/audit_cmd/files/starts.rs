@@ -7,7 +7,9 @@ use lenscap_harden::root::{Kind, MAX_BINARY_BYTES, Root, name_of};
 use lenscap_harden::survey::{Survey, contains};
 use ring::digest::{Context, SHA256, digest};
 
-use super::{Layers, MAX_ENTRIES, fetches, is_absent, missing};
+use super::texts::Texts;
+use super::{Layers, MAX_ENTRIES, console, fetches, is_absent, missing};
+use crate::audit_cmd::system::refuses;
 
 /// Where packages list their files.
 const OPKG_LISTS: &str = "/usr/lib/opkg/info";
@@ -62,37 +64,6 @@ const OWN: &[(&str, &str)] = &[
         "d1d267fe3b7558f18e6cd70c33829bd2fc7cdff8912bf44ff90e05c0f18ea437",
     ),
 ];
-/// Whether the system runs it by itself: what lies where programs are is run by others.
-fn starts_itself(path: &str) -> bool {
-    // Rust's attributes begin as scripts do.
-    if path.ends_with(".rs") {
-        return false;
-    }
-    let programs = ["/usr/", "/lib/", "/bin/", "/sbin/", "/opt/bin/"];
-    let hooks = [
-        "/init.d/",
-        "/rc.d/",
-        "/hotplug.d/",
-        "/uci-defaults/",
-        "/profile.d/",
-        "/if-up.d/",
-    ];
-    hooks.iter().any(|hook| path.contains(hook)) || !programs.iter().any(|place| path.starts_with(place))
-}
-
-/// All files of commands that the system runs by itself; scripts read those of `/etc/default`.
-fn commands(survey: &Survey) -> impl Iterator<Item = &String> {
-    let read = survey
-        .settings
-        .iter()
-        .filter(|path| path.starts_with("/etc/default/"));
-    survey
-        .scripts
-        .iter()
-        .filter(|path| starts_itself(path))
-        .chain(read)
-}
-
 pub(super) fn is_table(path: &str) -> bool {
     matches!(name_of(path), "inittab" | "inetd.conf" | "crontab" | "mdev.conf")
         || ["/crontabs/", "/cron.d/", "/spool/cron/"]
@@ -104,18 +75,12 @@ pub(super) fn is_unit(path: &str) -> bool {
     path.contains("/systemd/system/")
 }
 
-/// All files that say what starts.
-pub(super) fn texts(survey: &Survey) -> impl Iterator<Item = &String> {
-    let others = survey.settings.iter();
-    commands(survey).chain(others.filter(|path| is_unit(path) || is_table(path)))
-}
-
 /// Everything that starts by itself.
 #[inline(never)]
-pub(super) fn all(root: &Root, survey: &Survey, layers: &Layers) -> Fact<Vec<Start>> {
+pub(super) fn all(root: &Root, survey: &Survey, texts: &Texts, layers: &Layers) -> Fact<Vec<Start>> {
     let mut starts = Vec::new();
-    let units = survey.settings.iter().filter(|path| is_unit(path));
-    for path in commands(survey).chain(units) {
+    let units = texts.tables.iter().filter(|path| is_unit(path));
+    for path in texts.commands.iter().chain(units) {
         let text = match root.read(path) {
             Ok(text) => text,
             Err(error) => return Fact::missing(path.clone(), missing(&error)),
@@ -136,25 +101,29 @@ pub(super) fn all(root: &Root, survey: &Survey, layers: &Layers) -> Fact<Vec<Sta
     }
     let folders = FOLDERS.iter().map(|folder| (*folder).to_owned());
     for folder in folders.chain(wanted(root)) {
-        if let Err(error) = programs(root, survey, layers, &folder, &mut starts) {
+        if let Err(error) = programs(root, texts, layers, &folder, &mut starts) {
             return Fact::missing(folder, missing(&error));
         }
     }
-    for path in survey.settings.iter().filter(|path| is_table(path)) {
+    for path in texts.tables.iter().filter(|path| !is_unit(path)) {
         let text = match root.read(path) {
             Ok(text) => text,
             Err(error) => return Fact::missing(path.clone(), missing(&error)),
         };
+        let rules = fetches::is_rules(path);
+        let added = rules && layers.added(root, path) == Some(true) && !is_packaged(root, path);
         for line in String::from_utf8_lossy(&text).lines() {
             let line = line.trim();
-            if !line.is_empty() && !line.starts_with('#') {
+            // Of rules those that run something.
+            let counts = !rules || !fetches::command_of(path, line).is_empty();
+            if counts && !line.is_empty() && !line.starts_with('#') {
                 let place = format!("{path}: {}", shown(path, line));
                 push(
                     &mut starts,
                     Start {
                         place,
                         what: short_hash(digest(&SHA256, line.as_bytes()).as_ref()),
-                        added: false,
+                        added,
                         own: false,
                     },
                 );
@@ -167,7 +136,7 @@ pub(super) fn all(root: &Root, survey: &Survey, layers: &Layers) -> Fact<Vec<Sta
     if starts.is_empty() {
         return Fact::missing("scripts", Missing::because("none was found"));
     }
-    if !survey.complete {
+    if !survey.complete || texts.cut {
         return Fact::missing("scripts", Missing::because("not all files could be looked at"));
     }
     Fact::seen(format!("{} scripts and lines", starts.len()), starts)
@@ -202,7 +171,7 @@ fn wanted(root: &Root) -> Vec<String> {
 #[inline(never)]
 fn programs(
     root: &Root,
-    survey: &Survey,
+    texts: &Texts,
     layers: &Layers,
     folder: &str,
     starts: &mut Vec<Start>,
@@ -219,7 +188,7 @@ fn programs(
         let what = match entry.kind() {
             Kind::File if root.head(&place, 4)? == b"\x7fELF" => hash_of(root, &place)?,
             Kind::Link => match root.canonical(&place) {
-                Ok(target) if commands(survey).any(|known| *known == target) => continue,
+                Ok(target) if texts.commands.contains(&target) => continue,
                 // It leads nowhere yet, or to no file.
                 Ok(_) | Err(_) => hash_of(root, &place).unwrap_or_else(|_| LINK.into()),
             },
@@ -259,7 +228,11 @@ fn shown(path: &str, line: &str) -> String {
     const TIMES: usize = 5;
     let mut out = String::new();
     // A device's program may come at once, without a path.
-    let mut last = if name_of(path) == "mdev.conf" { 0 } else { TIMES };
+    let mut last = match name_of(path) {
+        "mdev.conf" => 0,
+        _ if fetches::is_rules(path) => 1,
+        _ => TIMES,
+    };
     for (n, word) in line.split_whitespace().enumerate() {
         if n > last {
             return out + " …";
@@ -390,7 +363,7 @@ fn in_apk(root: &Root, database: &str, path: &str) -> io::Result<bool> {
 
 /// What is wrong with what starts, beside what the hardener looks for.
 #[inline(never)]
-pub(super) fn findings(root: &Root, survey: &Survey, found: &mut Vec<Finding>) {
+pub(super) fn findings(root: &Root, survey: &Survey, texts: &Texts, found: &mut Vec<Finding>) {
     // What the boot loader told the kernel.
     let told = crate::audit_cmd::processes::text(root, "/proc/cmdline", 2048).unwrap_or_default();
     for word in told.split_whitespace() {
@@ -411,24 +384,31 @@ pub(super) fn findings(root: &Root, survey: &Survey, found: &mut Vec<Finding>) {
             text: "there is none; BusyBox then gives a shell on the console".into(),
         });
     }
-    let tables = survey
-        .settings
-        .iter()
-        .filter(|path| is_table(path) || is_unit(path));
-    for path in commands(survey).chain(tables) {
-        let Ok(text) = root.read(path) else { continue };
-        for what in fetches::look(path, &text) {
-            add(found, Topic::Download, path, what.line, what.text);
-            if let Some(added) = found.last_mut() {
-                added.certain &= what.certain;
+    for (path, fetched, cards) in &texts.looked {
+        for (topic, list) in [(Topic::Download, fetched), (Topic::Card, cards)] {
+            for what in list {
+                let place = format!("{path}:{}", what.line);
+                let same =
+                    |have: &Finding| have.topic == topic && have.place == place && topic == Topic::Card;
+                if found.iter().any(same) {
+                    continue;
+                }
+                add(found, topic, path, what.line, what.text.clone());
+                if let Some(added) = found.last_mut() {
+                    added.certain &= what.certain;
+                }
             }
         }
-        if name_of(path) == "inittab" {
-            for (line, number) in String::from_utf8_lossy(&text).lines().zip(1..) {
-                if !line.trim_start().starts_with('#')
-                    && let Some(what) = open_console(root, line)
-                {
-                    add(found, Topic::Console, path, number, what);
+    }
+    for path in texts.tables.iter().filter(|path| name_of(path) == "inittab") {
+        let text = root.read(path).unwrap_or_default();
+        for (line, number) in String::from_utf8_lossy(&text).lines().zip(1..) {
+            if !line.trim_start().starts_with('#')
+                && let Some((certain, what)) = console::open(root, line)
+            {
+                add(found, Topic::Console, path, number, what);
+                if let Some(added) = found.last_mut() {
+                    added.certain &= certain;
                 }
             }
         }
@@ -461,42 +441,6 @@ pub(super) fn server(line: &[u8]) -> String {
     // Passwords hold anything but these.
     let host = host.rsplit('@').next().unwrap_or_default();
     format!(" from {}", host.split(end).next().unwrap_or_default())
-}
-
-/// A line of inittab(5) whose shell asks nobody.
-#[inline(never)]
-fn open_console(root: &Root, line: &str) -> Option<String> {
-    let mut fields = line.trim().splitn(4, ':');
-    let action = fields.nth(2)?;
-    let process = fields.next()?;
-    if !matches!(
-        action,
-        "respawn" | "askfirst" | "askconsole" | "askconsolelate" | "respawnlate"
-    ) {
-        return None;
-    }
-    let mut words = process.trim_start_matches('-').split_whitespace();
-    let program = name_of(words.next()?);
-    let rest: Vec<&str> = words.collect();
-    let shell = matches!(program, "sh" | "ash" | "bash");
-    let no_login = program == "getty"
-        && rest
-            .windows(2)
-            .any(|pair| pair[0] == "-l" && !pair[1].ends_with("/login"));
-    // OpenWrt's asks for a password only if it is told to.
-    let openwrt = program == "login.sh" && {
-        let settings = root.read("/etc/config/system").unwrap_or_default();
-        !String::from_utf8_lossy(&settings).lines().any(|line| {
-            let mut words = line.split_whitespace();
-            words.next() == Some("option")
-                && words.next() == Some("ttylogin")
-                && words
-                    .next()
-                    .is_some_and(|value| value.trim_matches(['\'', '"']) == "1")
-        })
-    };
-    let first = process.split_whitespace().next().unwrap_or_default();
-    (shell || no_login || openwrt).then(|| format!("gives a shell to whoever is there: `{first}`"))
 }
 
 pub(super) const SSHD_CONFIG: &str = "/etc/ssh/sshd_config";
@@ -563,12 +507,7 @@ pub(super) fn ssh(root: &Root, survey: &Survey) -> Fact<Option<bool>> {
         text.push_str(&read("/etc/default/dropbear").unwrap_or_default());
         let options = |line: &str| {
             let value = line.trim().strip_prefix("DROPBEAR_ARGS=")?.to_owned();
-            Some(
-                value
-                    .trim_matches(['\'', '"'])
-                    .split_whitespace()
-                    .any(|word| word == "-s"),
-            )
+            Some(refuses(value.trim_matches(['\'', '"']).split_whitespace()))
         };
         // The last that is set counts.
         return Fact::seen(
@@ -661,7 +600,7 @@ mod tests {
             "tftp -g -r geheim geheim; chmod +x geheim",
         ]
         .iter()
-        .flat_map(|line| fetches::look("/x", line.as_bytes()))
+        .flat_map(|line| fetches::look("/x", line.as_bytes(), &fetches::Known::default()).found)
         .map(|found| found.text)
         .collect();
         assert_eq!(

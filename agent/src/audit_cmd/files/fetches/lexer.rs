@@ -1,7 +1,7 @@
 //! Commands of a script, with where their output goes.
 
 /// A command as it is written.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Command {
     pub(super) words: Vec<String>,
     /// Where its output goes.
@@ -11,6 +11,8 @@ pub(super) struct Command {
     /// What comes before it writes to it.
     pub(super) fed: bool,
     pub(super) line: u32,
+    /// The function whose body comes next.
+    pub(super) defines: Option<String>,
 }
 
 /// Splits a text into commands.
@@ -46,8 +48,10 @@ impl<'t> Lexer<'t> {
     }
 
     pub(super) fn next(&mut self) -> Option<Command> {
-        let mut command = Command::default();
-        command.fed = core::mem::take(&mut self.pipes);
+        let mut command = Command {
+            fed: core::mem::take(&mut self.pipes),
+            ..Command::default()
+        };
         let mut started = false;
         while !self.rest.is_empty() {
             if !started {
@@ -60,6 +64,11 @@ impl<'t> Lexer<'t> {
                     while !matches!(self.peek(0), b'\n' | 0) {
                         self.take();
                     }
+                }
+                b'(' if self.is_definition(&command) => {
+                    while self.take() != b')' {}
+                    command.defines = command.words.pop();
+                    return Some(command);
                 }
                 b'\n' | b';' | b'&' | b'|' | b'(' | b')' if !self.redirects() => {
                     let keep = self.separator();
@@ -89,6 +98,14 @@ impl<'t> Lexer<'t> {
             }
         }
         started.then_some(command)
+    }
+
+    /// `name()`.
+    fn is_definition(&self, command: &Command) -> bool {
+        let blank = |byte: &&u8| matches!(byte, b' ' | b'\t');
+        let inside = self.rest.iter().skip(1).take_while(blank).count();
+        let named = command.words.last().is_some_and(|name| !name.contains('='));
+        named && command.inner.is_empty() && self.peek(inside + 1) == b')'
     }
 
     /// `&>`.

