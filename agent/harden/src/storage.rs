@@ -65,58 +65,50 @@ pub fn judge(mounts: &str, path: &str) -> Storage {
 /// Where something is mounted.
 #[must_use]
 pub fn points(mounts: &str) -> Vec<String> {
-    let mounts = mounts.lines().filter_map(parse);
-    mounts.map(|mount| mount.point).collect()
+    all(mounts).into_iter().map(|mount| mount.point).collect()
 }
 
 /// Where overlays write, and what they need for it: files there are seen where these are mounted.
 #[must_use]
 pub fn layers(mounts: &str) -> Vec<String> {
-    let overlays = mounts.lines().filter_map(parse);
-    let overlays = overlays.filter(|mount| mount.kind.starts_with("overlay"));
-    let options = overlays.flat_map(|mount| mount.options);
-    let layer = |option: String| {
-        let (name, layer) = option.split_once('=')?;
-        matches!(name, "upperdir" | "workdir").then(|| layer.to_owned())
-    };
-    options.filter_map(layer).collect()
+    let mut layers = Vec::new();
+    for mount in all(mounts) {
+        for name in ["upperdir=", "workdir="] {
+            layers.extend(mount.layer(name));
+        }
+    }
+    layers
 }
 
 /// What holds a path. A later mount covers an earlier one at the same place.
 fn holding(mounts: &str, path: &str) -> Option<Mount> {
-    let mounts = mounts.lines().filter_map(parse);
-    let mounts = mounts.filter(|mount| is_below(path, &mount.point));
-    mounts.max_by_key(|mount| mount.point.len())
+    let mut mounts = all(mounts);
+    mounts.retain(|mount| is_below(path, &mount.point));
+    mounts.into_iter().max_by_key(|mount| mount.point.len())
 }
 
-/// Where the folder below the overlay may be read that the root is, if it is one and holds a path.
+/// The folder below the overlay that the root is, if it is one and holds a path: as it was named when it was mounted. What
+/// was the root before lies elsewhere since.
 #[must_use]
-pub fn below_root(mounts: &str, path: &str) -> Vec<String> {
-    let overlay = |mount: &Mount| mount.point == "/" && mount.kind.starts_with("overlay");
-    let overlay = holding(mounts, path).filter(overlay);
-    let options = overlay.into_iter().flat_map(|mount| mount.options);
-    let lower = |option: String| {
-        let lower = option.strip_prefix("lowerdir=")?.split(':').next()?.to_owned();
-        // What was the root before is where OpenWrt and OpenIPC put it.
-        Some(["/rom".to_owned(), lower])
-    };
-    options.filter_map(lower).flatten().collect()
+pub fn below_root(mounts: &str, path: &str) -> Option<String> {
+    let root = holding(mounts, path).filter(|mount| mount.point == "/")?;
+    let lower = root.layer("lowerdir=")?;
+    lower.split(':').next().map(str::to_owned)
 }
 
 /// Where file systems are mounted that others fill: of a network, or of a program (`true`); and of memory cards.
 #[must_use]
 pub fn foreign(mounts: &str) -> Vec<(String, bool)> {
     let starts = |text: &str, with: &[&str]| with.iter().any(|start| text.starts_with(start));
-    let mounts = mounts.lines().filter_map(parse);
-    let foreign = mounts.filter_map(|mount| {
-        let Mount {
-            source, point, kind, ..
-        } = mount;
-        let remote = starts(&kind, REMOTE) && kind != "fuseblk";
-        let card = starts(&source, CARDS) && starts(&point, &["/mnt/", "/media/"]);
-        (point != "/" && (remote || card)).then_some((point, remote))
-    });
-    foreign.collect()
+    let mut foreign = Vec::new();
+    for mount in all(mounts) {
+        let remote = starts(&mount.kind, REMOTE) && mount.kind != "fuseblk";
+        let card = starts(&mount.source, CARDS) && starts(&mount.point, &["/mnt/", "/media/"]);
+        if mount.point != "/" && (remote || card) {
+            foreign.push((mount.point, remote));
+        }
+    }
+    foreign
 }
 
 struct Mount {
@@ -124,6 +116,20 @@ struct Mount {
     point: String,
     kind: String,
     options: Vec<String>,
+}
+
+impl Mount {
+    /// An option's value, if this is an overlay.
+    fn layer(&self, name: &str) -> Option<String> {
+        let layer = self.options.iter().find_map(|option| option.strip_prefix(name));
+        layer
+            .filter(|_| self.kind.starts_with("overlay"))
+            .map(str::to_owned)
+    }
+}
+
+fn all(mounts: &str) -> Vec<Mount> {
+    mounts.lines().filter_map(parse).collect()
 }
 
 fn parse(line: &str) -> Option<Mount> {
@@ -181,13 +187,11 @@ mod tests {
             named("/home/x", true),
         ];
         assert_eq!(foreign(others), wanted);
-        assert_eq!(below_root(openwrt, "/etc/x"), ["/rom", "/"]);
-        assert!(below_root(openwrt, "/tmp/x").is_empty());
-        assert_eq!(
-            below_root("overlay / overlay rw,lowerdir=/a:/b,upperdir=/c 0 0\n", "/etc"),
-            ["/rom", "/a"]
-        );
-        assert!(below_root(fixed, "/etc").is_empty() && below_root("", "/etc").is_empty());
+        assert_eq!(below_root(openwrt, "/etc/x").as_deref(), Some("/"));
+        assert!(below_root(openwrt, "/tmp/x").is_none());
+        let lower = below_root("overlay / overlay rw,lowerdir=/a:/b,upperdir=/c 0 0\n", "/etc");
+        assert_eq!(lower.as_deref(), Some("/a"));
+        assert!(below_root(fixed, "/etc").is_none() && below_root("", "/etc").is_none());
         let circle = "overlay / overlay rw,upperdir=/a 0 0\n";
         assert_eq!(judge(circle, "/etc"), Storage::Unknown);
     }

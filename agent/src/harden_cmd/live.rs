@@ -82,7 +82,12 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     let ways = ssh::ways(root, &harden);
     let mut measures = core::mem::take(&mut settings.measures);
     // What gives root the owner's password comes before what needs it.
-    measures.sort_by_key(|measure| *measure != Measure::Credentials);
+    if let Some(at) = measures
+        .iter()
+        .position(|measure| *measure == Measure::Credentials)
+    {
+        measures.swap(0, at);
+    }
     let mut taken = false;
     for measure in measures {
         let looked = (measure, &harden, &ways);

@@ -286,26 +286,23 @@ fn keys_alone(context: &mut Context<'_, '_>) -> io::Result<Option<Changes>> {
     // Whichever counts: a second `-s` does no harm.
     for path in [Some(script), sourced.then_some(DEFAULTS)].into_iter().flatten() {
         let mut text = context.edits.read(path)?.unwrap_or_default();
-        let places = names.iter().flat_map(|name| locate::values(&text, name));
-        let mut places: Vec<_> = places.collect();
-        places.sort_by_key(|place| core::cmp::Reverse(place.start));
         let before = text.clone();
         let may = context.edits.root().may_change(path);
-        for place in places {
-            let options = String::from_utf8_lossy(text.get(place.clone()).unwrap_or_default()).into_owned();
-            let has = options.split_ascii_whitespace().any(|option| option == "-s");
-            found = true;
-            stays |= !has && !may;
-            if has {
-                continue;
+        for name in &names {
+            let places: Vec<_> = locate::values(&text, name).collect();
+            for place in places.into_iter().rev() {
+                found = true;
+                let options = String::from_utf8_lossy(text.get(place.clone()).unwrap_or_default());
+                if options.split_ascii_whitespace().any(|option| option == "-s") {
+                    continue;
+                }
+                stays |= !may;
+                let above = text.get(..place.start).unwrap_or_default();
+                let quoted = above.ends_with(b"\"") || above.ends_with(b"'");
+                let quote = if quoted { "" } else { "\"" };
+                let new = format!("{quote}{options} -s{quote}");
+                text.splice(place, new.bytes());
             }
-            let above = text.get(..place.start).unwrap_or_default();
-            let quote = if above.ends_with(b"\"") || above.ends_with(b"'") {
-                ""
-            } else {
-                "\""
-            };
-            text.splice(place, format!("{quote}{options} -s{quote}").bytes());
         }
         if text != before {
             changes.push((path.to_owned(), text));
@@ -337,13 +334,13 @@ fn options_of_dropbear(text: &[u8]) -> Vec<String> {
                 .split(|c: char| c != '_' && !c.is_ascii_alphanumeric())
                 .next();
             let name = name.unwrap_or_default();
-            if ["ARGS", "OPTS", "OPTIONS"].iter().any(|end| name.ends_with(end)) {
+            if ["ARGS", "OPTS", "OPTIONS"].iter().any(|end| name.ends_with(end))
+                && !names.iter().any(|have| have == name)
+            {
                 names.push(name.to_owned());
             }
         }
     }
-    names.sort();
-    names.dedup();
     names
 }
 

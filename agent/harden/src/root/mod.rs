@@ -227,10 +227,14 @@ impl Root {
     /// When there is none, or it cannot be read there.
     pub fn below(&self, path: &str) -> io::Result<(Vec<u8>, Attributes)> {
         let device = |path: &str| self.identity(path).map(|(device, _)| device);
-        let mut lower = storage::below_root(&self.mounts().unwrap_or_default(), path).into_iter();
-        // What has the overlay's own device is the overlay.
-        let lower = lower.find(|lower| device(lower).is_some_and(|lower| Some(lower) != device("/")));
-        self.original(&format!("{}{path}", lower.ok_or(Errno::ENOENT)?))
+        let lower = storage::below_root(&self.mounts().unwrap_or_default(), path).ok_or(Errno::ENOENT)?;
+        // What has the overlay's own device is the overlay. OpenWrt and OpenIPC have what was the root before at the other.
+        for lower in ["/rom", &lower] {
+            if device(lower).is_some_and(|lower| Some(lower) != device("/")) {
+                return self.original(&format!("{lower}{path}"));
+            }
+        }
+        Err(Errno::ENOENT.into())
     }
 
     /// Owner and mode of a regular file.
