@@ -87,11 +87,21 @@ pub(super) fn cards(mounts: &str) -> Vec<String> {
         .collect()
 }
 
-/// Where more lies in memory than what every system has there.
+/// Where more lies in memory than what every system has there. What the root itself shows is judged by its layers.
 pub(super) fn memory(mounts: &str) -> Vec<String> {
+    let upper = spots(mounts).filter(|spot| spot.point == "/").last();
+    let upper = upper.and_then(|root| {
+        let upper = root
+            .options
+            .split(',')
+            .find_map(|option| option.strip_prefix("upperdir="))?;
+        spot(mounts, upper).map(|spot| spot.point)
+    });
     let system = |point: &str| point == "/" || point.starts_with("/sys") || point.starts_with("/proc");
     spots(mounts)
-        .filter(|spot| MEMORY.contains(&spot.kind) && !system(&spot.point))
+        .filter(|spot| {
+            MEMORY.contains(&spot.kind) && !system(&spot.point) && Some(&spot.point) != upper.as_ref()
+        })
         .map(|spot| spot.point)
         .collect()
 }
@@ -325,6 +335,13 @@ mod tests {
         ] {
             assert_eq!(card(root, device, kind), expected, "{root} {device} {kind}");
         }
+    }
+
+    #[test]
+    fn memory_below_an_overlay_is_no_place_of_its_own() {
+        let mounts = "t /overlay tmpfs rw 0 0\no / overlay rw,lowerdir=/,upperdir=/overlay/upper 0 0\n\
+            t /mnt tmpfs rw 0 0\ns /sys sysfs rw 0 0\nd /dev devtmpfs rw 0 0\n";
+        assert_eq!(memory(mounts), ["/mnt", "/dev"]);
     }
 
     #[test]

@@ -44,6 +44,8 @@ const HOOKS: &[&str] = &[
 /// The most paths of commands that are looked for, and the most functions that are known by name.
 const MAX_LOOKUPS: usize = 16_384;
 const MAX_FUNCTIONS: usize = 4096;
+/// What is told of one file about cards, what is certain first.
+const MAX_CARDS: usize = 8;
 
 /// Whether the system runs it by itself: what lies where programs are is run by others.
 fn starts_itself(path: &str) -> bool {
@@ -237,7 +239,10 @@ impl Texts {
         let mut left = MAX_ENTRIES;
         for path in every {
             let text = root.read(&path).unwrap_or_default();
-            let looked = fetches::look(&path, &text, &known);
+            let mut looked = fetches::look(&path, &text, &known);
+            // Firmwares that live on a card name it in every line.
+            looked.cards.sort_by_key(|found| (!found.certain, found.line));
+            looked.cards.truncate(MAX_CARDS);
             let count = looked.found.len() + looked.cards.len();
             if count == 0 {
                 continue;
