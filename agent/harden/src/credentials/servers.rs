@@ -65,8 +65,13 @@ pub(super) fn look(context: &mut Context<'_, '_>) -> io::Result<()> {
         if !words.any(named) {
             continue;
         }
-        for command in shell::commands(&text) {
+        let shell::Script { commands, cut, .. } = shell::scan(&text);
+        for command in commands {
             server(context, &served, path, &command)?;
+        }
+        if cut {
+            let what = "is too long or too tangled to be followed: it may start a server that asks nobody";
+            context.find(Status::Unknown, Some((path, 0)), what);
         }
     }
     Ok(())

@@ -362,6 +362,7 @@ fn servers_that_scripts_start_are_looked_at() {
         ("httpd -p 80 -h /www -c /tmp/pages.conf", Some(Unknown)),
         ("httpd -d \"$QUERY_STRING\"", None),
         ("dufs -c /etc/dufs.yaml", Some(Unknown)),
+        (": $(: $(: $(: $(: $(: $(: $(:))))))); httpd -d x", Some(Unknown)),
         ("killall v4l2rtspserver; pidof httpd; echo lighttpd", None),
         ("ps | grep -q '[h]ttpd' || modprobe v4l2loopback", None),
     ] {
