@@ -281,7 +281,7 @@ fn keys_alone(context: &mut Context<'_, '_>) -> io::Result<Option<Changes>> {
     let text = context.edits.read(script)?.unwrap_or_default();
     let names = options_of_dropbear(&text);
     let sourced = contains(&text, DEFAULTS.as_bytes()) && context.edits.root().exists(DEFAULTS);
-    let mut changes = Vec::new();
+    let mut changes = Changes::new();
     let (mut found, mut stays) = (false, false);
     // Whichever counts: a second `-s` does no harm.
     for path in [Some(script), sourced.then_some(DEFAULTS)].into_iter().flatten() {
