@@ -150,7 +150,7 @@ fn closed() -> Camera {
         "etc/init.d/S95streamer",
         "#!/bin/sh\nDAEMON=\"streamer\"\n/usr/bin/$DAEMON &\n",
     );
-    camera.write("usr/bin/streamer", "good");
+    camera.write("usr/bin/streamer", "\x7fELF good");
     // Names a script that is told as one.
     camera.write("etc/init.d/S96again", "#!/bin/sh\n/etc/init.d/S95streamer\n");
     camera.write("root/.ssh/authorized_keys", "# owner\nssh-ed25519 AAAAowner\n");
@@ -213,7 +213,7 @@ fn a_closed_camera_has_a_baseline_and_what_is_new_is_told() {
     camera.talk_to_a_stranger();
     camera.write("etc/init.d/S99x", "#!/bin/sh\n: x\n");
     camera.write("etc/crontabs/root", "*/5 * * * * /usr/bin/x\n");
-    camera.write("usr/bin/streamer", "evil");
+    camera.write("usr/bin/streamer", "\x7fELF evil");
     camera.write(
         "root/.ssh/authorized_keys",
         "ssh-ed25519 AAAAowner\nssh-rsa AAAAevil\n",
