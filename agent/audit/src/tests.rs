@@ -3,6 +3,7 @@
 mod baseline;
 mod hostile;
 mod network;
+mod provisions;
 mod rules;
 
 use core::net::IpAddr;
