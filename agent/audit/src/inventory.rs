@@ -6,7 +6,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::facts::{ESTABLISHED, Facts, Process, Proto, Service, Socket, is_loopback};
+use crate::facts::{BOTNET_PORTS, ESTABLISHED, Facts, Process, Proto, Service, Socket, is_loopback};
 use crate::judge::{MAX_TEXT, clean};
 use crate::rules::network;
 
@@ -136,7 +136,7 @@ fn place(socket: &Socket) -> String {
     } else {
         "own".into()
     };
-    if network::is_servers_port(socket) {
+    if network::is_servers_port(socket) || BOTNET_PORTS.contains(&port) {
         format!("{address} {port}")
     } else {
         format!("{address} high")

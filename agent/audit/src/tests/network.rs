@@ -444,6 +444,8 @@ fn a_new_lease_and_a_port_of_the_kernels_choice_are_no_drift() {
     assert_ne!(lines("192.168.9.2", 6000), lines("127.0.0.1", 6000));
     assert_ne!(lines("192.168.9.2", 6000), lines("0.0.0.0", 6000));
     assert_ne!(lines("192.168.9.2", 6000), lines("192.168.9.2", 6001));
-    // A vendor's port is no choice of the kernel's.
-    assert_ne!(lines("0.0.0.0", 37_777), lines("0.0.0.0", 42_849));
+    // A vendor's port or a botnet's is no choice of the kernel's.
+    for port in [37_777, 48_101] {
+        assert_ne!(lines("0.0.0.0", port), lines("0.0.0.0", 42_849));
+    }
 }
