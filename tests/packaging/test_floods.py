@@ -73,7 +73,7 @@ class WithoutIPv6(unittest.TestCase):
         after = self.floods.run()
         self.assertEqual(sorted((row.what, row.sender) for row in after), sorted((row.what, row.sender) for row in before))
         self.assertEqual({row.what for row in after if row.off == IPV6_OFF}, {flood.what for flood in FLOODS if flood.ipv6})
-        self.assertEqual(page.floods({"before": before, "after": after}, []).count(f"({IPV6_OFF})"), len(SENDERS))
+        self.assertEqual(page.floods({"before": before, "after": after}, [], "").count(f"({IPV6_OFF})"), len(SENDERS))
 
 
 if __name__ == "__main__":
