@@ -9,7 +9,7 @@ from .model import PackageError
 # Paths of a build machine. The names that the toolchain scripts put in their place are relative to nothing. Where cameras
 # keep their owner's keys, their settings and the firmware below an overlay are none; strings
 # lie one behind the other.
-_BUILD_PATHS = re.compile(rb"((?<!/rom)/root/(?!(?:root/)?\.ssh)|/home/(?!yi-hack/|app/|initrun\.sh)|/build/|/builds/|/usr/src/|/usr/lib/rustlib/|\.cargo/registry|\.rustup/)[\x21-\x7e]{0,80}")
+_BUILD_PATHS = re.compile(rb"((?<!/rom)/root/(?!(?:root/)?\.ssh)|/home/(?!yi-hack(?:-v[45])?/|app/|initrun\.sh)|/build/|/builds/|/usr/src/|/usr/lib/rustlib/|\.cargo/registry|\.rustup/)[\x21-\x7e]{0,80}")
 # What lies in the project's folder, and what the toolchain calls that folder in place of its path.
 _FOLDERS, _REMAPPED = ("agent", "target", "dist"), "/lenscap"
 _PT_INTERP, _PT_DYNAMIC = 3, 2

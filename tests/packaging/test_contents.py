@@ -239,7 +239,7 @@ class Program(unittest.TestCase):
         return bytes(body)
 
     def test_static_and_stripped_passes(self):
-        text = b"/lenscap/agent/src/main.rs /cargo/registry/src /etc/lenscap/harden /home/app/agent/x /home/initrun.sh /rom/root/etc/root/root/.ssh"
+        text = b"/lenscap/agent/src/main.rs /cargo/registry/src /etc/lenscap/harden /home/app/agent/x /home/initrun.sh /home/yi-hack-v5/etc/system.confthe /rom/root/etc/root/root/.ssh"
         for root in ("/nowhere", "/lenscap", "/app", "/etc"):
             checks.check_program("x", self.make(text=text), root)
 
