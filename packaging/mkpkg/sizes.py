@@ -15,7 +15,7 @@ LIMIT_XZ_BYTES, TARGET_XZ_BYTES = 520 * KIB, 420 * KIB
 # What the limits are for, by variant; a program with other features has none.
 FEATURES = {"base": {"firewall"}, "full": {"full"}}
 # Of lenscap-full, for flash that has room: what it took when this was set, and a little. It has no other target.
-FULL_LIMIT_XZ_BYTES = 640 * KIB
+FULL_LIMIT_XZ_BYTES = 660 * KIB
 
 _V0_CRATE = re.compile(r"C(?:s[0-9A-Za-z]*_)?(\d+)_?")
 _LEGACY_PART = re.compile(r"[a-z_][a-z0-9_]*(?=\.\.|::)")
