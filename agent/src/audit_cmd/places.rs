@@ -288,6 +288,7 @@ impl Layers {
             (true, there) => match is_same(root, &above, &below, left) {
                 Ok(true) if there => Place::Firmware,
                 Err(error) if there => Place::Unknown(missing(&error)),
+                _ if starts::is_ours(root, path) => Place::Own,
                 _ if starts::is_installed(root, upper, path) => Place::Packaged,
                 _ if there => Place::Changed,
                 _ => Place::Added,

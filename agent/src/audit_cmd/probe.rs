@@ -542,6 +542,8 @@ fn took(login: &Login<'_>, answer: &[u8]) -> Option<bool> {
         200 if proven => Some(true),
         // As a rule it leads from the front to where one is let in.
         201..=399 if login.is_http() => Some(true),
+        // Who asks for a login first has let it pass when he says that nothing is there.
+        404 if login.is_http() => Some(true),
         401 | 403 => Some(false),
         200 | 404 if !login.is_http() => Some(false),
         _ => None,

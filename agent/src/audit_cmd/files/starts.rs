@@ -305,6 +305,15 @@ fn is_own(path: &str, hash: &[u8]) -> bool {
         .any(|(place, packed)| *place == path && hex(hash) == *packed)
 }
 
+/// Whether a file is Lenscap's own, as its packages bring it.
+pub(in crate::audit_cmd) fn is_ours(root: &Root, path: &str) -> bool {
+    let named = OWN.iter().any(|(place, _)| *place == path);
+    named
+        && root
+            .read(path)
+            .is_ok_and(|text| is_own(path, digest(&SHA256, &text).as_ref()))
+}
+
 /// Whether a package brought a file.
 #[inline(never)]
 fn is_packaged(root: &Root, path: &str) -> bool {

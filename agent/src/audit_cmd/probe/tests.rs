@@ -123,6 +123,9 @@ fn only_a_refusal_is_one() {
     fn home(_: &str, authorization: &str) -> String {
         challenge(authorization, "HTTP/1.1 302 Found\r\nLocation: /home.asp\r\n\r\n")
     }
+    fn nothing(_: &str, authorization: &str) -> String {
+        challenge(authorization, "HTTP/1.1 404 Not Found\r\n\r\n")
+    }
     fn busy(_: &str, authorization: &str) -> String {
         challenge(authorization, "HTTP/1.1 503 Busy\r\n\r\n")
     }
@@ -137,6 +140,7 @@ fn only_a_refusal_is_one() {
     }
     for (answer, expected) in [
         (home as fn(&str, &str) -> String, Some(true)),
+        (nothing, Some(true)),
         (busy, None),
         (many, None),
         (mute, None),
