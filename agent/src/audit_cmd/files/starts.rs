@@ -633,14 +633,22 @@ mod tests {
             "openwrt-feed/lenscap/files/lenscap.defaults",
         ];
         assert_eq!(files.len(), OWN.len());
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::tree(folder.path()).unwrap();
         for ((place, packed), file) in OWN.iter().zip(files) {
             let mut text = std::fs::read(tree.join(file)).unwrap();
             let hash = hex(digest(&SHA256, &text).as_ref());
             assert_eq!(*packed, hash, "{file} has changed: its hash in OWN must follow");
             assert!(is_own(place, digest(&SHA256, &text).as_ref()));
             assert!(!is_own(&format!("{place}2"), digest(&SHA256, &text).as_ref()));
+            let installed = folder.path().join(&place[1..]);
+            std::fs::create_dir_all(installed.parent().unwrap()).unwrap();
+            std::fs::write(&installed, &text).unwrap();
+            assert!(is_ours(&root, place));
             text.push(b'\n');
             assert!(!is_own(place, digest(&SHA256, &text).as_ref()));
+            std::fs::write(&installed, &text).unwrap();
+            assert!(!is_ours(&root, place));
         }
     }
 }
