@@ -81,7 +81,8 @@ pub fn layers(mounts: &str) -> Vec<String> {
 }
 
 /// What holds a path. A later mount covers an earlier one at the same place.
-fn holding(mounts: &str, path: &str) -> Option<Mount> {
+#[must_use]
+pub fn holding(mounts: &str, path: &str) -> Option<Mount> {
     let mut mounts = all(mounts);
     mounts.retain(|mount| is_below(path, &mount.point));
     mounts.into_iter().max_by_key(|mount| mount.point.len())
@@ -111,16 +112,39 @@ pub fn foreign(mounts: &str) -> Vec<(String, bool)> {
     foreign
 }
 
-struct Mount {
-    source: String,
-    point: String,
-    kind: String,
-    options: Vec<String>,
+/// A line of the table.
+#[derive(Debug)]
+pub struct Mount {
+    /// What is mounted: a device, a server, or a word.
+    pub source: String,
+    /// Where.
+    pub point: String,
+    /// The kind of file system.
+    pub kind: String,
+    /// How.
+    pub options: Vec<String>,
 }
 
 impl Mount {
-    /// An option's value, if this is an overlay.
-    fn layer(&self, name: &str) -> Option<String> {
+    /// Reads a line; `None`: it makes no sense.
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.split(' ');
+        let source = fields.next()?.to_owned();
+        let point = fields.next()?.replace("\\040", " ").replace("\\011", "\t");
+        let kind = fields.next()?.to_owned();
+        let options = fields.next()?.split(',').map(str::to_owned).collect();
+        Some(Self {
+            source,
+            point,
+            kind,
+            options,
+        })
+    }
+
+    /// An option's value, if this is an overlay: `name` ends with `=`.
+    #[must_use]
+    pub fn layer(&self, name: &str) -> Option<String> {
         let layer = self.options.iter().find_map(|option| option.strip_prefix(name));
         layer
             .filter(|_| self.kind.starts_with("overlay"))
@@ -128,22 +152,10 @@ impl Mount {
     }
 }
 
-fn all(mounts: &str) -> Vec<Mount> {
-    mounts.lines().filter_map(parse).collect()
-}
-
-fn parse(line: &str) -> Option<Mount> {
-    let mut fields = line.split(' ');
-    let source = fields.next()?.to_owned();
-    let point = fields.next()?.replace("\\040", " ").replace("\\011", "\t");
-    let kind = fields.next()?.to_owned();
-    let options = fields.next()?.split(',').map(str::to_owned).collect();
-    Some(Mount {
-        source,
-        point,
-        kind,
-        options,
-    })
+/// All lines that make sense.
+#[must_use]
+pub fn all(mounts: &str) -> Vec<Mount> {
+    mounts.lines().filter_map(Mount::parse).collect()
 }
 
 /// Whether a path is another, or below that.

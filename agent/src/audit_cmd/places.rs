@@ -4,13 +4,13 @@ use std::io::{self, Read as _};
 
 use lenscap_audit::facts::{Fact, Facts, Missing, Place};
 use lenscap_harden::root::Root;
-use lenscap_harden::storage;
+use lenscap_harden::storage::{self, Mount};
 
 use super::files::starts;
 use super::{missing, processes, system};
 
 /// File systems in memory.
-pub(super) const MEMORY: &[&str] = &["tmpfs", "ramfs", "devtmpfs", "rootfs"];
+const MEMORY: &[&str] = &["tmpfs", "ramfs", "devtmpfs", "rootfs"];
 /// File systems that nobody writes to.
 const IMAGES: &[&str] = &["squashfs", "cramfs", "romfs", "erofs"];
 /// Servers.
@@ -24,49 +24,20 @@ fn unknown(why: &'static str) -> Place {
     Place::Unknown(Missing::because(why))
 }
 
-/// A line of `/proc/mounts`.
-pub(super) struct Spot<'t> {
-    pub(super) device: &'t str,
-    pub(super) point: String,
-    pub(super) kind: &'t str,
-    options: &'t str,
-}
-
-pub(super) fn spots(mounts: &str) -> impl Iterator<Item = Spot<'_>> {
-    mounts.lines().filter_map(|line| {
-        let mut fields = line.split(' ');
-        Some(Spot {
-            device: fields.next()?,
-            point: fields.next()?.replace("\\040", " "),
-            kind: fields.next()?,
-            options: fields.next()?,
-        })
-    })
-}
-
-/// What is mounted where a path without links leads to. A later mount covers an earlier one at the same place.
-fn spot<'t>(mounts: &'t str, path: &str) -> Option<Spot<'t>> {
-    let below = |point: &str| {
-        let rest = path.strip_prefix(point.trim_end_matches('/'));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    spots(mounts)
-        .filter(|spot| below(&spot.point))
-        .max_by_key(|spot| spot.point.len())
-}
-
-impl Spot<'_> {
-    /// Whether it is a memory card, a disk or a server, and not of the disk that the firmware is on.
-    pub(super) fn is_card(&self, mounts: &str) -> bool {
-        let own = |spot: Spot<'_>| {
-            matches!(spot.point.as_str(), "/" | "/rom") && disk(spot.device) == disk(self.device)
-        };
-        if MEMORY.contains(&self.kind) {
-            return false;
-        }
-        let removable = self.device.starts_with("/dev/sd") || self.device.starts_with("/dev/mmcblk");
-        SERVERS.contains(&self.kind) || removable && !spots(mounts).any(own)
+/// Whether it is a memory card, a disk or a server, and not of the disk that the firmware is on.
+pub(super) fn is_card(mount: &Mount, mounts: &str) -> bool {
+    if is_memory(mount) {
+        return false;
     }
+    let own = |other: &Mount| {
+        matches!(other.point.as_str(), "/" | "/rom") && disk(&other.source) == disk(&mount.source)
+    };
+    let removable = mount.source.starts_with("/dev/sd") || mount.source.starts_with("/dev/mmcblk");
+    SERVERS.contains(&mount.kind.as_str()) || removable && !storage::all(mounts).iter().any(own)
+}
+
+fn is_memory(mount: &Mount) -> bool {
+    MEMORY.contains(&mount.kind.as_str())
 }
 
 /// The disk of a partition: `mmcblk0` of `mmcblk0p2`, `sda` of `sda1`.
@@ -81,29 +52,29 @@ fn disk(device: &str) -> &str {
 
 /// Where memory cards and the like are mounted.
 pub(super) fn cards(mounts: &str) -> Vec<String> {
-    spots(mounts)
-        .filter(|spot| spot.point != "/" && spot.is_card(mounts))
-        .map(|spot| spot.point)
-        .collect()
+    let mut cards = storage::all(mounts);
+    cards.retain(|mount| mount.point != "/" && is_card(mount, mounts));
+    cards.into_iter().map(|mount| mount.point).collect()
 }
 
 /// Where more lies in memory than what every system has there. What the root itself shows is judged by its layers.
 pub(super) fn memory(mounts: &str) -> Vec<String> {
-    let upper = spots(mounts).filter(|spot| spot.point == "/").last();
-    let upper = upper.and_then(|root| {
-        let upper = root
-            .options
-            .split(',')
-            .find_map(|option| option.strip_prefix("upperdir="))?;
-        spot(mounts, upper).map(|spot| spot.point)
-    });
+    let upper = upper_of_root(mounts);
+    let upper = upper.and_then(|upper| storage::holding(mounts, &upper));
     let system = |point: &str| point == "/" || point.starts_with("/sys") || point.starts_with("/proc");
-    spots(mounts)
-        .filter(|spot| {
-            MEMORY.contains(&spot.kind) && !system(&spot.point) && Some(&spot.point) != upper.as_ref()
-        })
-        .map(|spot| spot.point)
-        .collect()
+    let mut memory = storage::all(mounts);
+    memory.retain(|mount| {
+        let is_upper = upper.as_ref().is_some_and(|upper| upper.point == mount.point);
+        is_memory(mount) && !system(&mount.point) && !is_upper
+    });
+    memory.into_iter().map(|mount| mount.point).collect()
+}
+
+/// The folder above the firmware, if the root is an overlay.
+fn upper_of_root(mounts: &str) -> Option<String> {
+    let mut roots = storage::all(mounts);
+    roots.retain(|mount| mount.point == "/" && mount.kind.starts_with("overlay"));
+    roots.last()?.layer("upperdir=")
 }
 
 /// Says of all processes where their files lie.
@@ -171,27 +142,27 @@ impl Finder<'_> {
             let path = rest.to_owned();
             return self.layers.of_overlay(root, self.mounts, &path, &mut self.left);
         }
-        let Some(spot) = spot(self.mounts, path) else {
+        let Some(mount) = storage::holding(self.mounts, path) else {
             return unknown("what is mounted there is not told");
         };
-        let what = format!("{} ({})", spot.point, spot.kind);
-        let read_only = spot.options.split(',').any(|option| option == "ro");
-        if spot.is_card(self.mounts) {
-            Place::Card(format!("{} ({}, {})", spot.point, spot.device, spot.kind))
-        } else if MEMORY.contains(&spot.kind) {
-            match spot.point.as_str() {
+        let what = format!("{} ({})", mount.point, mount.kind);
+        let read_only = mount.options.iter().any(|option| option == "ro");
+        if is_card(&mount, self.mounts) {
+            Place::Card(format!("{} ({}, {})", mount.point, mount.source, mount.kind))
+        } else if is_memory(&mount) {
+            match mount.point.as_str() {
                 "/" => unknown(
                     "the whole root is in memory: what the firmware brought is not told from what came later",
                 ),
                 _ => Place::Memory(what),
             }
-        } else if spot.kind.starts_with("overlay") && spot.point == "/" {
+        } else if mount.kind.starts_with("overlay") && mount.point == "/" {
             self.layers.of_overlay(root, self.mounts, path, &mut self.left)
-        } else if spot.kind.starts_with("overlay") {
+        } else if mount.kind.starts_with("overlay") {
             unknown("the layers of an overlay that is not the root's are not compared")
-        } else if spot.device.starts_with("/dev/loop") {
+        } else if mount.source.starts_with("/dev/loop") {
             unknown("it lies in a file that is mounted")
-        } else if IMAGES.contains(&spot.kind) || read_only && spot.point == "/" {
+        } else if IMAGES.contains(&mount.kind.as_str()) || read_only && mount.point == "/" {
             Place::Firmware
         } else {
             Place::Writable
@@ -234,25 +205,12 @@ pub(super) struct Layers {
 impl Layers {
     #[inline(never)]
     pub(super) fn new(root: &Root, mounts: &str) -> Self {
-        let mut layers = Self {
-            upper: None,
-            lower: None,
-            live: root.is_live(),
-        };
-        let overlay = mounts.lines().rev().find_map(|line| {
-            let mut fields = line.split(' ').skip(1);
-            let root_itself = fields.next() == Some("/");
-            let overlay = fields.next().is_some_and(|kind| kind.starts_with("overlay"));
-            fields.next().filter(|_| root_itself && overlay)
-        });
-        for option in overlay.unwrap_or_default().split(',') {
-            if let Some(upper) = option.strip_prefix("upperdir=") {
-                layers.upper = Some(upper.to_owned()).filter(|upper| root.exists(upper));
-            }
-        }
         let rom = ["/rom/etc", "/rom/root/etc"].iter().find(|etc| root.exists(etc));
-        layers.lower = rom.and_then(|etc| etc.strip_suffix("/etc")).map(str::to_owned);
-        layers
+        Self {
+            upper: upper_of_root(mounts).filter(|upper| root.exists(upper)),
+            lower: rom.and_then(|etc| etc.strip_suffix("/etc")).map(str::to_owned),
+            live: root.is_live(),
+        }
     }
 
     pub(super) fn told(&self) -> Fact<()> {
@@ -277,8 +235,8 @@ impl Layers {
             return unknown("the layers below the overlay are out of sight");
         };
         // What is called so must be a layer, and none that somebody made since the restart.
-        match spot(mounts, lower) {
-            Some(spot) if spot.point != "/" && !MEMORY.contains(&spot.kind) => {}
+        match storage::holding(mounts, lower) {
+            Some(mount) if mount.point != "/" && !is_memory(&mount) => {}
             _ => return unknown("the firmware below the overlay is out of sight"),
         }
         let (above, below) = (format!("{upper}{path}"), format!("{lower}{path}"));
@@ -321,7 +279,7 @@ mod tests {
     fn cards_are_told_from_the_disk_that_the_firmware_is_on() {
         let card = |root: &str, device: &str, kind: &str| {
             let mounts = format!("{root} / ext4 rw 0 0\n{device} /x/y {kind} rw 0 0\n");
-            spot(&mounts, "/x/y/z").unwrap().is_card(&mounts)
+            is_card(&storage::holding(&mounts, "/x/y/z").unwrap(), &mounts)
         };
         for (root, device, kind, expected) in [
             ("/dev/root", "/dev/mmcblk0p1", "vfat", true),
@@ -355,7 +313,7 @@ mod tests {
             ("/x/y", "c"),
             ("/a b/c", "d"),
         ] {
-            assert_eq!(spot(mounts, path).unwrap().device, device, "{path}");
+            assert_eq!(storage::holding(mounts, path).unwrap().source, device, "{path}");
         }
     }
 }

@@ -225,19 +225,12 @@ pub(super) fn mount_table(root: &Root) -> io::Result<String> {
 }
 
 fn mount(line: &str) -> Option<Mount> {
-    let mut fields = line.split(' ');
-    let device = fields.next()?.to_owned();
-    let point = fields.next()?.replace("\\040", " ");
-    if !point.starts_with('/') {
-        return None;
-    }
-    let kind = fields.next()?.to_owned();
-    let exec = !fields.next()?.split(',').any(|option| option == "noexec");
+    let mount = storage::Mount::parse(line).filter(|mount| mount.point.starts_with('/'))?;
     Some(Mount {
-        point,
-        device,
-        kind,
-        exec,
+        exec: !mount.options.iter().any(|option| option == "noexec"),
+        point: mount.point,
+        device: mount.source,
+        kind: mount.kind,
     })
 }
 

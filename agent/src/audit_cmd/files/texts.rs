@@ -1,6 +1,7 @@
 //! Which files say what starts: scripts that the system runs by itself, what those run, tables and units.
 
 use lenscap_harden::root::{Kind, Root};
+use lenscap_harden::storage;
 use lenscap_harden::survey::Survey;
 
 use super::MAX_ENTRIES;
@@ -157,11 +158,10 @@ impl Texts {
     /// Adds what the files run, and what that runs. Gives where cards and flash are mounted.
     fn follow(&mut self, root: &Root, survey: &Survey, mounts: &str) -> Vec<Point> {
         let mut points: Vec<Point> = Vec::new();
-        let live = places::spots(mounts).filter(|spot| spot.point != "/");
-        for spot in live {
-            let card = spot.is_card(mounts);
-            points
-                .extend(Point::new(spot.device, &spot.point, spot.kind).map(|point| Point { card, ..point }));
+        for mount in storage::all(mounts).iter().filter(|mount| mount.point != "/") {
+            let card = places::is_card(mount, mounts);
+            let point = Point::new(&mount.source, &mount.point, &mount.kind);
+            points.extend(point.map(|point| Point { card, ..point }));
         }
         let fstab = root.read("/etc/fstab").unwrap_or_default();
         for line in String::from_utf8_lossy(&fstab).lines() {
