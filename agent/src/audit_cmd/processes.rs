@@ -17,7 +17,7 @@ const MAX_DESCRIPTORS: usize = 32_768;
 const MAX_WORDS: usize = 192;
 const MAX_LINE: u64 = 4096;
 /// Programs that run a script; BusyBox by the names of its shells alone.
-const SHELLS: &[&str] = &["sh", "ash", "bash", "dash", "hush", "ksh", "zsh"];
+pub(super) const SHELLS: &[&str] = &["sh", "ash", "bash", "dash", "hush", "ksh", "zsh"];
 const INTERPRETERS: &[&str] = &[
     "python",
     "perl",

@@ -2,7 +2,9 @@
 
 use lenscap_harden::root::{Root, name_of};
 
-const SHELLS: &[&str] = &["sh", "ash", "bash", "dash", "hush", "ksh", "zsh"];
+use super::fetches::is_flag;
+use crate::audit_cmd::processes::SHELLS;
+
 /// What only starts the program behind it.
 const WRAPPERS: &[&str] = &[
     "busybox", "setsid", "cttyhack", "exec", "env", "nice", "nohup", "openvt", "command", "time", "su-exec",
@@ -110,10 +112,6 @@ fn asks(mut words: &[&str]) -> Asks {
         "getty" | "agetty" | "mingetty" | "mgetty" => getty(rest),
         _ => Asks::Unknown,
     }
-}
-
-fn is_flag(word: &str, flag: char) -> bool {
-    word.starts_with('-') && !word.starts_with("--") && word.contains(flag)
 }
 
 /// Which program getty starts, and whether with a name already.

@@ -1,6 +1,6 @@
 //! What is in files that let somebody in or start by themselves, by hashes, so that one audit can be compared with another.
 
-use std::io::{self, Read as _};
+use std::io;
 
 use lenscap_audit::facts::{Content, Fact, Missing};
 use lenscap_harden::credentials::PROGRAM;
@@ -8,7 +8,7 @@ use lenscap_harden::root::{Kind, Root, name_of};
 use lenscap_harden::survey::Survey;
 use ring::digest::{Context, SHA256, digest};
 
-use super::starts::{SSHD_CONFIG, short_hash};
+use super::starts::{SSHD_CONFIG, hash_of_all, short_hash};
 use super::texts::Texts;
 use super::{LOOSE, MAX_ENTRIES, is_absent, missing};
 
@@ -201,17 +201,10 @@ fn hash_of(root: &Root, path: &str, runs: bool, left: &mut u64) -> io::Result<Op
     {
         return Ok(None);
     }
-    let mut file = root.reader(path)?;
-    let mut context = Context::new(&SHA256);
-    let mut buffer = [0; 4096];
-    loop {
-        let length = file.read(&mut buffer)?;
-        *left = left
-            .checked_sub(length as u64)
-            .ok_or_else(|| io::Error::other("programs are too large to look at"))?;
-        match length {
-            0 => return Ok(Some(short_hash(context.finish().as_ref()))),
-            length => context.update(buffer.get(..length).unwrap_or_default()),
-        }
-    }
+    let within = |length| {
+        let rest = left.checked_sub(length as u64);
+        *left = rest.ok_or_else(|| io::Error::other("programs are too large to look at"))?;
+        Ok(())
+    };
+    hash_of_all(root.reader(path)?, within).map(Some)
 }

@@ -15,7 +15,8 @@ pub(super) use cards::Point;
 use functions::Function;
 use lexer::{Command, Lexer};
 pub(super) use tables::{command_of, is_rules};
-use words::{gives_execution, is_assignment, is_flag, operands, said, unwrap, value};
+pub(super) use words::is_flag;
+use words::{gives_execution, is_assignment, operands, said, unwrap, value};
 
 use super::starts::{is_loose, is_table, is_unit};
 

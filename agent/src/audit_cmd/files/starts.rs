@@ -87,7 +87,7 @@ pub(super) fn all(root: &Root, survey: &Survey, texts: &Texts, layers: &Layers) 
         };
         let hash = digest(&SHA256, &text);
         let own = is_own(path, hash.as_ref());
-        let added = layers.added(root, path) == Some(true) && !is_packaged(root, path);
+        let added = is_added(root, layers, path);
         let what = short_hash(hash.as_ref());
         push(
             &mut starts,
@@ -111,7 +111,7 @@ pub(super) fn all(root: &Root, survey: &Survey, texts: &Texts, layers: &Layers) 
             Err(error) => return Fact::missing(path.clone(), missing(&error)),
         };
         let rules = fetches::is_rules(path);
-        let added = rules && layers.added(root, path) == Some(true) && !is_packaged(root, path);
+        let added = rules && is_added(root, layers, path);
         for line in String::from_utf8_lossy(&text).lines() {
             let line = line.trim();
             // Of rules those that run something.
@@ -194,7 +194,7 @@ fn programs(
             },
             Kind::File | Kind::Folder | Kind::Other => continue,
         };
-        let added = layers.added(root, &place) == Some(true) && !is_packaged(root, &place);
+        let added = is_added(root, layers, &place);
         let start = Start {
             place,
             what,
@@ -207,11 +207,20 @@ fn programs(
 }
 
 fn hash_of(root: &Root, path: &str) -> io::Result<String> {
-    let mut file = root.reader(path)?.take(MAX_BINARY_BYTES as u64);
+    hash_of_all(root.reader(path)?.take(MAX_BINARY_BYTES as u64), |_| Ok(()))
+}
+
+/// The hash of what is read, of which `may` takes each part's length, or ends it.
+pub(super) fn hash_of_all(
+    mut file: impl io::Read,
+    mut may: impl FnMut(usize) -> io::Result<()>,
+) -> io::Result<String> {
     let mut context = Context::new(&SHA256);
     let mut buffer = [0; 4096];
     loop {
-        match file.read(&mut buffer)? {
+        let length = file.read(&mut buffer)?;
+        may(length)?;
+        match length {
             0 => return Ok(short_hash(context.finish().as_ref())),
             length => context.update(buffer.get(..length).unwrap_or_default()),
         }
@@ -314,34 +323,26 @@ pub(in crate::audit_cmd) fn is_ours(root: &Root, path: &str) -> bool {
             .is_ok_and(|text| is_own(path, digest(&SHA256, &text).as_ref()))
 }
 
-/// Whether a package brought a file.
-#[inline(never)]
-fn is_packaged(root: &Root, path: &str) -> bool {
-    let lists = root.list(OPKG_LISTS).unwrap_or_default();
-    let lists = lists.iter().filter(|entry| entry.name.ends_with(".list"));
-    for entry in lists {
-        if has_line(root, &format!("{OPKG_LISTS}/{}", entry.name), path).unwrap_or(false) {
-            return true;
-        }
-    }
-    APK_DATABASES
-        .iter()
-        .any(|database| in_apk(root, database, path).unwrap_or(false))
+/// Whether a file is in the writable layer alone, and no package brought it.
+fn is_added(root: &Root, layers: &Layers, path: &str) -> bool {
+    layers.added(root, path) == Some(true) && !is_packaged(root, path, |_| true)
 }
 
 /// Whether a package that was installed above the firmware brought a file: the firmware's own lists name its own files.
 pub(in crate::audit_cmd) fn is_installed(root: &Root, upper: &str, path: &str) -> bool {
+    is_packaged(root, path, |list| root.exists(&format!("{upper}{list}")))
+}
+
+/// Whether a package brought a file, by the lists that count.
+#[inline(never)]
+fn is_packaged(root: &Root, path: &str, counts: impl Fn(&str) -> bool) -> bool {
     let lists = root.list(OPKG_LISTS).unwrap_or_default();
-    let installed = lists.iter().any(|entry| {
+    let listed = lists.iter().any(|entry| {
         let list = format!("{OPKG_LISTS}/{}", entry.name);
-        entry.name.ends_with(".list")
-            && root.exists(&format!("{upper}{list}"))
-            && has_line(root, &list, path).unwrap_or(false)
+        entry.name.ends_with(".list") && counts(&list) && has_line(root, &list, path).unwrap_or(false)
     });
-    installed
-        || APK_DATABASES.iter().any(|database| {
-            root.exists(&format!("{upper}{database}")) && in_apk(root, database, path).unwrap_or(false)
-        })
+    let in_database = |database: &&str| counts(database) && in_apk(root, database, path).unwrap_or(false);
+    listed || APK_DATABASES.iter().any(in_database)
 }
 
 fn has_line(root: &Root, list: &str, wanted: &str) -> io::Result<bool> {

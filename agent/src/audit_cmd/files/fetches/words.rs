@@ -34,7 +34,7 @@ pub(super) fn is_assignment(word: &str) -> bool {
 }
 
 /// Whether a word has this short option, alone or among others.
-pub(super) fn is_flag(word: &str, flag: char) -> bool {
+pub(in crate::audit_cmd::files) fn is_flag(word: &str, flag: char) -> bool {
     word.starts_with('-') && !word.starts_with("--") && word.contains(flag)
 }
 
