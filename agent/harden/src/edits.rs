@@ -320,7 +320,7 @@ impl<'a> Edits<'a> {
         why: &str,
     ) -> io::Result<()> {
         self.change(path, base.0.clone(), insecure, why)?;
-        if let Some((_, edit)) = self.files.iter_mut().find(|(have, _)| have == path) {
+        if let Some(edit) = self.edit(path) {
             edit.attributes = base.1;
             edit.base = Some(base);
         }

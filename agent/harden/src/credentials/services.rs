@@ -5,7 +5,7 @@ use std::io;
 use super::Context;
 use crate::defaults::is_known;
 use crate::firmware::{Adapter, Place, Role};
-use crate::journal::sha256;
+use crate::journal::{hex, sha256};
 use crate::locate::{Form, insert, locate, url_passwords};
 use crate::report::Status;
 
@@ -135,10 +135,7 @@ fn replacement(
         }
         Role::WebDigest => {
             let (who, old) = value.rsplit_once(':').unwrap_or_default();
-            let digest = |password: &str| {
-                let hash = lenscap_md5::md5(format!("{who}:{password}").as_bytes());
-                hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-            };
+            let digest = |password: &str| hex(&lenscap_md5::md5(format!("{who}:{password}").as_bytes()));
             if !crate::defaults::known().any(|known| digest(known.password) == old.to_ascii_lowercase()) {
                 return Ok(None);
             }

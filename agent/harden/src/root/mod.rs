@@ -215,8 +215,7 @@ impl Root {
     /// What tells a file or folder, after all links, from all others. `None`: it is not there.
     #[must_use]
     pub fn identity(&self, path: &str) -> Option<(u64, u64)> {
-        let place = self.resolve(path).ok()?;
-        let stat = nix::sys::stat::fstatat(&place.parent, place.name.as_str(), no_follow()).ok()?;
+        let stat = self.resolve(path).and_then(|place| place.status()).ok()?;
         #[allow(clippy::useless_conversion, reason = "as wide as the platform has it")]
         Some((stat.st_dev.into(), stat.st_ino.into()))
     }
