@@ -544,22 +544,27 @@ fn a_file_named_like_a_deleted_one_hides_nothing() {
         '{at}/odd (deleted)' 60 & runs $! odd
         exec {LENSCAP} audit --json --only trace.deleted"
     );
-    let args = [
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--mount-proc",
-        "sh",
-        "-c",
-        &script,
-    ];
-    let report = report(&run("unshare", &args));
+    let report = among_own_processes(&script);
     let told = evidence(&report, "trace.deleted");
     assert!(
         told.contains(&format!("{at}/evil is deleted and runs as evil")),
         "{told}"
     );
     assert!(told.contains(&format!("{at}/odd (deleted) runs as")), "{told}");
+}
+
+/// The report that a script ends with, in processes and mounts of its own, which end with it.
+fn among_own_processes(script: &str) -> Value {
+    let words = [
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "sh",
+        "-c",
+        script,
+    ];
+    report(&run("unshare", &words))
 }
 
 /// On this machine, where the kernel tells a path that leads to another file, or to none.
@@ -578,16 +583,7 @@ fn a_program_that_a_mount_hides_is_no_pass() {
         /mnt/plain 60 & runs $! plain
         exec {LENSCAP} audit --json --only trace.deleted"
     );
-    let args = [
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--mount-proc",
-        "sh",
-        "-c",
-        &script,
-    ];
-    let report = report(&run("unshare", &args));
+    let report = among_own_processes(&script);
     let told = evidence(&report, "trace.deleted");
     for (file, name) in [
         ("/lazy", "lazy"),
