@@ -24,15 +24,11 @@ from lab.owner import CLOSE_SECONDS, Owner
 from lab.segment import ADDRESS, SegmentError
 from lab.stopwatch import timed
 from lab.variants import VARIANTS, VENDOR
-from scenarios.closing import CAMERA_PORTS, UNFILTERED, VERDICTS
+from scenarios.closing import CAMERA_PORTS, VERDICTS
 
 WATCH_SECONDS = 10
 # One account in DES and one in SHA-512, with a password that no list has: every pair is tried on both.
 CHECKED = "/tmp/checked"
-# How root takes the rules away.
-REMOVE = {"vendor": "iptables -F", "modern": "nft flush ruleset"}
-# The kernel that tells who sends: the agent alone reaches the uplink's port there.
-TELLS_SENDERS = "modern"
 TELNET_PORT = 23
 PASSWD = "root:x:0:0::/root:/bin/sh\nadmin:x:1000:1000::/:/bin/sh\n"
 SHADOW = """root:abbgu7wMwR4Mg:0:0:99999:7:::
@@ -62,7 +58,7 @@ class Demo:
         self.lab = lab
         self.variant = lab.variant
         # What is reached when it is closed: where no packet filter is, what the camera serves.
-        self.reached = CAMERA_PORTS if self.variant.name == UNFILTERED else set()
+        self.reached = CAMERA_PORTS if self.variant.unfilter is None else set()
         self.frame = out / "frame.png"
         self.report = out / "report.html"
         for path in (self.frame, self.report):
@@ -113,7 +109,7 @@ class Demo:
         """What malware on the camera would send, counted on the cable."""
         step(f"{when}: floods started on the camera, packets that leave it")
         floods = Floods(self.machine, self.lab.pcap_path())
-        tells = self.variant.name == TELLS_SENDERS
+        tells = self.variant.tells_senders
         rows = self.floods[when] = [replace(row, may_pass=row.may_pass and not tells) for row in floods.run()]
         if when == "before":
             silent = [f"{row.what} by {row.sender}" for row in rows if row.packets == 0 and not row.off]
@@ -133,7 +129,7 @@ class Demo:
         self.lab.check(not leaks, f"{when}: {leaks}")
         self.unstopped.append(("root past all rules (AF_PACKET; here ARP)", self.raw_before, floods.raw()))
         was = next(row.packets for row in self.floods["before"] if row.sender != rows[0].sender)
-        remove = REMOVE[self.variant.name]
+        remove = self.variant.unfilter
         self.unstopped.append((f"root, who removes the rules first ({remove}; UDP, port 9999)", was, floods.without_rules(remove)))
         # As the service would at its next look.
         self.machine.run(f"{PROGRAM} harden --recheck", 60)
@@ -235,7 +231,7 @@ class Demo:
         """What this kernel's packet filter can do, for the page."""
         if self.reached:
             return "This kernel has no packet filter: nothing of this can be stopped on the camera, and the camera says so."
-        if self.variant.name == TELLS_SENDERS:
+        if self.variant.tells_senders:
             return "This kernel's filter tells who sends: the agent alone may dial the uplink's port."
         return ("This kernel's filter cannot tell who sends, so that every program may dial the uplink's port; a kernel with an "
                 "owner match lets the agent alone.")

@@ -49,6 +49,10 @@ class Variant:
     # The RTSP server's, and where it is kept: alone in a file, or as firmwares with prudynt have it.
     media_password: str = "admin123"
     prudynt: bool = False
+    # How root takes the packet filter's rules away; None: the kernel has no filter. And whether it tells who sends, so that
+    # the agent alone reaches the uplink's port.
+    unfilter: str | None = None
+    tells_senders: bool = False
     machine: tuple = ("-M", "virt", "-cpu", "cortex-a7", "-m", "64M")
     # Where memory starts.
     memory_at: int = VIRT_MEMORY
@@ -73,6 +77,7 @@ VENDOR = Variant(
     # Mirai's list has it too.
     media_password="admin",
     prudynt=True,
+    unfilter="iptables -F",
 )
 MODERN = Variant(
     name="modern",
@@ -87,6 +92,8 @@ MODERN = Variant(
     password_hash="$6$anko0001$NztyFm1DI/DlFcAeSpopghbA4rM7/D189cNjU2V4LPl6BMSbppaphMcxTzBG9IETB8c0149Ko5tOPFDw5Hoio0",
     media_password="admin",
     prudynt=True,
+    unfilter="nft flush ruleset",
+    tells_senders=True,
 )
 BARE = Variant(
     name="bare",

@@ -8,14 +8,12 @@ CAMERA_PORTS = {22, 80, 554}
 # Exit status of applying, and the word of a look later. Without TUN the camera cannot try its filter from within, and says
 # so, then and at every look.
 VERDICTS = {"vendor": (2, "unknown"), "modern": (0, "holds"), "bare": (1, "fails")}
-# The kernel without a packet filter: what the camera serves stays reachable.
-UNFILTERED = "bare"
 
 
 def closed(lab: Lab) -> None:
     """`lenscap harden --apply` by the owner: what strangers reached is gone, at once and after a reboot; then removed."""
     variant = lab.variant
-    filtered = variant.name != UNFILTERED
+    filtered = variant.unfilter is not None
     machine = lab.installed_machine(beside=True)
     # `claimed` has had one of its own meanwhile.
     lab.gateway.start(lab.fingerprint)
