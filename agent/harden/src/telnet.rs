@@ -37,6 +37,7 @@ const SHELLS: Target = Target {
     servers: SHELL_SERVERS,
     hints: &[
         b"telnet",
+        b"netd",
         b"netcat",
         b"socat",
         b"tcpsvd",
@@ -128,10 +129,8 @@ pub(crate) const HARMLESS: &[&str] = &[
     "return",
     "wait",
     "sleep",
-    "alias",
     "local",
     "readonly",
-    "set",
     "rmmod",
     "iptables",
     "ip6tables",
@@ -271,7 +270,9 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
         let words = command.words.join(" ");
         let mut effect = effect(target, &command.plain, command.background);
         if effect == Effect::Nothing
-            && (may_start(target, command) || feeds_shell(target, command, commands.get(at + 1)))
+            && (may_start(target, command)
+                || feeds_shell(target, command, commands.get(at + 1))
+                || feeds_script(target, command, &commands))
         {
             effect = Effect::Mentions;
         }
@@ -352,6 +353,32 @@ fn feeds_shell(target: &Target, command: &Command, next: Option<&Command>) -> bo
     shell(next) && runs_server(target, &said) != Effect::Nothing
 }
 
+/// Whether a command says what starts a server into a file that the same script runs.
+fn feeds_script(target: &Target, command: &Command, all: &[Command]) -> bool {
+    let [say, ..] = command.words.as_slice() else {
+        return false;
+    };
+    let is_written = |word: &String| !word.is_empty() && command.output.contains(word);
+    let runs = |other: &Command| {
+        let mut words = other.words.iter();
+        let first = words.next();
+        first.is_some_and(is_written)
+            || first.is_some_and(|first| matches!(name_of(first), "sh" | "ash" | "bash" | "." | "source"))
+                && words.any(is_written)
+    };
+    let said = || {
+        command
+            .meant
+            .get(1..)
+            .unwrap_or_default()
+            .join(" ")
+            .replace("\\n", "\n")
+    };
+    matches!(say.as_str(), "echo" | "printf")
+        && all.iter().any(runs)
+        && runs_server(target, &said()) != Effect::Nothing
+}
+
 /// What a word is that asks for a program's place, such as `$(which telnetd)`.
 fn resolved(word: &str) -> &str {
     let inside = word
@@ -416,6 +443,17 @@ fn effect(target: &Target, words: &[String], background: bool) -> Effect {
                 let found = effects.find(|effect| *effect != Effect::Nothing);
                 let named = || names_server(target, after).then_some(Effect::Mentions);
                 return found.or_else(named).unwrap_or(Effect::Nothing);
+            }
+            "alias" => {
+                let runs = |word: &&str| {
+                    let value = word.split_once('=').map_or("", |(_, value)| value);
+                    runs_server(target, value) != Effect::Nothing
+                };
+                return if after.iter().any(runs) {
+                    Effect::Mentions
+                } else {
+                    Effect::Nothing
+                };
             }
             // Asks where it is.
             "command" if after.first().is_some_and(|word| short_flag(word, 'v')) => return Effect::Nothing,

@@ -795,3 +795,38 @@ fn other_shells_on_ports_are_found_and_closed() {
         );
     }
 }
+
+#[test]
+fn servers_that_are_named_before_they_are_started_are_unknown() {
+    for script in [
+        "set -- telnetd; \"$@\"\n",
+        "alias td=telnetd\ntd\n",
+        "alias td='busybox telnetd -l /bin/sh'\ntd\n",
+        "printf 'telnetd\\n' > /tmp/a; . /tmp/a\n",
+        "echo '/usr/sbin/telnetd &' >/tmp/x.sh\nchmod +x /tmp/x.sh\n/tmp/x.sh\n",
+    ] {
+        let script = format!("#!/bin/sh\n{script}");
+        let (text, statuses) = hardened("etc/init.d/rcS", &script);
+        assert_eq!(text, script);
+        assert_eq!(statuses, [Status::Unknown], "{script}");
+    }
+    // Put together from parts.
+    for script in ["T=tel; T=${T}netd; $T &\n", "busybox tel\"\"netd\n"] {
+        let (_, statuses) = hardened("etc/init.d/rcS", script);
+        assert_eq!(statuses.len(), 1, "{script}");
+    }
+    // Words about it start nothing.
+    for script in [
+        "echo 'telnetd is off' >/dev/console\n",
+        "echo telnetd >/var/log/off\ncat /var/log/off\n",
+        "alias telnet=true\nalias ll='ls -l'\n",
+        "set -e\n",
+    ] {
+        let (text, statuses) = hardened("etc/init.d/rcS", script);
+        assert_eq!(text, script);
+        assert!(
+            statuses.iter().all(|status| *status == Status::Holds),
+            "{script}: {statuses:?}"
+        );
+    }
+}
