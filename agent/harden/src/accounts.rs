@@ -63,11 +63,11 @@ fn parse_line(line: &[u8], start: usize, number: u32) -> Option<Account> {
     let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
     // passwd(5) has seven fields, shadow(5) nine; the third is a number in both.
     let passwd = (3..=4).contains(&rest.len());
-    let uid = text(third).parse().ok();
+    let uid = uid_of(third);
     let plain = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.' | b'$');
     // Scripts are called `passwd` too. What one libc takes for a comment is an account to another.
     let fits = match rest.len() {
-        3 | 4 => uid.is_some(),
+        3 | 4 => uid.is_some() && !third.is_empty(),
         6 => uid.is_some() || third.is_empty(),
         _ => false,
     };
@@ -85,9 +85,48 @@ fn parse_line(line: &[u8], start: usize, number: u32) -> Option<Account> {
     })
 }
 
+/// A user's number as some C library reads it: after blanks and a sign, modulo 2^32, and none at all as 0.
+fn uid_of(field: &[u8]) -> Option<u32> {
+    let field = field.trim_ascii_start();
+    let digits = match field {
+        [b'-' | b'+', rest @ ..] => rest,
+        _ => field,
+    };
+    let value = digits.iter().try_fold(0u32, |sum, digit| {
+        let digit = digit.is_ascii_digit().then(|| digit - b'0')?;
+        Some(sum.wrapping_mul(10).wrapping_add(digit.into()))
+    });
+    value.map(|value| {
+        if field.first() == Some(&b'-') {
+            value.wrapping_neg()
+        } else {
+            value
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn user_numbers_are_read_as_loosely_as_any_library_does() {
+        for (text, uid) in [
+            ("0", Some(0)),
+            (" 0", Some(0)),
+            ("-0", Some(0)),
+            ("", Some(0)),
+            ("4294967296", Some(0)),
+            ("007", Some(7)),
+            ("-1", Some(u32::MAX)),
+            ("0x0", None),
+            ("0 ", None),
+        ] {
+            let accounts = parse(format!("blank:*:{text}:0::/:/bin/sh\n").as_bytes());
+            assert_eq!(accounts[0].uid, uid, "{text:?}");
+        }
+        assert!(parse(b"::::::\n+::::::\n").is_empty());
+    }
 
     #[test]
     fn tables_are_read_as_firmwares_write_them() {
