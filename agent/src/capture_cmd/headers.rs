@@ -11,6 +11,22 @@ const MAX_EXTENSIONS: usize = 8;
 const IPV4_BYTES: usize = 20;
 const IPV6_BYTES: usize = 40;
 
+/// The EtherType of what a packet begins with. Where two tags were before it (802.1ad), the kernel takes off the outer, names
+/// what follows the inner, and leaves that inner tag in front. What may be read both ways has no type.
+pub(super) fn begins_with(ethertype: u16, packet: &[u8]) -> u16 {
+    let named = |kind: u16, packet: &[u8]| {
+        let version = byte(packet, 0) >> 4;
+        // Of a header with its least length; only this is believed.
+        (kind == IPV4 && version == 4 && byte(packet, 0) & 0x0f >= 5) || (kind == IPV6 && version == 6)
+    };
+    match packet {
+        [_, _, a, b, rest @ ..] if [*a, *b] == ethertype.to_be_bytes() && named(ethertype, rest) => {
+            if named(ethertype, packet) { 0 } else { VLANS[0] }
+        }
+        _ => ethertype,
+    }
+}
+
 /// How many bytes from the start of a packet are headers, up to the transport's. `packet` begins with the header
 /// that its EtherType names. What is not understood has none: nothing of it may be shown.
 pub(super) fn header_bytes(mut ethertype: u16, packet: &[u8]) -> usize {
@@ -25,9 +41,10 @@ pub(super) fn header_bytes(mut ethertype: u16, packet: &[u8]) -> usize {
     let length = match ethertype {
         IPV4 => ipv4(rest),
         IPV6 => ipv6(rest),
-        // Hardware and protocol addresses of sender and target.
+        // Ethernet's and IPv4's addresses of sender and target.
         ARP => match rest {
-            [_, _, _, _, hardware, protocol, ..] => 8 + 2 * (usize::from(*hardware) + usize::from(*protocol)),
+            // Of other lengths, anything may be in it.
+            [_, _, _, _, 6, 4, ..] => 28,
             _ => 0,
         },
         _ => 0,
@@ -40,7 +57,10 @@ fn byte(bytes: &[u8], at: usize) -> usize {
 }
 
 fn ipv4(packet: &[u8]) -> usize {
-    let length = ((byte(packet, 0) & 0x0f) * 4).max(IPV4_BYTES);
+    let length = (byte(packet, 0) & 0x0f) * 4;
+    if byte(packet, 0) >> 4 != 4 || length < IPV4_BYTES {
+        return 0;
+    }
     let fragment = (byte(packet, 6) & 0x1f) << 8 | byte(packet, 7);
     if fragment != 0 {
         return length;
@@ -49,6 +69,9 @@ fn ipv4(packet: &[u8]) -> usize {
 }
 
 fn ipv6(packet: &[u8]) -> usize {
+    if byte(packet, 0) >> 4 != 6 {
+        return 0;
+    }
     let (mut next, mut length) = (byte(packet, 6), IPV6_BYTES);
     for _ in 0..MAX_EXTENSIONS {
         let rest = packet.get(length..).unwrap_or_default();
@@ -118,6 +141,11 @@ mod tests {
             (20, IPV4, ip4(17, 0, 0x2001, &udp)),
             (20, IPV4, ip4(99, 0, 0, &udp)),
             (0, 0x888e, vec![0xEE; 90]),
+            // What is no header of its kind.
+            (0, IPV4, vec![0xEE; 90]),
+            (0, IPV4, [&[0x44; 20][..], &udp].concat()),
+            (0, IPV6, vec![0x45; 90]),
+            (0, ARP, [&[0, 1, 8, 0, 255, 255][..], &udp].concat()),
         ] {
             assert_eq!(header_bytes(ethertype, &packet), expected);
         }
@@ -129,9 +157,25 @@ mod tests {
     }
 
     #[test]
+    fn of_two_tags_the_inner_is_stepped_over() {
+        for tag in [[0x00, 0x05], [0x0f, 0x06], [0x4f, 0x06]] {
+            let mut packet = tag.to_vec();
+            packet.extend(IPV4.to_be_bytes());
+            packet.extend(ip4(17, 0, 0, &[0xEE; 60]));
+            let kind = begins_with(IPV4, &packet);
+            let expected = if tag[0] == 0x4f { 0 } else { 4 + 20 + 8 };
+            assert_eq!(header_bytes(kind, &packet), expected, "{tag:?}");
+        }
+        let plain = ip4(17, 0, 0, &[0xEE; 60]);
+        assert_eq!(begins_with(IPV4, &plain), IPV4);
+        assert_eq!(begins_with(0x8100, &[0, 5, 0x81, 0, 0, 6, 8, 0]), 0x8100);
+    }
+
+    #[test]
     fn ipv6_extensions_are_followed() {
         let packet = |next: u8, rest: &[&[u8]]| {
             let mut packet = vec![0; 40];
+            packet[0] = 0x60;
             packet[6] = next;
             packet.extend(rest.concat());
             packet.extend(tcp(8));

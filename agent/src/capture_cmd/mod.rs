@@ -237,7 +237,8 @@ fn file_header(snaplen: u32) -> Vec<u8> {
 
 /// One packet of the file: its time and lengths, the cooked link header, and its headers.
 fn record(packet: &Packet, read: &[u8], snaplen: usize, time: Duration) -> Vec<u8> {
-    let kept = headers::header_bytes(packet.protocol, read).min(snaplen);
+    let kind = headers::begins_with(packet.protocol, read);
+    let kept = headers::header_bytes(kind, read).min(snaplen);
     let mut record = Vec::new();
     for word in [
         time.as_secs(),
@@ -252,7 +253,7 @@ fn record(packet: &Packet, read: &[u8], snaplen: usize, time: Duration) -> Vec<u
         record.extend(half.to_be_bytes());
     }
     record.extend(address);
-    record.extend(packet.protocol.to_be_bytes());
+    record.extend(kind.to_be_bytes());
     record.extend(read.get(..kept).unwrap_or_default());
     record
 }
