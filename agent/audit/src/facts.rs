@@ -112,7 +112,8 @@ pub struct Facts {
     pub layers: Fact<()>,
     /// Files whose owner or mode matters.
     pub files: Fact<Vec<FileState>>,
-    /// Programs and known files of malware in places that everybody can write to.
+    /// Programs and known files of malware in places that everybody can write to, and what came after the firmware and runs
+    /// with its owner's rights.
     pub droppings: Fact<Vec<String>>,
     /// What `/etc/ld.so.preload` holds; `None`: there is none.
     pub preload: Fact<Option<String>>,

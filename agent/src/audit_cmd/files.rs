@@ -104,13 +104,13 @@ pub(super) fn collect(root: &Root, facts: &mut Facts) {
     facts.starts.becomes(starts::all(root, &survey, &texts, &layers));
     facts.layers.becomes(layers.told());
     let mut walked = Walked::default();
-    walked.walk(root, facts);
+    walked.walk(root, facts, &layers);
     let strays = walked.strays(facts);
     facts.strays.becomes(strays);
     facts.keys.becomes(keys::all(root, &walked, &layers, &mounts));
     facts.files.becomes(modes(root, &survey, facts));
     if root.is_live() {
-        facts.droppings.becomes(droppings(root, &mounts));
+        facts.droppings.becomes(droppings(root, &mounts, walked.setuid));
         for path in facts.droppings.value().cloned().unwrap_or_default() {
             found_module(facts, &path, ModuleFile::Loose(path.clone()));
         }
@@ -247,15 +247,21 @@ fn hardener(root: &Root, survey: &Survey, checker: &mut Checker, found: &mut Vec
 struct Walked {
     keys: Vec<String>,
     modules: Vec<String>,
+    /// Files that give root's rights and came after the firmware.
+    setuid: Vec<String>,
     cut: bool,
     complete: bool,
 }
 
 impl Walked {
-    fn walk(&mut self, root: &Root, facts: &mut Facts) {
+    fn walk(&mut self, root: &Root, facts: &mut Facts, layers: &Layers) {
         self.complete = root.walk(&mut |path| {
             let name = name_of(path);
-            if STRAY.iter().any(|place| path.starts_with(place)) {
+            let stray = STRAY.iter().any(|place| path.starts_with(place));
+            if stray && places::is_setuid(root, path) || layers.gives_rights(root, path) {
+                push(&mut self.setuid, path.to_owned());
+            }
+            if stray {
                 if is_module(name) {
                     push(&mut self.modules, path.to_owned());
                 }
@@ -374,14 +380,13 @@ fn modes(root: &Root, survey: &Survey, facts: &Facts) -> Fact<Vec<FileState>> {
     }
 }
 
-/// Programs, and names that hide, where everybody may write and in what else lies in memory. Memory cards are told as
+/// Beside what was `found`, programs, and names that hide, where everybody may write and in what else lies in memory. Memory cards are told as
 /// mounts.
 #[inline(never)]
-fn droppings(root: &Root, mounts: &str) -> Fact<Vec<String>> {
+fn droppings(root: &Root, mounts: &str, mut found: Vec<String>) -> Fact<Vec<String>> {
     let cards = places::cards(mounts);
     let memory = places::memory(mounts);
     let looked = || LOOSE.iter().copied().chain(memory.iter().map(String::as_str));
-    let mut found: Vec<String> = Vec::new();
     let mut doubt = None;
     let mut seen = 0;
     let mut done: Vec<String> = Vec::new();

@@ -170,6 +170,12 @@ impl Finder<'_> {
     }
 }
 
+/// Whether a file runs with its owner's rights. What cannot be asked about is no such file.
+pub(super) fn is_setuid(root: &Root, path: &str) -> bool {
+    root.stat(path)
+        .is_ok_and(|state| state.mode & 0o6000 != 0 && state.mode & 0o111 != 0)
+}
+
 /// Whether two files hold the same.
 fn is_same(root: &Root, one: &str, other: &str, left: &mut u64) -> io::Result<bool> {
     let (mut one, mut other) = (root.reader(one)?, root.reader(other)?);
@@ -227,6 +233,17 @@ impl Layers {
     pub(super) fn added(&self, root: &Root, path: &str) -> Option<bool> {
         let (upper, lower) = (self.upper.as_ref()?, self.lower.as_ref()?);
         Some(root.exists(&format!("{upper}{path}")) && !root.exists(&format!("{lower}{path}")))
+    }
+
+    /// Whether a file came after the firmware, and gives its owner's rights to whoever runs it.
+    pub(super) fn gives_rights(&self, root: &Root, path: &str) -> bool {
+        let (Some(upper), Some(lower)) = (&self.upper, &self.lower) else {
+            return false;
+        };
+        is_setuid(root, path)
+            && root.exists(&format!("{upper}{path}"))
+            && !is_setuid(root, &format!("{lower}{path}"))
+            && !starts::is_installed(root, upper, path)
     }
 
     /// Where a file lies that the overlay at `/` shows.

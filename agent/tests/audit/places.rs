@@ -122,6 +122,58 @@ fn what_packages_brought_or_only_moved_is_no_trace() {
 }
 
 #[test]
+fn rights_that_came_after_the_firmware_are_told() {
+    if without_root() {
+        return;
+    }
+    let camera = layered();
+    let put = |path: &str, mode: u32| {
+        camera.write(path, "\x7fELF");
+        fs::set_permissions(camera.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for layer in ["", "rom/"] {
+        put(&format!("{layer}bin/su"), 0o4755);
+    }
+    // A package's, and one without the bit.
+    for layer in ["", "overlay/upper/"] {
+        put(&format!("{layer}usr/bin/sudo"), 0o4755);
+        put(&format!("{layer}usr/bin/plain"), 0o755);
+        camera.write(&format!("{layer}usr/lib/opkg/info/sudo.list"), "/usr/bin/sudo\n");
+    }
+    let report = camera.report();
+    assert_eq!(
+        verdict(&report, "trace.file"),
+        "pass",
+        "{}",
+        rule(&report, "trace.file")
+    );
+    for path in ["usr/bin/.su", "root/.x", "bin/busybox"] {
+        for layer in ["", "overlay/upper/"] {
+            put(&format!("{layer}{path}"), 0o4755);
+        }
+        let report = camera.report();
+        assert_eq!(verdict(&report, "trace.file"), "fail", "{path}");
+        let told = evidence(&report, "trace.file");
+        assert!(
+            told.contains(path) && !told.contains("sudo") && !told.contains("bin/su:"),
+            "{told}"
+        );
+    }
+    // Whoever may log in by a key is named.
+    camera.write(
+        "root/.ssh/authorized_keys",
+        "# mine\nssh-ed25519 AAAA me\nssh-ed25519 AAAB you\n",
+    );
+    camera.process(60, "/usr/sbin/dropbear", b"dropbear", b"dropbear", &[]);
+    let report = camera.report();
+    let told = evidence(&report, "account.ssh");
+    assert!(
+        told.contains("/root/.ssh/authorized_keys") && told.contains("keys that log in: 2"),
+        "{told}"
+    );
+}
+
+#[test]
 fn scripts_that_run_are_told_like_programs() {
     if without_root() {
         return;

@@ -96,9 +96,17 @@ pub(super) fn ssh(facts: &Facts, judge: &mut Judge) {
     let source = &facts.ssh_passwords.source;
     match judge.need(&facts.ssh_passwords) {
         None => {}
-        Some(None) => judge.none(source, "there is no SSH server"),
+        Some(None) => return judge.none(source, "there is no SSH server"),
         Some(Some(true)) => judge.fail(source, "passwords are taken"),
         Some(Some(false)) => judge.pass(source, "keys alone"),
+    }
+    // Whose they are, only the owner knows.
+    let keys = judge.need(&facts.authorised).into_iter().flatten();
+    let mut places: Vec<&str> = keys.map(|key| key.place.as_str()).collect();
+    while let Some(place) = places.first().copied() {
+        let count = places.iter().filter(|other| **other == place).count();
+        places.retain(|other| *other != place);
+        judge.pass(place, format!("keys that log in: {count}"));
     }
 }
 

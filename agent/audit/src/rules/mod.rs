@@ -126,7 +126,7 @@ pub const RULES: &[Rule] = &[
     rule!(live High "trace.name", "No process hides behind a random name or a mount",
         "Look at the program's file, and treat the camera as taken if nobody knows it.",
         "5.7-2|||2f 2l|cybersecurity-state-awareness|I8", traces::names),
-    rule!(live High "trace.file", "No programs or known malware lie in memory or where everybody writes",
+    rule!(live High "trace.file", "No programs or known malware lie in memory or where everybody writes, and none came later with root's rights",
         "Find out what put them there; restart the camera, for such places are empty then.",
         "5.7-2|||2f 2k|cybersecurity-state-awareness|I8", traces::files),
     rule!(tree High "trace.preload", "No library is pushed into every program",

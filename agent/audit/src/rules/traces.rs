@@ -300,7 +300,10 @@ pub(super) fn files(facts: &Facts, judge: &mut Judge) {
         return;
     };
     for file in files {
-        judge.fail(file, "a program, or a name of known malware");
+        judge.fail(
+            file,
+            "a program, a name of known malware, or what runs with its owner's rights",
+        );
     }
     judge.pass_otherwise(&facts.droppings.source, "no program lies there");
 }

@@ -597,7 +597,7 @@ fn each_missing_fact_is_missed() {
         (
             "authorised",
             |f| f.authorised = Fact::default(),
-            &["account.drift"],
+            &["account.ssh", "account.drift"],
         ),
         ("programs", |f| f.programs = Fact::default(), &["start.drift"]),
         ("strays", |f| f.strays = Fact::default(), &["trace.module"]),
