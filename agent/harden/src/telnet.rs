@@ -3,6 +3,7 @@
 //! A starter is made harmless where it stands, by the smallest edit: a command becomes an argument of `:`, a line of a
 //! table a comment, a switch its opposite.
 
+mod outside;
 mod waits;
 
 use std::io;
@@ -183,7 +184,7 @@ pub fn plan(survey: &Survey, close: Close, edits: &mut Edits<'_>) -> io::Result<
         let text = "holds the word telnetd and may start it; only a running camera can tell";
         edits.find(Measure::Telnet, Status::Unknown, Some((path, 0)), text);
     }
-    outside(survey, edits)?;
+    outside::outside(survey, edits)?;
     if !survey.complete {
         let text = "some files could not be looked at";
         edits.find(Measure::Telnet, Status::Unknown, None, text);
@@ -438,7 +439,7 @@ fn effect(target: &Target, words: &[String], background: bool) -> Effect {
             _ if target.is_shell() && relays_shell(name, after) => {
                 return Effect::Starts { waits: !background };
             }
-            "sh" | "ash" | "bash" | "su" | "eval" => {
+            "sh" | "ash" | "bash" | "su" | "eval" | "script" => {
                 let mut effects = after.iter().map(|word| runs_server(target, word));
                 let found = effects.find(|effect| *effect != Effect::Nothing);
                 let named = || names_server(target, after).then_some(Effect::Mentions);
@@ -778,55 +779,6 @@ fn switch(target: &Target, line: &[u8]) -> Option<(core::ops::Range<usize>, &'st
     };
     let start = name.len() + 1 + value.find(inner)?;
     Some((start..start + inner.len(), off))
-}
-
-/// A table of inetd's or crond's that is none of those that are known by their place.
-fn table_elsewhere(words: &[String]) -> Option<&String> {
-    let mut words = words.iter();
-    let program =
-        words.find_map(|word| ["inetd", "crond"].into_iter().find(|name| name_of(word) == *name))?;
-    if program == "inetd" {
-        return words.find(|word| word.starts_with('/') && name_of(word) != "inetd.conf");
-    }
-    let folder = words.skip_while(|word| *word != "-c").nth(1)?;
-    (!folder.contains("/cron")).then_some(folder)
-}
-
-/// Ways in that no edit of this root closes: a card's scripts, and the boot loader's variables.
-fn outside(survey: &Survey, edits: &mut Edits<'_>) -> io::Result<()> {
-    const CARDS: &[&str] = &[
-        "/mnt/mmc",
-        "/mnt/sd",
-        "/media/mmc",
-        "/media/sd",
-        "/tmp/sd",
-        "/sdcard/",
-        "/mnt/mmcblk",
-    ];
-    const LOADER: &[&str] = &["fw_printenv", "fw_setenv", "armbenv", "xmuart", "telnetctrl"];
-    for path in survey.scripts.iter().chain(survey.tables()) {
-        let Some(text) = edits.read(path)? else { continue };
-        for command in shell::commands(&text) {
-            if let Some(table) = table_elsewhere(&command.meant) {
-                let what = format!("has a table read that is not looked at: `{table}`");
-                edits.find(Measure::Telnet, Status::Unknown, Some((path, command.line)), what);
-            }
-            let first = command.words.first().map_or("", String::as_str);
-            let target = match first {
-                "." | "source" | "sh" | "ash" | "exec" => command.words.get(1).map_or("", String::as_str),
-                first => first,
-            };
-            if CARDS.iter().any(|card| target.starts_with(card)) {
-                let what = format!("runs what a memory card holds: `{target}`");
-                edits.find(Measure::Telnet, Status::Notice, Some((path, command.line)), what);
-            }
-            if LOADER.contains(&name_of(first)) {
-                let what = format!("uses variables of the boot loader: `{}`", command.words.join(" "));
-                edits.find(Measure::Telnet, Status::Notice, Some((path, command.line)), what);
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

