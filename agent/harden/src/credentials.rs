@@ -18,7 +18,7 @@ use crate::root::Attributes;
 use crate::secret::{self, LoginPassword, Random, Secret};
 use crate::survey::Survey;
 
-pub use accounts::is_roots;
+pub use accounts::{is_roots, options_of_dropbear};
 
 /// This program on a camera: what makes its own media password at the first boot.
 pub const PROGRAM: &str = "/usr/sbin/lenscap";

@@ -317,7 +317,8 @@ fn keys_alone(context: &mut Context<'_, '_>) -> io::Result<Option<Changes>> {
 }
 
 /// The variables in which a script gives Dropbear its options.
-fn options_of_dropbear(text: &[u8]) -> Vec<String> {
+#[must_use]
+pub fn options_of_dropbear(text: &[u8]) -> Vec<String> {
     let mut names = Vec::new();
     let commands = shell::scan(text).commands;
     for (at, command) in commands.iter().enumerate() {

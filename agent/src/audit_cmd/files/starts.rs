@@ -3,6 +3,7 @@
 use std::io::{self, BufRead as _, BufReader, Read as _};
 
 use lenscap_audit::facts::{Fact, Finding, Missing, Start, Topic};
+use lenscap_harden::credentials::options_of_dropbear;
 use lenscap_harden::root::{Kind, MAX_BINARY_BYTES, Root, name_of};
 use lenscap_harden::survey::{Survey, contains};
 use ring::digest::{Context, SHA256, digest};
@@ -515,9 +516,11 @@ pub(super) fn ssh(root: &Root, survey: &Survey) -> Fact<Option<bool>> {
         let mut text = read(script).unwrap_or_default();
         text.push('\n');
         text.push_str(&read("/etc/default/dropbear").unwrap_or_default());
+        let names = options_of_dropbear(text.as_bytes());
         let options = |line: &str| {
-            let value = line.trim().strip_prefix("DROPBEAR_ARGS=")?.to_owned();
-            Some(refuses(value.trim_matches(['\'', '"']).split_whitespace()))
+            let (name, value) = line.trim().split_once('=')?;
+            let is_named = names.iter().any(|have| have == name);
+            is_named.then(|| refuses(value.trim_matches(['\'', '"']).split_whitespace()))
         };
         // The last that is set counts.
         return Fact::seen(
@@ -557,6 +560,40 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+
+    #[test]
+    fn dropbears_options_are_read_by_whatever_name_its_script_has_for_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        for (script, defaults, takes) in [
+            (
+                "DAEMON_ARGS=\"-k -s\"\nstart-stop-daemon -S -x /usr/sbin/$D -- $DAEMON_ARGS\n",
+                "",
+                true,
+            ),
+            (
+                "DAEMON_ARGS=\"-k -s\"\nstart-stop-daemon -S -x /usr/sbin/dropbear -- $DAEMON_ARGS\n",
+                "",
+                false,
+            ),
+            (
+                "DROPBEAR_ARGS=-R\ndropbear $DROPBEAR_ARGS\n",
+                "DROPBEAR_ARGS='-R -s'\n",
+                false,
+            ),
+            ("OTHER_ARGS=-s\ndropbear $DROPBEAR_ARGS\n", "", true),
+        ] {
+            put("etc/init.d/S50dropbear", script);
+            put("etc/default/dropbear", defaults);
+            let root = Root::tree(dir.path()).unwrap();
+            let survey = Survey::take(&root, "/etc/lenscap");
+            assert_eq!(ssh(&root, &survey).value(), Some(&Some(takes)), "{script}");
+        }
+    }
 
     #[test]
     fn sshds_first_word_counts() {
