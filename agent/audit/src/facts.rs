@@ -600,6 +600,8 @@ pub struct Start {
     pub what: String,
     /// It lies in the writable layer, not in the firmware, and no package names it.
     pub added: bool,
+    /// The firmware has something else in its place, and neither a package nor `lenscap harden` made it so.
+    pub changed: bool,
     /// It is one of Lenscap's own files, by its place and its content: it comes and changes with the program.
     pub own: bool,
 }

@@ -249,6 +249,7 @@ fn start(place: &str, what: &str, added: bool) -> Start {
         place: place.into(),
         what: what.into(),
         added,
+        changed: false,
         own: false,
     }
 }

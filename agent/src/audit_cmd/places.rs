@@ -3,7 +3,7 @@
 use std::io::{self, Read as _};
 
 use lenscap_audit::facts::{Fact, Facts, Missing, Place};
-use lenscap_harden::root::Root;
+use lenscap_harden::root::{MAX_BINARY_BYTES, Root};
 use lenscap_harden::storage::{self, Mount};
 
 use super::files::starts;
@@ -233,6 +233,19 @@ impl Layers {
     pub(super) fn added(&self, root: &Root, path: &str) -> Option<bool> {
         let (upper, lower) = (self.upper.as_ref()?, self.lower.as_ref()?);
         Some(root.exists(&format!("{upper}{path}")) && !root.exists(&format!("{lower}{path}")))
+    }
+
+    /// The firmware's file below one of the writable layer that holds something else, which no package brought. A file that cannot
+    /// be compared holds something else.
+    pub(super) fn below(&self, root: &Root, path: &str) -> Option<String> {
+        let (upper, lower) = (self.upper.as_ref()?, self.lower.as_ref()?);
+        let (above, below) = (format!("{upper}{path}"), format!("{lower}{path}"));
+        let mut left = MAX_BINARY_BYTES as u64;
+        let differs = root.exists(&above)
+            && root.exists(&below)
+            && !is_same(root, &above, &below, &mut left).unwrap_or(false)
+            && !starts::is_installed(root, upper, path);
+        differs.then_some(below)
     }
 
     /// Whether a file came after the firmware, and gives its owner's rights to whoever runs it.

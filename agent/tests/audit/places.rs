@@ -174,6 +174,76 @@ fn rights_that_came_after_the_firmware_are_told() {
 }
 
 #[test]
+fn start_scripts_that_were_changed_are_told_and_not_what_hardening_changed() {
+    if without_root() {
+        return;
+    }
+    const SCRIPT: &str = "#!/bin/sh\n/usr/bin/app &\n/usr/sbin/telnetd &\n";
+    const CLOSED: &str = "#!/bin/sh\n/usr/bin/app &\n: /usr/sbin/telnetd &\n";
+    let put = |camera: &Camera, path: &str, text: &str| {
+        for layer in ["", "overlay/upper/"] {
+            camera.write(&format!("{layer}{path}"), text);
+        }
+    };
+    let camera = layered();
+    for layer in ["", "rom/"] {
+        camera.write(&format!("{layer}etc/init.d/S50app"), SCRIPT);
+        camera.write(&format!("{layer}etc/crontabs/root"), "1 * * * * /usr/bin/app\n");
+    }
+    let judged = || {
+        let report = camera.report();
+        (
+            verdict(&report, "start.added").to_owned(),
+            evidence(&report, "start.added"),
+        )
+    };
+    assert_eq!(judged().0, "pass", "{}", judged().1);
+    // The same in the upper layer, and with what others wrote.
+    put(&camera, "etc/init.d/S50app", SCRIPT);
+    assert_eq!(judged().0, "pass", "{}", judged().1);
+    put(&camera, "etc/init.d/S50app", &format!("{SCRIPT}iptables -F\n"));
+    assert_eq!(judged().0, "unknown");
+    assert!(judged().1.contains("/etc/init.d/S50app"), "{}", judged().1);
+    // As the hardener left it.
+    put(&camera, "etc/init.d/S50app", CLOSED);
+    assert_eq!(judged().0, "unknown");
+    let journal = lenscap_harden::journal::Journal {
+        entries: vec![lenscap_harden::journal::Entry {
+            path: "/etc/init.d/S50app".into(),
+            original: Some(lenscap_harden::journal::Saved {
+                name: lenscap_harden::journal::sha256(SCRIPT.as_bytes()),
+                attributes: lenscap_harden::root::Attributes {
+                    mode: 0o755,
+                    uid: 0,
+                    gid: 0,
+                },
+            }),
+            written: lenscap_harden::journal::sha256(CLOSED.as_bytes()),
+            insecure: false,
+            below: true,
+            why: "x".into(),
+        }],
+        left: vec![],
+    };
+    camera.write("etc/lenscap/harden/journal", journal.to_text());
+    assert_eq!(judged().0, "pass", "{}", judged().1);
+    put(&camera, "etc/init.d/S50app", &format!("{CLOSED}iptables -F\n"));
+    assert_eq!(judged().0, "unknown");
+    put(&camera, "etc/init.d/S50app", CLOSED);
+    // Of a table, the line that is new.
+    put(
+        &camera,
+        "etc/crontabs/root",
+        "1 * * * * /usr/bin/app\n2 * * * * /usr/bin/other\n",
+    );
+    assert_eq!(judged().0, "unknown");
+    let told = judged().1;
+    assert_eq!(told.matches("crontabs").count(), 1, "{told}");
+    camera.audit(&["--accept"]);
+    assert_eq!(judged().0, "pass", "{}", judged().1);
+}
+
+#[test]
 fn scripts_that_run_are_told_like_programs() {
     if without_root() {
         return;

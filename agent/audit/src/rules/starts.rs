@@ -46,15 +46,21 @@ pub(super) fn added(facts: &Facts, judge: &mut Judge) {
     let accepted = facts.baseline.value().and_then(Option::as_ref);
     let accepted = accepted.filter(|baseline| baseline.accepted);
     let _ = judge.need(&facts.layers);
-    for start in starts.iter().filter(|start| start.added && !start.own) {
+    for start in starts
+        .iter()
+        .filter(|start| (start.added || start.changed) && !start.own)
+    {
         let line = format!("{}{} {}", Class::Start.word(), start.place, start.what);
         if accepted.is_some_and(|baseline| baseline.lines.contains(&line)) {
             continue;
         }
-        judge.fail(
-            &start.place,
-            "lies in the writable layer alone, and no package names it",
-        );
+        if start.added {
+            let text = "lies in the writable layer alone, and no package names it";
+            judge.fail(&start.place, text);
+        } else {
+            let text = "differs from the firmware's, by neither a package nor `lenscap harden`";
+            judge.unknown(&start.place, text);
+        }
     }
     judge.pass_otherwise(&facts.starts.source, format!("{} entries", starts.len()));
 }

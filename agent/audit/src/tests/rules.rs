@@ -358,6 +358,11 @@ const UNKNOWN: &[(&str, Change)] = &[
     ("start.telnet", |f| findings(f, Topic::Telnet, false)),
     ("start.added", |f| f.layers = Fact::default()),
     ("start.added", |f| {
+        let mut start = start("/etc/init.d/rcS", "0", false);
+        start.changed = true;
+        f.starts.value.as_mut().unwrap().push(start);
+    }),
+    ("start.added", |f| {
         f.layers = Fact::default();
         keep(f, true);
     }),

@@ -4,8 +4,11 @@ use std::io::{self, BufRead as _, BufReader, Read as _};
 
 use lenscap_audit::facts::{Fact, Finding, Missing, Start, Topic};
 use lenscap_harden::credentials::options_of_dropbear;
+use lenscap_harden::engine::STATE_DIR;
+use lenscap_harden::journal::{Journal, sha256};
 use lenscap_harden::root::{Kind, MAX_BINARY_BYTES, Root, name_of};
 use lenscap_harden::survey::{Survey, contains};
+use lenscap_harden::transaction::Store;
 use ring::digest::{Context, SHA256, digest};
 
 use super::texts::Texts;
@@ -80,6 +83,7 @@ pub(super) fn is_unit(path: &str) -> bool {
 #[inline(never)]
 pub(super) fn all(root: &Root, survey: &Survey, texts: &Texts, layers: &Layers) -> Fact<Vec<Start>> {
     let mut starts = Vec::new();
+    let journal = Store::new(root, STATE_DIR).journal().unwrap_or_default();
     let units = texts.tables.iter().filter(|path| is_unit(path));
     for path in texts.commands.iter().chain(units) {
         let text = match root.read(path) {
@@ -90,12 +94,14 @@ pub(super) fn all(root: &Root, survey: &Survey, texts: &Texts, layers: &Layers) 
         let own = is_own(path, hash.as_ref());
         let added = is_added(root, layers, path);
         let what = short_hash(hash.as_ref());
+        let changed = is_changed(root, layers, &journal, path, &text).is_some();
         push(
             &mut starts,
             Start {
                 place: path.clone(),
                 what,
                 added,
+                changed,
                 own,
             },
         );
@@ -113,18 +119,21 @@ pub(super) fn all(root: &Root, survey: &Survey, texts: &Texts, layers: &Layers) 
         };
         let rules = fetches::is_rules(path);
         let added = rules && is_added(root, layers, path);
+        let below = is_changed(root, layers, &journal, path, &text);
         for line in String::from_utf8_lossy(&text).lines() {
             let line = line.trim();
             // Of rules those that run something.
             let counts = !rules || !fetches::command_of(path, line).is_empty();
             if counts && !line.is_empty() && !line.starts_with('#') {
                 let place = format!("{path}: {}", shown(path, line));
+                let changed = below.as_ref().is_some_and(|below| !has_line(below, line));
                 push(
                     &mut starts,
                     Start {
                         place,
                         what: short_hash(digest(&SHA256, line.as_bytes()).as_ref()),
                         added,
+                        changed,
                         own: false,
                     },
                 );
@@ -196,10 +205,12 @@ fn programs(
             Kind::File | Kind::Folder | Kind::Other => continue,
         };
         let added = is_added(root, layers, &place);
+        let changed = layers.below(root, &place).is_some();
         let start = Start {
             place,
             what,
             added,
+            changed,
             own: false,
         };
         push(starts, start);
@@ -329,6 +340,15 @@ fn is_added(root: &Root, layers: &Layers, path: &str) -> bool {
     layers.added(root, path) == Some(true) && !is_packaged(root, path, |_| true)
 }
 
+/// What the firmware has in a file's place that says something else, if neither a package nor the hardener made it so.
+fn is_changed(root: &Root, layers: &Layers, journal: &Journal, path: &str, text: &[u8]) -> Option<Vec<u8>> {
+    let below = root.read(&layers.below(root, path)?).unwrap_or_default();
+    let entry = journal.entry(path).filter(|entry| entry.written == sha256(text));
+    let original = entry.and_then(|entry| entry.original.as_ref());
+    let is_hardened = original.is_some_and(|original| original.name == sha256(&below));
+    (!is_hardened).then_some(below)
+}
+
 /// Whether a package that was installed above the firmware brought a file: the firmware's own lists name its own files.
 pub(in crate::audit_cmd) fn is_installed(root: &Root, upper: &str, path: &str) -> bool {
     is_packaged(root, path, |list| root.exists(&format!("{upper}{list}")))
@@ -340,18 +360,21 @@ fn is_packaged(root: &Root, path: &str, counts: impl Fn(&str) -> bool) -> bool {
     let lists = root.list(OPKG_LISTS).unwrap_or_default();
     let listed = lists.iter().any(|entry| {
         let list = format!("{OPKG_LISTS}/{}", entry.name);
-        entry.name.ends_with(".list") && counts(&list) && has_line(root, &list, path).unwrap_or(false)
+        entry.name.ends_with(".list") && counts(&list) && names(root, &list, path).unwrap_or(false)
     });
     let in_database = |database: &&str| counts(database) && in_apk(root, database, path).unwrap_or(false);
     listed || APK_DATABASES.iter().any(in_database)
 }
 
-fn has_line(root: &Root, list: &str, wanted: &str) -> io::Result<bool> {
+fn names(root: &Root, list: &str, wanted: &str) -> io::Result<bool> {
     let mut text = Vec::new();
     root.reader(list)?.take(MAX_LIST_BYTES).read_to_end(&mut text)?;
-    Ok(text
-        .split(|byte| *byte == b'\n')
-        .any(|line| line == wanted.as_bytes()))
+    Ok(has_line(&text, wanted))
+}
+
+fn has_line(text: &[u8], wanted: &str) -> bool {
+    text.split(|byte| *byte == b'\n')
+        .any(|line| line.trim_ascii() == wanted.as_bytes())
 }
 
 /// `F:folder` and below it `R:name`, in apk's database.
