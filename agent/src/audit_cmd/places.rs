@@ -146,7 +146,6 @@ impl Finder<'_> {
             return unknown("what is mounted there is not told");
         };
         let what = format!("{} ({})", mount.point, mount.kind);
-        let read_only = mount.options.iter().any(|option| option == "ro");
         if is_card(&mount, self.mounts) {
             Place::Card(format!("{} ({}, {})", mount.point, mount.source, mount.kind))
         } else if is_memory(&mount) {
@@ -162,7 +161,7 @@ impl Finder<'_> {
             unknown("the layers of an overlay that is not the root's are not compared")
         } else if mount.source.starts_with("/dev/loop") {
             unknown("it lies in a file that is mounted")
-        } else if IMAGES.contains(&mount.kind.as_str()) || read_only && mount.point == "/" {
+        } else if IMAGES.contains(&mount.kind.as_str()) {
             Place::Firmware
         } else {
             Place::Writable
