@@ -394,6 +394,9 @@ pub struct Process {
     pub open: bool,
     /// Whether it holds `/dev/watchdog`.
     pub watchdog: bool,
+    /// The network that it, or a thread of it, has of its own, so that no table shows its sockets; `None`: it has the
+    /// camera's, or one that Lenscap gave a streamer.
+    pub network: Option<String>,
 }
 
 /// The processes.

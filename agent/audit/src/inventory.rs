@@ -204,7 +204,8 @@ fn has_sockets(facts: &Facts) -> bool {
             .is_some_and(|table| table.left_out == 0 && table.odd == 0)
     });
     let processes = facts.processes.value().is_some_and(|processes| {
-        processes.doubt().is_none() && processes.list.iter().all(|process| process.open)
+        let mut list = processes.list.iter();
+        processes.doubt().is_none() && list.all(|process| process.open && process.network.is_none())
     });
     !facts.sockets.is_empty() && tables && processes
 }

@@ -43,6 +43,7 @@ fn process(pid: u32, name: &str, program: &str) -> Process {
         uid: Some(0),
         open: true,
         watchdog: false,
+        network: None,
     }
 }
 

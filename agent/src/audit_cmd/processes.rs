@@ -33,6 +33,12 @@ const KERNEL_THREAD: u64 = 0x0020_0000;
 /// `CAP_SYS_PTRACE`: whoever has it sees processes of others where `hidepid` hides them.
 const SEES_ALL: u64 = 1 << 19;
 const DELETED: &str = " (deleted)";
+/// The network of whoever asks.
+const OWN_NETWORK: &str = "/proc/self/ns/net";
+/// The process that reaches a streamer in a network that Lenscap gave it.
+const RELAY: &str = "lenscap-apart";
+/// The most that is read of the tables of a network with nothing but a loopback interface.
+const MAX_SHUT: u64 = 8192;
 
 /// Reads the processes and gives the sockets their owners.
 #[inline(never)]
@@ -50,6 +56,7 @@ pub(super) fn read(root: &Root, tables: &mut [Fact<Sockets>]) -> Fact<Processes>
         return Fact::missing("/proc", Missing::because("shows no process"));
     }
     let mut owners = Owners::new(tables);
+    let ours = root.link(OWN_NETWORK).ok();
     let mut processes = Processes {
         list: Vec::new(),
         left_out: u32::from(listing.cut),
@@ -71,12 +78,14 @@ pub(super) fn read(root: &Root, tables: &mut [Fact<Sockets>]) -> Fact<Processes>
         };
         let index = processes.list.len();
         process.open = owners.look(root, &folder, &mut process, index);
+        process.network = network(root, &folder, ours.as_deref());
         if root.exists(&format!("/proc/{pid}")) {
             processes.list.push(process);
         } else {
             owners.forget(index);
         }
     }
+    forget_streamers(root, &mut processes.list);
     for table in tables.iter_mut() {
         let Ok(sockets) = &mut table.value else { continue };
         for socket in &mut sockets.list {
@@ -107,6 +116,51 @@ fn hidden(root: &Root, pids: &[u32]) -> Option<Text> {
     let all = field(&own, "CapEff:").and_then(|all| u64::from_str_radix(all, 16).ok());
     let sees_all = all.is_some_and(|all| all & SEES_ALL != 0);
     (hides && !sees_all).then(|| "is mounted with hidepid: processes of others are hidden".into())
+}
+
+/// The network of a process, or of a thread of it, that is not `ours`.
+#[inline(never)]
+fn network(root: &Root, folder: &str, ours: Option<&str>) -> Option<String> {
+    let of = |folder: &str| root.link(&format!("{folder}/ns/net")).ok();
+    let other = |folder: &str| of(folder).filter(|network| Some(network.as_str()) != ours);
+    let of_all = other(folder);
+    // A kernel that has one network alone shows none.
+    if of_all.is_some() || ours.is_none() {
+        return of_all;
+    }
+    let threads = root.listing(&format!("{folder}/task")).unwrap_or_default();
+    let mut threads = threads.entries.iter();
+    threads.find_map(|thread| other(&format!("{folder}/task/{}", thread.name)))
+}
+
+/// A network that Lenscap gave a streamer is none that anybody hides in: it has a loopback interface and nothing else, and
+/// only Lenscap leads there.
+#[inline(never)]
+fn forget_streamers(root: &Root, list: &mut [Process]) {
+    let relays = list
+        .iter()
+        .filter(|process| process.name == RELAY && process.network.is_some() && is_self(process.pid));
+    let known = relays.filter(|relay| is_shut(root, relay.pid));
+    let known: Vec<_> = known.filter_map(|relay| relay.network.clone()).collect();
+    for process in list {
+        process.network = process.network.take().filter(|network| !known.contains(network));
+    }
+}
+
+/// Whether nobody reaches a process' network, and it reaches nobody: it has no address but those of its loopback interface,
+/// and nobody in it sends below IP.
+fn is_shut(root: &Root, pid: u32) -> bool {
+    let all = |table: &str, holds: fn(&str) -> bool| {
+        match text(root, &format!("/proc/{pid}/net/{table}"), MAX_SHUT) {
+            Ok(text) => (text.len() as u64) < MAX_SHUT && text.lines().all(holds),
+            // A kernel without IPv6 or packet sockets.
+            Err(error) => is_absent(&error) && table != "fib_trie",
+        }
+    };
+    all("if_inet6", |line| line.ends_with(" lo"))
+        && all("packet", |line| line.starts_with("sk "))
+        // Every address, network and way there is a leaf of this tree.
+        && all("fib_trie", |line| line.split_once("|-- ").is_none_or(|(_, leaf)| leaf.starts_with("127.")))
 }
 
 /// Whether a process or thread has ended, and its flags (`/proc/PID/stat`).
@@ -185,6 +239,7 @@ fn one(root: &Root, pid: u32) -> io::Result<Option<(String, Process)>> {
         uid: field(&status, "Uid:").and_then(|uid| uid.parse().ok()),
         open: false,
         watchdog: false,
+        network: None,
     };
     Ok(Some((folder, process)))
 }

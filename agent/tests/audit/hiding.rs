@@ -554,7 +554,7 @@ fn a_file_named_like_a_deleted_one_hides_nothing() {
 }
 
 /// The report that a script ends with, in processes and mounts of its own, which end with it.
-fn among_own_processes(script: &str) -> Value {
+pub(super) fn among_own_processes(script: &str) -> Value {
     let words = [
         "--pid",
         "--fork",

@@ -5,8 +5,24 @@ use std::process::{Child, Stdio};
 
 use super::*;
 
-/// A program in a network namespace of its own, ended with the test.
+/// A program in a network of its own, with none but its own processes, ended with the test.
 struct Held(Child);
+
+impl Held {
+    /// Runs something there.
+    fn beside(&self, words: &[&str]) -> Output {
+        let pid = self.0.id().to_string();
+        let processes = format!("--pid=/proc/{pid}/ns/pid_for_children");
+        let there = ["--target", &pid, "--net", "--mount", &processes];
+        run("nsenter", &[&there[..], words].concat())
+    }
+}
+
+/// For unshare(1). What else runs on this machine has another network, and may be as suspicious.
+fn alone<'w>(words: &[&'w str]) -> Vec<&'w str> {
+    let alone = ["--net", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    [&alone[..], words].concat()
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
@@ -54,16 +70,11 @@ fn what_mirai_leaves_is_found() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut evils = Command::new("unshare")
-        .args([
-            "--net",
-            "--mount-proc",
-            "--pid",
-            "--fork",
-            "--kill-child",
+        .args(alone(&[
             "python3",
             &tool("evils.py"),
             folder.path().to_str().unwrap(),
-        ])
+        ]))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -74,17 +85,8 @@ fn what_mirai_leaves_is_found() {
         .unwrap();
     let evils = Held(evils);
     assert_eq!(line, "ready\n");
-    let pid = evils.0.id().to_string();
-    // Its processes alone: what else runs on this machine may be as suspicious, and evidence is bounded.
-    let processes = format!("--pid=/proc/{pid}/ns/pid_for_children");
-    let enter = [
-        "--target", &pid, "--net", "--mount", &processes, LENSCAP, "audit", "--json",
-    ];
-    let output = run(
-        "nsenter",
-        &[&enter[..], &["--only", "trace,service,network"]].concat(),
-    );
-    let report = report(&output);
+    let enter = [LENSCAP, "audit", "--json", "--only", "trace,service,network"];
+    let report = report(&evils.beside(&enter));
     for (id, what) in [
         (
             "trace.deleted",
@@ -117,7 +119,7 @@ fn listeners_that_the_kernels_tables_leave_out_are_asked_for() {
     }
     let listen = "import socket, sys; one = socket.create_server(('0.0.0.0', 2323)); print('ready', flush=True); sys.stdin.read()";
     let mut held = Command::new("unshare")
-        .args(["--net", "--mount", "python3", "-c", listen])
+        .args(alone(&["python3", "-c", listen]))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -128,7 +130,6 @@ fn listeners_that_the_kernels_tables_leave_out_are_asked_for() {
         .unwrap();
     let held = Held(held);
     assert_eq!(line, "ready\n");
-    let pid = held.0.id().to_string();
     let folder = tempfile::tempdir().unwrap();
     // Over the shell's own, which becomes the audit.
     let hide = format!(
@@ -138,8 +139,7 @@ fn listeners_that_the_kernels_tables_leave_out_are_asked_for() {
     for (before, owner) in [("true", "pass"), (&hide, "fail")] {
         let only = "network.owner,network.exposed";
         let script = format!("{before} && exec {LENSCAP} audit --json --no-probe --only {only}");
-        let enter = ["--target", &pid, "--net", "--mount", "sh", "-c", &script];
-        let report = report(&run("nsenter", &enter));
+        let report = report(&held.beside(&["sh", "-c", &script]));
         let why = evidence(&report, "network.owner");
         assert_eq!(verdict(&report, "network.owner"), owner, "{why}");
         assert_eq!(why.contains("leaves it out here"), owner == "fail", "{why}");
@@ -371,7 +371,7 @@ fn a_port_that_a_rule_lets_in_is_no_pass() {
         let script = format!(
             "{{ {rules}; }} >/dev/null && exec python3 -c \"{python}\" {LENSCAP} audit --json --no-probe --only {only}"
         );
-        let report = report(&run("unshare", &["--net", "sh", "-c", &script]));
+        let report = report(&run("unshare", &alone(&["sh", "-c", &script])));
         for (id, expected) in [
             ("network.firewall", firewall),
             ("network.exposed", shell),
@@ -418,7 +418,7 @@ fn what_the_configuration_opens_is_no_fail_of_the_firewall() {
         let script = format!(
             "{{ {chain}; nft add rule inet t in {rule}; }} >/dev/null && exec python3 -c \"{python}\" {LENSCAP} audit --json --no-probe --config {config} --only network"
         );
-        let report = report(&run("unshare", &["--net", "sh", "-c", &script]));
+        let report = report(&run("unshare", &alone(&["sh", "-c", &script])));
         let id = "network.firewall";
         assert_eq!(
             verdict(&report, id),
@@ -445,7 +445,7 @@ fn a_udp_server_on_a_clients_port_is_no_pass() {
             "exec python3 -c \"{python}\" {address} {port} {LENSCAP} audit --json --no-probe --only network.exposed"
         );
         let mut audit = Command::new("unshare")
-            .args(["--net", "sh", "-c", &script])
+            .args(alone(&["sh", "-c", &script]))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -577,7 +577,7 @@ fn packet_filters_are_read_from_the_kernel() {
     ] {
         let only = "network.firewall,network.firewall6";
         let script = format!("{{ {rules}; }} >/dev/null && exec {LENSCAP} audit --json --only {only}");
-        let report = report(&run("unshare", &["--net", "sh", "-c", &script]));
+        let report = report(&run("unshare", &alone(&["sh", "-c", &script])));
         for (id, expected) in [("network.firewall", four), ("network.firewall6", six)] {
             assert_eq!(verdict(&report, id), expected, "{rules}: {}", rule(&report, id));
         }
@@ -615,7 +615,7 @@ sys.stdin.read()
         let kind = if silent { "silent" } else { "" };
         let script = format!("ip link set lo up && exec python3 -c \"$0\" '{kind}'");
         let mut held = Command::new("unshare")
-            .args(["--net", "sh", "-c", &script, serve])
+            .args(alone(&["sh", "-c", &script, serve]))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -625,11 +625,7 @@ sys.stdin.read()
         said.read_line(&mut line).unwrap();
         let held = Held(held);
         assert_eq!(line, "ready\n");
-        let pid = held.0.id().to_string();
-        let enter = [
-            "--target", &pid, "--net", LENSCAP, "audit", "--json", "--only", "service",
-        ];
-        let report = report(&run("nsenter", &enter));
+        let report = report(&held.beside(&[LENSCAP, "audit", "--json", "--only", "service"]));
         for (id, place) in [
             ("service.rtsp", "rtsp://127.0.0.1:41001/"),
             ("service.snapshot", "http://127.0.0.1:41002/image.jpg"),

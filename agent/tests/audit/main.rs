@@ -8,6 +8,7 @@ mod hiding;
 mod live;
 mod places;
 mod running;
+mod unseen;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use super::network::{describe, tables};
+use super::network::{apart, describe, tables};
 use crate::facts::{Answer, Facts, Origin, Proto, Service, Strength, Topic};
 use crate::inventory::{asked_at, owner, sockets};
 use crate::judge::Judge;
@@ -170,7 +170,9 @@ fn probes(facts: &Facts, judge: &mut Judge, service: Service, absent: &'static s
         }
     }
     unasked(facts, judge);
-    if !any {
+    if any {
+        apart(facts, judge);
+    } else {
         let source = tables(facts, judge, Proto::is_tcp);
         if !judge.has_doubts() {
             judge.none(&source, absent);

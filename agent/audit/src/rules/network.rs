@@ -133,7 +133,18 @@ pub(super) fn tables(facts: &Facts, judge: &mut Judge, wanted: fn(Proto) -> bool
     if facts.sockets.is_empty() {
         judge.unknown("/proc/net", "no table of sockets was looked at");
     }
+    apart(facts, judge);
     source
+}
+
+/// Adds who has sockets that no table shows.
+pub(super) fn apart(facts: &Facts, judge: &mut Judge) {
+    let list = facts.processes.value().map_or(&[][..], |all| &all.list);
+    for process in list.iter().filter(|process| process.network.is_some()) {
+        let Process { pid, name, .. } = process;
+        let text = format!("process {pid} ({name}) has a network of its own; its sockets were not seen");
+        judge.unknown(&format!("/proc/{pid}/ns/net"), text);
+    }
 }
 
 /// The order of [`Facts::sockets`].

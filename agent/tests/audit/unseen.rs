@@ -1,0 +1,105 @@
+//! What is easily passed over: networks of processes' own.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use super::hiding::among_own_processes;
+use super::running::Camera;
+use super::*;
+
+/// Rules that rest on the tables of sockets.
+const SOCKETS: [&str; 5] = [
+    "service.telnet",
+    "network.exposed",
+    "network.owner",
+    "network.peer",
+    "trace.scan",
+];
+
+fn network(camera: &Camera, folder: &str, name: &str) {
+    let link = camera.path(&format!("proc/{folder}/ns/net"));
+    fs::create_dir_all(link.parent().unwrap()).unwrap();
+    symlink(name, link).unwrap();
+}
+
+/// In a network without anything, and without Lenscap's processes of this machine.
+#[test]
+fn a_process_with_a_network_of_its_own_is_no_pass() {
+    if without_root() {
+        return;
+    }
+    let only = SOCKETS.join(",");
+    let report = |before: &str| {
+        let script = format!(
+            "runs() {{ until readlink /proc/$1/exe | grep -q sleep; do :; done; }}
+            {before}
+            exec {LENSCAP} audit --json --only {only}"
+        );
+        among_own_processes(&format!("exec unshare --net sh -c '{script}'"))
+    };
+    let plain = report("sleep 60 & runs $!");
+    let apart = report("unshare --net sleep 60 & runs $!");
+    for id in SOCKETS {
+        let told = evidence(&apart, id);
+        assert!(!evidence(&plain, id).contains("network of its own"), "{id}");
+        assert_eq!(verdict(&apart, id), "unknown", "{id}: {told}");
+        assert!(
+            told.contains("(sleep) has a network of its own; its sockets were not seen"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn a_network_that_lenscap_gave_a_streamer_is_known() {
+    if without_root() {
+        return;
+    }
+    const SHUT: &str = "Main:\n  +-- 127.0.0.0/8 2 0 2\n     |-- 127.0.0.1\n        /32 host LOCAL\n";
+    let camera = Camera::new("openmiko");
+    camera.process(50, "/bin/busybox", b"streamer", b"streamer", &[]);
+    network(&camera, "self", "net:[1]");
+    network(&camera, "1", "net:[1]");
+    network(&camera, "50", "net:[2]");
+    symlink("/lenscap", camera.path("proc/self/exe")).unwrap();
+    let expect = |expected: &str| {
+        let report = camera.report();
+        for id in ["network.owner", "trace.scan"] {
+            assert_eq!(verdict(&report, id), expected, "{}", rule(&report, id));
+        }
+    };
+    expect("unknown");
+    camera.process(51, "/lenscap", b"lenscap-apart", b"lenscap", &[]);
+    network(&camera, "51", "net:[2]");
+    camera.write("proc/51/net/packet", "sk       RefCnt Type Proto\n");
+    expect("unknown");
+    camera.write("proc/51/net/fib_trie", SHUT);
+    camera.write("proc/51/net/if_inet6", "01 01 80 10 80       lo\n");
+    expect("pass");
+    // Somebody led a way there.
+    camera.write("proc/51/net/fib_trie", format!("{SHUT}     |-- 10.0.0.9\n"));
+    expect("unknown");
+    camera.write("proc/51/net/fib_trie", SHUT);
+    camera.write("proc/51/net/if_inet6", "fe80 04 40 20 80     eth0\n");
+    expect("unknown");
+    fs::remove_file(camera.path("proc/51/net/if_inet6")).unwrap();
+    expect("pass");
+    // Whoever is called so is not it.
+    fs::remove_file(camera.path("proc/51/exe")).unwrap();
+    symlink("/bin/busybox", camera.path("proc/51/exe")).unwrap();
+    expect("unknown");
+}
+
+#[test]
+fn a_thread_with_a_network_of_its_own_is_no_pass() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openmiko");
+    for folder in ["self", "1", "1/task/1", "1/task/7"] {
+        network(&camera, folder, "net:[1]");
+    }
+    assert_eq!(verdict(&camera.report(), "network.owner"), "pass");
+    network(&camera, "1/task/8", "net:[2]");
+    assert_eq!(verdict(&camera.report(), "network.owner"), "unknown");
+}
