@@ -402,7 +402,7 @@ pub struct Process {
 /// The processes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Processes {
-    /// By number.
+    /// By number; those that came while they were looked at last.
     pub list: Vec<Process>,
     /// How many are not in the list.
     pub left_out: u32,

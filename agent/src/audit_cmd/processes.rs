@@ -11,6 +11,8 @@ use super::{is_absent, missing};
 
 /// The most processes that are kept.
 const MAX_PROCESSES: usize = 1024;
+/// How often processes are listed, as long as each time others have ended.
+const MAX_LOOKS: u32 = 3;
 /// The most descriptors that are looked at, of all processes together.
 const MAX_DESCRIPTORS: usize = 32_768;
 /// Of a command line, in characters; and the bytes that are read of it, to find the script of an interpreter.
@@ -43,48 +45,32 @@ const MAX_SHUT: u64 = 8192;
 /// Reads the processes and gives the sockets their owners.
 #[inline(never)]
 pub(super) fn read(root: &Root, tables: &mut [Fact<Sockets>]) -> Fact<Processes> {
-    let listing = match root.listing("/proc") {
-        Ok(listing) => listing,
+    let (pids, cut) = match listed(root, &[]) {
+        Ok(listed) => listed,
         Err(error) => return Fact::missing("/proc", missing(&error)),
     };
-    let mut pids: Vec<u32> = Vec::new();
-    for pid in listing.entries.iter().filter_map(|entry| entry.name.parse().ok()) {
-        let at = pids.partition_point(|have| *have < pid);
-        pids.insert(at, pid);
-    }
     if pids.is_empty() {
         return Fact::missing("/proc", Missing::because("shows no process"));
     }
-    let mut owners = Owners::new(tables);
-    let ours = root.link(OWN_NETWORK).ok();
-    let mut processes = Processes {
-        list: Vec::new(),
-        left_out: u32::from(listing.cut),
-        hidden: hidden(root, &pids),
+    let mut look = Look {
+        root,
+        owners: Owners::new(tables),
+        ours: root.link(OWN_NETWORK).ok(),
+        processes: Processes {
+            list: Vec::new(),
+            left_out: u32::from(cut),
+            hidden: hidden(root, &pids),
+        },
     };
-    for pid in pids {
-        if processes.list.len() == MAX_PROCESSES {
-            processes.left_out += 1;
-            continue;
-        }
-        let (folder, mut process) = match one(root, pid) {
-            Ok(Some(found)) => found,
-            // Processes end while they are looked at.
-            Ok(None) => continue,
-            Err(_) => {
-                processes.left_out += 1;
-                continue;
-            }
-        };
-        let index = processes.list.len();
-        process.open = owners.look(root, &folder, &mut process, index);
-        process.network = network(root, &folder, ours.as_deref());
-        if root.exists(&format!("/proc/{pid}")) {
-            processes.list.push(process);
-        } else {
-            owners.forget(index);
-        }
+    if look.at_all(pids) > 0 {
+        let why = "shows processes that end before they can be looked at, each time anew";
+        look.processes.hidden.get_or_insert(why.into());
     }
+    let Look {
+        owners,
+        mut processes,
+        ..
+    } = look;
     forget_streamers(root, &mut processes.list);
     for table in tables.iter_mut() {
         let Ok(sockets) = &mut table.value else { continue };
@@ -95,6 +81,89 @@ pub(super) fn read(root: &Root, tables: &mut [Fact<Sockets>]) -> Fact<Processes>
         }
     }
     Fact::seen("/proc", processes)
+}
+
+/// The processes' numbers, sorted, but those that are known; and whether there are more.
+#[inline(never)]
+fn listed(root: &Root, known: &[u32]) -> io::Result<(Vec<u32>, bool)> {
+    let listing = root.listing("/proc")?;
+    let mut pids: Vec<u32> = Vec::new();
+    for pid in listing.entries.iter().filter_map(|entry| entry.name.parse().ok()) {
+        let at = pids.partition_point(|have| *have < pid);
+        if known.binary_search(&pid).is_err() {
+            pids.insert(at, pid);
+        }
+    }
+    Ok((pids, listing.cut))
+}
+
+/// A look at processes, which come and go meanwhile.
+struct Look<'r> {
+    root: &'r Root,
+    owners: Owners,
+    ours: Option<String>,
+    processes: Processes,
+}
+
+impl Look<'_> {
+    /// Looks at processes, and at those that came while others ended. Gives how many had ended at the last look: whoever
+    /// ends and is there again under another number is never seen otherwise.
+    #[inline(never)]
+    fn at_all(&mut self, mut pids: Vec<u32>) -> usize {
+        let mut known: Vec<u32> = Vec::new();
+        let mut ended = 0;
+        for looks in 1..=MAX_LOOKS {
+            ended = 0;
+            for pid in pids {
+                let seen = self.at(pid);
+                ended += usize::from(!seen);
+                // One that has ended may stay in the list. Another gets the number of one that is gone.
+                if seen || self.root.exists(&format!("/proc/{pid}")) {
+                    let at = known.partition_point(|have| *have < pid);
+                    known.insert(at, pid);
+                }
+            }
+            if ended == 0 || looks == MAX_LOOKS {
+                break;
+            }
+            match listed(self.root, &known) {
+                Ok((more, _)) => pids = more,
+                Err(_) => break,
+            }
+        }
+        ended
+    }
+
+    /// Looks at a process; `false`: it has ended.
+    #[inline(never)]
+    fn at(&mut self, pid: u32) -> bool {
+        let (ended, flags) = state(self.root, &format!("/proc/{pid}"));
+        if flags & KERNEL_THREAD != 0 {
+            return true;
+        }
+        if self.processes.list.len() == MAX_PROCESSES {
+            self.processes.left_out += 1;
+            return true;
+        }
+        let (folder, mut process) = match one(self.root, pid, ended) {
+            Ok(Some(found)) => found,
+            Ok(None) => return false,
+            Err(_) => {
+                self.processes.left_out += 1;
+                return true;
+            }
+        };
+        let index = self.processes.list.len();
+        process.open = self.owners.look(self.root, &folder, &mut process, index);
+        process.network = network(self.root, &folder, self.ours.as_deref());
+        let there = self.root.exists(&format!("/proc/{pid}"));
+        if there {
+            self.processes.list.push(process);
+        } else {
+            self.owners.forget(index);
+        }
+        there
+    }
 }
 
 /// Why there may be processes that the listing does not have.
@@ -194,14 +263,10 @@ fn survivor(root: &Root, folder: &str) -> io::Result<Option<String>> {
     }
 }
 
-/// A process, and the folder that tells of it. `None`: it has ended, or is a thread of the kernel.
+/// A process, and the folder that tells of it, if it or its first thread alone has `ended`. `None`: it has.
 #[inline(never)]
-fn one(root: &Root, pid: u32) -> io::Result<Option<(String, Process)>> {
+fn one(root: &Root, pid: u32, ended: bool) -> io::Result<Option<(String, Process)>> {
     let mut folder = format!("/proc/{pid}");
-    let (ended, flags) = state(root, &folder);
-    if flags & KERNEL_THREAD != 0 {
-        return Ok(None);
-    }
     if ended {
         match survivor(root, &folder)? {
             Some(thread) => folder = thread,

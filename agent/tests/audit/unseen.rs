@@ -1,4 +1,4 @@
-//! What is easily passed over: networks of processes' own.
+//! What is easily passed over: networks of processes' own, and processes that never stay.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -102,4 +102,48 @@ fn a_thread_with_a_network_of_its_own_is_no_pass() {
     assert_eq!(verdict(&camera.report(), "network.owner"), "pass");
     network(&camera, "1/task/8", "net:[2]");
     assert_eq!(verdict(&camera.report(), "network.owner"), "unknown");
+}
+
+/// What the kernel shows of one that is always gone when it is looked at, played by a link that leads nowhere.
+#[test]
+fn a_process_that_never_stays_is_no_pass() {
+    if without_root() {
+        return;
+    }
+    let ids = ["trace.deleted", "trace.name", "network.owner"];
+    let why = "end before they can be looked at";
+    let camera = Camera::new("openmiko");
+    // One that has ended, and that nobody waits for.
+    camera.write("proc/60/stat", "60 (x) Z 1 1 1 0 -1 4194304 0 0\n");
+    let plain = camera.report();
+    symlink("gone", camera.path("proc/61")).unwrap();
+    let report = camera.report();
+    for id in ids {
+        assert_eq!(verdict(&plain, id), "pass", "{}", rule(&plain, id));
+        assert_eq!(verdict(&report, id), "unknown", "{}", rule(&report, id));
+        assert!(evidence(&report, id).contains(why), "{}", rule(&report, id));
+    }
+}
+
+/// On this machine: each lives for a moment, long enough to start the next. It is caught, or what it does is.
+#[test]
+fn a_program_that_starts_itself_again_and_again_is_no_pass() {
+    if without_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let evil = folder.path().join("evil");
+    let bot = "import os, sys, time\nos.unlink(sys.argv[1])\nwhile True:\n if os.fork(): time.sleep(.0015); os._exit(0)\n";
+    // The first process waits for all others.
+    let script = format!(
+        "cp $(python3 -c 'import os, sys; print(os.path.realpath(sys.executable))') {0} && {0} -c \"$BOT\" {0} && {LENSCAP} audit --json --only trace.deleted; exit $?",
+        evil.display()
+    );
+    let script = format!("BOT='{bot}'; {script}");
+    let report = among_own_processes(&script);
+    let told = evidence(&report, "trace.deleted");
+    assert!(
+        told.contains("evil is deleted and runs as") || told.contains("end before they can be looked at"),
+        "{told}"
+    );
 }
