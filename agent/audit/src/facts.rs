@@ -397,6 +397,21 @@ pub struct Process {
     /// The network that it, or a thread of it, has of its own, so that no table shows its sockets; `None`: it has the
     /// camera's, or one that Lenscap gave a streamer.
     pub network: Option<String>,
+    /// Why the files that it has mapped to run are not known.
+    pub unmapped: Option<Missing>,
+}
+
+/// A file that a process has mapped to run, beside its program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapped {
+    /// Without ` (deleted)`.
+    pub file: String,
+    /// What became of it.
+    pub image: Image,
+    /// Where it lies.
+    pub place: Place,
+    /// The first process that has it, as an index of [`Processes::list`].
+    pub process: usize,
 }
 
 /// The processes.
@@ -408,6 +423,8 @@ pub struct Processes {
     pub left_out: u32,
     /// Why others may run that nobody sees.
     pub hidden: Option<Text>,
+    /// Libraries and the like, each once.
+    pub mapped: Vec<Mapped>,
 }
 
 impl Processes {

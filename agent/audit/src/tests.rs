@@ -44,6 +44,7 @@ fn process(pid: u32, name: &str, program: &str) -> Process {
         open: true,
         watchdog: false,
         network: None,
+        unmapped: None,
     }
 }
 
@@ -83,6 +84,7 @@ fn good() -> Facts {
             "/proc",
             Processes {
                 hidden: None,
+                mapped: vec![],
                 list: vec![
                     process(100, "majestic", "/usr/bin/majestic"),
                     process(200, "lenscap", "/usr/bin/lenscap"),

@@ -119,18 +119,25 @@ pub(super) fn collect(root: &Root, facts: &mut Facts) {
     }
 }
 
-/// The files of programs and scripts that run, and that no read-only layer holds.
+/// The files of programs, libraries and scripts that run, and that no read-only layer holds.
 fn running(facts: &Facts) -> Vec<String> {
     let list = facts.processes.value().map_or(&[][..], |all| &all.list);
     let mut files: Vec<String> = Vec::new();
-    for process in list {
-        let program = process.program.as_ref().ok().map(|file| (file, &process.place));
-        let script = process.script.as_ref().map(|(file, place)| (file, place));
-        for (file, place) in program.into_iter().chain(script) {
-            if matches!(place, Place::Added | Place::Changed | Place::Writable) && !files.contains(file) {
-                files.push(file.clone());
-            }
+    let mut add = |file: &String, place: &Place| {
+        if matches!(place, Place::Added | Place::Changed | Place::Writable) && !files.contains(file) {
+            files.push(file.clone());
         }
+    };
+    for process in list {
+        if let Ok(file) = &process.program {
+            add(file, &process.place);
+        }
+        if let Some((file, place)) = &process.script {
+            add(file, place);
+        }
+    }
+    for mapped in facts.processes.value().into_iter().flat_map(|all| &all.mapped) {
+        add(&mapped.file, &mapped.place);
     }
     files
 }

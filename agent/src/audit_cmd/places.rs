@@ -114,6 +114,15 @@ pub(super) fn mark(root: &Root, facts: &mut Facts) {
             (path, unknown("its script is gone"))
         });
     }
+    for mapped in &mut list.mapped {
+        mapped.place = if root.exists(&mapped.file) {
+            find(&mapped.file)
+        } else {
+            unknown(
+                "it is not where it was mapped from: that lies behind a mount, or in mounts that are not seen",
+            )
+        };
+    }
 }
 
 struct Finder<'m> {

@@ -1,16 +1,20 @@
 //! The processes of a running camera, and which of them has which socket (proc(5)).
 
+mod maps;
+
 use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 
-use lenscap_audit::facts::{Fact, Image, Missing, Place, Process, Processes, Sockets, Text};
+use lenscap_audit::facts::{Fact, Image, Mapped, Missing, Place, Process, Processes, Sockets, Text};
 use lenscap_harden::root::{Root, name_of};
 
 use super::{is_absent, missing};
 
 /// The most processes that are kept.
 const MAX_PROCESSES: usize = 1024;
+/// The most files that are mapped to run, of all processes together.
+const MAX_MAPPED: usize = 1024;
 /// How often processes are listed, as long as each time others have ended.
 const MAX_LOOKS: u32 = 3;
 /// The most descriptors that are looked at, of all processes together.
@@ -30,6 +34,8 @@ const INTERPRETERS: &[&str] = &[
     "tclsh",
     "ruby",
 ];
+/// How the names of dynamic loaders begin: whatever they are given runs as theirs.
+const LOADERS: &[&str] = &["ld-", "ld.so", "libc.so", "ld64"];
 /// The flag of kernel threads in `/proc/PID/stat` (`PF_KTHREAD`).
 const KERNEL_THREAD: u64 = 0x0020_0000;
 /// `CAP_SYS_PTRACE`: whoever has it sees processes of others where `hidepid` hides them.
@@ -60,6 +66,7 @@ pub(super) fn read(root: &Root, tables: &mut [Fact<Sockets>]) -> Fact<Processes>
             list: Vec::new(),
             left_out: u32::from(cut),
             hidden: hidden(root, &pids),
+            mapped: Vec::new(),
         },
     };
     if look.at_all(pids) > 0 {
@@ -156,13 +163,49 @@ impl Look<'_> {
         let index = self.processes.list.len();
         process.open = self.owners.look(self.root, &folder, &mut process, index);
         process.network = network(self.root, &folder, self.ours.as_deref());
-        let there = self.root.exists(&format!("/proc/{pid}"));
+        process.unmapped = self.maps(&folder, &process, index).err();
+        let ended = process.unmapped.is_some() && state(self.root, &folder).0;
+        let there = !ended && self.root.exists(&format!("/proc/{pid}"));
         if there {
             self.processes.list.push(process);
         } else {
             self.owners.forget(index);
+            self.processes.mapped.retain(|mapped| mapped.process != index);
         }
         there
+    }
+
+    /// Adds the files that a process has mapped to run, beside its program.
+    #[inline(never)]
+    fn maps(&mut self, folder: &str, process: &Process, index: usize) -> Result<(), Missing> {
+        let (root, mapped) = (self.root, &mut self.processes.mapped);
+        let mut cut = false;
+        let read = maps::read(root, folder, &mut |file, deleted| {
+            let is_program = process.program.as_deref() == Ok(file);
+            let is_known = |have: &Mapped| have.file == file && (have.image != Image::There) == deleted;
+            if is_program && deleted == (process.image != Image::There) || mapped.iter().any(is_known) {
+                return;
+            }
+            if mapped.len() == MAX_MAPPED {
+                cut = true;
+                return;
+            }
+            let image = match deleted {
+                false => Image::There,
+                true if root.exists(file) => Image::Replaced,
+                true => Image::Deleted,
+            };
+            mapped.push(Mapped {
+                file: file.to_owned(),
+                image,
+                place: Place::Unknown(Missing::because("was not looked at")),
+                process: index,
+            });
+        });
+        match read {
+            Ok(()) if cut => Err(Missing::because("has more than is looked at")),
+            read => read.map_err(|error| missing(&error)),
+        }
     }
 }
 
@@ -305,22 +348,35 @@ fn one(root: &Root, pid: u32, ended: bool) -> io::Result<Option<(String, Process
         open: false,
         watchdog: false,
         network: None,
+        unmapped: None,
     };
     Ok(Some((folder, process)))
 }
 
 /// The script that an interpreter was given: by its words, or as its input where no word says what it runs.
 fn script(program: &str, words: &[&str], input: impl Fn() -> Option<String>) -> Option<String> {
+    if LOADERS.iter().any(|loader| program.starts_with(loader)) {
+        let words = loaded(words);
+        let program = name_of(words.first()?);
+        return if program.starts_with(LOADERS[0]) {
+            None
+        } else {
+            script(program, words, input)
+        };
+    }
     let mut words = words.iter().copied();
     let first = name_of(words.next().unwrap_or_default());
-    let mut shell = SHELLS.contains(&program);
+    let mut applet = program;
     if program.starts_with("busybox") {
-        let applet = match first {
+        applet = match first {
             first if first.starts_with("busybox") => words.next().unwrap_or_default(),
             first => first,
         };
-        shell = SHELLS.contains(&applet.trim_start_matches('-'));
     }
+    if applet.ends_with("awk") {
+        return awk(words);
+    }
+    let shell = SHELLS.contains(&applet.trim_start_matches('-'));
     if !shell && !INTERPRETERS.iter().any(|known| program.starts_with(known)) {
         return None;
     }
@@ -341,6 +397,39 @@ fn script(program: &str, words: &[&str], input: impl Fn() -> Option<String>) -> 
     let path = input()?;
     let file = path.strip_suffix(DELETED).unwrap_or(&path);
     (file.starts_with('/') && !file.starts_with("/dev/")).then(|| file.to_owned())
+}
+
+/// What a dynamic loader was given to start, by the words that started it.
+fn loaded<'w, 't>(words: &'w [&'t str]) -> &'w [&'t str] {
+    const FLAGS: &[&str] = &["--inhibit-cache", "--list", "--verify"];
+    let mut rest = words.get(1..).unwrap_or_default();
+    while let [option, after @ ..] = rest
+        && option.starts_with("--")
+    {
+        let alone = option.contains('=') || *option == "--" || FLAGS.contains(option);
+        rest = after.get(usize::from(!alone)..).unwrap_or_default();
+    }
+    rest
+}
+
+/// The script of awk; without one it stands in the words.
+fn awk<'w>(mut words: impl Iterator<Item = &'w str>) -> Option<String> {
+    while let Some(word) = words.next() {
+        match word.strip_prefix('-')? {
+            "f" | "E" | "-file" | "-exec" => return words.next().map(str::to_owned),
+            "v" | "F" => drop(words.next()),
+            "-" => return None,
+            option => {
+                let file = ["-file=", "-exec=", "f", "E"]
+                    .iter()
+                    .find_map(|name| option.strip_prefix(name));
+                if let Some(file) = file {
+                    return Some(file.to_owned());
+                }
+            }
+        }
+    }
+    None
 }
 
 fn image(root: &Root, exe: &str, target: String) -> (Result<String, Missing>, Image) {
@@ -466,6 +555,23 @@ mod tests {
             ("python3.11", "python3 -m http.server", None),
             ("lua5.1", "lua -e x /y", None),
             ("majestic", "majestic /tmp/x", None),
+            ("busybox", "awk -f /tmp/.e", Some("/tmp/.e")),
+            ("busybox", "busybox awk -v a=b -F : -f/tmp/.e x", Some("/tmp/.e")),
+            ("busybox", "awk {print} -f /tmp/x", None),
+            ("gawk", "awk -F: --file=/tmp/.e", Some("/tmp/.e")),
+            (
+                "ld-musl-arm.so.1",
+                "ld --library-path /x /bin/busybox sh /tmp/.e",
+                Some("/tmp/.e"),
+            ),
+            (
+                "libc.so",
+                "ld-musl --argv0=x -- /bin/ash /tmp/.e",
+                Some("/tmp/.e"),
+            ),
+            ("ld-2.31.so", "/lib/ld.so.3 /usr/bin/majestic /tmp/x", None),
+            ("ld-2.31.so", "/lib/ld.so.3 /lib/ld-2.31.so /bin/sh /tmp/x", None),
+            ("ld-2.31.so", "/lib/ld.so.3", None),
         ] {
             let words: Vec<&str> = words.split(' ').collect();
             let found = script(program, &words, || Some("/mnt/in (deleted)".into()));

@@ -12,7 +12,7 @@ const LAYERS: &str = "/dev/root /rom squashfs ro 0 0\n/dev/mtdblock4 /overlay jf
     tmpfs /tmp tmpfs rw 0 0\ntmpfs /var tmpfs rw 0 0\ntmpfs /mnt tmpfs rw 0 0\n\
     /dev/mmcblk0p1 /tmp/sd vfat rw 0 0\n";
 
-fn layered() -> Camera {
+pub(super) fn layered() -> Camera {
     let camera = Camera::new("openmiko");
     camera.write("proc/mounts", LAYERS);
     fs::create_dir_all(camera.path("overlay/upper/etc")).unwrap();

@@ -13,6 +13,14 @@ const HEAD: &str =
 /// A firmware that nobody writes to, and settings on flash.
 pub(super) const MOUNTS: &str = "/dev/root / squashfs ro 0 0\n/dev/mtdblock3 /etc jffs2 rw 0 0\n";
 
+/// A line of `/proc/PID/maps`, of a file that runs.
+pub(super) fn mapped(file: &str) -> String {
+    format!(
+        "00010000-000a0000 r-xp 00000000 1f:03 7 {}\n",
+        file.replace('\n', "\\012")
+    )
+}
+
 pub(super) struct Camera(pub(super) tempfile::TempDir);
 
 impl Camera {
@@ -71,6 +79,7 @@ impl Camera {
         self.write(&format!("{folder}/comm"), [name, b"\n"].concat());
         self.write(&format!("{folder}/cmdline"), words);
         self.write(&format!("{folder}/status"), "Uid:\t0\t0\t0\t0\n");
+        self.write(&format!("{folder}/maps"), mapped(exe));
         symlink(exe, self.path(&folder).join("exe")).unwrap();
         for (number, inode) in inodes.iter().enumerate() {
             symlink(
@@ -450,6 +459,10 @@ fn an_audit_of_a_busy_camera_fits_three_mebibytes() {
             &[inode],
         );
         camera.listen(2000 + n, inode);
+        let libraries: String = (0..90)
+            .map(|library| mapped(&format!("/usr/lib/libstreamer-{}.so.1", library + n % 3)))
+            .collect();
+        camera.write(&format!("proc/{pid}/maps"), libraries);
     }
     camera.write("var/log/messages", "a line of the log\n".repeat(20_000));
     let root = camera.0.path().to_str().unwrap();

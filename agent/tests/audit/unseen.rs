@@ -1,10 +1,11 @@
-//! What is easily passed over: networks of processes' own, and processes that never stay.
+//! What is easily passed over: what a process loads beside its program, networks of processes' own, and processes that never stay.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 
 use super::hiding::among_own_processes;
-use super::running::Camera;
+use super::places::layered;
+use super::running::{Camera, mapped};
 use super::*;
 
 /// Rules that rest on the tables of sockets.
@@ -146,4 +147,142 @@ fn a_program_that_starts_itself_again_and_again_is_no_pass() {
         told.contains("evil is deleted and runs as") || told.contains("end before they can be looked at"),
         "{told}"
     );
+}
+
+#[test]
+fn what_a_process_has_loaded_is_judged_like_a_program() {
+    if without_root() {
+        return;
+    }
+    let added = "lies in the writable layer alone";
+    for (file, path, expected, why) in [
+        (
+            "/tmp/.x (deleted)",
+            "",
+            "fail",
+            "/tmp/.x is deleted and runs in streamer",
+        ),
+        (
+            "/usr/lib/.x (deleted)",
+            "",
+            "fail",
+            "/usr/lib/.x is deleted and runs in streamer",
+        ),
+        (
+            "/usr/lib/l.so (deleted)",
+            "rom/usr/lib/l.so",
+            "unknown",
+            "was replaced while it ran in streamer",
+        ),
+        (
+            "/memfd:x (deleted)",
+            "",
+            "fail",
+            "/memfd:x is deleted and runs in streamer",
+        ),
+        (
+            "/dev/shm/l.so",
+            "dev/shm/l.so",
+            "fail",
+            "/dev/shm/l.so runs in streamer",
+        ),
+        (
+            "/mnt/l.so",
+            "mnt/l.so",
+            "fail",
+            "/mnt/l.so runs in streamer from memory: /mnt (tmpfs)",
+        ),
+        ("/usr/lib/evil", "overlay/upper/usr/lib/evil", "fail", added),
+        (
+            "/usr/lib/nowhere.so",
+            "",
+            "unknown",
+            "it is not where it was mapped from",
+        ),
+        (
+            "/usr/lib/libc.so",
+            "rom/usr/lib/libc.so",
+            "pass",
+            "libraries and scripts of the firmware: 3",
+        ),
+    ] {
+        let camera = layered();
+        camera.process(60, "/bin/busybox", b"streamer", b"streamer", &[]);
+        if !path.is_empty() {
+            camera.write(path, "\x7fELF");
+            camera.write(file.split(' ').next().unwrap().trim_start_matches('/'), "\x7fELF");
+        }
+        let table = format!(
+            "{}b6e00000-b6e90000 rw-p 00000000 1f:03 7 /tmp/data\nb6f00000-b6f90000 rwxs 00000000 00:06 7 /dev/mmz\n\
+             bee00000-bef00000 r-xp 00000000 00:00 0 [vdso]\n{}",
+            mapped("/bin/busybox"),
+            mapped(file)
+        );
+        camera.write("proc/60/maps", table);
+        let report = camera.report();
+        let told = evidence(&report, "trace.deleted");
+        assert_eq!(verdict(&report, "trace.deleted"), expected, "{file}: {told}");
+        assert!(told.contains(why), "{file}: {told}");
+        if expected != "pass" && !why.starts_with("it is not") {
+            assert!(told.contains("/proc/60/maps"), "{file}: {told}");
+        }
+        if why == added {
+            camera.audit(&["--accept"]);
+            assert_eq!(
+                verdict(&camera.report(), "trace.deleted"),
+                "pass",
+                "the owner knows it"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_table_of_what_is_loaded_that_is_cut_or_none_is_no_pass() {
+    if without_root() {
+        return;
+    }
+    let camera = layered();
+    camera.process(60, "/bin/busybox", b"streamer", b"streamer", &[]);
+    let long = mapped("/bin/busybox").repeat(6000);
+    for (text, why) in [
+        ("", "shows nothing"),
+        ("garbage\n", "makes no sense"),
+        (&long, "is longer than what is read"),
+    ] {
+        camera.write("proc/60/maps", text);
+        let report = camera.report();
+        let told = evidence(&report, "trace.deleted");
+        assert_eq!(verdict(&report, "trace.deleted"), "unknown", "{told}");
+        assert!(
+            told.contains(&format!("what streamer has loaded: {why}")),
+            "{told}"
+        );
+    }
+}
+
+/// On this machine: a deleted program that the loader runs, and a library that is put into another and deleted.
+#[test]
+fn what_the_loader_runs_is_told() {
+    if without_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().display();
+    let script = format!(
+        "loads() {{ until grep -q \"$2\" /proc/$1/maps; do :; done; }}
+        cd {at} && cp /bin/sleep evil || exit 99
+        libc=$(ldd /bin/sleep | sed -n 's/.*=> \\(.*libc[.]so[^ ]*\\) .*/\\1/p')
+        loader=$(ldd /bin/sleep | sed -n 's/^[^/]*\\(\\/.*ld-[^ ]*\\) .*/\\1/p')
+        cp $libc put.so || exit 99
+        $loader {at}/evil 60 & loads $! /evil; rm evil
+        LD_PRELOAD={at}/put.so /bin/sleep 60 & loads $! /put.so; rm put.so
+        exec {LENSCAP} audit --json --only trace.deleted"
+    );
+    let report = among_own_processes(&script);
+    let told = evidence(&report, "trace.deleted");
+    for file in ["evil", "put.so"] {
+        let text = format!("{at}/{file} is deleted and runs in ");
+        assert!(told.contains(&text), "{text}: {told}");
+    }
 }

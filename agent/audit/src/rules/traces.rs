@@ -67,30 +67,34 @@ pub(super) fn deleted(facts: &Facts, judge: &mut Judge) {
         } else {
             ""
         };
-        let card = matches!(process.place, Place::Card(_));
-        if *image == Image::Deleted {
-            judge.fail(&source, format!("{file} is deleted and runs as {name}{watchdog}"));
-        } else if !card && is_loose(file) {
-            judge.fail(&source, format!("{file} runs as {name}{watchdog}"));
-        } else if *image == Image::Replaced {
-            let text = format!("{file} was replaced while it ran as {name}: restart it and look again");
-            judge.unknown(&source, text);
-        } else if *image == Image::Elsewhere {
-            let text = format!(
-                "{file} is not the file that runs as {name}: that one lies behind a mount, or in mounts that are not seen{watchdog}"
-            );
-            judge.unknown(&source, text);
-        } else {
-            seen.place(facts, judge, &source, (file, &process.place), name);
-        }
+        let who = format!("as {name}");
+        seen.file(
+            facts,
+            judge,
+            &source,
+            (file, *image, &process.place),
+            (&who, watchdog),
+        );
         if let Some((script, place)) = &process.script {
             let source = format!("/proc/{pid}/cmdline");
             if is_loose(script) && !matches!(place, Place::Card(_)) {
                 judge.fail(&source, format!("{script} is a script and runs as {name}"));
             } else {
-                seen.place(facts, judge, &source, (script, place), name);
+                seen.place(facts, judge, &source, (script, place), &who);
             }
         }
+        if let Some(Missing { errno, why }) = &process.unmapped {
+            let text = format!("what {name} has loaded: {why} (errno {errno})");
+            judge.unknown(&format!("/proc/{pid}/maps"), text);
+        }
+    }
+    for mapped in facts.processes.value().into_iter().flat_map(|all| &all.mapped) {
+        let Some(Process { pid, name, .. }) = list.get(mapped.process) else {
+            continue;
+        };
+        let file = (mapped.file.as_str(), mapped.image, &mapped.place);
+        let source = format!("/proc/{pid}/maps");
+        seen.file(facts, judge, &source, file, (&format!("in {name}"), ""));
     }
     seen.finish(judge);
     let text = seen.text(list.len());
@@ -129,42 +133,69 @@ struct Seen {
 }
 
 impl Seen {
+    /// Judges a program, or a library, by what became of its file and where that lies.
+    fn file(
+        &mut self,
+        facts: &Facts,
+        judge: &mut Judge,
+        source: &str,
+        at: (&str, Image, &Place),
+        who: (&str, &str),
+    ) {
+        let ((file, image, place), (who, also)) = (at, who);
+        if image == Image::Deleted {
+            judge.fail(source, format!("{file} is deleted and runs {who}{also}"));
+        } else if is_loose(file) && !matches!(place, Place::Card(_)) {
+            judge.fail(source, format!("{file} runs {who}{also}"));
+        } else if image == Image::Replaced {
+            let text = format!("{file} was replaced while it ran {who}: restart it and look again");
+            judge.unknown(source, text);
+        } else if image == Image::Elsewhere {
+            let text = format!(
+                "{file} is not the file that runs {who}: that one lies behind a mount, or in mounts that are not seen{also}"
+            );
+            judge.unknown(source, text);
+        } else {
+            self.place(facts, judge, source, (file, place), who);
+        }
+    }
+
     /// Judges a program or script by where it lies.
-    fn place(&mut self, facts: &Facts, judge: &mut Judge, source: &str, at: (&str, &Place), name: &str) {
+    fn place(&mut self, facts: &Facts, judge: &mut Judge, source: &str, at: (&str, &Place), who: &str) {
         let (file, place) = at;
         let layer = match place {
             Place::Firmware => return self.firmware += 1,
             Place::Packaged => return self.packaged += 1,
             Place::Own => return self.own += 1,
             Place::Memory(mount) => {
-                return judge.fail(source, format!("{file} runs as {name} from memory: {mount}"));
+                return judge.fail(source, format!("{file} runs {who} from memory: {mount}"));
             }
             Place::Card(mount) => {
-                let mut text = format!("{file} runs as {name} from a memory card, disk or server: {mount}");
+                let mut text = format!("{file} runs {who} from a memory card, disk or server: {mount}");
                 if !facts.about.firmwares.is_empty() {
                     let firmwares = facts.about.firmwares.join(", ");
                     text.push_str(&format!("; the firmware is {firmwares}"));
                 }
                 return judge.unknown(source, text);
             }
-            Place::Unknown(why) => return self.doubt(why.why.clone(), file, name),
+            Place::Unknown(why) => return self.doubt(why.why.clone(), file, who),
             _ if is_accepted(facts, file) => return self.accepted += 1,
             Place::Writable => {
                 let why = "the firmware lies in a file system that can be written as a whole: what came later cannot be \
                            told (lenscap audit --accept keeps a baseline)";
-                return self.doubt(why.into(), file, name);
+                return self.doubt(why.into(), file, who);
             }
             Place::Added => "lies in the writable layer alone",
             Place::Changed => "lies in the writable layer, above another file of the firmware",
         };
-        let text = format!("{file} runs as {name}, {layer}, and no package names it");
+        let text = format!("{file} runs {who}, {layer}, and no package names it");
         judge.fail(source, text);
     }
 
-    fn doubt(&mut self, why: Text, file: &str, name: &str) {
+    fn doubt(&mut self, why: Text, file: &str, who: &str) {
         match self.doubts.iter_mut().find(|(have, ..)| *have == why) {
             Some((_, count, _)) => *count += 1,
-            None => self.doubts.push((why, 1, format!("{file} as {name}"))),
+            None => self.doubts.push((why, 1, format!("{file} {who}"))),
         }
     }
 
@@ -179,7 +210,7 @@ impl Seen {
 
     fn text(&self, processes: usize) -> String {
         let mut text = format!(
-            "{processes} processes; programs and scripts of the firmware: {}",
+            "{processes} processes; programs, libraries and scripts of the firmware: {}",
             self.firmware
         );
         for (count, what) in [
