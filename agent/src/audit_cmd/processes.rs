@@ -181,7 +181,9 @@ impl Look<'_> {
         let (root, mapped) = (self.root, &mut self.processes.mapped);
         let mut cut = false;
         let read = maps::read(root, folder, &mut |file, deleted| {
-            let is_program = process.program.as_deref() == Ok(file);
+            // So the kernel writes the only character that it does not leave as it is.
+            let file = file.replace("\\012", "\n");
+            let is_program = process.program.as_deref() == Ok(file.as_str());
             let is_known = |have: &Mapped| have.file == file && (have.image != Image::There) == deleted;
             if is_program && deleted == (process.image != Image::There) || mapped.iter().any(is_known) {
                 return;
@@ -192,11 +194,11 @@ impl Look<'_> {
             }
             let image = match deleted {
                 false => Image::There,
-                true if root.exists(file) => Image::Replaced,
+                true if root.exists(&file) => Image::Replaced,
                 true => Image::Deleted,
             };
             mapped.push(Mapped {
-                file: file.to_owned(),
+                file,
                 image,
                 place: Place::Unknown(Missing::because("was not looked at")),
                 process: index,
