@@ -41,13 +41,13 @@ const CONNECTORS: &[&str] = &[
 
 /// Whether a file starts, or lets somebody in, by its place. The root's folder holds all that does.
 pub(super) fn starts_by_place(path: &str) -> bool {
-    let program = |folder: &&str| {
-        path.strip_prefix(*folder)
+    let program = |folder: &str| {
+        path.strip_prefix(folder)
             .is_some_and(|rest| rest.starts_with('/') && rest.len() > 1)
     };
     path == "/"
         || STARTS.iter().any(|place| path.starts_with(place))
-        || PROGRAMS.iter().any(|folder| program(&folder))
+        || PROGRAMS.iter().any(|folder| program(folder))
         || name_of(path).starts_with("authorized_keys")
 }
 
