@@ -675,6 +675,8 @@ pub struct Module {
 pub enum ModuleFile {
     /// A file where firmwares keep them.
     Found,
+    /// A file there that came after the firmware, or lies above another of it, and that no package names.
+    Added(String),
     /// No file was found.
     Nowhere,
     /// This file, where everybody may write or firmwares keep none.

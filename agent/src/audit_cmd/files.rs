@@ -104,7 +104,7 @@ pub(super) fn collect(root: &Root, facts: &mut Facts) {
     facts.starts.becomes(starts::all(root, &survey, &texts, &layers));
     facts.layers.becomes(layers.told());
     let mut walked = Walked::default();
-    walked.walk(root, facts, &layers);
+    walked.walk(root, facts, &layers, &mounts);
     let strays = walked.strays(facts);
     facts.strays.becomes(strays);
     facts.keys.becomes(keys::all(root, &walked, &layers, &mounts));
@@ -112,7 +112,7 @@ pub(super) fn collect(root: &Root, facts: &mut Facts) {
     if root.is_live() {
         facts.droppings.becomes(droppings(root, &mounts, walked.setuid));
         for path in facts.droppings.value().cloned().unwrap_or_default() {
-            found_module(facts, &path, ModuleFile::Loose(path.clone()));
+            found_module(facts, &path, || ModuleFile::Loose(path.clone()));
         }
     } else {
         facts.ssh_passwords.becomes(starts::ssh(root, &survey));
@@ -261,7 +261,7 @@ struct Walked {
 }
 
 impl Walked {
-    fn walk(&mut self, root: &Root, facts: &mut Facts, layers: &Layers) {
+    fn walk(&mut self, root: &Root, facts: &mut Facts, layers: &Layers, mounts: &str) {
         self.complete = root.walk(&mut |path| {
             let name = name_of(path);
             let stray = STRAY.iter().any(|place| path.starts_with(place));
@@ -273,7 +273,10 @@ impl Walked {
                     push(&mut self.modules, path.to_owned());
                 }
             } else {
-                found_module(facts, path, ModuleFile::Found);
+                found_module(facts, path, || match layers.is_strange(root, mounts, path) {
+                    true => ModuleFile::Added(path.to_owned()),
+                    false => ModuleFile::Found,
+                });
             }
             if !keys::is_named(path) {
                 return;
@@ -292,7 +295,7 @@ impl Walked {
     fn strays(&mut self, facts: &mut Facts) -> Fact<Vec<String>> {
         let strays = core::mem::take(&mut self.modules);
         for path in &strays {
-            found_module(facts, path, ModuleFile::Loose(path.clone()));
+            found_module(facts, path, || ModuleFile::Loose(path.clone()));
         }
         if strays.len() == MAX_ENTRIES || !self.complete && strays.is_empty() {
             return Fact::missing("*.ko", Missing::because("not all folders could be looked at"));
@@ -310,14 +313,14 @@ fn is_module(name: &str) -> bool {
 }
 
 /// Notes where a loaded module's file lies, if this is one.
-fn found_module(facts: &mut Facts, path: &str, file: ModuleFile) {
+fn found_module(facts: &mut Facts, path: &str, file: impl FnOnce() -> ModuleFile) {
     let Some((stem, _)) = name_of(path).split_once(".ko") else {
         return;
     };
     let same = |loaded: &str| loaded.replace('-', "_") == stem.replace('-', "_");
     for module in facts.modules.value.iter_mut().flatten() {
         if module.file == ModuleFile::Nowhere && same(&module.name) {
-            module.file = file;
+            module.file = file();
             return;
         }
     }

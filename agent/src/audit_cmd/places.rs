@@ -267,6 +267,12 @@ impl Layers {
             && !starts::is_installed(root, upper, path)
     }
 
+    /// Whether a file is known to be none of the firmware's, and no package names it.
+    pub(super) fn is_strange(&self, root: &Root, mounts: &str, path: &str) -> bool {
+        let place = self.of_overlay(root, mounts, path, &mut { MAX_COMPARED });
+        matches!(place, Place::Added | Place::Changed)
+    }
+
     /// Where a file lies that the overlay at `/` shows.
     fn of_overlay(&self, root: &Root, mounts: &str, path: &str, left: &mut u64) -> Place {
         let (Some(upper), Some(lower)) = (&self.upper, &self.lower) else {

@@ -286,3 +286,41 @@ fn what_the_loader_runs_is_told() {
         assert!(told.contains(&text), "{text}: {told}");
     }
 }
+
+#[test]
+fn a_module_that_came_after_the_firmware_is_no_pass() {
+    if without_root() {
+        return;
+    }
+    let path = "lib/modules/6.12.1/sensor.ko";
+    let with = |layers: &[(&str, &str)]| {
+        let camera = layered();
+        camera.write("proc/modules", "sensor 1 0 - Live 0\n");
+        for (layer, contents) in layers {
+            camera.write(&format!("{layer}{path}"), contents);
+        }
+        camera
+    };
+    for (layers, expected) in [
+        (&[("", "own"), ("rom/", "own")][..], "pass"),
+        (&[("", "own"), ("rom/", "own"), ("overlay/upper/", "own")], "pass"),
+        (
+            &[("", "new"), ("rom/", "own"), ("overlay/upper/", "new")],
+            "unknown",
+        ),
+        (&[("", "new"), ("overlay/upper/", "new")], "unknown"),
+    ] {
+        let report = with(layers).report();
+        let told = evidence(&report, "trace.module");
+        assert_eq!(verdict(&report, "trace.module"), expected, "{layers:?}: {told}");
+        assert_eq!(told.contains(&format!("/{path}")), expected != "pass", "{told}");
+    }
+    let camera = with(&[("", "new"), ("overlay/upper/", "new")]);
+    camera.write("usr/lib/opkg/info/kmod.list", format!("/{path}\n"));
+    camera.write("overlay/upper/usr/lib/opkg/info/kmod.list", format!("/{path}\n"));
+    assert_eq!(
+        verdict(&camera.report(), "trace.module"),
+        "pass",
+        "a package brought it"
+    );
+}

@@ -356,6 +356,13 @@ pub(super) fn modules(facts: &Facts, judge: &mut Judge) {
     for Module { name, file } in modules {
         match file {
             ModuleFile::Found => {}
+            ModuleFile::Added(path) => {
+                let text = format!(
+                    "{name} is loaded and its file is none of the firmware's: it lies in the writable layer, and no \
+                     package names it"
+                );
+                judge.unknown(path, text);
+            }
             ModuleFile::Nowhere => judge.unknown(source, format!("{name}: its file was not found")),
             ModuleFile::Loose(path) => judge.fail(path, format!("{name} is loaded and its file lies here")),
             ModuleFile::Hidden => judge.fail("/sys/module", format!("{name} is loaded and not in {source}")),
