@@ -165,6 +165,7 @@ fn what_firmwares_do_is_doubtful_at_most() {
         "scp /var/log/x u@192.0.2.9:/x",
         "ssh u@192.0.2.9 x >/var/log/x",
         "export PATH=/usr/bin:/bin",
+        "export PATH=\"/bin:/sbin:/tmp\"",
         "mkdir -p /tmp/x /var/run; [ -x /tmp/x ] || echo no",
         "/usr/sbin/daemon -c /tmp/daemon.conf",
     ] {

@@ -83,8 +83,10 @@ impl Reader<'_> {
     /// Libraries and programs that are looked for where everybody writes, and libraries that all programs get.
     pub(super) fn paths(&mut self, line: u32, word: &str, exported: bool) {
         for (name, what) in [("LD_LIBRARY_PATH=", "libraries"), ("PATH=", "programs")] {
-            let folders = word.strip_prefix(name).unwrap_or_default().split(':');
-            for folder in folders.filter(|folder| is_loose(folder)) {
+            let folders: Vec<&str> = word.strip_prefix(name).unwrap_or_default().split(':').collect();
+            // Behind all others it pushes nothing aside.
+            let behind = folders.iter().rev().skip(usize::from(name == "PATH="));
+            for folder in behind.rev().filter(|folder| is_loose(folder)) {
                 self.tell(line, false, format!("takes {what} from `{folder}`"));
             }
         }
