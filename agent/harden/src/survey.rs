@@ -55,8 +55,10 @@ impl Survey {
         };
         let mounts = root.mounts().unwrap_or_default();
         let (layers, foreign) = (storage::layers(&mounts), storage::foreign(&mounts));
-        let mine = root.identity(own);
-        let is_mine = |folder: &str| name_of(folder) == name_of(own) && root.identity(folder) == mine;
+        // Overlays number their folders anew as often as the kernel forgets them.
+        let is_mine = |folder: &str| {
+            folder == own || name_of(folder) == name_of(own) && root.identity(folder) == root.identity(own)
+        };
         let mut unread = false;
         let mut links = Vec::new();
         let mut aside = Vec::new();

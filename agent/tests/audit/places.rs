@@ -541,3 +541,47 @@ fn accepting_makes_the_folder_that_it_keeps_the_baseline_in() {
     assert_eq!(folder.permissions().mode() & 0o777, 0o700);
     assert!(camera.path("etc/lenscap/audit.baseline").exists());
 }
+
+/// Overlays on two file systems number their folders anew when the kernel needs memory, or somebody mounts them anew.
+#[test]
+fn what_hardening_keeps_starts_nothing_however_its_folder_is_numbered() {
+    if without_root() {
+        return;
+    }
+    const SAVED: &str = "be76831382cded7e4ef0bb94aa9645c0717e284b92b993f9829fc0e416a4222a";
+    let folder = tempfile::tempdir().unwrap();
+    let put = |path: &str, text: &str| {
+        let path = folder.path().join("lower").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    put("etc/passwd", "root:*:0:0::/root:/bin/sh\n");
+    put("etc/init.d/S40x", "#!/bin/sh\n: telnetd\n");
+    for n in 0..10_000 {
+        put(&format!("a/{}/{n}", n % 20), "x\n");
+    }
+    let root = folder.path().to_str().unwrap();
+    let report = |runs: &str| {
+        super::hiding::among_own_processes(&format!(
+            "cd {root} && mkdir -p upper m && mount -t tmpfs none upper && mkdir upper/u upper/w && \
+             mount -t overlay -o lowerdir=lower,upperdir=upper/u,workdir=upper/w none m && \
+             mkdir -p m/etc/lenscap/harden/saved && printf '#!/bin/sh\\ntelnetd\\n' >m/etc/lenscap/harden/saved/{SAVED} && \
+             echo '{runs}' >>m/etc/init.d/S40x && {{ while mount -o remount none m; do :; done & }} && \
+             {LENSCAP} audit --json --root m"
+        ))
+    };
+    let plain = report(":");
+    assert_eq!(
+        verdict(&plain, "start.telnet"),
+        "pass",
+        "{}",
+        rule(&plain, "start.telnet")
+    );
+    // Unless something that starts runs it.
+    let run = report(&format!(". /etc/lenscap/harden/saved/{SAVED}"));
+    assert!(
+        evidence(&run, "start.telnet").contains(SAVED),
+        "{}",
+        rule(&run, "start.telnet")
+    );
+}
