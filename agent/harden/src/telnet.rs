@@ -266,6 +266,7 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
     }
     let mut changed = false;
     let shell::Script { commands, inner, cut } = shell::scan(&text);
+    let run = run_words(&commands);
     // From the end, so that earlier places stay where they are.
     for (at, command) in commands.iter().enumerate().rev() {
         let words = command.words.join(" ");
@@ -273,7 +274,7 @@ fn script(target: &Target, path: &str, edits: &mut Edits<'_>) -> io::Result<()> 
         if effect == Effect::Nothing
             && (may_start(target, command)
                 || feeds_shell(target, command, commands.get(at + 1))
-                || feeds_script(target, command, &commands))
+                || feeds_script(target, command, &run))
         {
             effect = Effect::Mentions;
         }
@@ -354,29 +355,31 @@ fn feeds_shell(target: &Target, command: &Command, next: Option<&Command>) -> bo
     shell(next) && runs_server(target, &said) != Effect::Nothing
 }
 
+/// The words of a script that a shell may run, sorted: programs, and what shells are given.
+fn run_words(all: &[Command]) -> Vec<&str> {
+    let mut run = Vec::new();
+    for Command { words, .. } in all {
+        let is_shell = |first: &String| matches!(name_of(first), "sh" | "ash" | "bash" | "." | "source");
+        let count = if words.first().is_some_and(is_shell) {
+            words.len()
+        } else {
+            1
+        };
+        run.extend(words.iter().take(count).map(String::as_str));
+    }
+    run.sort_unstable();
+    run
+}
+
 /// Whether a command says what starts a server into a file that the same script runs.
-fn feeds_script(target: &Target, command: &Command, all: &[Command]) -> bool {
-    let [say, ..] = command.words.as_slice() else {
-        return false;
-    };
-    let is_written = |word: &String| !word.is_empty() && command.output.contains(word);
-    let runs = |other: &Command| {
-        let mut words = other.words.iter();
-        let first = words.next();
-        first.is_some_and(is_written)
-            || first.is_some_and(|first| matches!(name_of(first), "sh" | "ash" | "bash" | "." | "source"))
-                && words.any(is_written)
-    };
+fn feeds_script(target: &Target, command: &Command, run: &[&str]) -> bool {
+    let is_run = |file: &String| !file.is_empty() && run.binary_search(&file.as_str()).is_ok();
     let said = || {
-        command
-            .meant
-            .get(1..)
-            .unwrap_or_default()
-            .join(" ")
-            .replace("\\n", "\n")
+        let said = command.meant.get(1..).unwrap_or_default();
+        said.join(" ").replace("\\n", "\n")
     };
-    matches!(say.as_str(), "echo" | "printf")
-        && all.iter().any(runs)
+    matches!(command.words.first().map(String::as_str), Some("echo" | "printf"))
+        && command.output.iter().any(is_run)
         && runs_server(target, &said()) != Effect::Nothing
 }
 
@@ -439,22 +442,8 @@ fn effect(target: &Target, words: &[String], background: bool) -> Effect {
             _ if target.is_shell() && relays_shell(name, after) => {
                 return Effect::Starts { waits: !background };
             }
-            "sh" | "ash" | "bash" | "su" | "eval" | "script" => {
-                let mut effects = after.iter().map(|word| runs_server(target, word));
-                let found = effects.find(|effect| *effect != Effect::Nothing);
-                let named = || names_server(target, after).then_some(Effect::Mentions);
-                return found.or_else(named).unwrap_or(Effect::Nothing);
-            }
-            "alias" => {
-                let runs = |word: &&str| {
-                    let value = word.split_once('=').map_or("", |(_, value)| value);
-                    runs_server(target, value) != Effect::Nothing
-                };
-                return if after.iter().any(runs) {
-                    Effect::Mentions
-                } else {
-                    Effect::Nothing
-                };
+            "sh" | "ash" | "bash" | "su" | "eval" | "script" | "alias" => {
+                return given(target, name, after);
             }
             // Asks where it is.
             "command" if after.first().is_some_and(|word| short_flag(word, 'v')) => return Effect::Nothing,
@@ -476,6 +465,20 @@ fn effect(target: &Target, words: &[String], background: bool) -> Effect {
         }
     }
     Effect::Nothing
+}
+
+/// What a shell does that is given these words, or `alias`.
+fn given(target: &Target, name: &str, words: &[&str]) -> Effect {
+    let texts = words.iter().map(|word| match word.split_once('=') {
+        value if name == "alias" => value.map_or("", |(_, value)| value),
+        _ => word,
+    });
+    let mut effects = texts.map(|text| runs_server(target, text));
+    match effects.find(|effect| *effect != Effect::Nothing) {
+        Some(found) if name != "alias" => found,
+        None if name == "alias" || !names_server(target, words) => Effect::Nothing,
+        _ => Effect::Mentions,
+    }
 }
 
 impl Target {

@@ -20,29 +20,57 @@ fn table_elsewhere(words: &[String]) -> Option<&String> {
     (!folder.contains("/cron")).then_some(folder)
 }
 
+/// Words of the names of variables that decide what runs.
+const TELLING: &[&str] = &[
+    "telnet",
+    "telnetd",
+    "telnetctrl",
+    "uart",
+    "xmuart",
+    "debug",
+    "console",
+    "shell",
+    "ssh",
+    "sshd",
+    "login",
+    "failsafe",
+    "cmd",
+    "script",
+    "exec",
+    "ftpd",
+    "adb",
+    "adbd",
+];
+
 /// Whether a variable of the boot loader may decide what runs: by its name, or as a shell runs it, or as all of them are
-/// looked through.
-fn asks_loader(command: &Command) -> bool {
+/// looked through. `next` follows the command.
+fn asks_loader(command: &Command, next: Option<&Command>) -> bool {
     const ASK: &str = "fw_printenv";
-    const TELLING: &[&str] = &[
-        "telnet", "uart", "debug", "console", "shell", "ssh", "login", "failsafe", "cmd", "script", "exec",
-        "ftp", "adb",
-    ];
-    let [first, rest @ ..] = command.words.as_slice() else {
+    let tells = |text: &String| {
+        let mut words = text.split(|c: char| !c.is_ascii_alphabetic());
+        words.any(|word| TELLING.iter().any(|telling| word.eq_ignore_ascii_case(telling)))
+    };
+    let [first, rest @ ..] = command.meant.as_slice() else {
         return false;
     };
-    if matches!(name_of(first), "eval" | "sh" | "ash" | "bash") {
-        return rest.iter().any(|word| word.contains(ASK));
+    let is_shell = |name: &str| matches!(name, "sh" | "ash" | "bash");
+    let mut names = rest.iter().filter(|word| !word.starts_with('-'));
+    match name_of(first) {
+        ASK => {}
+        "eval" => return rest.iter().any(|word| word.contains(ASK)),
+        name if is_shell(name) => return names.next().is_some_and(|word| word.contains(ASK)),
+        // As a command, a variable's too.
+        _ => return first.contains(ASK),
     }
-    let mut names = rest.iter().filter(|word| !word.starts_with('-')).peekable();
-    let any = names.peek().is_none();
-    name_of(first) == ASK
-        && (any && command.piped
-            || names.any(|name| {
-                TELLING
-                    .iter()
-                    .any(|word| name.to_ascii_lowercase().contains(word))
-            }))
+    let any = names.clone().next().is_none();
+    let next = next
+        .filter(|_| command.piped)
+        .and_then(|next| next.words.split_first());
+    match next.map(|(next, words)| (name_of(next), words)) {
+        Some((next, _)) if is_shell(next) => true,
+        Some(("grep" | "egrep" | "fgrep" | "sed" | "awk", words)) if any => words.iter().any(tells),
+        next => any && next.is_some() || names.any(tells),
+    }
 }
 
 /// Ways in that no edit of this root closes: a card's scripts, and the boot loader's variables.
@@ -60,13 +88,13 @@ pub(super) fn outside(survey: &Survey, edits: &mut Edits<'_>) -> io::Result<()> 
     for path in survey.scripts.iter().chain(survey.tables()) {
         let Some(text) = edits.read(path)? else { continue };
         let shell::Script { commands, inner, .. } = shell::scan(&text);
-        for command in inner
-            .iter()
-            .chain(&commands)
-            .filter(|command| asks_loader(command))
-        {
-            let what = format!("asks the boot loader what runs: `{}`", command.words.join(" "));
-            edits.find(Measure::Telnet, Status::Notice, Some((path, command.line)), what);
+        for all in [&inner, &commands] {
+            for (at, command) in all.iter().enumerate() {
+                if asks_loader(command, all.get(at + 1)) {
+                    let what = format!("asks the boot loader what runs: `{}`", command.words.join(" "));
+                    edits.find(Measure::Telnet, Status::Notice, Some((path, command.line)), what);
+                }
+            }
         }
         for command in commands {
             if let Some(table) = table_elsewhere(&command.meant) {

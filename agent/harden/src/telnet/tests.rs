@@ -1,6 +1,8 @@
 use super::*;
 use crate::root::Root;
 
+mod told;
+
 fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
     let dir = tempfile::tempdir().unwrap();
     for (path, text) in files {
@@ -551,33 +553,6 @@ fn folders_are_looked_through_once_and_not_for_ever() {
 }
 
 #[test]
-fn ways_in_from_a_card_are_told() {
-    let (_, statuses) = hardened(
-        "etc/init.d/rcS",
-        "[ -f /mnt/mmc/autostart.sh ] && sh /mnt/mmc/autostart.sh\nx=$(fw_printenv)\nfw_printenv xmuart\n",
-    );
-    assert_eq!(statuses, [Status::Notice, Status::Notice, Status::Holds]);
-}
-
-#[test]
-fn of_the_boot_loaders_variables_those_that_run_something_are_told() {
-    for (line, told) in [
-        ("[ \"$(fw_printenv -n telnet_on)\" = 1 ] && telnet_up", true),
-        ("debug=$(fw_printenv -n debug)", true),
-        ("eval \"$(fw_printenv -n after)\"", true),
-        ("sh -c \"$(fw_printenv -n after)\"", true),
-        ("fw_printenv | sh", true),
-        ("fw_printenv -n watchdog_timeout", false),
-        ("fw_setenv ethaddr \"$mac\" 2>/dev/null", false),
-        ("export SENSOR=$(fw_printenv -n sensor)", false),
-        ("fw_printenv >/mnt/backup", false),
-    ] {
-        let (_, statuses) = hardened("etc/init.d/rcS", &format!("{line}\n"));
-        assert_eq!(statuses.contains(&Status::Notice), told, "{line}: {statuses:?}");
-    }
-}
-
-#[test]
 fn what_starts_with_the_network_a_clock_or_a_device_is_found() {
     let close = |path: &str, before: &str, after: &str| {
         let (text, statuses) = hardened(path, before);
@@ -814,41 +789,6 @@ fn other_shells_on_ports_are_found_and_closed() {
             hardened(path, text),
             (text.to_owned(), vec![Status::Holds]),
             "{path}"
-        );
-    }
-}
-
-#[test]
-fn servers_that_are_named_before_they_are_started_are_unknown() {
-    for script in [
-        "set -- telnetd; \"$@\"\n",
-        "alias td=telnetd\ntd\n",
-        "alias td='busybox telnetd -l /bin/sh'\ntd\n",
-        "printf 'telnetd\\n' > /tmp/a; . /tmp/a\n",
-        "echo '/usr/sbin/telnetd &' >/tmp/x.sh\nchmod +x /tmp/x.sh\n/tmp/x.sh\n",
-    ] {
-        let script = format!("#!/bin/sh\n{script}");
-        let (text, statuses) = hardened("etc/init.d/rcS", &script);
-        assert_eq!(text, script);
-        assert_eq!(statuses, [Status::Unknown], "{script}");
-    }
-    // Put together from parts.
-    for script in ["T=tel; T=${T}netd; $T &\n", "busybox tel\"\"netd\n"] {
-        let (_, statuses) = hardened("etc/init.d/rcS", script);
-        assert_eq!(statuses.len(), 1, "{script}");
-    }
-    // Words about it start nothing.
-    for script in [
-        "echo 'telnetd is off' >/dev/console\n",
-        "echo telnetd >/var/log/off\ncat /var/log/off\n",
-        "alias telnet=true\nalias ll='ls -l'\n",
-        "set -e\n",
-    ] {
-        let (text, statuses) = hardened("etc/init.d/rcS", script);
-        assert_eq!(text, script);
-        assert!(
-            statuses.iter().all(|status| *status == Status::Holds),
-            "{script}: {statuses:?}"
         );
     }
 }
