@@ -112,9 +112,10 @@ pub struct Facts {
     pub layers: Fact<()>,
     /// Files whose owner or mode matters.
     pub files: Fact<Vec<FileState>>,
-    /// Programs and known files of malware in places that everybody can write to, and what came after the firmware and runs
-    /// with its owner's rights.
+    /// Programs and known files of malware in places that everybody can write to.
     pub droppings: Fact<Vec<String>>,
+    /// What came after the firmware, and runs with root's rights whoever runs it.
+    pub rights: Fact<Vec<String>>,
     /// What `/etc/ld.so.preload` holds; `None`: there is none.
     pub preload: Fact<Option<String>>,
     /// Private keys.
@@ -178,6 +179,7 @@ impl Facts {
         layers: Fact::UNSEEN,
         files: Fact::UNSEEN,
         droppings: Fact::UNSEEN,
+        rights: Fact::UNSEEN,
         preload: Fact::UNSEEN,
         keys: Fact::UNSEEN,
         modules: Fact::UNSEEN,

@@ -135,6 +135,7 @@ fn good() -> Facts {
         layers: Fact::seen("/proc/mounts", ()),
         files: Fact::seen("modes", vec![file("/etc/shadow", 0o600, true)]),
         droppings: Fact::seen("/tmp", vec![]),
+        rights: Fact::seen("setuid", vec![]),
         preload: Fact::seen("/etc/ld.so.preload", None),
         keys: Fact::seen("/etc", vec![key(Origin::Own)]),
         modules: Fact::seen("/proc/modules", vec![module("sensor", ModuleFile::Found)]),

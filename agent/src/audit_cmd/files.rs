@@ -110,7 +110,8 @@ pub(super) fn collect(root: &Root, facts: &mut Facts) {
     facts.keys.becomes(keys::all(root, &walked, &layers, &mounts));
     facts.files.becomes(modes(root, &survey, facts));
     if root.is_live() {
-        facts.droppings.becomes(droppings(root, &mounts, walked.setuid));
+        facts.droppings.becomes(droppings(root, &mounts));
+        facts.rights.becomes(walked.rights());
         for path in facts.droppings.value().cloned().unwrap_or_default() {
             found_module(facts, &path, || ModuleFile::Loose(path.clone()));
         }
@@ -265,7 +266,7 @@ impl Walked {
         self.complete = root.walk(&mut |path| {
             let name = name_of(path);
             let stray = STRAY.iter().any(|place| path.starts_with(place));
-            if stray && places::is_setuid(root, path) || layers.gives_rights(root, path) {
+            if layers.gives_rights(root, path, stray) {
                 push(&mut self.setuid, path.to_owned());
             }
             if stray {
@@ -301,6 +302,16 @@ impl Walked {
             return Fact::missing("*.ko", Missing::because("not all folders could be looked at"));
         }
         Fact::seen("*.ko", strays)
+    }
+}
+
+impl Walked {
+    /// Files with root's rights that came after the firmware.
+    fn rights(self) -> Fact<Vec<String>> {
+        if self.setuid.len() == MAX_ENTRIES || !self.complete && self.setuid.is_empty() {
+            return Fact::missing("setuid", Missing::because("not all folders could be looked at"));
+        }
+        Fact::seen("setuid", self.setuid)
     }
 }
 
@@ -390,15 +401,13 @@ fn modes(root: &Root, survey: &Survey, facts: &Facts) -> Fact<Vec<FileState>> {
     }
 }
 
-/// Beside what was `found`, programs, and names that hide, where everybody may write and in what else lies in memory. Memory cards are told as
-/// mounts.
+/// Programs, and names that hide, where everybody may write and in what else lies in memory. Memory cards are told as mounts.
 #[inline(never)]
-fn droppings(root: &Root, mounts: &str, mut found: Vec<String>) -> Fact<Vec<String>> {
+fn droppings(root: &Root, mounts: &str) -> Fact<Vec<String>> {
     let cards = places::cards(mounts);
     let memory = places::memory(mounts);
     let looked = || LOOSE.iter().copied().chain(memory.iter().map(String::as_str));
-    let mut doubt = None;
-    let mut seen = 0;
+    let mut loose = Loose::default();
     let mut done: Vec<String> = Vec::new();
     let mut folders: Vec<(String, usize)> = looked().map(|path| (path.to_owned(), 0)).collect();
     folders.reverse();
@@ -406,9 +415,8 @@ fn droppings(root: &Root, mounts: &str, mut found: Vec<String>) -> Fact<Vec<Stri
         // `/var/run` is `/run` by another name, as a rule.
         let folder = match root.canonical(&folder) {
             Ok(folder) => folder,
-            Err(error) if is_absent(&error) => continue,
             Err(error) => {
-                doubt = Some(Fact::missing(folder, missing(&error)));
+                loose.doubts(folder, &error);
                 continue;
             }
         };
@@ -416,46 +424,10 @@ fn droppings(root: &Root, mounts: &str, mut found: Vec<String>) -> Fact<Vec<Stri
             continue;
         }
         done.push(folder.clone());
-        let listing = match root.listing(&folder) {
-            Ok(listing) => listing,
-            Err(error) if is_absent(&error) => continue,
-            Err(error) => {
-                doubt = Some(Fact::missing(folder, missing(&error)));
-                continue;
-            }
-        };
-        for name in &listing.odd {
-            push(&mut found, format!("{folder}/{name}"));
-        }
-        let mut cut = listing.cut;
-        for entry in &listing.entries {
-            let path = format!("{folder}/{}", entry.name);
-            seen += 1;
-            match entry.kind() {
-                _ if seen > MAX_LOOSE_FILES => cut = true,
-                Kind::Folder if depth < MAX_LOOSE_DEPTH => folders.push((path, depth + 1)),
-                Kind::Folder => cut = true,
-                Kind::File if is_module(&entry.name) || KNOWN_NAMES.contains(&entry.name.as_str()) => {
-                    push(&mut found, path);
-                }
-                Kind::File => match root.head(&path, 4) {
-                    Ok(head) if head == b"\x7fELF" => push(&mut found, path),
-                    Ok(_) => {}
-                    Err(error) if is_absent(&error) => {}
-                    Err(error) => doubt = Some(Fact::missing(path, missing(&error))),
-                },
-                Kind::Link | Kind::Other => {}
-            }
-        }
-        if cut {
-            doubt = Some(Fact::missing(
-                folder,
-                Missing::because("holds too many files or folders to look at"),
-            ));
-        }
+        loose.look(root, folder, depth, &mut folders);
     }
-    match doubt {
-        Some(doubt) if found.is_empty() => doubt,
+    match loose.doubt {
+        Some(doubt) if loose.found.is_empty() => doubt,
         _ if done.is_empty() => Fact::default(),
         _ => {
             let mut source: Vec<&str> = Vec::new();
@@ -464,7 +436,57 @@ fn droppings(root: &Root, mounts: &str, mut found: Vec<String>) -> Fact<Vec<Stri
                     source.push(place);
                 }
             }
-            Fact::seen(source.join(" "), found)
+            Fact::seen(source.join(" "), loose.found)
+        }
+    }
+}
+
+/// What is found where everybody may write.
+#[derive(Default)]
+struct Loose {
+    found: Vec<String>,
+    seen: usize,
+    doubt: Option<Fact<Vec<String>>>,
+}
+
+impl Loose {
+    fn doubts(&mut self, path: String, error: &io::Error) {
+        if !is_absent(error) {
+            self.doubt = Some(Fact::missing(path, missing(error)));
+        }
+    }
+
+    /// Looks at a folder, and adds those in it.
+    fn look(&mut self, root: &Root, folder: String, depth: usize, folders: &mut Vec<(String, usize)>) {
+        let listing = match root.listing(&folder) {
+            Ok(listing) => listing,
+            Err(error) => return self.doubts(folder, &error),
+        };
+        for name in &listing.odd {
+            push(&mut self.found, format!("{folder}/{name}"));
+        }
+        let mut cut = listing.cut;
+        for entry in &listing.entries {
+            let path = format!("{folder}/{}", entry.name);
+            self.seen += 1;
+            match entry.kind() {
+                _ if self.seen > MAX_LOOSE_FILES => cut = true,
+                Kind::Folder if depth < MAX_LOOSE_DEPTH => folders.push((path, depth + 1)),
+                Kind::Folder => cut = true,
+                Kind::File if is_module(&entry.name) || KNOWN_NAMES.contains(&entry.name.as_str()) => {
+                    push(&mut self.found, path);
+                }
+                Kind::File => match root.head(&path, 4) {
+                    Ok(head) if head == b"\x7fELF" => push(&mut self.found, path),
+                    Ok(_) => {}
+                    Err(error) => self.doubts(path, &error),
+                },
+                Kind::Link | Kind::Other => {}
+            }
+        }
+        if cut {
+            let why = Missing::because("holds too many files or folders to look at");
+            self.doubt = Some(Fact::missing(folder, why));
         }
     }
 }

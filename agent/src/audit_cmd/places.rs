@@ -178,10 +178,16 @@ impl Finder<'_> {
     }
 }
 
-/// Whether a file runs with its owner's rights. What cannot be asked about is no such file.
-pub(super) fn is_setuid(root: &Root, path: &str) -> bool {
-    root.stat(path)
-        .is_ok_and(|state| state.mode & 0o6000 != 0 && state.mode & 0o111 != 0)
+/// Whether a file runs with the rights of root, or of a group that has them, whoever runs it: by mode, user and group. What
+/// cannot be asked about is no such file.
+fn rights(root: &Root, path: &str) -> Option<(u32, u32, u32)> {
+    /// root, disk, kmem and shadow, as Buildroot and Debian number them.
+    const POWERFUL: &[u32] = &[0, 6, 9, 15, 42];
+    let state = root.stat(path).ok()?;
+    let (mode, uid, gid) = (state.mode & 0o6111, state.uid, state.gid);
+    let gives = uid == 0 && mode & 0o4000 != 0 && mode & 0o111 != 0
+        || POWERFUL.contains(&gid) && mode & 0o2010 == 0o2010;
+    gives.then_some((mode, uid, gid))
 }
 
 /// Whether two files hold the same.
@@ -256,15 +262,21 @@ impl Layers {
         differs.then_some(below)
     }
 
-    /// Whether a file came after the firmware, and gives its owner's rights to whoever runs it.
-    pub(super) fn gives_rights(&self, root: &Root, path: &str) -> bool {
-        let (Some(upper), Some(lower)) = (&self.upper, &self.lower) else {
+    /// Whether a file gives root's rights to whoever runs it, and came after the firmware: it is not what that has there, with
+    /// the same rights, and lies where firmwares have none such (`stray`), or in the writable layer and is no package's.
+    pub(super) fn gives_rights(&self, root: &Root, path: &str, stray: bool) -> bool {
+        let Some(given) = rights(root, path) else {
             return false;
         };
-        is_setuid(root, path)
-            && root.exists(&format!("{upper}{path}"))
-            && !is_setuid(root, &format!("{lower}{path}"))
-            && !starts::is_installed(root, upper, path)
+        let (Some(upper), Some(lower)) = (&self.upper, &self.lower) else {
+            return stray;
+        };
+        let below = format!("{lower}{path}");
+        let mut left = MAX_BINARY_BYTES as u64;
+        let is_firmware =
+            || rights(root, &below) == Some(given) && is_same(root, path, &below, &mut left).unwrap_or(false);
+        let above = || root.exists(&format!("{upper}{path}")) && !starts::is_installed(root, upper, path);
+        (stray || above()) && !{ is_firmware }()
     }
 
     /// Whether a file is known to be none of the firmware's, and no package names it.

@@ -127,7 +127,8 @@ pub const RULES: &[Rule] = &[
         "Look at the program's file, and treat the camera as taken if nobody knows it.",
         "5.7-2|||2f 2l|cybersecurity-state-awareness|I8", traces::names),
     rule!(live High "trace.file", "No programs or known malware lie in memory or where everybody writes, and none came later with root's rights",
-        "Find out what put them there; restart the camera, for such places are empty then.",
+        "Find out what put them there; restart the camera, for such places are empty then. What has root's rights stays: \
+         delete it, or take them from it (chmod a-s).",
         "5.7-2|||2f 2k|cybersecurity-state-awareness|I8", traces::files),
     rule!(tree High "trace.preload", "No library is pushed into every program",
         "Remove /etc/ld.so.preload unless the firmware's maker names it.",

@@ -327,13 +327,13 @@ fn is_random(name: &str) -> bool {
 }
 
 pub(super) fn files(facts: &Facts, judge: &mut Judge) {
-    let Some(files) = judge.need(&facts.droppings) else {
-        return;
-    };
-    for file in files {
+    for file in judge.need(&facts.droppings).into_iter().flatten() {
+        judge.fail(file, "a program, or a name of known malware");
+    }
+    for file in judge.need(&facts.rights).into_iter().flatten() {
         judge.fail(
             file,
-            "a program, a name of known malware, or what runs with its owner's rights",
+            "gives root's rights to whoever runs it, and came after the firmware",
         );
     }
     judge.pass_otherwise(&facts.droppings.source, "no program lies there");

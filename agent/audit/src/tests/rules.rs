@@ -404,6 +404,7 @@ const UNKNOWN: &[(&str, Change)] = &[
     ("trace.name", |f| f.mounts = Fact::default()),
     ("trace.scan", |f| f.sockets[Proto::Raw as usize] = Fact::default()),
     ("trace.file", |f| f.droppings = Fact::default()),
+    ("trace.file", |f| f.rights = Fact::default()),
     ("trace.preload", |f| f.preload = Fact::default()),
     ("trace.log", |f| f.logs.push(Fact::default())),
     ("account.service", |f| findings(f, Topic::Service, false)),
