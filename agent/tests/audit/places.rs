@@ -147,17 +147,43 @@ fn rights_that_came_after_the_firmware_are_told() {
         "{}",
         rule(&report, "trace.file")
     );
-    for path in ["usr/bin/.su", "root/.x", "bin/busybox"] {
+    // The firmware's own, wherever it keeps it; what has rights that give nobody more; and what was copied up as it was.
+    for layer in ["", "rom/"] {
+        put(&format!("{layer}etc/helper"), 0o4755);
+        put(&format!("{layer}usr/bin/up"), 0o4755);
+    }
+    for layer in ["", "overlay/upper/"] {
+        put(&format!("{layer}usr/bin/up"), 0o4755);
+        for (name, uid, gid) in [("a", 1000, 0), ("b", 0, 1000)] {
+            let path = format!("{layer}usr/bin/{name}");
+            put(&path, 0o755);
+            std::os::unix::fs::chown(camera.path(&path), Some(uid), Some(gid)).unwrap();
+            let mode = if gid == 0 { 0o4755 } else { 0o2755 };
+            fs::set_permissions(camera.path(&path), fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
+    let report = camera.report();
+    assert_eq!(
+        verdict(&report, "trace.file"),
+        "pass",
+        "{}",
+        rule(&report, "trace.file")
+    );
+    for path in ["usr/bin/.su", "root/.x", "bin/busybox", "bin/su"] {
         for layer in ["", "overlay/upper/"] {
             put(&format!("{layer}{path}"), 0o4755);
+            if path == "bin/su" {
+                camera.write(&format!("{layer}{path}"), "\x7fELF evil");
+            }
         }
         let report = camera.report();
         assert_eq!(verdict(&report, "trace.file"), "fail", "{path}");
         let told = evidence(&report, "trace.file");
         assert!(
-            told.contains(path) && !told.contains("sudo") && !told.contains("bin/su:"),
+            told.contains(path) && told.contains("root's rights") && !told.contains("sudo"),
             "{told}"
         );
+        assert_eq!(path == "bin/su", told.contains("/bin/su"), "{told}");
     }
     // Whoever may log in by a key is named.
     camera.write(
@@ -230,6 +256,18 @@ fn start_scripts_that_were_changed_are_told_and_not_what_hardening_changed() {
     put(&camera, "etc/init.d/S50app", &format!("{CLOSED}iptables -F\n"));
     assert_eq!(judged().0, "unknown");
     put(&camera, "etc/init.d/S50app", CLOSED);
+    // Settings that only set something start nothing.
+    for (text, verdict) in [
+        ("ARGS=-s\n", "pass"),
+        ("ARGS=-s\n/usr/bin/other &\n", "unknown"),
+        ("ARGS='-p 1'\n", "pass"),
+    ] {
+        for layer in ["", "rom/"] {
+            camera.write(&format!("{layer}etc/default/app"), "ARGS=\n");
+        }
+        put(&camera, "etc/default/app", text);
+        assert_eq!(judged().0, verdict, "{text}: {}", judged().1);
+    }
     // Of a table, the line that is new.
     put(
         &camera,

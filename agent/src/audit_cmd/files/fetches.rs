@@ -16,8 +16,8 @@ pub(super) use cards::Point;
 use functions::Function;
 use lexer::{Command, Lexer};
 pub(super) use tables::{command_of, is_rules};
-pub(super) use words::is_flag;
-use words::{gives_execution, is_assignment, operands, said, unwrap, value};
+use words::{gives_execution, operands, said, unwrap, value};
+pub(super) use words::{is_assignment, is_flag};
 
 use super::starts::{is_loose, is_table, is_unit};
 
@@ -397,6 +397,54 @@ impl Reader<'_> {
         }
         let operand = || rest.iter().find(|word| !word.starts_with(['-', '+']));
         match name {
+            "eval" => self.evaluates(line, &rest.join(" "), inner, depth),
+            "." | "source" => {
+                if let Some(file) = operand() {
+                    self.run(line, "runs", file);
+                }
+                self.takes_from(line, inner);
+            }
+            _ if SHELLS.contains(&name) || name == "su" => self.shell(line, rest, inner, depth),
+            _ if RUNNERS.contains(&name) || name.starts_with("ld-") => {
+                if let Some(file) = operand() {
+                    self.run(line, "runs", file);
+                }
+                self.reads_pipe(line);
+            }
+            _ if COPIERS.contains(&name) => self.copies(line, rest),
+            _ if UNPACKERS.contains(&name) => self.unpacks(line, rest),
+            "tee" => self.pours(
+                rest.iter()
+                    .filter(|word| !word.starts_with('-'))
+                    .map(String::as_str),
+            ),
+            "dd" => self.pours(rest.iter().filter_map(|word| word.strip_prefix("of="))),
+            _ if FETCHERS.contains(&name) => return self.fetcher(line, name, rest, output),
+            _ if self.prepares(line, name, rest) => {}
+            _ if head.starts_with('$') || head.starts_with('`') => self.takes_from(line, inner),
+            _ => {
+                self.started_by(line, name, rest, inner, depth);
+                return self.connector(line, name, rest);
+            }
+        }
+        None
+    }
+
+    /// A program that writes what comes through its pipe to files.
+    fn pours<'w>(&mut self, files: impl Iterator<Item = &'w str>) {
+        let fetched = self.piped.clone();
+        for file in files {
+            self.make(file, fetched.is_some());
+        }
+        if let Some((line, text)) = fetched {
+            self.fetches(line, text);
+        }
+    }
+
+    /// What sets up where others run, or is told what to run. Says whether it is such a program.
+    fn prepares(&mut self, line: u32, name: &str, rest: &[String]) -> bool {
+        let operand = || rest.iter().find(|word| !word.starts_with(['-', '+']));
+        match name {
             _ if SETTERS.contains(&name) => {
                 for word in rest {
                     self.set(word);
@@ -446,48 +494,9 @@ impl Reader<'_> {
                     self.run(line, "runs", file);
                 }
             }
-            "tee" => {
-                let fetched = self.piped.clone();
-                for file in rest.iter().filter(|word| !word.starts_with('-')) {
-                    self.make(file, fetched.is_some());
-                }
-                if let Some((line, text)) = fetched {
-                    self.fetches(line, text);
-                }
-            }
-            "eval" => self.evaluates(line, &rest.join(" "), inner, depth),
-            "." | "source" => {
-                if let Some(file) = operand() {
-                    self.run(line, "runs", file);
-                }
-                self.takes_from(line, inner);
-            }
-            _ if SHELLS.contains(&name) || name == "su" => self.shell(line, rest, inner, depth),
-            _ if RUNNERS.contains(&name) || name.starts_with("ld-") => {
-                if let Some(file) = operand() {
-                    self.run(line, "runs", file);
-                }
-                self.reads_pipe(line);
-            }
-            _ if COPIERS.contains(&name) => self.copies(line, rest),
-            _ if UNPACKERS.contains(&name) => self.unpacks(line, rest),
-            "dd" => {
-                let fetched = self.piped.clone();
-                for file in rest.iter().filter_map(|word| word.strip_prefix("of=")) {
-                    self.make(file, fetched.is_some());
-                }
-                if let Some((line, text)) = fetched {
-                    self.fetches(line, text);
-                }
-            }
-            _ if FETCHERS.contains(&name) => return self.fetcher(line, name, rest, output),
-            _ if head.starts_with('$') || head.starts_with('`') => self.takes_from(line, inner),
-            _ => {
-                self.started_by(line, name, rest, inner, depth);
-                return self.connector(line, name, rest);
-            }
+            _ => return false,
         }
-        None
+        true
     }
 
     /// A shell: its script, the file that it reads, or the pipe.
@@ -595,24 +604,36 @@ impl Reader<'_> {
         }
     }
 
+    /// Netcat, and whom it gives a shell to. Says whether its output comes from outside.
+    fn netcat(&mut self, line: u32, name: &str, rest: &[String]) -> bool {
+        let has = |letter: char| rest.iter().any(|word| is_flag(word, letter));
+        if has('l') || has('z') || rest.iter().any(|word| word == "--listen") {
+            return false;
+        }
+        let runs = |word: &String| word.starts_with("--exec") || word == "--sh-exec";
+        if has('e') || self.shell_piped || rest.iter().any(runs) {
+            self.says(line, format!("gives a shell to somebody outside: `{name}`"));
+        }
+        true
+    }
+
+    /// Where scp and rsync put what they fetch, which may be a folder.
+    fn copied(&mut self, operands: &[&String]) -> Option<String> {
+        let (to, from) = operands.split_last()?;
+        if !from.iter().any(|from| from.contains(':')) {
+            return None;
+        }
+        for name in from.iter().filter_map(|from| from.rsplit(['/', ':']).next()) {
+            self.make(&format!("{}/{name}", to.trim_end_matches('/')), true);
+        }
+        Some((*to).clone())
+    }
+
     /// Notes the file that is fetched; what goes to the output is told by its giver.
     fn fetcher(&mut self, line: u32, name: &str, rest: &[String], output: Option<&str>) -> Option<String> {
         let text = said(name, rest);
         if NETCATS.contains(&name) {
-            let short = |word: &String| word.starts_with('-') && !word.starts_with("--");
-            let has = |letter: char| rest.iter().any(|word| short(word) && word.contains(letter));
-            if has('l') || has('z') || rest.iter().any(|word| word == "--listen") {
-                return None;
-            }
-            if has('e')
-                || self.shell_piped
-                || rest
-                    .iter()
-                    .any(|word| word.starts_with("--exec") || word == "--sh-exec")
-            {
-                self.says(line, format!("gives a shell to somebody outside: `{name}`"));
-            }
-            return Some(text);
+            return self.netcat(line, name, rest).then_some(text);
         }
         let operands = || rest.iter().filter(|word| !word.starts_with('-'));
         let url = rest.iter().rev().find(|word| word.contains('/'));
@@ -645,10 +666,7 @@ impl Reader<'_> {
                 });
                 plain.nth(1).map(|(_, word)| word.clone())
             }
-            "scp" | "rsync" => match operands().collect::<Vec<_>>()[..] {
-                [ref from @ .., to] if from.iter().any(|from| from.contains(':')) => Some(to.clone()),
-                _ => return None,
-            },
+            "scp" | "rsync" => Some(self.copied(&operands().collect::<Vec<_>>())?),
             // wget and what is like it.
             _ if rest.iter().any(|word| word == "--spider") => return None,
             _ => match value(rest, &["-O", "--output-document"]) {

@@ -340,13 +340,40 @@ fn is_added(root: &Root, layers: &Layers, path: &str) -> bool {
     layers.added(root, path) == Some(true) && !is_packaged(root, path, |_| true)
 }
 
-/// What the firmware has in a file's place that says something else, if neither a package nor the hardener made it so.
+/// What the firmware has in a file's place that says something else, if neither a package nor the hardener made it so, and it
+/// does more than to set something.
 fn is_changed(root: &Root, layers: &Layers, journal: &Journal, path: &str, text: &[u8]) -> Option<Vec<u8>> {
     let below = root.read(&layers.below(root, path)?).unwrap_or_default();
     let entry = journal.entry(path).filter(|entry| entry.written == sha256(text));
     let original = entry.and_then(|entry| entry.original.as_ref());
     let is_hardened = original.is_some_and(|original| original.name == sha256(&below));
-    (!is_hardened).then_some(below)
+    let strange = |file: &str| is_loose(file) || file.starts_with('/') && is_added(root, layers, file);
+    let is_plain = || path.starts_with("/etc/default/") && only_sets(text, strange);
+    (!is_hardened && !is_plain()).then_some(below)
+}
+
+/// Whether a text does nothing but set variables to plain values: none that a shell itself goes by, and none that names what is
+/// `strange`.
+fn only_sets(text: &[u8], strange: impl Fn(&str) -> bool) -> bool {
+    const MEANT: &[&str] = &["PATH", "IFS", "ENV", "BASH_ENV"];
+    let is_plain = |line: &str| {
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        let (name, value) = line.split_once('=').unwrap_or_default();
+        let inside = match value.chars().next() {
+            Some(quote @ ('"' | '\'')) => value.get(1..).and_then(|value| value.strip_suffix(quote)),
+            _ => Some(value).filter(|value| !value.contains(char::is_whitespace)),
+        };
+        fetches::is_assignment(line)
+            && !MEANT.contains(&name)
+            && !name.starts_with("LD_")
+            && inside.is_some_and(|value| {
+                !value.contains(|c| "`();&|<>\\\"'".contains(c))
+                    && !value.split([' ', '\t', ':', ',', '=']).any(&strange)
+            })
+    };
+    let text = String::from_utf8_lossy(text);
+    let mut lines = text.lines().map(str::trim);
+    lines.all(|line| line.is_empty() || line.starts_with('#') || is_plain(line))
 }
 
 /// Whether a package that was installed above the firmware brought a file: the firmware's own lists name its own files.
@@ -615,6 +642,36 @@ mod tests {
             let root = Root::tree(dir.path()).unwrap();
             let survey = Survey::take(&root, "/etc/lenscap");
             assert_eq!(ssh(&root, &survey).value(), Some(&Some(takes)), "{script}");
+        }
+    }
+
+    #[test]
+    fn settings_that_only_set_plain_values_are_told_from_what_runs() {
+        for (text, plain) in [
+            (
+                "# mine\n\nDROPBEAR_ARGS=\"-R -p 2222\"\nexport A=$B\nC='x y'\nD=\n",
+                true,
+            ),
+            ("DAEMON=/usr/bin/app\n", true),
+            ("A=1 /usr/bin/x\n", false),
+            ("A=1; x\n", false),
+            ("A=\"$(x)\"\n", false),
+            ("A=`x`\n", false),
+            ("A=${B:-`x`}\n", false),
+            ("A=\"1\" x\n", false),
+            ("A=\"1\nx\"\n", false),
+            ("PATH=/opt:$PATH\n", false),
+            ("export LD_PRELOAD=/usr/lib/x.so\n", false),
+            ("BASH_ENV=/etc/x\n", false),
+            ("ENV=/etc/x\n", false),
+            ("IFS=x\n", false),
+            ("DAEMON=/tmp/x\n", false),
+            ("ARGS=\"-c /tmp/x\"\n", false),
+            ("ARGS=--run=/root/.x\n", false),
+            ("x\n", false),
+        ] {
+            let strange = |file: &str| is_loose(file) || file == "/root/.x";
+            assert_eq!(only_sets(text.as_bytes(), strange), plain, "{text}");
         }
     }
 

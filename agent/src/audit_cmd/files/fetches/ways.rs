@@ -15,20 +15,25 @@ const HELPERS: &[&str] = &[
     "/proc/sys/kernel/modprobe",
     "/sys/kernel/uevent_helper",
 ];
-/// What starts, or lets somebody in, by its place.
+/// What starts, or lets somebody in, by its place: files, and folders of such.
 const STARTS: &[&str] = &[
     "/etc/init.d/",
     "/etc/rc.d/",
     "/etc/rc.local",
     "/etc/crontabs/",
     "/etc/cron.d/",
+    "/etc/hotplug.d/",
     "/etc/inittab",
     "/etc/profile",
+    "/etc/profile.d/",
+    "/root/.profile",
     "/etc/ld.so.preload",
     "/etc/passwd",
     "/etc/shadow",
     "/var/spool/cron/",
 ];
+/// Where libraries lie that every program may take.
+const LIBRARIES: &[&str] = &["/lib/", "/usr/lib/"];
 /// Programs that connect their input and output with somebody outside.
 const CONNECTORS: &[&str] = &[
     "openssl",
@@ -45,8 +50,11 @@ pub(super) fn starts_by_place(path: &str) -> bool {
         path.strip_prefix(folder)
             .is_some_and(|rest| rest.starts_with('/') && rest.len() > 1)
     };
+    let is_there = |place: &&str| path == *place || place.ends_with('/') && path.starts_with(*place);
     path == "/"
-        || STARTS.iter().any(|place| path.starts_with(place))
+        || STARTS.iter().any(is_there)
+        || LIBRARIES.iter().any(|folder| path.starts_with(folder))
+            && name_of(path).split('.').skip(1).any(|part| part == "so")
         || PROGRAMS.iter().any(|folder| program(folder))
         || name_of(path).starts_with("authorized_keys")
 }
@@ -54,27 +62,28 @@ pub(super) fn starts_by_place(path: &str) -> bool {
 impl Reader<'_> {
     /// What the kernel is told to run: words that go to one of its files, or settings of sysctl.
     pub(super) fn helper(&mut self, line: u32, words: &[String], output: Option<&str>) {
-        if output.is_some_and(|output| HELPERS.contains(&output)) {
+        if let Some(file) = output.filter(|output| HELPERS.contains(output)) {
             for word in words.iter().skip(1) {
-                self.helps(line, word);
+                self.helps(line, file, word);
             }
         }
         if words.first().is_some_and(|head| name_of(head) == "sysctl") {
             for (name, value) in words.iter().filter_map(|word| word.split_once('=')) {
                 let path = format!("/proc/sys/{}", name.trim().replace('.', "/"));
                 if HELPERS.contains(&path.as_str()) {
-                    self.helps(line, value);
+                    self.helps(line, &path, value);
                 }
             }
         }
     }
 
-    fn helps(&mut self, line: u32, word: &str) {
-        let program = word
-            .trim_start_matches(['|', ' '])
-            .split(' ')
-            .next()
-            .unwrap_or_default();
+    fn helps(&mut self, line: u32, file: &str, word: &str) {
+        let program = word.trim_start_matches('|');
+        // Where cores go, or what they are piped into.
+        if program == word && file.ends_with("core_pattern") {
+            return;
+        }
+        let program = program.trim_start().split(' ').next().unwrap_or_default();
         if program.starts_with('/') {
             self.run(line, "has the kernel run", program);
         }

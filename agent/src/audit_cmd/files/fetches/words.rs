@@ -24,7 +24,7 @@ pub(super) fn said(name: &str, rest: &[String]) -> String {
     format!("fetches and runs: `{name}`{}", server(rest.join(" ").as_bytes()))
 }
 
-pub(super) fn is_assignment(word: &str) -> bool {
+pub(in crate::audit_cmd::files) fn is_assignment(word: &str) -> bool {
     word.split_once('=').is_some_and(|(name, _)| {
         !name.is_empty()
             && name
