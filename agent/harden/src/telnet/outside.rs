@@ -59,8 +59,13 @@ fn asks_loader(command: &Command, next: Option<&Command>) -> bool {
         ASK => {}
         "eval" => return rest.iter().any(|word| word.contains(ASK)),
         name if is_shell(name) => return names.next().is_some_and(|word| word.contains(ASK)),
-        // As a command, a variable's too.
-        _ => return first.contains(ASK),
+        // As a command, a variable's too. What has a filter may be a pattern of `case`.
+        _ => {
+            let head = command.plain.first().map_or("", String::as_str);
+            let inside = head.strip_prefix("$(").or_else(|| head.strip_prefix('`'));
+            let asks = |text: &str| !text.contains('|') && text.split(' ').next().map(name_of) == Some(ASK);
+            return inside.is_some_and(asks);
+        }
     }
     let any = names.clone().next().is_none();
     let next = next

@@ -28,6 +28,11 @@ fn of_the_boot_loaders_variables_those_that_run_something_are_told() {
         ("fw_printenv -n tftpserver", false),
         ("fw_printenv -n ftp_path", false),
         ("fw_printenv -n after | cut -c1", false),
+        (
+            "s=$(fw_printenv -n soc | tr A-Z a-z)\ncase $1 in\nx-*|\"$s\"|'') y;;\nesac",
+            false,
+        ),
+        ("h=$(fw_printenv -n x)\nf=$((0x${h:-0}))", false),
         ("s=$(fw_printenv -n sensor)\nsh /usr/bin/load.sh $s", false),
         ("debug=$(fw_printenv -n debug)", true),
         ("eval \"$(fw_printenv -n after)\"", true),
