@@ -15,8 +15,8 @@ use super::{is_absent, missing};
 const MAX_PROCESSES: usize = 1024;
 /// The most files that are mapped to run, of all processes together.
 const MAX_MAPPED: usize = 1024;
-/// How often processes are listed, as long as each time others have ended.
-const MAX_LOOKS: u32 = 3;
+/// How often processes are listed, as long as each time some have ended that came from nowhere.
+const MAX_LOOKS: u32 = 16;
 /// The most descriptors that are looked at, of all processes together.
 const MAX_DESCRIPTORS: usize = 32_768;
 /// Of a command line, in characters; and the bytes that are read of it, to find the script of an interpreter.
@@ -37,7 +37,9 @@ const INTERPRETERS: &[&str] = &[
 /// How the names of dynamic loaders begin: whatever they are given runs as theirs.
 const LOADERS: &[&str] = &["ld-", "ld.so", "libc.so", "ld64"];
 /// The flag of kernel threads in `/proc/PID/stat` (`PF_KTHREAD`).
-const KERNEL_THREAD: u64 = 0x0020_0000;
+const KERNEL_THREAD: u32 = 0x0020_0000;
+/// The flag of those that are about to end, and have no memory and no files any more (`PF_EXITING`).
+const EXITING: u32 = 4;
 /// `CAP_SYS_PTRACE`: whoever has it sees processes of others where `hidepid` hides them.
 const SEES_ALL: u64 = 1 << 19;
 const DELETED: &str = " (deleted)";
@@ -69,7 +71,7 @@ pub(super) fn read(root: &Root, tables: &mut [Fact<Sockets>]) -> Fact<Processes>
             mapped: Vec::new(),
         },
     };
-    if look.at_all(pids) > 0 {
+    if !look.at_all(pids) {
         let why = "shows processes that end before they can be looked at, each time anew";
         look.processes.hidden.get_or_insert(why.into());
     }
@@ -113,39 +115,44 @@ struct Look<'r> {
 }
 
 impl Look<'_> {
-    /// Looks at processes, and at those that came while others ended. Gives how many had ended at the last look: whoever
-    /// ends and is there again under another number is never seen otherwise.
+    /// Looks at processes, and at those that came meanwhile, until none has ended that came from nowhere: whoever ends and is
+    /// there again under another number is never seen otherwise. `false`: each time one had.
     #[inline(never)]
-    fn at_all(&mut self, mut pids: Vec<u32>) -> usize {
-        let mut known: Vec<u32> = Vec::new();
-        let mut ended = 0;
-        for looks in 1..=MAX_LOOKS {
-            ended = 0;
-            for pid in pids {
+    fn at_all(&mut self, mut pids: Vec<u32>) -> bool {
+        let (mut known, mut from) = (Vec::new(), Vec::new());
+        for _ in 0..MAX_LOOKS {
+            // First, as a look at one process takes longer than another lives.
+            let folder = |pid: u32| format!("/proc/{pid}");
+            let parents: Vec<u32> = pids
+                .iter()
+                .map(|pid| state(self.root, &folder(*pid)).parent)
+                .collect();
+            let mut whole = true;
+            for (pid, parent) in pids.into_iter().zip(parents) {
                 let seen = self.at(pid);
-                ended += usize::from(!seen);
+                whole &= is_told(pid, parent, seen, &mut from);
                 // One that has ended may stay in the list. Another gets the number of one that is gone.
-                if seen || self.root.exists(&format!("/proc/{pid}")) {
+                if seen || self.root.exists(&folder(pid)) {
                     let at = known.partition_point(|have| *have < pid);
                     known.insert(at, pid);
                 }
             }
-            if ended == 0 || looks == MAX_LOOKS {
-                break;
+            if whole {
+                return true;
             }
             match listed(self.root, &known) {
                 Ok((more, _)) => pids = more,
                 Err(_) => break,
             }
         }
-        ended
+        false
     }
 
     /// Looks at a process; `false`: it has ended.
     #[inline(never)]
     fn at(&mut self, pid: u32) -> bool {
-        let (ended, flags) = state(self.root, &format!("/proc/{pid}"));
-        if flags & KERNEL_THREAD != 0 {
+        let State { ended, kernel, .. } = state(self.root, &format!("/proc/{pid}"));
+        if kernel {
             return true;
         }
         if self.processes.list.len() == MAX_PROCESSES {
@@ -164,7 +171,7 @@ impl Look<'_> {
         process.open = self.owners.look(self.root, &folder, &mut process, index);
         process.network = network(self.root, &folder, self.ours.as_deref());
         process.unmapped = self.maps(&folder, &process, index).err();
-        let ended = process.unmapped.is_some() && state(self.root, &folder).0;
+        let ended = process.unmapped.is_some() && state(self.root, &folder).ended;
         let there = !ended && self.root.exists(&format!("/proc/{pid}"));
         if there {
             self.processes.list.push(process);
@@ -277,8 +284,18 @@ fn is_shut(root: &Root, pid: u32) -> bool {
         && all("fib_trie", |line| line.split_once("|-- ").is_none_or(|(_, leaf)| leaf.starts_with("127.")))
 }
 
-/// Whether a process or thread has ended, and its flags (`/proc/PID/stat`).
-fn state(root: &Root, folder: &str) -> (bool, u64) {
+/// What `/proc/PID/stat` says of a process or thread.
+struct State {
+    /// It has ended, or is about to.
+    ended: bool,
+    /// It is one of the kernel's.
+    kernel: bool,
+    /// Who started it, or process 1 where that one has ended; 0: nobody, or it is not told.
+    parent: u32,
+}
+
+#[inline(never)]
+fn state(root: &Root, folder: &str) -> State {
     let stat = text(root, &format!("{folder}/stat"), 1024).unwrap_or_default();
     // The name, in parentheses, may hold anything.
     let mut fields = stat
@@ -286,8 +303,24 @@ fn state(root: &Root, folder: &str) -> (bool, u64) {
         .map_or("", |(_, rest)| rest)
         .split_whitespace();
     let ended = matches!(fields.next(), Some("Z" | "X"));
-    let flags = fields.nth(5).and_then(|flags| flags.parse().ok());
-    (ended, flags.unwrap_or(0))
+    let mut number = |skip| fields.nth(skip).and_then(|field| field.parse::<u32>().ok());
+    let parent = number(0).unwrap_or(0);
+    let flags = number(4).unwrap_or(0);
+    State {
+        ended: ended || flags & EXITING != 0,
+        kernel: flags & KERNEL_THREAD != 0,
+        parent,
+    }
+}
+
+/// Whether it is told where a process comes from: it was seen, or its parent's parents go back to one `from` the list that was.
+/// What a script starts and soon ends is told so; whoever starts itself again has ended, and its child is process 1's.
+fn is_told(pid: u32, parent: u32, seen: bool, from: &mut Vec<u32>) -> bool {
+    let told = seen || parent > 1 && from.contains(&parent);
+    if told {
+        from.push(pid);
+    }
+    told
 }
 
 /// A thread that goes on though the first of its process has ended; that one's folder shows nothing then.
@@ -300,7 +333,7 @@ fn survivor(root: &Root, folder: &str) -> io::Result<Option<String>> {
     let mut threads = listing.entries.iter();
     let alive = threads.find_map(|thread| {
         let folder = format!("{folder}/task/{}", thread.name);
-        (root.exists(&folder) && !state(root, &folder).0).then_some(folder)
+        (root.exists(&folder) && !state(root, &folder).ended).then_some(folder)
     });
     match alive {
         None if listing.cut => Err(io::ErrorKind::FileTooLarge.into()),
@@ -539,7 +572,33 @@ impl Owners {
 
 #[cfg(test)]
 mod tests {
-    use super::script;
+    use super::{is_told, script};
+
+    #[test]
+    fn who_starts_itself_again_is_told_from_what_scripts_start() {
+        // Each with its number, its parent, and whether it was seen; the kernel's threads are seen.
+        let camera = [(1, 0, true), (2, 0, true), (40, 1, true), (41, 40, true)];
+        for (list, expected) in [
+            (&[][..], true),
+            (&[(60, 41, false)], true),
+            (&[(60, 2, false)], true),
+            // Of a pipe in a subshell.
+            (&[(60, 41, false), (61, 60, false), (62, 60, false)], true),
+            // Its parent has ended, or is one that was not seen; or it ended before even that was read.
+            (&[(60, 1, false)], false),
+            (&[(61, 60, false)], false),
+            (&[(60, 0, false)], false),
+            (&[(60, 1, false), (61, 60, false)], false),
+            (&[(60, 1, true), (61, 60, false)], true),
+        ] {
+            let mut from = Vec::new();
+            let all = camera.iter().chain(list);
+            let told = all.fold(true, |told, (pid, parent, seen)| {
+                told & is_told(*pid, *parent, *seen, &mut from)
+            });
+            assert_eq!(told, expected, "{list:?}");
+        }
+    }
 
     #[test]
     fn scripts_are_found_in_the_words_of_interpreters() {

@@ -116,6 +116,9 @@ fn a_process_that_never_stays_is_no_pass() {
     let camera = Camera::new("openmiko");
     // One that has ended, and that nobody waits for.
     camera.write("proc/60/stat", "60 (x) Z 1 1 1 0 -1 4194304 0 0\n");
+    // One that is about to, and has given its memory back.
+    camera.write("proc/62/stat", "62 (x) R 1 1 1 0 -1 4194308 0 0\n");
+    camera.write("proc/62/maps", "");
     let plain = camera.report();
     symlink("gone", camera.path("proc/61")).unwrap();
     let report = camera.report();
@@ -123,6 +126,28 @@ fn a_process_that_never_stays_is_no_pass() {
         assert_eq!(verdict(&plain, id), "pass", "{}", rule(&plain, id));
         assert_eq!(verdict(&report, id), "unknown", "{}", rule(&report, id));
         assert!(evidence(&report, id).contains(why), "{}", rule(&report, id));
+    }
+}
+
+/// On this machine, which takes long to look at a process, longer than any lives that a script starts.
+#[test]
+fn what_a_script_starts_again_and_again_is_told_from_what_starts_itself() {
+    if without_root() {
+        return;
+    }
+    let camera = Camera::new("openmiko");
+    fs::remove_dir_all(camera.path("proc")).unwrap();
+    fs::create_dir(camera.path("proc")).unwrap();
+    let root = camera.0.path().display();
+    let slow = "strace -qq -o /dev/null -e trace=openat -e inject=openat:delay_enter=2000";
+    let report = among_own_processes(&format!(
+        "(while :; do /bin/sleep .02; done) & mount -t proc none {root}/proc || exit 99
+        {slow} chroot {root} /lenscap audit --json --no-probe; exit $?"
+    ));
+    for id in ["trace.deleted", "trace.name", "network.owner"] {
+        let told = evidence(&report, id);
+        assert!(!told.contains("end before they can be looked at"), "{told}");
+        assert!(!told.contains("shows nothing"), "{told}");
     }
 }
 
