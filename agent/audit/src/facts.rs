@@ -414,6 +414,10 @@ pub struct Mapped {
     pub place: Place,
     /// The first process that has it, as an index of [`Processes::list`].
     pub process: usize,
+    /// Whether that one shares it: what others write into it runs.
+    pub shared: bool,
+    /// Its device and number, as `stat` tells them of a file.
+    pub inode: (u64, u64),
 }
 
 /// The processes.

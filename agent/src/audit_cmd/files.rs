@@ -137,7 +137,13 @@ fn running(facts: &Facts) -> Vec<String> {
             add(file, place);
         }
     }
-    for mapped in facts.processes.value().into_iter().flat_map(|all| &all.mapped) {
+    for mapped in facts
+        .processes
+        .value()
+        .into_iter()
+        .flat_map(|all| &all.mapped)
+        .filter(|mapped| !mapped.shared)
+    {
         add(&mapped.file, &mapped.place);
     }
     files

@@ -2,8 +2,8 @@
 
 use std::io::{self, Read as _};
 
-use lenscap_audit::facts::{Fact, Facts, Missing, Place};
-use lenscap_harden::root::{MAX_BINARY_BYTES, Root};
+use lenscap_audit::facts::{Fact, Facts, Image, Mapped, Missing, Place};
+use lenscap_harden::root::{MAX_BINARY_BYTES, Root, folder_of, name_of};
 use lenscap_harden::storage::{self, Mount};
 
 use super::files::starts;
@@ -13,6 +13,8 @@ use super::{missing, processes, system};
 const MEMORY: &[&str] = &["tmpfs", "ramfs", "devtmpfs", "rootfs"];
 /// File systems that nobody writes to.
 const IMAGES: &[&str] = &["squashfs", "cramfs", "romfs", "erofs"];
+/// Others that show a mapped file as `stat` does; those that lie above others do not.
+const PLAIN: &[&str] = &["jffs2", "ubifs", "yaffs2", "ext2", "ext3", "ext4", "f2fs", "vfat"];
 /// Servers.
 const SERVERS: &[&str] = &["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p"];
 /// What is read of files to compare them, in bytes: flash is slow.
@@ -115,12 +117,17 @@ pub(super) fn mark(root: &Root, facts: &mut Facts) {
         });
     }
     for mapped in &mut list.mapped {
-        mapped.place = if root.exists(&mapped.file) {
-            find(&mapped.file)
-        } else {
-            unknown(
-                "it is not where it was mapped from: that lies behind a mount, or in mounts that are not seen",
-            )
+        let nowhere =
+            "it is not where it was mapped from: that lies behind a mount, or in mounts that are not seen";
+        mapped.place = match &mut finder {
+            Ok(finder) => {
+                finder.see(root, mapped);
+                match mapped.shared || root.exists(&mapped.file) {
+                    true => finder.find(root, &mapped.file),
+                    false => unknown(nowhere),
+                }
+            }
+            Err(why) => Place::Unknown(why.clone()),
         };
     }
 }
@@ -142,6 +149,46 @@ impl Finder<'_> {
             self.known.push((path.to_owned(), place.clone()));
         }
         place
+    }
+
+    /// Says of a mapped file if it is another than lies there now, or another came in its place.
+    #[inline(never)]
+    fn see(&mut self, root: &Root, mapped: &mut Mapped) {
+        let file = &mapped.file;
+        match mapped.image {
+            Image::There if root.exists(file) && !self.is_it(root, file, mapped.inode) => {
+                mapped.image = Image::Elsewhere;
+            }
+            Image::Deleted if !matches!(self.find(root, file), Place::Memory(_)) => {
+                let lower = self.layers.lower.as_ref();
+                if lower.is_some_and(|lower| root.exists(&format!("{lower}{file}")))
+                    || is_followed(root, file)
+                {
+                    mapped.image = Image::Replaced;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a mapped file may be the one that its path leads to.
+    fn is_it(&self, root: &Root, path: &str, inode: (u64, u64)) -> bool {
+        let is = |path: &str| root.identity(path) == Some(inode);
+        if is(path) {
+            return true;
+        }
+        let Some(mount) = storage::holding(self.mounts, path) else {
+            return true;
+        };
+        let kind = mount.kind.as_str();
+        if mount.point != "/" || !kind.starts_with("overlay") {
+            return !(IMAGES.contains(&kind) || PLAIN.contains(&kind) || is_memory(&mount));
+        }
+        // Of an overlay, most kernels show the file of a layer, and others one that it has for itself.
+        let layer = |layer: &Option<String>| layer.as_ref().is_none_or(|layer| is(&format!("{layer}{path}")));
+        layer(&self.layers.upper)
+            || layer(&self.layers.lower)
+            || root.identity("/").is_none_or(|(device, _)| device == inode.0)
     }
 
     fn place(&mut self, root: &Root, path: &str) -> Place {
@@ -188,6 +235,18 @@ fn rights(root: &Root, path: &str) -> Option<(u32, u32, u32)> {
     let gives = uid == 0 && mode & 0o4000 != 0 && mode & 0o111 != 0
         || POWERFUL.contains(&gid) && mode & 0o2010 == 0o2010;
     gives.then_some((mode, uid, gid))
+}
+
+/// Whether another version of a library lies beside where it was.
+fn is_followed(root: &Root, path: &str) -> bool {
+    let stem = |name: &str| {
+        let (stem, _) = name.split_once(".so")?;
+        let stem = stem.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-');
+        Some(stem.to_owned()).filter(|stem| !stem.is_empty())
+    };
+    let own = stem(name_of(path));
+    let folder = root.listing(folder_of(path)).unwrap_or_default();
+    own.is_some() && folder.entries.iter().any(|entry| stem(&entry.name) == own)
 }
 
 /// Whether two files hold the same.

@@ -42,6 +42,8 @@ const KERNEL_THREAD: u32 = 0x0020_0000;
 const EXITING: u32 = 4;
 /// `CAP_SYS_PTRACE`: whoever has it sees processes of others where `hidepid` hides them.
 const SEES_ALL: u64 = 1 << 19;
+/// The bit of a process' personality with which whatever it reads may run (`READ_IMPLIES_EXEC`).
+const READ_RUNS: u32 = 0x0040_0000;
 const DELETED: &str = " (deleted)";
 /// The network of whoever asks.
 const OWN_NETWORK: &str = "/proc/self/ns/net";
@@ -170,7 +172,7 @@ impl Look<'_> {
         let index = self.processes.list.len();
         process.open = self.owners.look(self.root, &folder, &mut process, index);
         process.network = network(self.root, &folder, self.ours.as_deref());
-        process.unmapped = self.maps(&folder, &process, index).err();
+        process.unmapped = self.maps(&folder, &mut process, index).err();
         let ended = process.unmapped.is_some() && state(self.root, &folder).ended;
         let there = !ended && self.root.exists(&format!("/proc/{pid}"));
         if there {
@@ -184,22 +186,45 @@ impl Look<'_> {
 
     /// Adds the files that a process has mapped to run, beside its program.
     #[inline(never)]
-    fn maps(&mut self, folder: &str, process: &Process, index: usize) -> Result<(), Missing> {
+    fn maps(&mut self, folder: &str, process: &mut Process, index: usize) -> Result<(), Missing> {
         let (root, mapped) = (self.root, &mut self.processes.mapped);
-        let mut cut = false;
-        let read = maps::read(root, folder, &mut |file, deleted| {
+        let personality = text(root, &format!("{folder}/personality"), 16).unwrap_or_default();
+        let personality = u32::from_str_radix(personality.trim_end(), 16);
+        let data_runs = personality.is_ok_and(|bits| bits & READ_RUNS != 0);
+        let (mut cut, mut own) = (false, None);
+        let read = maps::read(root, folder, &mut |map| {
+            let (inode, shared) = (map.inode, map.shared);
             // So the kernel writes the only character that it does not leave as it is.
-            let file = file.replace("\\012", "\n");
-            let is_program = process.program.as_deref() == Ok(file.as_str());
-            let is_known = |have: &Mapped| have.file == file && (have.image != Image::There) == deleted;
-            if is_program && deleted == (process.image != Image::There) || mapped.iter().any(is_known) {
+            let file = map.file.replace("\\012", "\n");
+            let is = |image| (image != Image::There) == map.deleted;
+            if !shared && process.program.as_deref() == Ok(file.as_str()) && is(process.image) {
+                // One of two that are called so is another.
+                if *own.get_or_insert(inode) != inode && !map.deleted {
+                    process.image = Image::Elsewhere;
+                }
+                return;
+            }
+            let is_known = |have: &Mapped| {
+                have.inode == inode && have.shared == shared && have.file == file && is(have.image)
+            };
+            let is_data = || match shared {
+                // Nor does a device's memory run.
+                true => data_runs || root.exists(&file) && root.reader(&file).is_err(),
+                false => {
+                    data_runs
+                        && !map
+                            .start
+                            .is_some_and(|start| maps::is_program(root, folder, start))
+                }
+            };
+            if mapped.iter().any(is_known) || is_data() {
                 return;
             }
             if mapped.len() == MAX_MAPPED {
                 cut = true;
                 return;
             }
-            let image = match deleted {
+            let image = match map.deleted {
                 false => Image::There,
                 true if root.exists(&file) => Image::Replaced,
                 true => Image::Deleted,
@@ -209,6 +234,8 @@ impl Look<'_> {
                 image,
                 place: Place::Unknown(Missing::because("was not looked at")),
                 process: index,
+                shared,
+                inode,
             });
         });
         match read {

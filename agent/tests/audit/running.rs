@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -13,10 +13,22 @@ const HEAD: &str =
 /// A firmware that nobody writes to, and settings on flash.
 pub(super) const MOUNTS: &str = "/dev/root / squashfs ro 0 0\n/dev/mtdblock3 /etc jffs2 rw 0 0\n";
 
+/// Stands in `/proc/PID/maps` for the device and number of a file that lies at its path.
+const ANY_INODE: &str = "1f:03 7";
+
+/// How `/proc/PID/maps` tells a file.
+pub(super) fn inode_of(data: &fs::Metadata) -> String {
+    let (major, minor) = (
+        data.dev() >> 8 & 0xfff,
+        data.dev() & 0xff | data.dev() >> 12 & !0xff,
+    );
+    format!("{major:02x}:{minor:02x} {}", data.ino())
+}
+
 /// A line of `/proc/PID/maps`, of a file that runs.
 pub(super) fn mapped(file: &str) -> String {
     format!(
-        "00010000-000a0000 r-xp 00000000 1f:03 7 {}\n",
+        "00010000-000a0000 r-xp 00000000 {ANY_INODE} {}\n",
         file.replace('\n', "\\012")
     )
 }
@@ -103,7 +115,33 @@ impl Camera {
         fs::write(path, text).unwrap();
     }
 
+    /// Tells of each mapped file that is there which one it is.
+    pub(super) fn number_mapped(&self) {
+        for process in fs::read_dir(self.path("proc")).unwrap() {
+            let table = process.unwrap().path().join("maps");
+            let Ok(text) = fs::read(&table) else { continue };
+            let Ok(text) = String::from_utf8(text) else {
+                continue;
+            };
+            let line = |line: &str| match line.split_once(ANY_INODE) {
+                Some((before, file)) => {
+                    match fs::metadata(self.path(file.trim_start().trim_start_matches('/'))) {
+                        Ok(data) => {
+                            format!("{before}{}{file}\n", inode_of(&data))
+                        }
+                        Err(_) => format!("{line}\n"),
+                    }
+                }
+                None => format!("{line}\n"),
+            };
+            if text.contains(ANY_INODE) {
+                fs::write(&table, text.lines().map(line).collect::<String>()).unwrap();
+            }
+        }
+    }
+
     pub(super) fn audit(&self, args: &[&str]) -> Output {
+        self.number_mapped();
         let root = self.0.path().to_str().unwrap();
         run("chroot", &[&[root, "/lenscap", "audit"], args].concat())
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use super::hiding::among_own_processes;
 use super::places::layered;
-use super::running::{Camera, mapped};
+use super::running::{Camera, inode_of, mapped};
 use super::*;
 
 /// Rules that rest on the tables of sockets.
@@ -147,7 +147,7 @@ fn what_a_script_starts_again_and_again_is_told_from_what_starts_itself() {
     for id in ["trace.deleted", "trace.name", "network.owner"] {
         let told = evidence(&report, id);
         assert!(!told.contains("end before they can be looked at"), "{told}");
-        assert!(!told.contains("shows nothing"), "{told}");
+        assert!(!told.contains("has loaded: shows nothing"), "{told}");
     }
 }
 
@@ -206,6 +206,36 @@ fn what_a_process_has_loaded_is_judged_like_a_program() {
             "/memfd:x is deleted and runs in streamer",
         ),
         (
+            "/usr/lib/libx-1.2.so (deleted)",
+            "usr/lib/libx-1.3.so",
+            "unknown",
+            "was replaced while it ran in streamer",
+        ),
+        (
+            "/usr/lib/libx.so.1 (deleted)",
+            "usr/lib/libxy.so.1",
+            "fail",
+            "/usr/lib/libx.so.1 is deleted and runs in streamer",
+        ),
+        (
+            "/mnt/libx.so.1 (deleted)",
+            "mnt/libx.so.2",
+            "fail",
+            "/mnt/libx.so.1 is deleted and runs in streamer",
+        ),
+        (
+            "/tmp/libx.so.1 (deleted)",
+            "tmp/libx.so.2",
+            "fail",
+            "/tmp/libx.so.1 is deleted and runs in streamer",
+        ),
+        (
+            "/usr/lib/libgone.so (deleted)",
+            "rom/usr/lib/libgone.so",
+            "unknown",
+            "was replaced while it ran in streamer",
+        ),
+        (
             "/dev/shm/l.so",
             "dev/shm/l.so",
             "fail",
@@ -235,10 +265,14 @@ fn what_a_process_has_loaded_is_judged_like_a_program() {
         camera.process(60, "/bin/busybox", b"streamer", b"streamer", &[]);
         if !path.is_empty() {
             camera.write(path, "\x7fELF");
+        }
+        if !path.is_empty() && !file.contains("lib/libgone") && !file.contains("/libx") {
             camera.write(file.split(' ').next().unwrap().trim_start_matches('/'), "\x7fELF");
         }
+        // As a device, it is no file.
+        fs::create_dir_all(camera.path("dev/folder")).unwrap();
         let table = format!(
-            "{}b6e00000-b6e90000 rw-p 00000000 1f:03 7 /tmp/data\nb6f00000-b6f90000 rwxs 00000000 00:06 7 /dev/mmz\n\
+            "{}b6e00000-b6e90000 rw-p 00000000 1f:03 7 /tmp/data\nb6f00000-b6f90000 rwxs 00000000 00:06 7 /dev/folder\n\
              bee00000-bef00000 r-xp 00000000 00:00 0 [vdso]\n{}",
             mapped("/bin/busybox"),
             mapped(file)
@@ -259,6 +293,130 @@ fn what_a_process_has_loaded_is_judged_like_a_program() {
                 "the owner knows it"
             );
         }
+    }
+}
+
+/// Programs of old compilers may run whatever they read; others that share what runs, share it with whoever writes there.
+#[test]
+fn data_is_told_from_what_runs() {
+    if without_root() {
+        return;
+    }
+    let deleted = "fail";
+    for (rights, file, personality, memory, expected) in [
+        ("r-xp", "/tmp/data", "", "", deleted),
+        ("r-xp", "/tmp/data", "00000000\n", "data", deleted),
+        ("r-xp", "/tmp/data", "00400000\n", "data", "pass"),
+        ("r-xp", "/tmp/data", "00440000\n", "\x7fELF", deleted),
+        ("r-xp", "/tmp/data (deleted)", "00400000\n", "data", "pass"),
+        ("r-xp", "/tmp/data (deleted)", "00400000\n", "\x7fELF", deleted),
+        // What cannot be read.
+        ("r-xp", "/tmp/data", "00400000\n", "", deleted),
+        ("r-xs", "/tmp/data", "00400000\n", "data", "pass"),
+        ("r-xs", "/tmp/data", "", "", "unknown"),
+        ("rwxs", "/mnt/data (deleted)", "", "", "unknown"),
+        ("r-xs", "/tmp/sd/data", "", "", "pass"),
+        ("r-xs", "/usr/data", "", "", "pass"),
+        ("rw-s", "/tmp/data", "", "", "pass"),
+    ] {
+        let camera = layered();
+        camera.process(60, "/bin/busybox", b"streamer", b"streamer", &[]);
+        if let Some(file) = file.strip_prefix('/').filter(|file| !file.contains(' ')) {
+            camera.write(file, "data");
+        }
+        let line = mapped(file)
+            .replace("r-xp", rights)
+            .replace("00010000-", "00008000-");
+        camera.write("proc/60/maps", mapped("/bin/busybox") + &line);
+        camera.write("proc/60/personality", personality);
+        if !memory.is_empty() {
+            camera.write("proc/60/mem", [&[0; 0x8000][..], memory.as_bytes()].concat());
+        }
+        let report = camera.report();
+        let told = evidence(&report, "trace.deleted");
+        let at = format!("{rights} {file} {personality}{memory}: {told}");
+        assert_eq!(verdict(&report, "trace.deleted"), expected, "{at}");
+        assert_eq!(
+            expected == "unknown",
+            told.contains("may run in streamer"),
+            "{at}"
+        );
+    }
+}
+
+/// A mount over it, or one that was taken away, leaves its path to another.
+#[test]
+fn a_loaded_file_is_known_by_more_than_its_path() {
+    if without_root() {
+        return;
+    }
+    let file = "/usr/lib/libc.so";
+    let other = |file: &str| format!("00010000-000a0000 r-xp 00000000 00:77 9 {file}\n");
+    let told_of = |camera: &Camera, table: &[&str]| {
+        camera.write("proc/60/maps", table.concat());
+        let report = camera.report();
+        let told = evidence(&report, "trace.deleted");
+        (verdict(&report, "trace.deleted").to_owned(), told)
+    };
+    for camera in [Camera::new("openmiko"), layered()] {
+        camera.process(60, "/bin/busybox", b"streamer", b"streamer", &[]);
+        for path in ["usr/lib/libc.so", "rom/usr/lib/libc.so"] {
+            camera.write(path, "\x7fELF");
+        }
+        let (program, library) = (mapped("/bin/busybox"), mapped(file));
+        let (found, told) = told_of(&camera, &[&program, &library]);
+        assert_eq!(found, "pass", "{told}");
+        for table in [&[&program, &other(file)], &[&program, &library, &other(file)][..]] {
+            let table: Vec<&str> = table.iter().map(|line| line.as_str()).collect();
+            let (found, told) = told_of(&camera, &table);
+            assert_eq!(found, "unknown", "{told}");
+            let text = format!("{file} is not the file that runs in streamer");
+            assert!(told.contains(&text), "{told}");
+        }
+        let (found, told) = told_of(&camera, &[&other("/bin/busybox"), &program]);
+        assert_eq!(found, "unknown", "{told}");
+        assert!(
+            told.contains("/bin/busybox is not the file that runs as streamer"),
+            "{told}"
+        );
+    }
+}
+
+/// Kernels before 6.7 show a layer's file, of a device of its own, where the root is an overlay.
+#[test]
+fn a_loaded_file_of_a_layer_is_the_one_at_its_path() {
+    if without_root() {
+        return;
+    }
+    let (camera, memory) = (layered(), tempfile::tempdir_in("/dev/shm").unwrap());
+    camera.process(60, "/bin/busybox", b"streamer", b"streamer", &[]);
+    let file = "usr/lib/libc.so";
+    let at = memory.path().join(file);
+    fs::create_dir_all(at.parent().unwrap()).unwrap();
+    for path in [&at, &at.with_extension("old")] {
+        fs::write(path, "\x7fELF").unwrap();
+    }
+    camera.write(file, "\x7fELF");
+    fs::create_dir_all(camera.path("rom/usr")).unwrap();
+    let root = camera.0.path().display();
+    for (path, expected) in [(at.clone(), "pass"), (at.with_extension("old"), "unknown")] {
+        let line = format!(
+            "00010000-000a0000 r-xp 00000000 {} /{file}\n",
+            inode_of(&fs::metadata(path).unwrap())
+        );
+        camera.write("proc/60/maps", mapped("/bin/busybox") + &line);
+        camera.number_mapped();
+        let script = format!(
+            "mount --bind {}/usr {root}/rom/usr && exec chroot {root} /lenscap audit --json --no-probe",
+            memory.path().display()
+        );
+        let report = report(&run("unshare", &["--mount", "sh", "-c", &script]));
+        assert_eq!(
+            verdict(&report, "trace.deleted"),
+            expected,
+            "{}",
+            evidence(&report, "trace.deleted")
+        );
     }
 }
 

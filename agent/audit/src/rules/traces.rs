@@ -94,6 +94,14 @@ pub(super) fn deleted(facts: &Facts, judge: &mut Judge) {
         };
         let file = (mapped.file.as_str(), mapped.image, &mapped.place);
         let source = format!("/proc/{pid}/maps");
+        if mapped.shared {
+            let is_memory = matches!(mapped.place, Place::Memory(_));
+            if is_memory || is_loose(&mapped.file) && !matches!(mapped.place, Place::Card(_)) {
+                let text = format!("{} may run in {name}, and is shared", mapped.file);
+                judge.unknown(&source, text);
+            }
+            continue;
+        }
         seen.file(facts, judge, &source, file, (&format!("in {name}"), ""));
     }
     seen.finish(judge);

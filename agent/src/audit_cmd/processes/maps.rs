@@ -2,6 +2,7 @@
 //! started by hand.
 
 use std::io::{self, BufRead, BufReader, Read as _};
+use std::os::unix::fs::FileExt as _;
 
 use lenscap_harden::root::Root;
 
@@ -14,16 +15,38 @@ const MAX_LINE_BYTES: u64 = 4096 + 256;
 /// Memory that is no file's.
 const NO_FILE: &str = "/dev/zero";
 
-/// Tells of each file that may run, and whether it is deleted.
+/// What may run, of a file.
+pub(super) struct Mapping<'t> {
+    /// Without ` (deleted)`.
+    pub(super) file: &'t str,
+    pub(super) deleted: bool,
+    pub(super) shared: bool,
+    /// Where the file's first byte is in the process' memory, if this has it.
+    pub(super) start: Option<u64>,
+    /// Its device and number.
+    pub(super) inode: (u64, u64),
+}
+
+/// Tells of each file that may run.
 ///
 /// # Errors
 /// When the table cannot be read, shows nothing, is longer than what is read, or makes no sense.
-pub(super) fn read(root: &Root, folder: &str, visit: &mut dyn FnMut(&str, bool)) -> io::Result<()> {
+pub(super) fn read(root: &Root, folder: &str, visit: &mut dyn FnMut(&Mapping)) -> io::Result<()> {
     let file = root.reader(&format!("{folder}/maps"))?;
     files(&mut BufReader::with_capacity(4096, file), visit)
 }
 
-fn files(text: &mut dyn BufRead, visit: &mut dyn FnMut(&str, bool)) -> io::Result<()> {
+/// Whether a program or library begins at a place in a process' memory. What cannot be read may be one.
+pub(super) fn is_program(root: &Root, folder: &str, start: u64) -> bool {
+    let mut magic = [0; 4];
+    let memory = root.reader(&format!("{folder}/mem"));
+    memory
+        .and_then(|memory| memory.read_exact_at(&mut magic, start))
+        .is_err()
+        || magic == *b"\x7fELF"
+}
+
+fn files(text: &mut dyn BufRead, visit: &mut dyn FnMut(&Mapping)) -> io::Result<()> {
     let (mut line, mut seen) = (Vec::new(), 0);
     loop {
         line.clear();
@@ -36,31 +59,41 @@ fn files(text: &mut dyn BufRead, visit: &mut dyn FnMut(&str, bool)) -> io::Resul
             _ => {}
         }
         let line = String::from_utf8_lossy(&line);
-        let file = line.strip_suffix('\n').and_then(parse);
-        match file.ok_or_else(|| io::Error::other("makes no sense"))? {
-            "" => {}
-            file => match file.strip_suffix(DELETED) {
-                Some(NO_FILE) => {}
-                Some(file) => visit(file, true),
-                None => visit(file, false),
-            },
+        let mapping = line.strip_suffix('\n').and_then(parse);
+        let mapping = mapping.ok_or_else(|| io::Error::other("makes no sense"))?;
+        if mapping.file.starts_with('/') && mapping.file != NO_FILE {
+            visit(&mapping);
         }
     }
 }
 
-/// The file of a line as loaders map it, which may run and is the process' own copy; empty: there is none. What is shared
-/// is data, which runs too in programs of old compilers. `None`: it makes no sense.
-fn parse(line: &str) -> Option<&str> {
-    let mut rest = line;
-    let mut runs = false;
-    for field in 0..5 {
-        let (word, after) = rest.split_once(' ')?;
-        runs |= field == 1 && word.get(2..4) == Some("xp");
-        rest = after;
+/// The file of a line; empty: it has none that may run. `None`: it makes no sense.
+fn parse(line: &str) -> Option<Mapping<'_>> {
+    let (mut fields, mut rest) = ([""; 5], line);
+    for field in &mut fields {
+        (*field, rest) = rest.split_once(' ')?;
     }
+    let [range, rights, offset, device, inode] = fields;
     let file = rest.trim_start_matches(' ');
-    let is_file = runs && file.starts_with('/') && file != NO_FILE;
-    Some(if is_file { file } else { "" })
+    let number = |hex| u64::from_str_radix(hex, 16).ok();
+    let (major, minor) = device.split_once(':')?;
+    let (major, minor) = (number(major)?, number(minor)?);
+    let (start, _) = range.split_once('-')?;
+    let left = file.strip_suffix(DELETED);
+    Some(Mapping {
+        file: match rights.get(2..3)? {
+            "x" => left.unwrap_or(file),
+            _ => "",
+        },
+        deleted: left.is_some(),
+        shared: rights.ends_with('s'),
+        start: number(start).filter(|_| number(offset) == Some(0)),
+        // As the kernel tells a device to `stat`.
+        inode: (
+            minor & 0xff | major << 8 | (minor & !0xff) << 12,
+            inode.parse().ok()?,
+        ),
+    })
 }
 
 #[cfg(test)]
@@ -71,8 +104,8 @@ mod tests {
 
     fn found(text: &str) -> io::Result<Vec<(String, bool)>> {
         let mut found = Vec::new();
-        files(&mut text.as_bytes(), &mut |file, deleted| {
-            found.push((file.to_owned(), deleted));
+        files(&mut text.as_bytes(), &mut |mapping| {
+            found.push((mapping.file.to_owned(), mapping.deleted));
         })?;
         Ok(found)
     }
@@ -97,7 +130,7 @@ mod tests {
                 Some(("/dev/shm/x", false)),
             ),
             ("00010000-000a0000 rw-p 00000000 1f:03 7 /bin/busybox", None),
-            ("00010000-000a0000 rwxs 00000000 00:06 7 /dev/mmz", None),
+            ("00010000-000a0000 rw-s 00000000 00:06 7 /dev/mmz", None),
             ("00010000-000a0000 rwxp 00000000 00:05 7 /dev/zero", None),
             (
                 "00010000-000a0000 rwxp 00000000 00:05 7 /dev/zero (deleted)",
@@ -115,6 +148,18 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_told_by_more_than_its_name() {
+        let line = "00010000-000a0000 r-xs 00000000 103:80105 514 /x (deleted)";
+        let Mapping {
+            shared, start, inode, ..
+        } = parse(line).unwrap();
+        assert_eq!((shared, start, inode), (true, Some(0x10000), (0x8011_0305, 514)));
+        let line = line.replace("s 00000000", "p 00001000");
+        let behind = parse(&line).unwrap();
+        assert_eq!((behind.shared, behind.start), (false, None));
+    }
+
+    #[test]
     fn tables_that_are_cut_or_odd_are_errors() {
         let fits = format!("{LINE}/lib/libc.so\n").repeat(4000);
         assert_eq!(found(&fits).unwrap().len(), 4000);
@@ -127,7 +172,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_table_makes_it_panic(text in proptest::collection::vec(0..=255u8, 0..400), line in "[0-9a-f:rwxp/ é\\n-]{0,200}") {
-            let _ = files(&mut text.as_slice(), &mut |_, _| ());
+            let _ = files(&mut text.as_slice(), &mut |_| ());
             let _ = found(&line);
         }
     }
