@@ -174,93 +174,96 @@ fn a_program_that_starts_itself_again_and_again_is_no_pass() {
     );
 }
 
+const ADDED: &str = "lies in the writable layer alone";
+/// What is loaded, a file that is there, what is found, and why.
+const LOADED: &[(&str, &str, &str, &str)] = &[
+    (
+        "/tmp/.x (deleted)",
+        "",
+        "fail",
+        "/tmp/.x is deleted and runs in streamer",
+    ),
+    (
+        "/usr/lib/.x (deleted)",
+        "",
+        "fail",
+        "/usr/lib/.x is deleted and runs in streamer",
+    ),
+    (
+        "/usr/lib/l.so (deleted)",
+        "rom/usr/lib/l.so",
+        "unknown",
+        "was replaced while it ran in streamer",
+    ),
+    (
+        "/memfd:x (deleted)",
+        "",
+        "fail",
+        "/memfd:x is deleted and runs in streamer",
+    ),
+    (
+        "/usr/lib/libx-1.2.so (deleted)",
+        "usr/lib/libx-1.3.so",
+        "unknown",
+        "was replaced while it ran in streamer",
+    ),
+    (
+        "/usr/lib/libx.so.1 (deleted)",
+        "usr/lib/libxy.so.1",
+        "fail",
+        "/usr/lib/libx.so.1 is deleted and runs in streamer",
+    ),
+    (
+        "/mnt/libx.so.1 (deleted)",
+        "mnt/libx.so.2",
+        "fail",
+        "/mnt/libx.so.1 is deleted and runs in streamer",
+    ),
+    (
+        "/tmp/libx.so.1 (deleted)",
+        "tmp/libx.so.2",
+        "fail",
+        "/tmp/libx.so.1 is deleted and runs in streamer",
+    ),
+    (
+        "/usr/lib/libgone.so (deleted)",
+        "rom/usr/lib/libgone.so",
+        "unknown",
+        "was replaced while it ran in streamer",
+    ),
+    (
+        "/dev/shm/l.so",
+        "dev/shm/l.so",
+        "fail",
+        "/dev/shm/l.so runs in streamer",
+    ),
+    (
+        "/mnt/l.so",
+        "mnt/l.so",
+        "fail",
+        "/mnt/l.so runs in streamer from memory: /mnt (tmpfs)",
+    ),
+    ("/usr/lib/evil", "overlay/upper/usr/lib/evil", "fail", ADDED),
+    (
+        "/usr/lib/nowhere.so",
+        "",
+        "unknown",
+        "it is not where it was mapped from",
+    ),
+    (
+        "/usr/lib/libc.so",
+        "rom/usr/lib/libc.so",
+        "pass",
+        "libraries and scripts of the firmware: 3",
+    ),
+];
+
 #[test]
 fn what_a_process_has_loaded_is_judged_like_a_program() {
     if without_root() {
         return;
     }
-    let added = "lies in the writable layer alone";
-    for (file, path, expected, why) in [
-        (
-            "/tmp/.x (deleted)",
-            "",
-            "fail",
-            "/tmp/.x is deleted and runs in streamer",
-        ),
-        (
-            "/usr/lib/.x (deleted)",
-            "",
-            "fail",
-            "/usr/lib/.x is deleted and runs in streamer",
-        ),
-        (
-            "/usr/lib/l.so (deleted)",
-            "rom/usr/lib/l.so",
-            "unknown",
-            "was replaced while it ran in streamer",
-        ),
-        (
-            "/memfd:x (deleted)",
-            "",
-            "fail",
-            "/memfd:x is deleted and runs in streamer",
-        ),
-        (
-            "/usr/lib/libx-1.2.so (deleted)",
-            "usr/lib/libx-1.3.so",
-            "unknown",
-            "was replaced while it ran in streamer",
-        ),
-        (
-            "/usr/lib/libx.so.1 (deleted)",
-            "usr/lib/libxy.so.1",
-            "fail",
-            "/usr/lib/libx.so.1 is deleted and runs in streamer",
-        ),
-        (
-            "/mnt/libx.so.1 (deleted)",
-            "mnt/libx.so.2",
-            "fail",
-            "/mnt/libx.so.1 is deleted and runs in streamer",
-        ),
-        (
-            "/tmp/libx.so.1 (deleted)",
-            "tmp/libx.so.2",
-            "fail",
-            "/tmp/libx.so.1 is deleted and runs in streamer",
-        ),
-        (
-            "/usr/lib/libgone.so (deleted)",
-            "rom/usr/lib/libgone.so",
-            "unknown",
-            "was replaced while it ran in streamer",
-        ),
-        (
-            "/dev/shm/l.so",
-            "dev/shm/l.so",
-            "fail",
-            "/dev/shm/l.so runs in streamer",
-        ),
-        (
-            "/mnt/l.so",
-            "mnt/l.so",
-            "fail",
-            "/mnt/l.so runs in streamer from memory: /mnt (tmpfs)",
-        ),
-        ("/usr/lib/evil", "overlay/upper/usr/lib/evil", "fail", added),
-        (
-            "/usr/lib/nowhere.so",
-            "",
-            "unknown",
-            "it is not where it was mapped from",
-        ),
-        (
-            "/usr/lib/libc.so",
-            "rom/usr/lib/libc.so",
-            "pass",
-            "libraries and scripts of the firmware: 3",
-        ),
-    ] {
+    for (file, path, expected, why) in LOADED {
         let camera = layered();
         camera.process(60, "/bin/busybox", b"streamer", b"streamer", &[]);
         if !path.is_empty() {
@@ -280,12 +283,12 @@ fn what_a_process_has_loaded_is_judged_like_a_program() {
         camera.write("proc/60/maps", table);
         let report = camera.report();
         let told = evidence(&report, "trace.deleted");
-        assert_eq!(verdict(&report, "trace.deleted"), expected, "{file}: {told}");
+        assert_eq!(verdict(&report, "trace.deleted"), *expected, "{file}: {told}");
         assert!(told.contains(why), "{file}: {told}");
-        if expected != "pass" && !why.starts_with("it is not") {
+        if *expected != "pass" && !why.starts_with("it is not") {
             assert!(told.contains("/proc/60/maps"), "{file}: {told}");
         }
-        if why == added {
+        if *why == ADDED {
             camera.audit(&["--accept"]);
             assert_eq!(
                 verdict(&camera.report(), "trace.deleted"),
