@@ -21,6 +21,7 @@ use lenscap_harden::root::{Attributes, Lock, Root};
 use lenscap_harden::secret::{LoginPassword, Secret};
 use lenscap_harden::survey::Survey;
 use lenscap_harden::transaction::{Failure, Recovered};
+use nix::sys::stat::{fstat, makedev};
 
 use crate::cli::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, Stop, finish};
 use crate::config::{self, Config, HardenPassword};
@@ -187,7 +188,7 @@ fn settings(request: &Request) -> Result<Settings, Stop> {
                 .map_err(|error| usage(format!("{}: {error}", path.display())))?;
             let first = text.lines().next().unwrap_or_default();
             LoginPassword::Given(
-                Secret::given(first).map_err(|why| usage(format!("{}: {why}", path.display())))?,
+                Secret::of_login(first).map_err(|why| usage(format!("{}: {why}", path.display())))?,
             )
         }
         (Some(other), None) => return Err(usage(format!("--password takes random or lock, not `{other}`"))),
@@ -476,6 +477,12 @@ fn disclose(request: &Request, secrets: &Secrets, sealed: Option<&[u8]>) -> io::
     let Some(login) = &secrets.login else {
         return Ok(());
     };
+    // The language opens that file where standard output is closed.
+    let nowhere = fstat(io::stdout()).is_ok_and(|out| out.st_rdev == makedev(1, 3));
+    if sealed.is_none() && nowhere {
+        let why = "nobody would see the new login password: standard output is closed, or /dev/null";
+        return Err(io::Error::other(why));
+    }
     let text = if request.json {
         let mut json = Writer::new();
         json.object(|o| {
@@ -511,6 +518,22 @@ fn say(request: &Request, line: &str) -> Result<(), Stop> {
         return Ok(());
     }
     print(&format!("{line}\n"))
+}
+
+/// The same as an event, for whoever reads JSON; `due`: until when it is to be confirmed.
+fn tell(request: &Request, event: &str, line: &str, due: Option<Duration>) -> Result<(), Stop> {
+    if !request.json {
+        return say(request, line);
+    }
+    let mut json = Writer::new();
+    json.object(|o| {
+        o.key("event").string(event);
+        o.key("text").string(line);
+        if let Some(due) = due {
+            o.key("confirm_within_seconds").number(due.as_secs());
+        }
+    });
+    print(&(json.finish() + "\n"))
 }
 
 /// Whoever asked must see the plan before it is applied.

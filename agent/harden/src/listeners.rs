@@ -227,6 +227,8 @@ pub struct Logins {
 pub struct Ssh {
     /// Where it listens. Each of these servers has a socket for IPv4 and one for IPv6, which takes nothing else.
     pub at: SocketAddr,
+    /// What its program is called.
+    pub program: &'static str,
     /// How it lets root in.
     pub login: SshLogin,
     /// Whether it asks for root's password.
@@ -275,6 +277,7 @@ pub fn ssh_servers(listeners: &[Listener], logins: &Logins) -> Vec<Ssh> {
             };
             servers.push(Ssh {
                 at: SocketAddr::new(listener.address, listener.port),
+                program: if dropbear { DROPBEAR } else { OPENSSH },
                 login,
                 asks,
             });

@@ -15,6 +15,9 @@ const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 /// A password shorter than this is not taken for a new one.
 pub const MIN_SECRET_BYTES: usize = 12;
 
+/// Dropbear refuses any that is longer (its `DROPBEAR_MAX_PASSWORD_LEN`).
+const MAX_LOGIN_BYTES: usize = 100;
+
 /// Fills a buffer with random bytes.
 pub type Random<'a> = &'a mut dyn FnMut(&mut [u8]) -> io::Result<()>;
 
@@ -35,6 +38,17 @@ impl Secret {
             return Err("a password is made of letters, digits and signs of ASCII, without blanks");
         }
         Ok(Self(text.to_owned()))
+    }
+
+    /// A given password of a login.
+    ///
+    /// # Errors
+    /// A sentence that says why it is none.
+    pub fn of_login(text: &str) -> Result<Self, &'static str> {
+        if text.len() > MAX_LOGIN_BYTES {
+            return Err("a login password has at most 100 characters: SSH servers take no longer one");
+        }
+        Self::given(text)
     }
 
     /// A password of 128 random bits.
@@ -174,5 +188,7 @@ mod tests {
         assert!(Secret::given("short").is_err());
         assert!(Secret::given("long enough but blank").is_err());
         assert!(Secret::given("long-enough-and-plain").is_ok());
+        assert!(Secret::of_login(&"l".repeat(100)).is_ok());
+        assert!(Secret::of_login(&"l".repeat(101)).is_err() && Secret::given(&"l".repeat(256)).is_ok());
     }
 }

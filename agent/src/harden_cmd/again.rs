@@ -342,7 +342,7 @@ impl Look<'_> {
             .collect();
         let asked_once = self.applied.measures.contains(&measure);
         let kept = self.settings.login_password == LoginPassword::Kept;
-        let decision = match decide(measure, &self.situation(&plan)?) {
+        let decision = match decide(measure, &self.situation(&plan, survey)?) {
             Decision::Apply { .. } if !kept && live::lacks_secret(&self.harden, measure) => {
                 Decision::PlanOnly(Why::NoSecret)
             }
@@ -422,8 +422,8 @@ impl Look<'_> {
         login && self.applied.field("login").is_none()
     }
 
-    fn situation(&self, plan: &Plan<'_>) -> Result<Situation, Stop> {
-        let ways = ssh::ways(self.root, &self.harden);
+    fn situation(&self, plan: &Plan<'_>, survey: &Survey) -> Result<Situation, Stop> {
+        let ways = ssh::ways(self.root, &self.harden, survey, &self.settings.state_dir);
         let facts = ssh::owner_facts(&self.request.config, false, &ways);
         let tried = plan.recognised.iter().map(|known| known.adapter.tried).min();
         Ok(Situation {

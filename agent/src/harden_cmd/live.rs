@@ -28,7 +28,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Request, failed, hostkeys, local, lock, recover, refused, say, ssh, unknown};
+use super::{Request, failed, hostkeys, local, lock, recover, refused, say, ssh, tell, unknown};
 use crate::cli::{EXIT_FAILURE, EXIT_OK, Stop};
 use crate::config::{self, Harden, HardenMode, HardenPassword};
 use crate::{firewall, monitor, sys};
@@ -79,7 +79,7 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     if !given && harden.password == HardenPassword::Lock {
         settings.login_password = LoginPassword::Lock;
     }
-    let ways = ssh::ways(root, &harden);
+    let ways = ssh::ways(root, &harden, &survey, &settings.state_dir);
     let mut measures = core::mem::take(&mut settings.measures);
     // What gives root the owner's password comes before what needs it.
     if let Some(at) = measures
@@ -145,9 +145,11 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     }
     if engine::waiting(root, &settings).map_err(unknown)?.is_some() {
         let minutes = CONFIRM_WITHIN.as_secs() / 60;
-        say(
+        tell(
             request,
+            "waiting",
             &format!("confirm    `lenscap harden --confirm` within {minutes} minutes, or it is taken back"),
+            Some(CONFIRM_WITHIN),
         )?;
     }
     let status = outcome?;
@@ -191,14 +193,12 @@ pub(super) fn confirm(request: &Request, root: &Root, settings: &Settings) -> Re
     }
     let waited = engine::confirm(root, settings).map_err(refused)?;
     sync_firewall(root, settings, None)?;
-    say(
-        request,
-        if waited {
-            "confirmed: it stays"
-        } else {
-            "nothing waits for a confirmation"
-        },
-    )?;
+    let (event, text) = if waited {
+        ("confirmed", "confirmed: it stays")
+    } else {
+        ("nothing_waits", "nothing waits for a confirmation")
+    };
+    tell(request, event, text, None)?;
     keep_firewall(root, settings)?;
     Ok(if waited { EXIT_OK } else { EXIT_FAILURE })
 }
@@ -216,7 +216,7 @@ pub(super) fn keep_firewall(root: &Root, settings: &Settings) -> Result<(), Stop
 pub(super) fn forget_left(request: &Request, root: &Root, settings: &Settings) -> Result<(), Stop> {
     let left = engine::left(root, settings);
     if !left.is_empty() {
-        say(request, &not_taken_back(&left))?;
+        tell(request, "not_taken_back", &not_taken_back(&left), None)?;
         engine::forget_left(root, settings).map_err(refused)?;
     }
     Ok(())
@@ -239,7 +239,12 @@ pub(super) fn roll_back(request: &Request, root: &Root, settings: &Settings, now
         let waiting = engine::waiting(root, settings).map_err(unknown)?;
         if let Some(waiting) = waiting {
             tell_taken(take_back(root, settings, &request.config, &waiting)?)?;
-            say(request, "what was not confirmed is taken back")?;
+            tell(
+                request,
+                "taken_back",
+                "what was not confirmed is taken back",
+                None,
+            )?;
         } else if local::is_unfinished(root, settings) {
             let undone = local::undo(root, settings, &request.config);
             undone.map_err(refused)?;

@@ -9,9 +9,11 @@ use lenscap_harden::accounts;
 use lenscap_harden::firewall::{Allowed, own_addresses6};
 use lenscap_harden::gate::{OwnerFacts, SshLogin};
 use lenscap_harden::listeners::{self, Logins, Ssh};
-use lenscap_harden::root::{MAX_TEXT_BYTES, Root, folder_of};
+use lenscap_harden::root::{MAX_TEXT_BYTES, Root, folder_of, name_of};
+use lenscap_harden::storage::Storage;
+use lenscap_harden::survey::{Survey, contains};
 
-use super::live::owned_since;
+use super::live::{owned_since, place};
 use crate::config::Harden;
 
 /// Where SSH servers look for keys, in root's home.
@@ -19,6 +21,8 @@ const KEYS: &str = "/.ssh/authorized_keys";
 /// OpenWrt's Dropbear looks for them in a place of its own. Only OpenWrt has the other file.
 const OPENWRTS_KEYS: &str = "/etc/dropbear/authorized_keys";
 const OPENWRT: &str = "/etc/openwrt_release";
+/// There start scripts are run by links to them.
+const OPENWRTS_STARTS: &str = "/etc/rc.d";
 /// OpenSSH's settings, without which it does not start.
 const SSHD_CONFIG: &str = "/etc/ssh/sshd_config";
 /// How its lines begin that may refuse root a key, and the values that do not.
@@ -78,13 +82,13 @@ pub(super) struct Ways {
     pub(super) asked: bool,
     /// Whether no server is seen, and somebody is let through to where one usually is.
     pub(super) unseen: bool,
-    /// Why a key is no way in, if there is one: goes behind a sentence.
+    /// Why a key, or a server, is no way in, if there is one: goes behind a sentence.
     pub(super) unreached: String,
 }
 
-/// Looks at them.
-pub(super) fn ways(root: &Root, harden: &Harden) -> Ways {
-    let (logins, listed) = roots_logins(root);
+/// Looks at them. What a boot ends is no way that stays: a server that nothing starts, keys and accounts in memory.
+pub(super) fn ways(root: &Root, harden: &Harden, survey: &Survey, state_dir: &str) -> Ways {
+    let (logins, listed, lost) = roots_logins(root);
     let servers = listeners::ssh_servers(&listeners::read(root).unwrap_or_default(), &logins);
     let addresses = root.head(ADDRESSES, MAX_TEXT_BYTES as u64).unwrap_or_default();
     let ipv6 = !own_addresses6(&String::from_utf8_lossy(&addresses)).is_empty();
@@ -94,7 +98,29 @@ pub(super) fn ways(root: &Root, harden: &Harden) -> Ways {
         unseen: servers.is_empty() && nets.iter().any(|allowed| allowed.port == 22),
         ..Ways::default()
     };
-    for Ssh { at, login, asks } in servers {
+    let mut taken = None;
+    let survey = if survey.scripts.is_empty() && !servers.is_empty() {
+        // The firewall alone needed no walk.
+        taken.insert(Survey::take(root, state_dir))
+    } else {
+        survey
+    };
+    if lost {
+        "; root's account or keys of SSH are in memory, or nobody knows where, and may be gone after a boot"
+            .clone_into(&mut ways.unreached);
+    }
+    for Ssh {
+        at,
+        program,
+        login,
+        asks,
+    } in servers
+    {
+        if !starts(root, survey, program) {
+            ways.unreached =
+                format!("; no start script names {program}, which listens at {at}: a boot may end it");
+            continue;
+        }
         let reaches =
             |allowed: &Allowed| allowed.port == at.port() && allowed.net.addr.is_ipv4() == at.is_ipv4();
         let allowed = nets.iter().any(reaches);
@@ -122,12 +148,63 @@ pub(super) fn owner_facts(config: &Path, secret_given: bool, ways: &Ways) -> Own
     }
 }
 
-/// What opens a login of root's; and whether Dropbear lets in whoever has root's shell.
-fn roots_logins(root: &Root) -> (Logins, bool) {
+/// Whether a boot starts a server again: a script or a table that is there after it names its program.
+fn starts(root: &Root, survey: &Survey, program: &str) -> bool {
+    let linked = root.exists(OPENWRT).then(|| root.list(OPENWRTS_STARTS));
+    let starting = |path: &&String| {
+        let runs = root.stat(path).is_ok_and(|file| file.mode & 0o111 != 0) || path.ends_with(".sh");
+        let is_linked = || {
+            let Some(Ok(links)) = &linked else {
+                return linked.is_none();
+            };
+            links
+                .iter()
+                .any(|link| link.name.starts_with('S') && link.name.ends_with(name_of(path)))
+        };
+        !path.contains("/init.d/") || runs && is_linked()
+    };
+    let units = survey.settings.iter().filter(|path| path.contains("/systemd/"));
+    let mut starts = survey
+        .scripts
+        .iter()
+        .filter(starting)
+        .chain(survey.tables())
+        .chain(units);
+    starts.any(|path| {
+        let text = root.read(path).unwrap_or_default();
+        let mut lines = text.split(|byte| *byte == b'\n');
+        let names =
+            |line: &[u8]| !line.trim_ascii_start().starts_with(b"#") && contains(line, program.as_bytes());
+        lines.any(names) && stays(root, path)
+    })
+}
+
+/// Whether a file is there after a boot.
+fn stays(root: &Root, path: &str) -> bool {
+    place(root, path).is_ok_and(|place| matches!(place, Storage::Persistent | Storage::ReadOnly))
+}
+
+/// What opens a login of root's; whether Dropbear lets in whoever has root's shell; and whether something of that is there
+/// until the next boot alone, and counts for nothing.
+fn roots_logins(root: &Root) -> (Logins, bool, bool) {
     let mut logins = Logins::default();
     let mut any_listed = false;
+    let tables = ["/etc/passwd", "/etc/shadow"];
+    if !tables
+        .iter()
+        .all(|table| !root.exists(table) || stays(root, table))
+    {
+        return (logins, false, true);
+    }
+    let mut lost = false;
+    let mut has_key = |path: &str, kinds| {
+        let has = has_key(root, path, kinds);
+        let stays = !has || stays(root, path);
+        lost |= !stays;
+        has && stays
+    };
     let read = |path: &str| root.read(path).unwrap_or_default();
-    let [passwd, shadow] = ["/etc/passwd", "/etc/shadow"].map(read);
+    let [passwd, shadow] = tables.map(read);
     let shells = root.read("/etc/shells").unwrap_or_else(|_| SHELLS.into());
     let shells = String::from_utf8_lossy(&shells);
     let openssh = root.read(SSHD_CONFIG).is_ok_and(|text| lets_root_in(&text));
@@ -149,19 +226,19 @@ fn roots_logins(root: &Root) -> (Logins, bool) {
         };
         // Without PAM OpenSSH takes none for an account that is locked so.
         let may = account.user == "root" && account.has_shell() && !field.starts_with('!');
-        logins.other_key |= openssh && may && has_key(root, &file, KINDS.len());
+        logins.other_key |= openssh && may && has_key(&file, KINDS.len());
         let shell = account.shell.as_deref().unwrap_or_default();
         if !shell.is_empty() && shells.lines().all(|listed| listed.trim() != shell) {
             continue;
         }
-        any_listed = true;
+        any_listed |= account.user == "root";
         let file = if openwrt { OPENWRTS_KEYS } else { &file };
-        logins.dropbear_key |= has_key(root, file, DROPBEARS);
+        logins.dropbear_key |= has_key(file, DROPBEARS);
         logins.blank |= field.is_empty();
         // No hash is shorter than that of DES.
         logins.password |= field.len() >= 13 && !field.starts_with(['!', '*']);
     }
-    (logins, any_listed)
+    (logins, any_listed, lost)
 }
 
 /// Whether OpenSSH's settings (sshd_config(5)) let root in with a key from its home. A line that may refuse it for some

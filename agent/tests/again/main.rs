@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 use changes::Changes;
 use serde_json::Value;
 use support::{
-    BOOT_ID, ON_FLASH, OWNERS_KEY, authorise, code, fits, in_camera, listens, roots_hash, running, text,
-    without_root, without_ssh,
+    BOOT_ID, ON_FLASH, OWNERS_KEY, authorise, code, fits, in_camera, listens, roots_hash, running,
+    starts_ssh, text, without_root, without_ssh,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -118,6 +118,7 @@ fn a_key_is_no_way_in_where_openssh_takes_the_account_for_locked() {
 }
 
 fn set_up_openssh(dir: &Path, settings: &str) {
+    starts_ssh(dir, "#!/bin/sh\n/usr/sbin/dropbear -p 2222\n/usr/sbin/sshd\n");
     fs::create_dir_all(dir.join("etc/ssh")).unwrap();
     fs::write(dir.join("etc/ssh/sshd_config"), format!("Port 22\n{settings}\n")).unwrap();
 }
@@ -291,4 +292,61 @@ fn a_login_that_is_to_be_locked_is_locked() {
     let output = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
     assert_eq!(code(&output), 0, "{}", text(&output));
     assert!(fits(LABEL, &roots_hash(dir.path(), "etc/passwd")));
+}
+
+/// What a boot ends, or may end, lets nobody in after it.
+#[test]
+fn what_a_boot_ends_is_no_way_in() {
+    if without_root() {
+        return;
+    }
+    let options = format!("{ALLOWED}\toption mode 'enforce'\n");
+    let volatile = |path: &str| format!("{ON_FLASH}tmpfs {path} tmpfs rw 0 0\n");
+    let starter = "#!/bin/sh\n/usr/sbin/dropbear -R\n";
+    let lost = "are in memory, or nobody knows where";
+    let unstarted = "no start script names dropbear, which listens at 0.0.0.0:22";
+    for (mounts, script, mode, why) in [
+        (ON_FLASH.to_owned(), starter, 0o755, None),
+        (volatile("/mnt"), starter, 0o755, None),
+        (volatile("/.ssh"), starter, 0o755, Some(lost)),
+        (volatile("/etc/passwd"), starter, 0o755, Some(lost)),
+        (volatile("/etc/init.d/S50ssh"), starter, 0o755, Some(unstarted)),
+        (ON_FLASH.to_owned(), starter, 0o644, Some(unstarted)),
+        (
+            ON_FLASH.to_owned(),
+            "#!/bin/sh\n#dropbear -R\n",
+            0o755,
+            Some(unstarted),
+        ),
+        (ON_FLASH.to_owned(), "#!/bin/sh\nsshd\n", 0o755, Some(unstarted)),
+    ] {
+        let dir = open("busybox", &mounts, &options);
+        authorise(dir.path(), KEYS);
+        starts_ssh(dir.path(), script);
+        let file = dir.path().join("etc/init.d/S50ssh");
+        fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
+        let table = "root:*:0:0:root:/:/bin/sh\n";
+        fs::write(dir.path().join("etc/passwd"), table).unwrap();
+        let what = format!("{mounts} {script} {mode:o}");
+        let output = in_camera(dir.path(), &["--apply", "--only", "telnet"]);
+        let said = text(&output);
+        let waits = "telnet is not changed: waiting for an owner";
+        assert_eq!(said.contains(waits), why.is_some(), "{what}: {said}");
+        assert!(why.is_none_or(|why| said.contains(why)), "{what}: {said}");
+        let inittab = fs::read_to_string(dir.path().join("etc/inittab")).unwrap();
+        assert_eq!(inittab.contains("#lenscap"), why.is_none(), "{what}");
+        let (_, said) = recheck(dir.path());
+        assert_eq!(said["waiting_for_owner"], why.is_some(), "{what}: {said}");
+    }
+    // There a link starts it.
+    for linked in [true, false] {
+        let dir = open("openwrt", ON_FLASH, &options);
+        fs::write(dir.path().join("etc/shells"), "/bin/ash\n").unwrap();
+        authorise(dir.path(), "etc/dropbear");
+        if !linked {
+            fs::remove_file(dir.path().join("etc/rc.d/S50S50ssh")).unwrap();
+        }
+        let (_, said) = recheck(dir.path());
+        assert_eq!(said["waiting_for_owner"], !linked, "{said}");
+    }
 }

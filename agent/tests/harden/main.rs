@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use support::{
     BOOT_ID, ON_FLASH, authorise, code, fits, fixture, in_camera, in_camera_later, listens, roots_hash,
-    running, text, watches, without_root, without_ssh,
+    running, starts_ssh, text, watches, without_root, without_ssh,
 };
 
 fn harden(dir: &Path, args: &[&str]) -> Output {

@@ -372,6 +372,7 @@ fn a_given_password_counts_where_a_login_that_stays_takes_it() {
             without_ssh(dir.path());
         } else {
             std::fs::write(at("proc/1/cmdline"), words.replace(' ', "\0")).unwrap();
+            starts_ssh(dir.path(), &format!("#!/bin/sh\n{words}\n"));
         }
         let files = [
             "etc/passwd",
@@ -402,4 +403,119 @@ fn a_given_password_counts_where_a_login_that_stays_takes_it() {
     assert_eq!(code(&closed), 0, "{}", text(&closed));
     let media = std::fs::read_to_string(dir.path().join("etc/lenscap/camera-password")).unwrap();
     assert!(fits(media.trim(), &roots_hash(dir.path(), "etc/shadow")));
+}
+
+/// Of two tables logins read one.
+#[test]
+fn a_given_password_in_a_table_that_no_login_reads_is_no_way_in() {
+    if without_root() {
+        return;
+    }
+    let own = "root:$5$saltsalt$8g9b1F1G0dlL4dVPYdsFMlqbcp6nYFMuFqPrJVJGhQ2:19000::::::\n";
+    for (shadow, owned) in [
+        (own, false),
+        ("root::19000::::::\n", true),
+        ("guest:*:19000::::::\n", true),
+    ] {
+        let dir = running("busybox", ON_FLASH);
+        configure(dir.path(), ENFORCED);
+        let at = |path: &str| dir.path().join(path);
+        std::fs::write(at("label"), "label-7Q2M-9ZKD\n").unwrap();
+        std::fs::write(at("etc/passwd"), "root::0:0:root:/root:/bin/sh\n").unwrap();
+        std::fs::write(at("etc/shadow"), shadow).unwrap();
+        let closed = in_camera(dir.path(), &["--apply", "--password-file", "/label"]);
+        let waits = text(&closed).contains("credentials is not changed: waiting for an owner");
+        assert_eq!(waits, !owned, "{shadow}: {}", text(&closed));
+    }
+}
+
+/// Whoever has a program read what this one says learns all of it that a person does.
+#[test]
+fn what_waits_and_what_came_of_it_is_told_in_json() {
+    if without_root() {
+        return;
+    }
+    let dir = running("busybox", ON_FLASH);
+    let events = |args: &[&str]| -> Vec<Value> {
+        let mut args = args.to_vec();
+        args.push("--json");
+        let said = text(&in_camera(dir.path(), &args));
+        said.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let last = |args: &[&str]| events(args).pop().unwrap();
+    let apply = ["--apply", "--password-file", "/label"];
+    std::fs::write(dir.path().join("label"), "label-7Q2M-9ZKD\n").unwrap();
+    let waiting = last(&apply);
+    assert_eq!(
+        (&waiting["event"], &waiting["confirm_within_seconds"]),
+        (&"waiting".into(), &600.into())
+    );
+    assert_eq!(last(&["--confirm"])["event"], "confirmed");
+    assert_eq!(last(&["--confirm"])["event"], "nothing_waits");
+    assert_eq!(events(&["--undo", "--restore-insecure"]).len(), 1);
+    assert_eq!(last(&apply)["event"], "waiting");
+    assert_eq!(last(&["--roll-back", "--now"])["event"], "taken_back");
+    // What somebody changed meanwhile stays, and is told once.
+    assert_eq!(last(&apply)["event"], "waiting");
+    let passwd = dir.path().join("etc/passwd");
+    let changed = std::fs::read_to_string(&passwd).unwrap() + "more:*:100:100::/:/bin/false\n";
+    std::fs::write(&passwd, changed).unwrap();
+    assert_eq!(code(&in_camera_later(dir.path(), &["--roll-back"])), 1);
+    let told = |events: &[Value]| events.iter().any(|event| event["event"] == "not_taken_back");
+    let first = events(&apply);
+    assert!(told(&first), "{first:?}");
+    let text = first
+        .iter()
+        .find(|event| event["event"] == "not_taken_back")
+        .unwrap()["text"]
+        .to_string();
+    assert!(text.contains("/etc/passwd"), "{text}");
+    assert!(!told(&events(&["--confirm"])));
+}
+
+#[test]
+fn a_new_password_that_nobody_would_see_is_not_made() {
+    if without_root() {
+        return;
+    }
+    let dir = running("busybox", ON_FLASH);
+    configure(dir.path(), &ENFORCED.replace("\toption password 'secret'\n", ""));
+    authorise(dir.path(), ".ssh");
+    let table = "root::0:0:root:/:/bin/sh\n";
+    std::fs::write(dir.path().join("etc/passwd"), table).unwrap();
+    let run = |into: &str| {
+        let script = format!("exec chroot \"$0\" /lenscap harden --apply --password random {into}");
+        Command::new("sh")
+            .args(["-c", &script])
+            .arg(dir.path())
+            .output()
+            .unwrap()
+    };
+    // The camera's own is a file of the test's, which the language opens where it finds nothing open.
+    std::fs::remove_file(dir.path().join("dev/null")).unwrap();
+    let mut node = Command::new("mknod");
+    node.arg(dir.path().join("dev/null")).args(["c", "1", "3"]);
+    assert!(node.status().unwrap().success());
+    for into in [">&-", ">/dev/null"] {
+        let output = run(into);
+        let why = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(code(&output), 1, "{into}: {why}");
+        assert!(
+            why.contains("nobody would see the new login password"),
+            "{into}: {why}"
+        );
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join("etc/passwd")).unwrap(),
+            table,
+            "{into}"
+        );
+    }
+    let output = run("");
+    assert!(
+        text(&output).contains("new login password, shown only now"),
+        "{}",
+        text(&output)
+    );
 }

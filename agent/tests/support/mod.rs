@@ -94,10 +94,25 @@ pub(crate) fn run(dir: &Path, mounts: &str) {
     std::fs::create_dir_all(dir.join("dev")).unwrap();
     std::fs::write(dir.join("dev/null"), "").unwrap();
     listens(dir, SSH_SERVER, 22, "dropbear -B", "/dev/null");
+    starts_ssh(dir, "#!/bin/sh\n[ \"$1\" = start ] && /usr/sbin/dropbear -B\n");
 }
 
 /// The process of a running camera that lets its owner in.
 const SSH_SERVER: u32 = 1;
+
+/// Has a camera start an SSH server by a script of its own.
+pub(crate) fn starts_ssh(dir: &Path, script: &str) {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let (folder, links) = (dir.join("etc/init.d"), dir.join("etc/rc.d"));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("S50ssh");
+    std::fs::write(&file, script).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    if dir.join("etc/openwrt_release").exists() {
+        std::fs::create_dir_all(&links).unwrap();
+        let _ = symlink("../init.d/S50ssh", links.join("S50S50ssh"));
+    }
+}
 
 /// Leaves a running camera without SSH.
 pub(crate) fn without_ssh(dir: &Path) {

@@ -10,7 +10,7 @@ use crate::edits::{Edits, MOUNTED};
 use crate::firmware::Role;
 use crate::locate;
 use crate::report::Status;
-use crate::root::{Root, folder_of};
+use crate::root::{Root, folder_of, name_of};
 use crate::secret::Secret;
 use crate::shell;
 use crate::survey::{RUNNERS, contains};
@@ -97,15 +97,28 @@ fn is_systems(root: &Root, real: &str) -> bool {
     TABLES.iter().any(known)
 }
 
-/// Whether root's password will be this one, in a table that the system is known to read.
+/// Whether root's password will be this one in the table that logins read: `/etc/shadow` counts where it has root, as for
+/// Dropbear, and the first of several lines. Where something is mounted over that, what a firmware mounts there counts.
 #[must_use]
 pub fn is_roots(edits: &Edits<'_>, secret: &Secret) -> bool {
-    TABLES.iter().any(|table| {
+    let opens = |table: &str| {
         let text = edits.read(table).ok().flatten().unwrap_or_default();
         let accounts = accounts::parse(&text);
-        let mut roots = accounts.iter().filter(|account| account.user == "root");
-        roots.any(|root| crypt::verify(&root.field, secret.reveal().as_bytes()) == Some(true))
-    })
+        let root = accounts.iter().find(|account| account.user == "root")?;
+        Some(crypt::verify(&root.field, secret.reveal().as_bytes()) == Some(true))
+    };
+    let mut tables = ["/etc/shadow", "/etc/passwd"].into_iter();
+    let read = tables.find_map(|table| Some((table, opens(table)?)));
+    let Some((table, opens_it)) = read else {
+        return false;
+    };
+    if !edits.root().is_mounted(&edits.place(table)) {
+        return opens_it;
+    }
+    let bound = TABLES
+        .iter()
+        .filter(|bound| **bound != table && name_of(bound) == name_of(table));
+    bound.filter_map(|bound| opens(bound)).any(|opens| opens)
 }
 
 pub(super) fn plan(context: &mut Context<'_, '_>, tables: &Tables) -> io::Result<()> {
