@@ -25,6 +25,7 @@ pub mod respawn;
 pub mod root;
 pub mod secret;
 pub mod shell;
+pub mod started;
 pub mod storage;
 pub mod survey;
 pub mod telnet;

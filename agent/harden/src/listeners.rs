@@ -223,22 +223,19 @@ pub struct Logins {
 }
 
 /// An SSH server at a port where others reach it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ssh {
     /// Where it listens. Each of these servers has a socket for IPv4 and one for IPv6, which takes nothing else.
     pub at: SocketAddr,
     /// What its program is called.
     pub program: &'static str,
-    /// How it lets root in.
-    pub login: SshLogin,
-    /// Whether it asks for root's password.
-    pub asks: bool,
+    /// The words that it was started with.
+    pub words: Vec<String>,
 }
 
-/// The SSH servers that listen for others, and how each lets root in: with a key, or with a password where Dropbear
-/// takes those. What others are told of passwords stands in files of their own, and counts as no.
+/// The SSH servers that listen for others.
 #[must_use]
-pub fn ssh_servers(listeners: &[Listener], logins: &Logins) -> Vec<Ssh> {
+pub fn ssh_servers(listeners: &[Listener]) -> Vec<Ssh> {
     let mut servers = Vec::new();
     for listener in listeners.iter().filter(|listener| !listener.loopback) {
         for process in &listener.processes {
@@ -246,44 +243,80 @@ pub fn ssh_servers(listeners: &[Listener], logins: &Logins) -> Vec<Ssh> {
             if !dropbear && !process.is_named(&[OPENSSH]) {
                 continue;
             }
-            // A server may have written its title over its words; options may be joined.
-            let has = |options: &[char]| {
-                let words = process.words.iter().flat_map(|word| word.split(' '));
-                let mut options_of = words.filter_map(|word| word.strip_prefix('-'));
-                options_of.any(|word| word.contains(options))
-            };
-            // Dropbear takes no root, its own command alone, a group alone, or both a key and a password; OpenSSH's
-            // settings stand elsewhere.
-            let none = has(if dropbear {
-                &['w', 'c', 'G', 't']
-            } else {
-                &['f', 'o']
-            });
-            let asks = dropbear && !none && !has(&['s', 'g']);
-            // Dropbear's keys may lie elsewhere.
-            let key = if dropbear {
-                logins.dropbear_key && !has(&['D'])
-            } else {
-                logins.other_key
-            };
-            let login = if key && !none {
-                SshLogin::Key
-            } else if asks && logins.blank && has(&['B']) {
-                SshLogin::Blank
-            } else if asks && logins.password {
-                SshLogin::Password
-            } else {
-                SshLogin::None
-            };
             servers.push(Ssh {
                 at: SocketAddr::new(listener.address, listener.port),
                 program: if dropbear { DROPBEAR } else { OPENSSH },
-                login,
-                asks,
+                // A server may have written its title over its words.
+                words: process
+                    .words
+                    .iter()
+                    .flat_map(|word| word.split(' '))
+                    .map(str::to_owned)
+                    .collect(),
             });
         }
     }
     servers
+}
+
+impl Ssh {
+    /// How a server that has these words lets root in, and whether it asks for root's password: with a key, or with a password
+    /// where Dropbear takes those. What others are told of passwords stands in files of their own, and counts as no.
+    #[must_use]
+    pub fn login(&self, words: &[String], logins: &Logins) -> (SshLogin, bool) {
+        // Options may be joined.
+        let has = |options: &[char]| {
+            let mut options_of = words.iter().filter_map(|word| word.strip_prefix('-'));
+            options_of.any(|word| word.contains(options))
+        };
+        let dropbear = self.program == DROPBEAR;
+        // Dropbear takes no root, its own command alone, a group alone, or both a key and a password; OpenSSH's
+        // settings stand elsewhere.
+        let none = has(if dropbear {
+            &['w', 'c', 'G', 't']
+        } else {
+            &['f', 'o']
+        });
+        let asks = dropbear && !none && !has(&['s', 'g']);
+        // Dropbear's keys may lie elsewhere.
+        let key = if dropbear {
+            logins.dropbear_key && !has(&['D'])
+        } else {
+            logins.other_key
+        };
+        let login = if key && !none {
+            SshLogin::Key
+        } else if asks && logins.blank && has(&['B']) {
+            SshLogin::Blank
+        } else if asks && logins.password {
+            SshLogin::Password
+        } else {
+            SshLogin::None
+        };
+        (login, asks)
+    }
+
+    /// The ports that words name; none: where it listens by itself.
+    fn ports<'w>(&self, words: &'w [String]) -> Vec<&'w str> {
+        let usual = if self.program == DROPBEAR { "22" } else { "" };
+        let behind = words.iter().zip(words.iter().skip(1));
+        let behind = behind
+            .filter(|(option, _)| *option == "-p")
+            .map(|(_, port)| port.as_str());
+        let joined = words.iter().filter_map(|word| word.strip_prefix("-p"));
+        let ports = behind
+            .chain(joined)
+            .map(|port| port.rsplit(':').next().unwrap_or_default());
+        ports.filter(|port| !port.is_empty() && *port != usual).collect()
+    }
+
+    /// Whether the words of a start script start this one. `alone`: whether no other server of its program listens elsewhere; else
+    /// ports that cannot be told are none.
+    #[must_use]
+    pub fn is_started_by(&self, words: &[String], alone: bool) -> bool {
+        let told = words.iter().all(|word| !word.contains(['$', '`']));
+        self.ports(words) == self.ports(&self.words) || !told && alone
+    }
 }
 
 /// Sorted by port.

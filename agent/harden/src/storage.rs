@@ -38,12 +38,12 @@ pub fn judge(mounts: &str, path: &str) -> Storage {
         let Some(mount) = holding(mounts, &path) else {
             return Storage::Unknown;
         };
-        if mount.options.iter().any(|option| option == "ro") {
-            return Storage::ReadOnly;
-        }
         let kind = mount.kind.as_str();
         if VOLATILE.contains(&kind) {
             return Storage::Volatile;
+        }
+        if mount.options.iter().any(|option| option == "ro") {
+            return Storage::ReadOnly;
         }
         if PERSISTENT.contains(&kind) {
             return Storage::Persistent;

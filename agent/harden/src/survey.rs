@@ -139,7 +139,7 @@ impl Survey {
     }
 
     /// Settings whose lines are commands.
-    pub fn tables(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &String> {
         self.settings.iter().filter(|path| {
             let tables = ["/inittab", "/cron", "/network/interfaces"];
             tables.iter().any(|table| path.contains(table))

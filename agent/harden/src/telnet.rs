@@ -599,7 +599,7 @@ fn table(target: &Target, path: &str, when: &str, edits: &mut Edits<'_>) -> io::
                 ':' | ';' => true,
                 '\'' | '"' | '|' => anyhow || !several,
                 '/' | '.' | '_' | '-' => false,
-                c if anyhow => !c.is_alphanumeric(),
+                c if anyhow => !c.is_ascii_alphanumeric(),
                 c => c.is_whitespace(),
             };
             let words: Vec<&str> = readable.split(ends_word).collect();

@@ -2,6 +2,7 @@
 //!
 //! What cannot be told is no way in.
 
+use core::ops::Range;
 use std::path::Path;
 
 use base64ct::{Base64, Encoding as _};
@@ -9,11 +10,11 @@ use lenscap_harden::accounts;
 use lenscap_harden::firewall::{Allowed, own_addresses6};
 use lenscap_harden::gate::{OwnerFacts, SshLogin};
 use lenscap_harden::listeners::{self, Logins, Ssh};
-use lenscap_harden::root::{MAX_TEXT_BYTES, Root, folder_of, name_of};
-use lenscap_harden::storage::Storage;
-use lenscap_harden::survey::{Survey, contains};
+use lenscap_harden::root::{MAX_TEXT_BYTES, Root, folder_of};
+use lenscap_harden::started::{self, stays};
+use lenscap_harden::survey::Survey;
 
-use super::live::{owned_since, place};
+use super::live::owned_since;
 use crate::config::Harden;
 
 /// Where SSH servers look for keys, in root's home.
@@ -21,8 +22,6 @@ const KEYS: &str = "/.ssh/authorized_keys";
 /// OpenWrt's Dropbear looks for them in a place of its own. Only OpenWrt has the other file.
 const OPENWRTS_KEYS: &str = "/etc/dropbear/authorized_keys";
 const OPENWRT: &str = "/etc/openwrt_release";
-/// There start scripts are run by links to them.
-const OPENWRTS_STARTS: &str = "/etc/rc.d";
 /// OpenSSH's settings, without which it does not start.
 const SSHD_CONFIG: &str = "/etc/ssh/sshd_config";
 /// How its lines begin that may refuse root a key, and the values that do not.
@@ -47,7 +46,11 @@ const REFUSING: &[(&str, &[&str])] = &[
     ("pubkeyaccepted", &[]),
     ("revokedkeys", &[]),
     ("refuse", &[]),
+    ("requiredrsasize", &[]),
+    ("maxsessions", &[]),
 ];
+/// The shells of users that may log in.
+const LISTED: &str = "/etc/shells";
 /// Dropbear lets nobody in whose shell is not among these, where the system names none (getusershell(3)).
 const SHELLS: &str = "/bin/sh\n/bin/csh\n";
 
@@ -89,7 +92,7 @@ pub(super) struct Ways {
 /// Looks at them. What a boot ends is no way that stays: a server that nothing starts, keys and accounts in memory.
 pub(super) fn ways(root: &Root, harden: &Harden, survey: &Survey, state_dir: &str) -> Ways {
     let (logins, listed, lost) = roots_logins(root);
-    let servers = listeners::ssh_servers(&listeners::read(root).unwrap_or_default(), &logins);
+    let servers = listeners::ssh_servers(&listeners::read(root).unwrap_or_default());
     let addresses = root.head(ADDRESSES, MAX_TEXT_BYTES as u64).unwrap_or_default();
     let ipv6 = !own_addresses6(&String::from_utf8_lossy(&addresses)).is_empty();
     let mut nets = Allowed::parse_all(&harden.allow_lan);
@@ -106,20 +109,25 @@ pub(super) fn ways(root: &Root, harden: &Harden, survey: &Survey, state_dir: &st
         survey
     };
     if lost {
-        "; root's account or keys of SSH are in memory, or nobody knows where, and may be gone after a boot"
+        "; root's account, shells or keys of SSH are in memory, or nobody knows where: a boot may end them"
             .clone_into(&mut ways.unreached);
     }
-    for Ssh {
-        at,
-        program,
-        login,
-        asks,
-    } in servers
-    {
-        if !starts(root, survey, program) {
+    for server in &servers {
+        let Ssh { at, program, words } = server;
+        let same = |other: &Ssh| other.program != *program || other.at.port() == at.port();
+        let alone = servers.iter().all(same);
+        let mut scripts = started::starts(root, survey, program);
+        scripts.retain(|script| server.is_started_by(script, alone));
+        if scripts.is_empty() {
             ways.unreached =
-                format!("; no start script names {program}, which listens at {at}: a boot may end it");
+                format!("; no script is known to start {program}, which listens at {at}: a boot may end it");
             continue;
+        }
+        // Which of them starts it, nobody knows: the least counts.
+        let (mut login, mut asks) = server.login(words, &logins);
+        for script in &scripts {
+            let least = server.login(script, &logins);
+            (login, asks) = (login.min(least.0), asks && least.1);
         }
         let reaches =
             |allowed: &Allowed| allowed.port == at.port() && allowed.net.addr.is_ipv4() == at.is_ipv4();
@@ -130,6 +138,10 @@ pub(super) fn ways(root: &Root, harden: &Harden, survey: &Survey, state_dir: &st
         if login == SshLogin::Key {
             ways.reached |= allowed;
             ways.unreached = format!("; SSH takes a key at {at}, to which `list allow_lan` lets nobody");
+        } else if !lost {
+            ways.unreached = format!(
+                "; {program} takes no key at {at}: there is none, or its options, {SSHD_CONFIG} or {LISTED} refuse root's"
+            );
         }
     }
     if ways.reached {
@@ -148,48 +160,12 @@ pub(super) fn owner_facts(config: &Path, secret_given: bool, ways: &Ways) -> Own
     }
 }
 
-/// Whether a boot starts a server again: a script or a table that is there after it names its program.
-fn starts(root: &Root, survey: &Survey, program: &str) -> bool {
-    let linked = root.exists(OPENWRT).then(|| root.list(OPENWRTS_STARTS));
-    let starting = |path: &&String| {
-        let runs = root.stat(path).is_ok_and(|file| file.mode & 0o111 != 0) || path.ends_with(".sh");
-        let is_linked = || {
-            let Some(Ok(links)) = &linked else {
-                return linked.is_none();
-            };
-            links
-                .iter()
-                .any(|link| link.name.starts_with('S') && link.name.ends_with(name_of(path)))
-        };
-        !path.contains("/init.d/") || runs && is_linked()
-    };
-    let units = survey.settings.iter().filter(|path| path.contains("/systemd/"));
-    let mut starts = survey
-        .scripts
-        .iter()
-        .filter(starting)
-        .chain(survey.tables())
-        .chain(units);
-    starts.any(|path| {
-        let text = root.read(path).unwrap_or_default();
-        let mut lines = text.split(|byte| *byte == b'\n');
-        let names =
-            |line: &[u8]| !line.trim_ascii_start().starts_with(b"#") && contains(line, program.as_bytes());
-        lines.any(names) && stays(root, path)
-    })
-}
-
-/// Whether a file is there after a boot.
-fn stays(root: &Root, path: &str) -> bool {
-    place(root, path).is_ok_and(|place| matches!(place, Storage::Persistent | Storage::ReadOnly))
-}
-
 /// What opens a login of root's; whether Dropbear lets in whoever has root's shell; and whether something of that is there
 /// until the next boot alone, and counts for nothing.
 fn roots_logins(root: &Root) -> (Logins, bool, bool) {
     let mut logins = Logins::default();
     let mut any_listed = false;
-    let tables = ["/etc/passwd", "/etc/shadow"];
+    let tables = ["/etc/passwd", "/etc/shadow", LISTED];
     if !tables
         .iter()
         .all(|table| !root.exists(table) || stays(root, table))
@@ -204,19 +180,18 @@ fn roots_logins(root: &Root) -> (Logins, bool, bool) {
         has && stays
     };
     let read = |path: &str| root.read(path).unwrap_or_default();
-    let [passwd, shadow] = tables.map(read);
-    let shells = root.read("/etc/shells").unwrap_or_else(|_| SHELLS.into());
+    let [passwd, shadow, _] = tables.map(read);
+    let shells = root.read(LISTED).unwrap_or_else(|_| SHELLS.into());
     let shells = String::from_utf8_lossy(&shells);
-    let openssh = root.read(SSHD_CONFIG).is_ok_and(|text| lets_root_in(&text));
+    let openssh = root.read(SSHD_CONFIG).is_ok_and(|text| lets_root_in(&text)) && stays(root, SSHD_CONFIG);
     let openwrt = root.exists(OPENWRT);
-    let shadow = accounts::parse(&shadow);
+    let old = shadow;
+    let shadow = accounts::parse(&old);
     for account in accounts::parse(&passwd)
         .iter()
         .filter(|account| account.is_root())
     {
-        let line = passwd.get(account.range.end..).unwrap_or_default();
-        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let home = line.split(|byte| *byte == b':').nth(4).unwrap_or_default();
+        let home = behind(&account.range, &passwd).nth(4).unwrap_or_default();
         let home = String::from_utf8_lossy(home).into_owned();
         let file = home.trim_end_matches('/').to_owned() + KEYS;
         let kept = shadow.iter().find(|kept| kept.user == account.user);
@@ -224,8 +199,13 @@ fn roots_logins(root: &Root) -> (Logins, bool, bool) {
             "x" => kept.map_or("x", |kept| &kept.field),
             field => field,
         };
-        // Without PAM OpenSSH takes none for an account that is locked so.
-        let may = account.user == "root" && account.has_shell() && !field.starts_with('!');
+        // Without PAM OpenSSH takes none for an account that is locked so, or that expires.
+        let expires = kept.is_some_and(|kept| {
+            behind(&kept.range, &old)
+                .nth(6)
+                .is_some_and(|date| !date.is_empty())
+        });
+        let may = account.user == "root" && account.has_shell() && !field.starts_with('!') && !expires;
         logins.other_key |= openssh && may && has_key(&file, KINDS.len());
         let shell = account.shell.as_deref().unwrap_or_default();
         if !shell.is_empty() && shells.lines().all(|listed| listed.trim() != shell) {
@@ -253,6 +233,13 @@ fn lets_root_in(text: &[u8]) -> bool {
         let known = REFUSING.iter().find(|(start, _)| name.starts_with(start));
         known.is_none_or(|(_, lets)| words.any(|word| lets.contains(&word)))
     })
+}
+
+/// What stands behind the field of a line, from nothing on.
+fn behind<'t>(field: &Range<usize>, text: &'t [u8]) -> impl Iterator<Item = &'t [u8]> {
+    let line = text.get(field.end..).unwrap_or_default();
+    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    line.split(|byte| *byte == b':')
 }
 
 /// Whether a file authorises a key of the first kinds. Servers pass by one that others than root may write, or may put another in the place of.

@@ -118,7 +118,7 @@ fn a_key_is_no_way_in_where_openssh_takes_the_account_for_locked() {
 }
 
 fn set_up_openssh(dir: &Path, settings: &str) {
-    starts_ssh(dir, "#!/bin/sh\n/usr/sbin/dropbear -p 2222\n/usr/sbin/sshd\n");
+    starts_ssh(dir, "#!/bin/sh\ndropbear -R\ndropbear -p 2222\nsshd\n");
     fs::create_dir_all(dir.join("etc/ssh")).unwrap();
     fs::write(dir.join("etc/ssh/sshd_config"), format!("Port 22\n{settings}\n")).unwrap();
 }
@@ -140,6 +140,7 @@ fn a_key_is_no_way_in_through_a_port_that_stays_closed() {
         authorise(dir.path(), KEYS);
         without_ssh(dir.path());
         listens(dir.path(), 7, 2222, "dropbear -R -p 2222", "/dev/null");
+        starts_ssh(dir.path(), "#!/bin/sh\ndropbear -R -p 2222\n");
         let before = roots_hash(dir.path(), "etc/passwd");
         let output = in_camera(dir.path(), &["--apply"]);
         let why = "credentials is not changed: waiting for an owner: claim the uplink, authorise an SSH key and allow an \
@@ -177,6 +178,7 @@ fn a_key_is_no_way_in_through_a_socket_of_another_family() {
         authorise(dir.path(), KEYS);
         without_ssh(dir.path());
         listens(dir.path(), 7, 2222, "dropbear -R -p 2222", "/dev/null");
+        starts_ssh(dir.path(), "#!/bin/sh\ndropbear -R -p 2222\n");
         let [table4, table6] = ["proc/net/tcp", "proc/net/tcp6"].map(|table| dir.path().join(table));
         let lines = fs::read_to_string(&table4).unwrap();
         let lines = lines.replace("00000000:08AE", &format!("{socket}:08AE"));
@@ -302,23 +304,50 @@ fn what_a_boot_ends_is_no_way_in() {
     }
     let options = format!("{ALLOWED}\toption mode 'enforce'\n");
     let volatile = |path: &str| format!("{ON_FLASH}tmpfs {path} tmpfs rw 0 0\n");
-    let starter = "#!/bin/sh\n/usr/sbin/dropbear -R\n";
+    let starter = "#!/bin/sh\ndropbear -R\n";
+    let on_flash = || ON_FLASH.to_owned();
     let lost = "are in memory, or nobody knows where";
-    let unstarted = "no start script names dropbear, which listens at 0.0.0.0:22";
+    let unstarted = "no script is known to start dropbear, which listens at 0.0.0.0:22";
     for (mounts, script, mode, why) in [
-        (ON_FLASH.to_owned(), starter, 0o755, None),
+        (on_flash(), starter, 0o755, None),
         (volatile("/mnt"), starter, 0o755, None),
         (volatile("/.ssh"), starter, 0o755, Some(lost)),
         (volatile("/etc/passwd"), starter, 0o755, Some(lost)),
         (volatile("/etc/init.d/S50ssh"), starter, 0o755, Some(unstarted)),
-        (ON_FLASH.to_owned(), starter, 0o644, Some(unstarted)),
+        (on_flash(), starter, 0o644, Some(unstarted)),
+        (on_flash(), "#!/bin/sh\n#dropbear -R\n", 0o755, Some(unstarted)),
+        (on_flash(), "#!/bin/sh\nsshd\n", 0o755, Some(unstarted)),
         (
-            ON_FLASH.to_owned(),
-            "#!/bin/sh\n#dropbear -R\n",
+            on_flash(),
+            "#!/bin/sh\nmkdir -p /etc/dropbear\n",
             0o755,
             Some(unstarted),
         ),
-        (ON_FLASH.to_owned(), "#!/bin/sh\nsshd\n", 0o755, Some(unstarted)),
+        (
+            on_flash(),
+            "#!/bin/sh\n/tmp/dropbear -R\n",
+            0o755,
+            Some(unstarted),
+        ),
+        (
+            on_flash(),
+            "#!/bin/sh\ndropbear -R -p 2222\n",
+            0o755,
+            Some(unstarted),
+        ),
+        (
+            on_flash(),
+            "#!/bin/sh\ndropbear -R -w\n",
+            0o755,
+            Some("takes no key at 0.0.0.0:22"),
+        ),
+        (
+            format!("{ON_FLASH}tmpfs /.ssh tmpfs ro 0 0\n"),
+            starter,
+            0o755,
+            Some(lost),
+        ),
+        (volatile("/etc/shells"), starter, 0o755, Some(lost)),
     ] {
         let dir = open("busybox", &mounts, &options);
         authorise(dir.path(), KEYS);
@@ -327,6 +356,7 @@ fn what_a_boot_ends_is_no_way_in() {
         fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
         let table = "root:*:0:0:root:/:/bin/sh\n";
         fs::write(dir.path().join("etc/passwd"), table).unwrap();
+        fs::write(dir.path().join("etc/shells"), "/bin/sh\n").unwrap();
         let what = format!("{mounts} {script} {mode:o}");
         let output = in_camera(dir.path(), &["--apply", "--only", "telnet"]);
         let said = text(&output);

@@ -94,7 +94,7 @@ pub(crate) fn run(dir: &Path, mounts: &str) {
     std::fs::create_dir_all(dir.join("dev")).unwrap();
     std::fs::write(dir.join("dev/null"), "").unwrap();
     listens(dir, SSH_SERVER, 22, "dropbear -B", "/dev/null");
-    starts_ssh(dir, "#!/bin/sh\n[ \"$1\" = start ] && /usr/sbin/dropbear -B\n");
+    starts_ssh(dir, "#!/bin/sh\n[ \"$1\" = start ] && dropbear -B\n");
 }
 
 /// The process of a running camera that lets its owner in.

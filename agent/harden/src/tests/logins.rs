@@ -3,7 +3,7 @@
 use core::net::Ipv4Addr;
 
 use crate::gate::SshLogin;
-use crate::listeners::{Listener, Logins, Process, ssh_servers};
+use crate::listeners::{Listener, Logins, Process, Ssh, ssh_servers};
 
 fn listening(words: &str, port: u16, loopback: bool) -> Listener {
     let process = Process {
@@ -28,8 +28,9 @@ fn listening(words: &str, port: u16, loopback: bool) -> Listener {
 }
 
 fn ssh_logins(listeners: &[Listener], logins: &Logins) -> Vec<(u16, SshLogin)> {
-    let servers = ssh_servers(listeners, logins).into_iter();
-    servers.map(|server| (server.at.port(), server.login)).collect()
+    let servers = ssh_servers(listeners).into_iter();
+    let login = |server: &Ssh| server.login(&server.words, logins).0;
+    servers.map(|server| (server.at.port(), login(&server))).collect()
 }
 
 #[test]
@@ -85,8 +86,8 @@ fn a_login_is_what_the_server_that_runs_takes() {
         ("dropbear -w", false),
         ("sshd", false),
     ] {
-        let servers = ssh_servers(&[listening(words, 22, false)], &Logins::default());
-        assert_eq!(servers[0].asks, asks, "{words}");
+        let server = &ssh_servers(&[listening(words, 22, false)])[0];
+        assert_eq!(server.login(&server.words, &Logins::default()).1, asks, "{words}");
     }
     // As OpenSSH 9 names itself, in one word.
     let mut titled = listening("sshd:", 22, false);
@@ -103,5 +104,33 @@ fn a_login_is_what_the_server_that_runs_takes() {
         titled.processes[0].program = Some("/usr/sbin/sshd".into());
         titled.processes[0].words = vec![title.into()];
         assert_eq!(ssh_logins(&[titled.clone()], &all), [(22, login)], "{title}");
+    }
+}
+
+#[test]
+fn a_server_is_started_by_words_that_name_its_port() {
+    for (words, script, alone, started) in [
+        ("dropbear -R", "-R", false, true),
+        ("dropbear -R", "", false, true),
+        ("dropbear -R -p 22", "-R", false, true),
+        ("dropbear -R", "-B -p 0.0.0.0:22", false, true),
+        ("dropbear -R -p 2222", "-p 2222 -s", false, true),
+        ("dropbear -R -p2222", "-p 2222", false, true),
+        ("dropbear -R -p 2222", "-R", true, false),
+        ("dropbear -R", "-R -p 2222 -s", true, false),
+        ("dropbear -R -p 2222", "$DROPBEAR_ARGS", true, true),
+        ("dropbear -R -p 2222", "-R -p $port", true, true),
+        ("dropbear -R -p 2222", "$DROPBEAR_ARGS", false, false),
+        ("/usr/sbin/sshd -D", "", false, true),
+        // Its settings may say another.
+        ("/usr/sbin/sshd -p 22", "", true, false),
+    ] {
+        let server = &ssh_servers(&[listening(words, 22, false)])[0];
+        let script: Vec<String> = script.split_whitespace().map(str::to_owned).collect();
+        assert_eq!(
+            server.is_started_by(&script, alone),
+            started,
+            "{words} {script:?} {alone}"
+        );
     }
 }

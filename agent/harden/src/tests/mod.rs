@@ -6,6 +6,7 @@ mod logins;
 mod putback;
 mod reached;
 mod servers;
+mod started;
 mod tables;
 
 use core::time::Duration;
