@@ -8,6 +8,7 @@ mod ssh;
 
 use core::time::Duration;
 use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use base64ct::{Base64, Encoding as _};
@@ -34,6 +35,9 @@ const LOGIN_FILE: &str = "/etc/lenscap/login.age";
 /// How long another run is waited for, and how often it is looked for.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
+/// How long whoever reads may take for a part of what is said, and how large that is.
+const OUTPUT_WAIT: Duration = Duration::from_secs(30);
+const OUTPUT_PART: usize = 1024;
 /// Something could not be told.
 pub const EXIT_UNKNOWN: u8 = 2;
 
@@ -501,8 +505,21 @@ fn disclose(request: &Request, secrets: &Secrets, sealed: Option<&[u8]>) -> io::
             login.reveal()
         )
     };
-    io::stdout().write_all(text.as_bytes())?;
-    io::stdout().flush()
+    write_out(&text)
+}
+
+/// Nobody must hold up the end of a run by not reading what it says: others wait for it, and so may the owner who is shut out.
+fn write_out(text: &str) -> io::Result<()> {
+    let mut out = io::stdout();
+    // A pipe that can be written takes as much at least.
+    for part in text.as_bytes().chunks(OUTPUT_PART) {
+        if !sys::wait_writable(out.as_fd(), OUTPUT_WAIT)? {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it"));
+        }
+        out.write_all(part)?;
+        out.flush()?;
+    }
+    Ok(())
 }
 
 fn show(request: &Request, plan: &Plan<'_>, event: &str) -> Result<(), Stop> {
@@ -523,7 +540,8 @@ fn say(request: &Request, line: &str) -> Result<(), Stop> {
 /// The same as an event, for whoever reads JSON; `due`: until when it is to be confirmed.
 fn tell(request: &Request, event: &str, line: &str, due: Option<Duration>) -> Result<(), Stop> {
     if !request.json {
-        return say(request, line);
+        let label = if due.is_some() { "confirm    " } else { "" };
+        return say(request, &format!("{label}{line}"));
     }
     let mut json = Writer::new();
     json.object(|o| {
@@ -538,10 +556,7 @@ fn tell(request: &Request, event: &str, line: &str, due: Option<Duration>) -> Re
 
 /// Whoever asked must see the plan before it is applied.
 fn print(text: &str) -> Result<(), Stop> {
-    let mut out = io::stdout();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|error| Stop(format!("standard output: {error}"), EXIT_FAILURE))
+    write_out(text).map_err(|error| Stop(format!("standard output: {error}"), EXIT_FAILURE))
 }
 
 fn to_text(plan: &Plan<'_>) -> String {

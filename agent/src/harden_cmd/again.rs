@@ -83,7 +83,8 @@ pub(super) fn recheck(request: &Request, root: &Root, settings: &Settings) -> Re
     let mut memory = Memory::parse(&String::from_utf8_lossy(&text), now);
     let before = memory.to_text();
     let outcome = look(request, root, settings, now, &mut memory).unwrap_or_else(|Stop(why, _)| Outcome {
-        reason: why,
+        verdict: why.starts_with(live::NOT_TAKEN_BACK).then_some(Verdict::Fails),
+        reason: bounded(why),
         ..Outcome::default()
     });
     if memory.to_text() != before {
@@ -392,7 +393,14 @@ impl Look<'_> {
         }
         super::seal_login(&mut plan, self.harden.owner_key.as_deref())?;
         let applied_at = confirm.then_some((self.boot_id.as_str(), self.now));
-        engine::apply(&plan, alone, applied_at, &mut |_| Ok(())).map_err(failed)?;
+        if let Err(failure) = engine::apply(&plan, alone, applied_at, &mut |_| Ok(())) {
+            // What is open is known, whatever kept it from being closed.
+            let Stop(why, _) = failed(failure);
+            let mut findings = findings;
+            findings.push(Finding::new(measure, Status::Fails, why.clone()));
+            outcome.reason = bounded(why);
+            return Ok((findings, false));
+        }
         let mut done = Ok(());
         if confirm {
             done = live::wait_in_background(&self.request.config);

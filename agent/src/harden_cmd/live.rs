@@ -49,6 +49,9 @@ const MAX_COMEBACKS: usize = 3;
 /// How often what cannot be waited for is tried: a file system that comes back, a folder that the kernel does not watch.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
+/// How it begins that what is overdue could not be taken back.
+pub(super) const NOT_TAKEN_BACK: &str = "what was not confirmed in time is not taken back: ";
+
 /// Only root changes a camera.
 pub(super) fn must_be_root() -> Result<(), Stop> {
     if sys::is_root() {
@@ -148,7 +151,7 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
         tell(
             request,
             "waiting",
-            &format!("confirm    `lenscap harden --confirm` within {minutes} minutes, or it is taken back"),
+            &format!("`lenscap harden --confirm` within {minutes} minutes, or it is taken back"),
             Some(CONFIRM_WITHIN),
         )?;
     }
@@ -189,6 +192,9 @@ pub(super) fn confirm(request: &Request, root: &Root, settings: &Settings) -> Re
         && is_overdue(&waiting, &boot_id(root)?)
     {
         let why = "it was not confirmed in time, and is taken back: `lenscap harden --apply` does it anew";
+        if request.json {
+            tell(request, "too_late", why, None)?;
+        }
         return Err(Stop(why.into(), EXIT_FAILURE));
     }
     let waited = engine::confirm(root, settings).map_err(refused)?;
@@ -238,13 +244,21 @@ pub(super) fn roll_back(request: &Request, root: &Root, settings: &Settings, now
         recover(request, root, settings)?;
         let waiting = engine::waiting(root, settings).map_err(unknown)?;
         if let Some(waiting) = waiting {
-            tell_taken(take_back(root, settings, &request.config, &waiting)?)?;
-            tell(
-                request,
-                "taken_back",
-                "what was not confirmed is taken back",
-                None,
-            )?;
+            let taken = take_back(root, settings, &request.config, &waiting)?;
+            if taken.left.is_empty() {
+                tell_taken(taken)?;
+                tell(
+                    request,
+                    "taken_back",
+                    "what was not confirmed is taken back",
+                    None,
+                )?;
+            } else {
+                if request.json {
+                    tell(request, "not_taken_back", &not_taken_back(&taken.left), None)?;
+                }
+                tell_taken(taken)?;
+            }
         } else if local::is_unfinished(root, settings) {
             let undone = local::undo(root, settings, &request.config);
             undone.map_err(refused)?;
@@ -341,7 +355,14 @@ fn take_back(root: &Root, settings: &Settings, config: &Path, waiting: &Confirma
     let firewall = waits(&firewall::record_path(&settings.state_dir));
     let along = |path: &str| firewall && firewall::is_own(path, &settings.state_dir);
     let stopped = engine::kept(root, settings, engine::STOPPED);
-    let undone = engine::roll_back(root, settings, needed, &along).map_err(failed)?;
+    let undone = engine::roll_back(root, settings, needed, &along).map_err(|failure| {
+        // Whoever is shut out cannot make room on a full disk; rules need none.
+        if let Some(before) = before.as_ref().filter(|_| firewall) {
+            let _ = firewall::remove(before);
+        }
+        let Stop(why, status) = failed(failure);
+        Stop(format!("{NOT_TAKEN_BACK}{why}"), status)
+    })?;
     // Before anything that takes time: nothing tells of rules without a record.
     let synced = sync_firewall(root, settings, before.as_ref());
     revive(root, &undone.restored, &stopped);
@@ -365,15 +386,16 @@ pub(super) fn put_firewall_back(root: &Root, settings: &Settings, act: bool) -> 
         return Ok(false);
     }
     let waiting = engine::waiting(root, settings).map_err(unknown)?;
-    if let Some(confirmation) = waiting
-        && confirmation.boot_id != boot_id(root)?
-        && engine::waits_for(&confirmation, &path)
-    {
-        return Err(Stop(
+    if let Some(confirmation) = waiting.filter(|waiting| engine::waits_for(waiting, &path)) {
+        let boot_id = boot_id(root)?;
+        let why = if is_overdue(&confirmation, &boot_id) {
+            "the firewall was not confirmed in time: it is to be taken back"
+        } else {
             "the firewall was not confirmed before the camera started again: it waits for `lenscap harden --confirm`"
-                .into(),
-            EXIT_FAILURE,
-        ));
+        };
+        if confirmation.boot_id != boot_id || is_overdue(&confirmation, &boot_id) {
+            return Err(Stop(why.into(), EXIT_FAILURE));
+        }
     }
     if firewall::record(root, &settings.state_dir).is_none() {
         return Err(Stop(

@@ -380,3 +380,49 @@ fn what_a_boot_ends_is_no_way_in() {
         assert_eq!(said["waiting_for_owner"], !linked, "{said}");
     }
 }
+
+/// Whatever keeps it from being closed again.
+#[test]
+fn what_is_open_is_not_unknown_because_a_disk_is_full() {
+    if without_root() {
+        return;
+    }
+    let dir = closed("busybox", "");
+    let at = |path: &str| dir.path().join(path);
+    fs::rename(at("etc"), at("brought")).unwrap();
+    fs::create_dir(at("etc")).unwrap();
+    let mut mount = Command::new("mount");
+    mount
+        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+        .arg(at("etc"));
+    assert!(mount.status().unwrap().success());
+    let copied = Command::new("cp")
+        .arg("-a")
+        .arg(at("brought/."))
+        .arg(at("etc"))
+        .status();
+    assert!(copied.unwrap().success());
+    fs::remove_dir_all(at("brought")).unwrap();
+    fs::write(at("etc/inittab"), original("busybox", "etc/inittab")).unwrap();
+    assert!(
+        fs::write(at("etc/filler"), vec![1; 2 << 20]).is_err(),
+        "it is full"
+    );
+    let full = recheck(dir.path());
+    fs::remove_file(at("etc/filler")).unwrap();
+    let freed = recheck(dir.path());
+    let unmounted = Command::new("umount").args(["-l"]).arg(at("etc")).status();
+    assert!(unmounted.unwrap().success());
+    assert_eq!((full.0, &full.1["verdict"]), (1, &"fails".into()), "{}", full.1);
+    let reason = full.1["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("must be free") || reason.contains("No space left"),
+        "{reason}"
+    );
+    assert_eq!(
+        (freed.0, &freed.1["verdict"]),
+        (0, &"holds".into()),
+        "{}",
+        freed.1
+    );
+}

@@ -341,6 +341,55 @@ fn what_is_not_confirmed_in_time_is_taken_back() {
     });
 }
 
+/// Whoever is shut out cannot make room.
+#[test]
+fn a_full_disk_keeps_no_rules_that_nobody_confirmed() {
+    if without_root() {
+        return;
+    }
+    with_lan(|lan| {
+        let camera = Camera::new();
+        let _video = TcpListener::bind("0.0.0.0:554").unwrap();
+        let etc = camera.path("etc");
+        run("mv", &[&etc, &camera.path("brought")]);
+        fs::create_dir(&etc).unwrap();
+        run("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs", &etc]);
+        let _mounted = Unmounted(etc.clone());
+        run("cp", &["-a", &camera.path("brought/."), &etc]);
+        assert_eq!(camera.harden(APPLY).0, 0);
+        assert!(!open_to_strangers(lan));
+        let waiting = fs::read_to_string(camera.path(WAITING)).unwrap();
+        let (_, paths) = waiting.split_once('\n').unwrap();
+        camera.write(WAITING, &format!("{} 0\n{paths}", BOOTS[0]));
+        let filler = camera.path("etc/filler");
+        assert!(fs::write(&filler, vec![1; 2 << 20]).is_err(), "it is full");
+        for action in ["--recheck", "--restore", "--recheck"] {
+            let later = camera.command(&later("700")).arg(action).output();
+            let (code, said) = answer(&later.unwrap());
+            let why = if action == "--restore" {
+                "was not confirmed in time: it is to be taken back"
+            } else {
+                "hardening    does not hold; what was not confirmed in time is not taken back"
+            };
+            assert!(code == 1 && said.contains(why), "{action}: {said}");
+            assert!(open_to_strangers(lan) && camera.has(RECORD), "{action}");
+        }
+        fs::remove_file(filler).unwrap();
+        let later = camera.command(&later("700")).args(["--roll-back"]).output();
+        assert_eq!(answer(&later.unwrap()).0, 0);
+        assert!(open_to_strangers(lan) && !camera.has(RECORD) && !camera.has(WAITING));
+    });
+}
+
+/// Where something is mounted until it is dropped.
+struct Unmounted(String);
+
+impl Drop for Unmounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["-l", &self.0]).status();
+    }
+}
+
 #[test]
 fn without_a_filter_for_ipv6_ipv4_is_closed_all_the_same() {
     if without_root() {

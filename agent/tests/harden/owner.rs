@@ -440,13 +440,15 @@ fn what_waits_and_what_came_of_it_is_told_in_json() {
         return;
     }
     let dir = running("busybox", ON_FLASH);
+    let heard = |output: &Output| -> Vec<Value> {
+        let said = String::from_utf8_lossy(&output.stdout);
+        let lines = said.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.collect()
+    };
     let events = |args: &[&str]| -> Vec<Value> {
         let mut args = args.to_vec();
         args.push("--json");
-        let said = text(&in_camera(dir.path(), &args));
-        said.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        heard(&in_camera(dir.path(), &args))
     };
     let last = |args: &[&str]| events(args).pop().unwrap();
     let apply = ["--apply", "--password-file", "/label"];
@@ -462,8 +464,9 @@ fn what_waits_and_what_came_of_it_is_told_in_json() {
     assert_eq!(last(&apply)["event"], "waiting");
     assert_eq!(last(&["--roll-back", "--now"])["event"], "taken_back");
     // What somebody changed meanwhile stays, and is told once.
-    assert_eq!(last(&apply)["event"], "waiting");
     let passwd = dir.path().join("etc/passwd");
+    let original = std::fs::read(&passwd).unwrap();
+    assert_eq!(last(&apply)["event"], "waiting");
     let changed = std::fs::read_to_string(&passwd).unwrap() + "more:*:100:100::/:/bin/false\n";
     std::fs::write(&passwd, changed).unwrap();
     assert_eq!(code(&in_camera_later(dir.path(), &["--roll-back"])), 1);
@@ -477,6 +480,20 @@ fn what_waits_and_what_came_of_it_is_told_in_json() {
         .to_string();
     assert!(text.contains("/etc/passwd"), "{text}");
     assert!(!told(&events(&["--confirm"])));
+    assert_eq!(events(&["--undo", "--restore-insecure"]).len(), 1);
+    // At once it is told as well; and so is what came too late.
+    std::fs::write(&passwd, &original).unwrap();
+    assert_eq!(last(&apply)["event"], "waiting");
+    let changed = std::fs::read_to_string(&passwd).unwrap() + "again:*:101:100::/:/bin/false\n";
+    std::fs::write(&passwd, changed).unwrap();
+    assert!(told(&heard(&in_camera(
+        dir.path(),
+        &["--roll-back", "--now", "--json"]
+    ))));
+    events(&["--undo", "--restore-insecure"]);
+    assert_eq!(last(&apply)["event"], "waiting");
+    let late = heard(&in_camera_later(dir.path(), &["--confirm", "--json"]));
+    assert_eq!(late.last().unwrap()["event"], "too_late", "{late:?}");
 }
 
 #[test]
@@ -522,4 +539,30 @@ fn a_new_password_that_nobody_would_see_is_not_made() {
         "{}",
         text(&output)
     );
+}
+
+/// It would hold the lock, and others wait for that.
+#[test]
+fn whoever_reads_nothing_holds_up_no_run() {
+    if without_root() {
+        return;
+    }
+    let dir = running("busybox", ON_FLASH);
+    let before = archive(dir.path());
+    let (_unread, mut full) = std::io::pipe().unwrap();
+    let size = nix::fcntl::fcntl(&full, nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    std::io::Write::write_all(&mut full, &vec![b'.'; size as usize]).unwrap();
+    let mut run = Command::new("chroot");
+    run.arg(dir.path())
+        .args(["/lenscap", "harden", "--apply"])
+        .stdout(full);
+    let output = run
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
+    let why = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(why.contains("standard output: nobody reads it"), "{why}");
+    assert_eq!((code(&output), archive(dir.path())), (1, before));
 }
