@@ -229,8 +229,8 @@ pub struct Ssh {
     pub at: SocketAddr,
     /// What its program is called.
     pub program: &'static str,
-    /// The words that it was started with.
-    pub words: Vec<String>,
+    /// The words that it was started with, and a blank between them.
+    pub words: String,
 }
 
 /// The SSH servers that listen for others.
@@ -246,13 +246,7 @@ pub fn ssh_servers(listeners: &[Listener]) -> Vec<Ssh> {
             servers.push(Ssh {
                 at: SocketAddr::new(listener.address, listener.port),
                 program: if dropbear { DROPBEAR } else { OPENSSH },
-                // A server may have written its title over its words.
-                words: process
-                    .words
-                    .iter()
-                    .flat_map(|word| word.split(' '))
-                    .map(str::to_owned)
-                    .collect(),
+                words: process.words.join(" "),
             });
         }
     }
@@ -263,11 +257,11 @@ impl Ssh {
     /// How a server that has these words lets root in, and whether it asks for root's password: with a key, or with a password
     /// where Dropbear takes those. What others are told of passwords stands in files of their own, and counts as no.
     #[must_use]
-    pub fn login(&self, words: &[String], logins: &Logins) -> (SshLogin, bool) {
+    pub fn login(&self, words: &str, logins: &Logins) -> (SshLogin, bool) {
         // Options may be joined.
         let has = |options: &[char]| {
-            let mut options_of = words.iter().filter_map(|word| word.strip_prefix('-'));
-            options_of.any(|word| word.contains(options))
+            let mut words = words.split(' ');
+            words.any(|word| word.starts_with('-') && word.contains(options))
         };
         let dropbear = self.program == DROPBEAR;
         // Dropbear takes no root, its own command alone, a group alone, or both a key and a password; OpenSSH's
@@ -297,25 +291,27 @@ impl Ssh {
     }
 
     /// The ports that words name; none: where it listens by itself.
-    fn ports<'w>(&self, words: &'w [String]) -> Vec<&'w str> {
+    fn ports<'w>(&self, words: &'w str) -> Vec<&'w str> {
         let usual = if self.program == DROPBEAR { "22" } else { "" };
-        let behind = words.iter().zip(words.iter().skip(1));
-        let behind = behind
-            .filter(|(option, _)| *option == "-p")
-            .map(|(_, port)| port.as_str());
-        let joined = words.iter().filter_map(|word| word.strip_prefix("-p"));
-        let ports = behind
-            .chain(joined)
-            .map(|port| port.rsplit(':').next().unwrap_or_default());
-        ports.filter(|port| !port.is_empty() && *port != usual).collect()
+        let mut ports = Vec::new();
+        let mut words = words.split(' ');
+        while let Some(word) = words.next() {
+            let port = match word.strip_prefix("-p") {
+                Some("") => words.next(),
+                joined => joined,
+            };
+            // An address may stand before it.
+            let port = port.and_then(|port| port.rsplit(':').next());
+            ports.extend(port.filter(|port| *port != usual));
+        }
+        ports
     }
 
-    /// Whether the words of a start script start this one. `alone`: whether no other server of its program listens elsewhere; else
-    /// ports that cannot be told are none.
+    /// Whether the words of a start script start this one. `alone`: whether no other server of its program listens elsewhere;
+    /// then ports that cannot be told are this one's.
     #[must_use]
-    pub fn is_started_by(&self, words: &[String], alone: bool) -> bool {
-        let told = words.iter().all(|word| !word.contains(['$', '`']));
-        self.ports(words) == self.ports(&self.words) || !told && alone
+    pub fn is_started_by(&self, words: &str, alone: bool) -> bool {
+        self.ports(words) == self.ports(&self.words) || alone && words.contains(['$', '`'])
     }
 }
 

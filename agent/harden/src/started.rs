@@ -24,9 +24,9 @@ const NO_BOOT: &[&str] = &["/profile", "/www", ".cgi", "/cgi-bin/", "/lib/preini
 /// What runs the program that is named after it, beside [`WRAPPERS`].
 const STARTERS: &[&str] = &["dropbearmulti", "start_daemon", "daemon"];
 
-/// The words behind a server's name in each command by which a boot starts it.
+/// The words behind a server's name in each command by which a boot starts it, with a blank between them.
 #[must_use]
-pub fn starts(root: &Root, survey: &Survey, server: &str) -> Vec<Vec<String>> {
+pub fn starts(root: &Root, survey: &Survey, server: &str) -> Vec<String> {
     let mut found = Vec::new();
     let units = survey.settings.iter().filter(|path| path.contains("/systemd/"));
     let tables = survey.tables().chain(units).map(|path| (path, true));
@@ -62,14 +62,14 @@ pub fn stays(root: &Root, path: &str) -> bool {
     })
 }
 
-fn in_text(root: &Root, text: &[u8], server: &str, is_table: bool, depth: u8, found: &mut Vec<Vec<String>>) {
+fn in_text(root: &Root, text: &[u8], server: &str, is_table: bool, depth: u8, found: &mut Vec<String>) {
     for command in shell::commands(text) {
         let words: Vec<&str> = command.meant.iter().flat_map(|word| word.split(' ')).collect();
         let texts = command.meant.iter().filter(|word| word.contains(' '));
         if let Some((program, behind)) = started(&words, server, is_table) {
             // One that is named by its path must be there then.
             if !program.starts_with('/') || root.exists(program) && stays(root, program) {
-                found.push(behind.iter().map(|word| (*word).to_owned()).collect());
+                found.push(behind.join(" "));
             }
         } else if depth < MAX_DEPTH
             && words
@@ -102,8 +102,11 @@ fn started<'w>(words: &'w [&'w str], server: &str, is_table: bool) -> Option<(&'
             "procd_set_param" if after.first() == Some(&"command") => after.get(1..)?,
             "start-stop-daemon" => {
                 let at = at().filter(|_| !stops(after))?;
-                let options = after.iter().position(|word| *word == "--").map(|at| at + 1);
-                return Some((after.get(at)?, after.get(options.unwrap_or(after.len())..)?));
+                let options = after.iter().skip_while(|word| **word != "--").count();
+                return Some((
+                    after.get(at)?,
+                    after.get(after.len() - options.saturating_sub(1)..)?,
+                ));
             }
             _ if WRAPPERS.contains(&name) || STARTERS.contains(&name) => {
                 let options = after.iter().take_while(|word| is_option(word)).count();

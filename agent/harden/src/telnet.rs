@@ -572,8 +572,9 @@ pub(crate) fn is_option(word: &str) -> bool {
 
 /// Whether these words tell `start-stop-daemon` to stop something.
 pub(crate) fn stops<T: AsRef<str>>(words: &[T]) -> bool {
-    let stop = |word: &T| word.as_ref() == "--stop" || short_flag(word.as_ref(), 'K');
-    words.iter().any(stop)
+    // What follows `--` is for what it starts.
+    let mut words = words.iter().map(AsRef::as_ref).take_while(|word| *word != "--");
+    words.any(|word| word == "--stop" || short_flag(word, 'K'))
 }
 
 fn short_flag(word: &str, letter: char) -> bool {

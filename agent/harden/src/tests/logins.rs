@@ -126,9 +126,8 @@ fn a_server_is_started_by_words_that_name_its_port() {
         ("/usr/sbin/sshd -p 22", "", true, false),
     ] {
         let server = &ssh_servers(&[listening(words, 22, false)])[0];
-        let script: Vec<String> = script.split_whitespace().map(str::to_owned).collect();
         assert_eq!(
-            server.is_started_by(&script, alone),
+            server.is_started_by(script, alone),
             started,
             "{words} {script:?} {alone}"
         );

@@ -11,8 +11,7 @@ use crate::survey::Survey;
 fn started(tree: &Path, server: &str) -> Vec<String> {
     let root = Root::tree(tree).unwrap();
     let survey = Survey::take(&root, "/etc/lenscap/harden");
-    let starts = starts(&root, &survey, server);
-    starts.iter().map(|words| words.join(" ")).collect()
+    starts(&root, &survey, server)
 }
 
 fn tree(files: &[(&str, &str, u32)]) -> tempfile::TempDir {
@@ -58,6 +57,16 @@ fn commands_start_a_server_and_names_do_not() {
             SCRIPT,
             "start-stop-daemon -S -p /run/d.pid -x /usr/sbin/dropbear",
             Some(""),
+        ),
+        (
+            SCRIPT,
+            "D=dropbear\nA='-R -K 300'\nstart-stop-daemon -S -x $D -- $A",
+            Some("-R -K 300"),
+        ),
+        (
+            SCRIPT,
+            "start-stop-daemon -S -x /usr/sbin/dropbear -- $@",
+            Some("$@"),
         ),
         (SCRIPT, "sh -c 'sleep 1; dropbear -R'", Some("-R")),
         (
