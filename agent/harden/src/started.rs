@@ -5,7 +5,7 @@
 use crate::root::{Root, folder_of, name_of};
 use crate::shell;
 use crate::storage::{self, Storage};
-use crate::survey::{Survey, contains};
+use crate::survey::{RUNNERS, Survey, contains};
 use crate::telnet::{HARMLESS, WRAPPERS, is_option, stops};
 
 /// How deep shells are followed that are given a text.
@@ -71,11 +71,7 @@ fn in_text(root: &Root, text: &[u8], server: &str, is_table: bool, depth: u8, fo
             if !program.starts_with('/') || root.exists(program) && stays(root, program) {
                 found.push(behind.join(" "));
             }
-        } else if depth < MAX_DEPTH
-            && words
-                .iter()
-                .any(|word| matches!(name_of(word), "sh" | "ash" | "bash" | "su" | "eval"))
-        {
+        } else if depth < MAX_DEPTH && words.iter().any(|word| RUNNERS.contains(&name_of(word))) {
             for text in texts {
                 in_text(root, text.as_bytes(), server, false, depth + 1, found);
             }

@@ -4,7 +4,7 @@
 //! every read, and nothing is put in while ciphertext is waiting.
 
 use mio::net::TcpStream;
-use rustls::ClientConnection;
+use rustls::{CipherSuite, ClientConnection, ProtocolVersion};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
@@ -19,6 +19,23 @@ pub(super) const NOTSENT_LOWAT_BYTES: u32 = 16 * 1024;
 const TLS_BUFFER_BYTES: usize = 128 * 1024;
 /// Reads of the socket in one pass; what is left is found by the readiness bit.
 const READS_PER_PASS: usize = 16;
+
+macro_rules! suites {
+    ($($(#[$when:meta])* $name:ident)*) => { &[$($(#[$when])* (CipherSuite::$name, stringify!($name))),*] };
+}
+
+/// The cipher suites that there are, as the log names them. What the library has for that names any version and suite.
+const SUITES: &[(CipherSuite, &str)] = suites! {
+    TLS13_AES_128_GCM_SHA256
+    TLS13_AES_256_GCM_SHA384
+    TLS13_CHACHA20_POLY1305_SHA256
+    #[cfg(feature = "tls12")] TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+    #[cfg(feature = "tls12")] TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+    #[cfg(feature = "tls12")] TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+    #[cfg(feature = "tls12")] TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+    #[cfg(feature = "tls12")] TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384
+    #[cfg(feature = "tls12")] TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+};
 
 /// Why a TLS connection cannot go on.
 #[derive(Debug)]
@@ -84,16 +101,16 @@ impl TlsIo {
 
     /// Protocol version and cipher suite, for the log.
     pub(super) fn describe(&self) -> String {
-        let version = self
-            .tls
-            .protocol_version()
-            .map(|v| format!("{v:?}"))
-            .unwrap_or_default();
-        let suite = self
-            .tls
-            .negotiated_cipher_suite()
-            .map(|s| format!("{:?}", s.suite()))
-            .unwrap_or_default();
+        let version = match self.tls.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1_3",
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1_2",
+            _ => "",
+        };
+        let suite = self.tls.negotiated_cipher_suite().map(|ours| ours.suite());
+        let suite = SUITES
+            .iter()
+            .find(|(of, _)| Some(*of) == suite)
+            .map_or("", |(_, name)| name);
         let resumed = matches!(self.tls.handshake_kind(), Some(rustls::HandshakeKind::Resumed));
         format!("{version} {suite}{}", if resumed { ", resumed" } else { "" })
     }
