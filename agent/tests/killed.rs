@@ -93,7 +93,7 @@ fn camera() -> tempfile::TempDir {
         ),
         (
             "etc/inittab",
-            "::sysinit:/etc/init.d/rcS\n::respawn:/usr/sbin/telnetd -F\n::respawn:/usr/sbin/dropbear -F\n",
+            "::sysinit:/etc/init.d/rcS\n::respawn:/usr/sbin/telnetd -F\n::respawn:dropbear -F\n",
         ),
         ("etc/init.d/rcS", "#!/bin/sh\ntelnetd -l /bin/sh &\n"),
         ("etc/group", "root:x:0:\n"),

@@ -205,10 +205,10 @@ pub enum Due {
 
 impl Confirmation {
     /// What is due at `now`, a time since the boot `boot_id`. In a later boot the time starts anew: how long the camera
-    /// was off, no clock tells. So it does where that time went back.
+    /// was off, no clock tells.
     #[must_use]
     pub fn due(&self, boot_id: &str, now: Duration) -> Due {
-        let start = if boot_id == self.boot_id && now >= self.applied_at {
+        let start = if boot_id == self.boot_id {
             self.applied_at
         } else {
             Duration::ZERO

@@ -388,12 +388,14 @@ pub(super) fn put_firewall_back(root: &Root, settings: &Settings, act: bool) -> 
     let waiting = engine::waiting(root, settings).map_err(unknown)?;
     if let Some(confirmation) = waiting.filter(|waiting| engine::waits_for(waiting, &path)) {
         let boot_id = boot_id(root)?;
-        let why = if is_overdue(&confirmation, &boot_id) {
+        let why = if confirmation.boot_id != boot_id {
+            "the firewall was not confirmed before the camera started again: it waits for `lenscap harden --confirm`"
+        } else if is_overdue(&confirmation, &boot_id) {
             "the firewall was not confirmed in time: it is to be taken back"
         } else {
-            "the firewall was not confirmed before the camera started again: it waits for `lenscap harden --confirm`"
+            ""
         };
-        if confirmation.boot_id != boot_id || is_overdue(&confirmation, &boot_id) {
+        if !why.is_empty() {
             return Err(Stop(why.into(), EXIT_FAILURE));
         }
     }

@@ -136,7 +136,7 @@ impl Camera {
         std::os::unix::fs::symlink("socket:[77]", self.path(&format!("{SSH}/fd/3"))).unwrap();
         let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoZSBvd25lcidzIGtleSBpbiB0aGVzZSB0ZXN0cy4u owner\n";
         self.write("root/.ssh/authorized_keys", key);
-        self.write("etc/rc.local", "#!/bin/sh\ndropbear\n");
+        self.write("etc/inittab", "::respawn:dropbear -F\n");
     }
 
     pub(super) fn command(&self, before: &[&str]) -> Command {
