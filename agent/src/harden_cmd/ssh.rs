@@ -112,22 +112,31 @@ pub(super) fn ways(root: &Root, harden: &Harden, survey: &Survey, state_dir: &st
         "; root's account, shells or keys of SSH are in memory, or nobody knows where: a boot may end them"
             .clone_into(&mut ways.unreached);
     }
+    let mut starts = ("", Vec::new());
     for server in &servers {
         let Ssh { at, program, words } = server;
         let same = |other: &Ssh| other.program != *program || other.at.port() == at.port();
         let alone = servers.iter().all(same);
-        let mut scripts = started::starts(root, survey, program);
-        scripts.retain(|script| server.is_started_by(script, alone));
-        if scripts.is_empty() {
+        // Once for a server's sockets, which follow each other.
+        if starts.0 != *program {
+            starts = (program, started::starts(root, survey, program));
+        }
+        let (mut login, mut asks) = server.login(words, &logins);
+        let mut started = false;
+        // Which of them starts it, nobody knows: the least counts.
+        for script in starts
+            .1
+            .iter()
+            .filter(|script| server.is_started_by(script, alone))
+        {
+            let least = server.login(script, &logins);
+            (login, asks) = (login.min(least.0), asks && least.1);
+            started = true;
+        }
+        if !started {
             ways.unreached =
                 format!("; no script is known to start {program}, which listens at {at}: a boot may end it");
             continue;
-        }
-        // Which of them starts it, nobody knows: the least counts.
-        let (mut login, mut asks) = server.login(words, &logins);
-        for script in &scripts {
-            let least = server.login(script, &logins);
-            (login, asks) = (login.min(least.0), asks && least.1);
         }
         let reaches =
             |allowed: &Allowed| allowed.port == at.port() && allowed.net.addr.is_ipv4() == at.is_ipv4();
