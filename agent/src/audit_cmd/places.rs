@@ -331,11 +331,12 @@ impl Layers {
             return stray;
         };
         let below = format!("{lower}{path}");
-        let mut left = MAX_BINARY_BYTES as u64;
-        let is_firmware =
-            || rights(root, &below) == Some(given) && is_same(root, path, &below, &mut left).unwrap_or(false);
         let above = || root.exists(&format!("{upper}{path}")) && !starts::is_installed(root, upper, path);
-        (stray || above()) && !{ is_firmware }()
+        if !stray && !above() {
+            return false;
+        }
+        let mut left = MAX_BINARY_BYTES as u64;
+        rights(root, &below) != Some(given) || !is_same(root, path, &below, &mut left).unwrap_or(false)
     }
 
     /// Whether a file is known to be none of the firmware's, and no package names it.
