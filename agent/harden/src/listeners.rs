@@ -35,7 +35,8 @@ pub(crate) const SHELL_SERVERS: &[&str] = &[
 ];
 /// SSH servers.
 const DROPBEAR: &str = "dropbear";
-const OPENSSH: &str = "sshd";
+/// What OpenSSH's server is called.
+pub const OPENSSH: &str = "sshd";
 /// Programs that give files.
 pub(crate) const FTP_SERVERS: &[&str] = &[
     "ftpd",
@@ -229,6 +230,8 @@ pub struct Ssh {
     pub at: SocketAddr,
     /// What its program is called.
     pub program: &'static str,
+    /// Its file; empty if that cannot be told.
+    pub path: String,
     /// The words that it was started with, and a blank between them.
     pub words: String,
 }
@@ -246,6 +249,7 @@ pub fn ssh_servers(listeners: &[Listener]) -> Vec<Ssh> {
             servers.push(Ssh {
                 at: SocketAddr::new(listener.address, listener.port),
                 program: if dropbear { DROPBEAR } else { OPENSSH },
+                path: process.program.clone().unwrap_or_default(),
                 words: process.words.join(" "),
             });
         }

@@ -5,8 +5,8 @@
 use crate::root::{Root, folder_of, name_of};
 use crate::shell;
 use crate::storage::{self, Storage};
-use crate::survey::{RUNNERS, Survey, contains};
-use crate::telnet::{HARMLESS, WRAPPERS, is_option, stops};
+use crate::survey::{NO_BOOT, RUNNERS, Survey, contains};
+use crate::telnet::{WRAPPERS, is_option, stops};
 
 /// How deep shells are followed that are given a text.
 const MAX_DEPTH: u8 = 3;
@@ -19,32 +19,59 @@ const LINKS: &[&str] = &[
     "/etc/rc5.d",
 ];
 const OPENWRT: &str = "/etc/openwrt_release";
-/// Scripts that no ordinary boot runs: those of a login, of a web page, and of OpenWrt's failsafe mode.
-const NO_BOOT: &[&str] = &["/profile", "/www", ".cgi", "/cgi-bin/", "/lib/preinit/"];
+/// Scripts that are run by what no camera shows: OpenWrt's last step, and the boot of dafang-hacks, whose `/etc` lies below
+/// that of the card.
+const BOOTED: &[&str] = &["/etc/rc.local", "/system/sdcard/run.sh"];
 /// What runs the program that is named after it, beside [`WRAPPERS`].
 const STARTERS: &[&str] = &["dropbearmulti", "start_daemon", "daemon"];
+/// Where units of systemd are put by hand, and linked to be started (systemctl(1), `enable`).
+const UNITS: &str = "/etc/systemd/system/";
+const WANTED: &str = "/etc/systemd/system/multi-user.target.wants/";
+/// What stands before a command in crontab(5) and interfaces(5), beside times.
+const BEFORE: &[&str] = &["root", "up", "pre-up", "post-up"];
+/// The actions of inittab(5) by which a boot starts what is behind them.
+const ACTIONS: &[&str] = &["sysinit", "boot", "bootwait", "wait", "once", "respawn"];
+
+/// What a text is.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Table,
+    Unit,
+    Script,
+}
+
+struct Search<'a> {
+    root: &'a Root,
+    survey: &'a Survey,
+    server: &'a str,
+    /// What the links of start scripts are called, behind their numbers.
+    linked: Vec<String>,
+    found: Vec<String>,
+}
 
 /// The words behind a server's name in each command by which a boot starts it, with a blank between them.
 #[must_use]
 pub fn starts(root: &Root, survey: &Survey, server: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let units = survey.settings.iter().filter(|path| path.contains("/systemd/"));
-    let tables = survey.tables().chain(units).map(|path| (path, true));
-    let scripts = survey.scripts.iter().map(|path| (path, false));
-    for (path, is_table) in tables.chain(scripts) {
-        let text = root.read(path).unwrap_or_default();
-        if !contains(&text, server.as_bytes()) || !stays(root, path) {
-            continue;
-        }
-        let before = found.len();
-        // To a shell it would be an assignment.
-        let text = String::from_utf8_lossy(&text).replace("ExecStart=", "");
-        in_text(root, text.as_bytes(), server, is_table, 0, &mut found);
-        if found.len() > before && !is_table && !is_run(root, survey, path) {
-            found.truncate(before);
-        }
+    let links = LINKS
+        .iter()
+        .flat_map(|folder| root.list(folder).unwrap_or_default());
+    let mut search = Search {
+        root,
+        survey,
+        server,
+        linked: links
+            .filter_map(|link| numbered(&link.name).map(str::to_owned))
+            .collect(),
+        found: Vec::new(),
+    };
+    let units = survey.settings.iter().filter(|path| is_wanted(root, path));
+    let units = units.map(|path| (path, Form::Unit));
+    let tables = survey.tables().map(|path| (path, Form::Table));
+    let scripts = survey.scripts.iter().map(|path| (path, Form::Script));
+    for (path, form) in tables.chain(units).chain(scripts) {
+        search.in_file(path, form);
     }
-    found
+    search.found
 }
 
 /// Whether a file is there after a boot.
@@ -62,33 +89,118 @@ pub fn stays(root: &Root, path: &str) -> bool {
     })
 }
 
-fn in_text(root: &Root, text: &[u8], server: &str, is_table: bool, depth: u8, found: &mut Vec<String>) {
-    for command in shell::commands(text) {
-        let words: Vec<&str> = command.meant.iter().flat_map(|word| word.split(' ')).collect();
-        let texts = command.meant.iter().filter(|word| word.contains(' '));
-        if let Some((program, behind)) = started(&words, server, is_table) {
-            // One that is named by its path must be there then.
-            if !program.starts_with('/') || root.exists(program) && stays(root, program) {
-                found.push(behind.join(" "));
+impl Search<'_> {
+    fn in_file(&mut self, path: &str, form: Form) {
+        let text = self.root.read(path).unwrap_or_default();
+        let is_run = || form != Form::Script || self.is_run(path);
+        if !contains(&text, self.server.as_bytes()) || !is_run() || !stays(self.root, path) {
+            return;
+        }
+        let mut text = String::from_utf8_lossy(&text).into_owned();
+        if form == Form::Unit {
+            let commands = text
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("ExecStart="));
+            let commands: Vec<&str> = commands
+                .map(|command| command.trim_start_matches(['-', '@', ':', '+', '!']))
+                .collect();
+            text = commands.join("\n");
+        }
+        // thingino's scripts are called after what they start.
+        if numbered(name_of(path)) == Some(self.server) && text.contains("start_daemon") {
+            text = format!("{text}\n{} $DAEMON_ARGS", self.server);
+        }
+        if text.contains("/etc/default/") {
+            let settings = self.root.read(&format!("/etc/default/{}", self.server));
+            let settings = settings.unwrap_or_default();
+            text = format!("{}\n{text}", String::from_utf8_lossy(&settings));
+        }
+        self.in_text(&text, form == Form::Table, 0);
+    }
+
+    fn in_text(&mut self, text: &str, is_table: bool, depth: u8) {
+        for command in shell::commands(text.as_bytes()) {
+            let words: Vec<&str> = command.meant.iter().flat_map(|word| word.split(' ')).collect();
+            // The patterns of `case`.
+            if command.piped && words.len() == 1 {
+                continue;
             }
-        } else if depth < MAX_DEPTH && words.iter().any(|word| RUNNERS.contains(&name_of(word))) {
-            for text in texts {
-                in_text(root, text.as_bytes(), server, false, depth + 1, found);
+            let words = if is_table {
+                behind_times(&words)
+            } else {
+                words.as_slice()
+            };
+            if let Some((program, behind)) = started(words, self.server, is_table) {
+                if self.is_there(program) && !only_tells(self.server, behind) {
+                    self.found.push(behind.join(" "));
+                }
+            } else if depth < MAX_DEPTH && words.iter().any(|word| RUNNERS.contains(&name_of(word))) {
+                for text in command.meant.iter().filter(|word| word.contains(' ')) {
+                    self.in_text(text, false, depth + 1);
+                }
             }
         }
     }
+
+    /// Whether a program that is named by its path is there after a boot. What a script runs that is called so, that says itself.
+    fn is_there(&self, program: &str) -> bool {
+        !program.starts_with('/')
+            || self.root.canonical(program).is_ok_and(|real| {
+                self.root.exists(&real) && stays(self.root, &real) && !self.survey.scripts.contains(&real)
+            })
+    }
+
+    /// Whether a boot runs a script, as far as is known.
+    fn is_run(&self, path: &str) -> bool {
+        let name = name_of(path);
+        if NO_BOOT.iter().any(|part| path.contains(part)) {
+            return false;
+        }
+        let stat = self.root.stat(path);
+        let runs = name.ends_with(".sh") || stat.is_ok_and(|file| file.mode & 0o111 != 0);
+        let linked = || self.linked.iter().any(|link| link == name);
+        let named = || self.survey.run.iter().any(|run| run == path);
+        match folder_of(path) {
+            "/etc/init.d" if self.root.exists(OPENWRT) => runs && linked(),
+            "/etc/init.d" => {
+                runs && (numbered(name).is_some() || name.starts_with("rc") || linked() || named())
+            }
+            _ => named() || runs && BOOTED.contains(&path),
+        }
+    }
+}
+
+/// The words of a table's line that are its command's.
+fn behind_times<'w>(words: &'w [&'w str]) -> &'w [&'w str] {
+    let is_before = |word: &&&str| {
+        let time = word.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '*' | '@'));
+        BEFORE.contains(word) || time && !word.contains(':')
+    };
+    let before = words.iter().take_while(is_before).count();
+    words.get(before..).unwrap_or_default()
+}
+
+/// Whether these options have a server print something, or serve one connection that another accepted.
+fn only_tells(server: &str, words: &[&str]) -> bool {
+    let letters = if server == "dropbear" { "Vi" } else { "ViTtG" };
+    words
+        .iter()
+        .any(|word| word.starts_with('-') && word.contains(|c| letters.contains(c)))
 }
 
 /// The server's name and the words behind it, where these words start it.
 fn started<'w>(words: &'w [&'w str], server: &str, is_table: bool) -> Option<(&'w str, &'w [&'w str])> {
     let mut rest = words;
     while let [first, after @ ..] = rest {
+        let mut program = *first;
         // `id:levels:action:program` of inittab(5).
-        let program = if is_table {
-            first.rsplit(':').next()?
-        } else {
-            first
-        };
+        if let Some((before, behind)) = first.rsplit_once(':').filter(|_| is_table) {
+            let action = before.rsplit(':').next()?;
+            if !ACTIONS.contains(&action) {
+                return None;
+            }
+            program = behind;
+        }
         let name = name_of(program);
         if name == server {
             return Some((program, after));
@@ -108,43 +220,21 @@ fn started<'w>(words: &'w [&'w str], server: &str, is_table: bool) -> Option<(&'
                 let options = after.iter().take_while(|word| is_option(word)).count();
                 after.get(options..)?
             }
-            // Times and users stand before it.
-            _ if is_table && !first.starts_with('/') && !HARMLESS.contains(&name) => after,
             _ => return None,
         };
     }
     None
 }
 
-/// Whether a boot runs a script, as far as is known.
-fn is_run(root: &Root, survey: &Survey, path: &str) -> bool {
-    let (folder, name) = (folder_of(path), name_of(path));
-    if NO_BOOT.iter().any(|part| path.contains(part)) {
-        return false;
-    }
-    let runs = name.ends_with(".sh") || root.stat(path).is_ok_and(|file| file.mode & 0o111 != 0);
-    let named = || {
-        let mut others = survey
-            .scripts
-            .iter()
-            .chain(survey.tables())
-            .filter(|other| *other != path);
-        others.any(|other| {
-            root.read(other)
-                .is_ok_and(|text| contains(&text, path.as_bytes()))
-        })
-    };
-    let numbered = |name: &str| matches!(name.as_bytes(), [b'S', b'0'..=b'9', b'0'..=b'9', ..]);
-    let linked = || {
-        let mut links = LINKS
-            .iter()
-            .flat_map(|folder| root.list(folder).unwrap_or_default());
-        links.any(|link| numbered(&link.name) && link.name.get(3..) == Some(name))
-    };
-    match name_of(folder) {
-        "init.d" if root.exists(OPENWRT) => runs && linked(),
-        "init.d" => runs && (numbered(name) || name.starts_with("rc") || linked() || named()),
-        "bin" | "sbin" => named(),
-        _ => runs || named(),
-    }
+/// Whether a unit of systemd is started with the system: linked so, and not hidden by another of its name.
+fn is_wanted(root: &Root, path: &str) -> bool {
+    let name = name_of(path);
+    let exists = |folder: &str| root.exists(&format!("{folder}{name}"));
+    path.contains("/systemd/") && exists(WANTED) && (path.starts_with(UNITS) || !exists(UNITS))
+}
+
+/// The name behind the number of a start script, or of a link to one.
+fn numbered(name: &str) -> Option<&str> {
+    let number = matches!(name.as_bytes(), [b'S', b'0'..=b'9', b'0'..=b'9', ..]);
+    name.get(3..).filter(|_| number)
 }

@@ -21,6 +21,10 @@ pub(crate) const RUNNERS: &[&str] = &[
     "run-parts",
     "procd_set_param",
 ];
+/// Scripts that no ordinary boot runs: those of a login, of a web page, and of OpenWrt's failsafe mode.
+pub(crate) const NO_BOOT: &[&str] = &["/profile", "/www", ".cgi", "/cgi-bin/", "/lib/preinit/"];
+/// Words by which a script is told to start nothing.
+const NO_START: &[&str] = &["stop", "disable", "status"];
 /// How many patterns and folders of scripts are looked through.
 const MAX_PATTERNS: usize = 256;
 /// How many values of a variable are looked at.
@@ -41,6 +45,8 @@ pub struct Survey {
     pub onvif: Option<String>,
     /// Whether everything was seen.
     pub complete: bool,
+    /// Those of the scripts that another one, or a table, runs at other times than at logins, for web pages or to stop.
+    pub(crate) run: Vec<String>,
     /// The patterns that were looked through, and whether as folders.
     pub(crate) patterns: Vec<(String, bool)>,
 }
@@ -126,11 +132,11 @@ impl Survey {
     fn add_link(&mut self, root: &Root, link: &str) {
         let Ok(real) = root.canonical(link) else { return };
         for entry in root.list(&real).unwrap_or_default() {
-            self.add_script(root, &format!("{real}/{}", entry.name));
+            self.add_script(root, &format!("{real}/{}", entry.name), false);
         }
         let named = name_of(link);
         if is_script(link) {
-            self.add_script(root, &real);
+            self.add_script(root, &real, false);
         } else if name_of(&real) != named && root.read(&real).is_ok_and(|text| !text.contains(&0)) {
             // Tables are known by their names.
             self.settings.retain(|have| *have != real);
@@ -162,6 +168,7 @@ impl Survey {
     fn follow_one(&mut self, root: &Root, path: &str, is_table: bool) {
         let text = root.read(path).unwrap_or_default();
         let mut here = String::new();
+        let boots = !NO_BOOT.iter().any(|part| path.contains(part));
         for command in shell::commands(&text) {
             if let [cd, folder] = command.meant.as_slice()
                 && cd == "cd"
@@ -172,6 +179,7 @@ impl Survey {
             let several = command.plain.iter().any(|word| word.contains('$'));
             let mut left = if several { MAX_VALUES } else { 1 };
             let (mut found, mut parts) = (false, false);
+            let starts = boots && !command.meant.iter().any(|word| NO_START.contains(&word.as_str()));
             for mut word in command.meant.iter().flat_map(|words| words.split(' ')) {
                 if is_table {
                     // Times, users and the like stand before it, or `id:levels:action:`.
@@ -195,16 +203,17 @@ impl Survey {
                     break;
                 }
                 (found, left) = (true, left - 1);
-                self.add_run(root, word, parts);
+                self.add_run(root, word, parts, starts && word != path);
             }
         }
     }
 
-    /// Adds what a path stands for, as a pattern too; `parts`: or the files of that folder.
-    fn add_run(&mut self, root: &Root, path: &str, parts: bool) {
+    /// Adds what a path stands for, as a pattern too; `parts`: or the files of that folder; `starts`: it is run to start
+    /// something.
+    fn add_run(&mut self, root: &Root, path: &str, parts: bool, starts: bool) {
         let pattern = path.find(['*', '?', '[']);
         if pattern.is_none() && !parts {
-            return self.add_script(root, path);
+            return self.add_script(root, path, starts);
         }
         // Else each script of a folder could have it looked through once more.
         let key = (path.to_owned(), parts);
@@ -225,20 +234,27 @@ impl Survey {
         for Entry { name, .. } in root.list(folder).unwrap_or_default() {
             let path = format!("{folder}/{name}");
             if path.starts_with(head) && path.ends_with(tail) && !is_setting(&path) {
-                self.add_script(root, &path);
+                self.add_script(root, &path, starts);
             }
         }
     }
 
     /// Adds a script that was not recognised as one.
-    fn add_script(&mut self, root: &Root, path: &str) {
+    fn add_script(&mut self, root: &Root, path: &str, starts: bool) {
         let Ok(real) = root.canonical(path) else { return };
         // Programs are not read further.
         let is_text = || {
             root.head(&real, 4).is_ok_and(|head| !head.contains(&0x7f))
                 && root.read(&real).is_ok_and(|text| !text.contains(&0))
         };
-        if !real.starts_with("/proc/") && !self.scripts.contains(&real) && is_text() {
+        let known = self.scripts.contains(&real);
+        if real.starts_with("/proc/") || !known && !is_text() {
+            return;
+        }
+        if starts && !self.run.contains(&real) {
+            self.run.push(real.clone());
+        }
+        if !known {
             self.settings.retain(|have| *have != real);
             self.scripts.push(real);
         }

@@ -9,7 +9,7 @@ use base64ct::{Base64, Encoding as _};
 use lenscap_harden::accounts;
 use lenscap_harden::firewall::{Allowed, own_addresses6};
 use lenscap_harden::gate::{OwnerFacts, SshLogin};
-use lenscap_harden::listeners::{self, Logins, Ssh};
+use lenscap_harden::listeners::{self, Logins, OPENSSH, Ssh};
 use lenscap_harden::root::{MAX_TEXT_BYTES, Root, folder_of};
 use lenscap_harden::started::{self, stays};
 use lenscap_harden::survey::Survey;
@@ -48,6 +48,8 @@ const REFUSING: &[(&str, &[&str])] = &[
     ("refuse", &[]),
     ("requiredrsasize", &[]),
     ("maxsessions", &[]),
+    ("listenaddress", &["0.0.0.0"]),
+    ("addressfamily", &["any", "inet"]),
 ];
 /// The shells of users that may log in.
 const LISTED: &str = "/etc/shells";
@@ -91,8 +93,8 @@ pub(super) struct Ways {
 
 /// Looks at them. What a boot ends is no way that stays: a server that nothing starts, keys and accounts in memory.
 pub(super) fn ways(root: &Root, harden: &Harden, survey: &Survey, state_dir: &str) -> Ways {
-    let (logins, listed, lost) = roots_logins(root);
     let servers = listeners::ssh_servers(&listeners::read(root).unwrap_or_default());
+    let (logins, listed, lost) = roots_logins(root, &servers);
     let addresses = root.head(ADDRESSES, MAX_TEXT_BYTES as u64).unwrap_or_default();
     let ipv6 = !own_addresses6(&String::from_utf8_lossy(&addresses)).is_empty();
     let mut nets = Allowed::parse_all(&harden.allow_lan);
@@ -114,7 +116,14 @@ pub(super) fn ways(root: &Root, harden: &Harden, survey: &Survey, state_dir: &st
     }
     let mut starts = ("", Vec::new());
     for server in &servers {
-        let Ssh { at, program, words } = server;
+        let Ssh {
+            at,
+            program,
+            path,
+            words,
+        } = server;
+        // One that was replaced is started anew from there.
+        let path = path.strip_suffix(" (deleted)").unwrap_or(path);
         let same = |other: &Ssh| other.program != *program || other.at.port() == at.port();
         let alone = servers.iter().all(same);
         // Once for a server's sockets, which follow each other.
@@ -123,6 +132,7 @@ pub(super) fn ways(root: &Root, harden: &Harden, survey: &Survey, state_dir: &st
         }
         let (mut login, mut asks) = server.login(words, &logins);
         let mut started = false;
+        let there = root.exists(path) && stays(root, path);
         // Which of them starts it, nobody knows: the least counts.
         for script in starts
             .1
@@ -133,9 +143,10 @@ pub(super) fn ways(root: &Root, harden: &Harden, survey: &Survey, state_dir: &st
             (login, asks) = (login.min(least.0), asks && least.1);
             started = true;
         }
-        if !started {
-            ways.unreached =
-                format!("; no script is known to start {program}, which listens at {at}: a boot may end it");
+        if !started || !there {
+            ways.unreached = format!(
+                "; no script is known to start {program}, which listens at {at}, or it lies in memory: a boot may end it"
+            );
             continue;
         }
         let reaches =
@@ -171,7 +182,7 @@ pub(super) fn owner_facts(config: &Path, secret_given: bool, ways: &Ways) -> Own
 
 /// What opens a login of root's; whether Dropbear lets in whoever has root's shell; and whether something of that is there
 /// until the next boot alone, and counts for nothing.
-fn roots_logins(root: &Root) -> (Logins, bool, bool) {
+fn roots_logins(root: &Root, servers: &[Ssh]) -> (Logins, bool, bool) {
     let mut logins = Logins::default();
     let mut any_listed = false;
     let tables = ["/etc/passwd", "/etc/shadow", LISTED];
@@ -192,7 +203,10 @@ fn roots_logins(root: &Root) -> (Logins, bool, bool) {
     let [passwd, shadow, _] = tables.map(read);
     let shells = root.read(LISTED).unwrap_or_else(|_| SHELLS.into());
     let shells = String::from_utf8_lossy(&shells);
-    let openssh = root.read(SSHD_CONFIG).is_ok_and(|text| lets_root_in(&text)) && stays(root, SSHD_CONFIG);
+    let openssh = root
+        .read(SSHD_CONFIG)
+        .is_ok_and(|text| lets_root_in(&text, servers))
+        && stays(root, SSHD_CONFIG);
     let openwrt = root.exists(OPENWRT);
     let old = shadow;
     let shadow = accounts::parse(&old);
@@ -231,17 +245,28 @@ fn roots_logins(root: &Root) -> (Logins, bool, bool) {
 }
 
 /// Whether OpenSSH's settings (sshd_config(5)) let root in with a key from its home. A line that may refuse it for some
-/// does for all, and so do files that are included.
-fn lets_root_in(text: &[u8]) -> bool {
+/// does for all, and so do files that are included, and ports where it does not listen now.
+fn lets_root_in(text: &[u8], servers: &[Ssh]) -> bool {
     let text = String::from_utf8_lossy(text).to_ascii_lowercase();
-    text.lines().all(|line| {
+    // Options come before settings.
+    let listens = |port: &str| {
+        let mut openssh = servers.iter().filter(|server| server.program == OPENSSH);
+        openssh.any(|server| server.at.port().to_string() == port || server.words.contains(" -p"))
+    };
+    let mut usual = true;
+    let lets = text.lines().all(|line| {
         let line = line.split('#').next().unwrap_or_default();
         let words = line.split(|c: char| c.is_whitespace() || matches!(c, '=' | '"'));
         let mut words = words.filter(|word| !word.is_empty());
         let name = words.next().unwrap_or_default();
+        if name == "port" {
+            usual = false;
+            return words.next().is_some_and(listens);
+        }
         let known = REFUSING.iter().find(|(start, _)| name.starts_with(start));
         known.is_none_or(|(_, lets)| words.any(|word| lets.contains(&word)))
-    })
+    });
+    lets && (!usual || listens("22"))
 }
 
 /// What stands behind the field of a line, from nothing on.
@@ -322,10 +347,39 @@ mod tests {
             ("Include /etc/ssh/sshd_config.d/*.conf", false),
             ("AuthenticationMethods publickey,password", false),
             ("ForceCommand /bin/false", false),
+            ("Port 2222", false),
+            ("ListenAddress 0.0.0.0", true),
+            ("ListenAddress 127.0.0.1", false),
+            ("AddressFamily inet6", false),
         ] {
             let text = format!("Port 22\n{line}\nSubsystem sftp internal-sftp\n");
-            assert_eq!(lets_root_in(text.as_bytes()), lets, "{line}");
+            assert_eq!(lets_root_in(text.as_bytes(), &[sshd("", 22)]), lets, "{line}");
         }
+    }
+
+    fn sshd(options: &str, port: u16) -> Ssh {
+        Ssh {
+            at: ([0, 0, 0, 0], port).into(),
+            program: OPENSSH,
+            path: "/usr/sbin/sshd".to_owned(),
+            words: format!("/usr/sbin/sshd{options}"),
+        }
+    }
+
+    #[test]
+    fn openssh_listens_after_a_boot_where_its_settings_say() {
+        for (text, options, port, lets) in [
+            ("", "", 22, true),
+            ("", "", 2222, false),
+            ("", " -p 2222", 2222, true),
+            ("Port 2222\n", "", 2222, true),
+            ("Port 2222\n", "", 22, false),
+            ("Port 22\nPort 2222\n", "", 22, false),
+        ] {
+            let found = lets_root_in(text.as_bytes(), &[sshd(options, port)]);
+            assert_eq!(found, lets, "{text} {options} {port}");
+        }
+        assert!(!lets_root_in(b"", &[]), "none runs");
     }
 
     #[test]

@@ -314,6 +314,8 @@ fn what_a_boot_ends_is_no_way_in() {
         (volatile("/.ssh"), starter, 0o755, Some(lost)),
         (volatile("/etc/passwd"), starter, 0o755, Some(lost)),
         (volatile("/etc/init.d/S50ssh"), starter, 0o755, Some(unstarted)),
+        // So does the program that runs.
+        (volatile("/bin"), starter, 0o755, Some(unstarted)),
         (on_flash(), starter, 0o644, Some(unstarted)),
         (on_flash(), "#!/bin/sh\n#dropbear -R\n", 0o755, Some(unstarted)),
         (on_flash(), "#!/bin/sh\nsshd\n", 0o755, Some(unstarted)),

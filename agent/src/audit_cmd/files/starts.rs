@@ -118,7 +118,7 @@ pub(super) fn all(root: &Root, survey: &Survey, texts: &Texts, layers: &Layers) 
             Err(error) => return Fact::missing(path.clone(), missing(&error)),
         };
         let rules = fetches::is_rules(path);
-        let added = rules && is_added(root, layers, path);
+        let added = is_added(root, layers, path);
         let below = is_changed(root, layers, &journal, path, &text);
         for line in String::from_utf8_lossy(&text).lines() {
             let line = line.trim();
