@@ -52,24 +52,26 @@ struct Search<'a> {
 /// The words behind a server's name in each command by which a boot starts it, with a blank between them.
 #[must_use]
 pub fn starts(root: &Root, survey: &Survey, server: &str) -> Vec<String> {
-    let links = LINKS
-        .iter()
-        .flat_map(|folder| root.list(folder).unwrap_or_default());
     let mut search = Search {
         root,
         survey,
         server,
-        linked: links
-            .filter_map(|link| numbered(&link.name).map(str::to_owned))
-            .collect(),
+        linked: Vec::new(),
         found: Vec::new(),
     };
-    let units = survey.settings.iter().filter(|path| is_wanted(root, path));
-    let units = units.map(|path| (path, Form::Unit));
-    let tables = survey.tables().map(|path| (path, Form::Table));
-    let scripts = survey.scripts.iter().map(|path| (path, Form::Script));
-    for (path, form) in tables.chain(units).chain(scripts) {
-        search.in_file(path, form);
+    for folder in LINKS {
+        for link in root.list(folder).unwrap_or_default() {
+            search.linked.extend(numbered(&link.name).map(str::to_owned));
+        }
+    }
+    for path in survey.tables() {
+        search.in_file(path, Form::Table);
+    }
+    for path in survey.settings.iter().filter(|path| is_wanted(root, path)) {
+        search.in_file(path, Form::Unit);
+    }
+    for path in &survey.scripts {
+        search.in_file(path, Form::Script);
     }
     search.found
 }
@@ -98,29 +100,32 @@ impl Search<'_> {
         }
         let mut text = String::from_utf8_lossy(&text).into_owned();
         if form == Form::Unit {
-            let commands = text
-                .lines()
-                .filter_map(|line| line.trim().strip_prefix("ExecStart="));
-            let commands: Vec<&str> = commands
-                .map(|command| command.trim_start_matches(['-', '@', ':', '+', '!']))
-                .collect();
-            text = commands.join("\n");
+            let mut commands = String::new();
+            for line in text.lines().filter(|line| line.starts_with("ExecStart=")) {
+                // Signs may stand before it.
+                commands.push_str(line.find('/').and_then(|at| line.get(at..)).unwrap_or_default());
+                commands.push('\n');
+            }
+            text = commands;
         }
         // thingino's scripts are called after what they start.
         if numbered(name_of(path)) == Some(self.server) && text.contains("start_daemon") {
-            text = format!("{text}\n{} $DAEMON_ARGS", self.server);
+            text.push('\n');
+            text.push_str(self.server);
+            text.push_str(" $DAEMON_ARGS");
         }
         if text.contains("/etc/default/") {
-            let settings = self.root.read(&format!("/etc/default/{}", self.server));
-            let settings = settings.unwrap_or_default();
-            text = format!("{}\n{text}", String::from_utf8_lossy(&settings));
+            let path = ["/etc/default/", self.server].concat();
+            let settings = self.root.read(&path).unwrap_or_default();
+            text = [&String::from_utf8_lossy(&settings), "\n", &text].concat();
         }
         self.in_text(&text, form == Form::Table, 0);
     }
 
     fn in_text(&mut self, text: &str, is_table: bool, depth: u8) {
         for command in shell::commands(text.as_bytes()) {
-            let words: Vec<&str> = command.meant.iter().flat_map(|word| word.split(' ')).collect();
+            let line = command.meant.join(" ");
+            let words: Vec<&str> = line.split(' ').collect();
             // The patterns of `case`.
             if command.piped && words.len() == 1 {
                 continue;
@@ -173,7 +178,7 @@ impl Search<'_> {
 /// The words of a table's line that are its command's.
 fn behind_times<'w>(words: &'w [&'w str]) -> &'w [&'w str] {
     let is_before = |word: &&&str| {
-        let time = word.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '*' | '@'));
+        let time = matches!(word.as_bytes(), [b'0'..=b'9' | b'*' | b'@', ..]);
         BEFORE.contains(word) || time && !word.contains(':')
     };
     let before = words.iter().take_while(is_before).count();
@@ -182,10 +187,14 @@ fn behind_times<'w>(words: &'w [&'w str]) -> &'w [&'w str] {
 
 /// Whether these options have a server print something, or serve one connection that another accepted.
 fn only_tells(server: &str, words: &[&str]) -> bool {
-    let letters = if server == "dropbear" { "Vi" } else { "ViTtG" };
+    let letters: &[char] = if server == "dropbear" {
+        &['V', 'i']
+    } else {
+        &['V', 'i', 'T', 't', 'G']
+    };
     words
         .iter()
-        .any(|word| word.starts_with('-') && word.contains(|c| letters.contains(c)))
+        .any(|word| word.starts_with('-') && word.contains(letters))
 }
 
 /// The server's name and the words behind it, where these words start it.
