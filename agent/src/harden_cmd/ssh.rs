@@ -143,26 +143,25 @@ pub(super) fn ways(root: &Root, harden: &Harden, survey: &Survey, state_dir: &st
             (login, asks) = (login.min(least.0), asks && least.1);
             started = true;
         }
-        if !started || !there {
-            ways.unreached = format!(
-                "; no script is known to start {program}, which listens at {at}, or it lies in memory: a boot may end it"
-            );
-            continue;
-        }
-        let reaches =
-            |allowed: &Allowed| allowed.port == at.port() && allowed.net.addr.is_ipv4() == at.is_ipv4();
-        let allowed = nets.iter().any(reaches);
-        ways.surest = ways.surest.max(login);
-        ways.asks |= asks && listed;
-        ways.asked |= allowed && asks && listed;
-        if login == SshLogin::Key {
-            ways.reached |= allowed;
-            ways.unreached = format!("; SSH takes a key at {at}, to which `list allow_lan` lets nobody");
-        } else if !lost {
-            ways.unreached = format!(
-                "; {program} takes no key at {at}: there is none, or its options, {SSHD_CONFIG} or {LISTED} refuse root's"
-            );
-        }
+        let no_way = if started && there {
+            let reaches =
+                |allowed: &Allowed| allowed.port == at.port() && allowed.net.addr.is_ipv4() == at.is_ipv4();
+            let allowed = nets.iter().any(reaches);
+            ways.surest = ways.surest.max(login);
+            ways.asks |= asks && listed;
+            ways.asked |= allowed && asks && listed;
+            if login == SshLogin::Key {
+                ways.reached |= allowed;
+                "`list allow_lan` lets nobody there"
+            } else if lost {
+                continue;
+            } else {
+                "it takes no key: there is none, or its options, /etc/ssh/sshd_config or /etc/shells refuse root's"
+            }
+        } else {
+            "no script is known to start it, or it lies in memory: a boot may end it"
+        };
+        ways.unreached = format!("; {program} listens at {at}, and {no_way}");
     }
     if ways.reached {
         ways.unreached.clear();

@@ -144,7 +144,7 @@ fn a_key_is_no_way_in_through_a_port_that_stays_closed() {
         let before = roots_hash(dir.path(), "etc/passwd");
         let output = in_camera(dir.path(), &["--apply"]);
         let why = "credentials is not changed: waiting for an owner: claim the uplink, authorise an SSH key and allow an \
-                   address, or give a password; SSH takes a key at 0.0.0.0:2222, to which `list allow_lan` lets nobody";
+                   address, or give a password; dropbear listens at 0.0.0.0:2222, and `list allow_lan` lets nobody there";
         assert_eq!(text(&output).contains(why), waits, "{allowed}: {}", text(&output));
         assert_eq!(roots_hash(dir.path(), "etc/passwd") == before, waits, "{allowed}");
         let (_, said) = recheck(dir.path());
@@ -307,7 +307,7 @@ fn what_a_boot_ends_is_no_way_in() {
     let starter = "#!/bin/sh\ndropbear -R\n";
     let on_flash = || ON_FLASH.to_owned();
     let lost = "are in memory, or nobody knows where";
-    let unstarted = "no script is known to start dropbear, which listens at 0.0.0.0:22";
+    let unstarted = "dropbear listens at 0.0.0.0:22, and no script is known to start it";
     for (mounts, script, mode, why) in [
         (on_flash(), starter, 0o755, None),
         (volatile("/mnt"), starter, 0o755, None),
@@ -341,7 +341,7 @@ fn what_a_boot_ends_is_no_way_in() {
             on_flash(),
             "#!/bin/sh\ndropbear -R -w\n",
             0o755,
-            Some("takes no key at 0.0.0.0:22"),
+            Some("dropbear listens at 0.0.0.0:22, and it takes no key"),
         ),
         (
             format!("{ON_FLASH}tmpfs /.ssh tmpfs ro 0 0\n"),
