@@ -13,9 +13,11 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tomllib
 from pathlib import Path
@@ -151,6 +153,68 @@ def check_memcpy() -> None:
         print(f"ok   {cpu}: {done.stdout.strip()}", flush=True)
 
 
+def certify(folder: Path) -> None:
+    """Two CAs of one name, and a server's certificate of the first: all RSA."""
+    def openssl(*words) -> None:
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True, timeout=120)
+    for name in ("ca", "other"):
+        openssl("req", "-x509", "-newkey", "rsa:4096", "-nodes", "-subj", "/CN=ca", "-days", "9", "-keyout", f"{name}.key",
+                "-out", f"{name}.pem")
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr")
+    (folder / "names").write_text("subjectAltName=DNS:localhost\n", encoding="utf-8")
+    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "9",
+            "-extfile", "names", "-out", "server.pem")
+
+
+def check_rsa(base: Path) -> None:
+    """RSA and SHA-256 where the CPU has NEON, whose functions the toolchain leaves out (packaging/toolchain/plain.h)."""
+    binary = paths.DIST / "armv7-unknown-linux-musleabihf/lenscap"
+    if not binary.exists():
+        return
+    folder = base / "rsa"
+    folder.mkdir()
+    certify(folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [*MORTAL, "openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", "server.pem", "-key", "server.key", "-tls1_3",
+         "-alpn", "http/1.1"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        while b"ACCEPT" not in (line := server.stdout.readline()):
+            if not line:
+                raise GatewayError("openssl s_server does not start")
+        for ca, sign in (("ca", "TLSv1_3 "), ("other", "a signature in the handshake")):
+            config = folder / f"{ca}.conf"
+            config.write_text(
+                f"config agent\n\toption state_dir '{folder}/{ca}'\n\toption log 'stderr'\n\toption log_level 'debug'\n\n"
+                f"config uplink 'main'\n\toption endpoint 'https://localhost:{port}/'\n\toption ca_file '{folder}/{ca}.pem'\n\n"
+                "config profile 'main'\n\toption rtsp 'rtsp://127.0.0.1:9/main'\n", encoding="utf-8")
+            (folder / ca).mkdir()
+            agent = subprocess.Popen(
+                [*MORTAL, "qemu-arm-static", "-cpu", "cortex-a7", str(binary), "run", "--config", config],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **hand_over(folder))
+            watchdog = threading.Timer(ONLINE_SECONDS, agent.kill)
+            watchdog.start()
+            said = ""
+            for line in agent.stderr:
+                said += line.decode(errors="replace")
+                if sign in said:
+                    break
+            watchdog.cancel()
+            agent.kill()
+            agent.wait()
+            agent.stderr.close()
+            if sign not in said:
+                raise GatewayError(f"RSA on cortex-a7: {sign!r} is not in {said[-600:]}")
+        print("ok   cortex-a7: a chain of RSA is verified, and a wrong one refused", flush=True)
+    finally:
+        server.kill()
+        server.wait()
+        server.stdin.close()
+        server.stdout.close()
+
+
 def main() -> int:
     """All targets, or those asked for."""
     table = facts()
@@ -161,6 +225,7 @@ def main() -> int:
     bad = 0
     try:
         check_memcpy()
+        check_rsa(base)
         for target in wanted:
             emulator, cpu = table[target]
             try:
