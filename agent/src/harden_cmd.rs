@@ -360,6 +360,9 @@ fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: b
     let undone = engine::undo_some(root, settings, restore_insecure, &wanted).map_err(failed)?;
     live::revive(root, &undone.restored, "");
     live::sync_firewall(root, settings, before.as_ref())?;
+    if request.only.is_none() && engine::unproven(root, settings).is_some() {
+        engine::prove(root, settings, true).map_err(refused)?;
+    }
     let Undone {
         restored,
         kept,

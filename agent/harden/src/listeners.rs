@@ -265,7 +265,8 @@ impl Ssh {
         // Options may be joined.
         let has = |options: &[char]| {
             let mut words = words.split(' ');
-            words.any(|word| word.starts_with('-') && word.contains(options))
+            // Paths may be joined to theirs.
+            words.any(|word| word.starts_with('-') && !word.contains('/') && word.contains(options))
         };
         let dropbear = self.program == DROPBEAR;
         // Dropbear takes no root, its own command alone, a group alone, or both a key and a password; OpenSSH's
@@ -312,10 +313,12 @@ impl Ssh {
     }
 
     /// Whether the words of a start script start this one. `alone`: whether no other server of its program listens elsewhere;
-    /// then ports that cannot be told are this one's.
+    /// then a port that cannot be told is this one's.
     #[must_use]
     pub fn is_started_by(&self, words: &str, alone: bool) -> bool {
-        self.ports(words) == self.ports(&self.words) || alone && words.contains(['$', '`'])
+        let ports = self.ports(words);
+        let untold = |text: &str| text.contains(['$', '`']);
+        ports == self.ports(&self.words) || alone && untold(words) && ports.iter().all(|port| untold(port))
     }
 }
 

@@ -8,8 +8,9 @@ use crate::storage::{self, Storage};
 use crate::survey::{NO_BOOT, RUNNERS, Survey, contains};
 use crate::telnet::{WRAPPERS, is_option, stops};
 
-/// How deep shells are followed that are given a text.
+/// How deep shells are followed that are given a text, and how many of them.
 const MAX_DEPTH: u8 = 3;
+const MAX_TEXTS: u8 = 64;
 /// Where start scripts are linked. On OpenWrt nothing else runs them.
 const LINKS: &[&str] = &[
     "/etc/rc.d",
@@ -46,6 +47,8 @@ struct Search<'a> {
     server: &'a str,
     /// What the links of start scripts are called, behind their numbers.
     linked: Vec<String>,
+    /// How many texts were given to shells.
+    texts: u8,
     found: Vec<String>,
 }
 
@@ -57,6 +60,7 @@ pub fn starts(root: &Root, survey: &Survey, server: &str) -> Vec<String> {
         survey,
         server,
         linked: Vec::new(),
+        texts: 0,
         found: Vec::new(),
     };
     for folder in LINKS {
@@ -140,8 +144,13 @@ impl Search<'_> {
                     self.found.push(behind.join(" "));
                 }
             } else if depth < MAX_DEPTH && words.iter().any(|word| RUNNERS.contains(&name_of(word))) {
-                for text in command.meant.iter().filter(|word| word.contains(' ')) {
-                    self.in_text(text, false, depth + 1);
+                let named = |word: &&String| word.contains(' ') && word.contains(self.server);
+                let texts: Vec<&String> = command.meant.iter().filter(named).collect();
+                for text in texts {
+                    if self.texts < MAX_TEXTS {
+                        self.texts += 1;
+                        self.in_text(text, false, depth + 1);
+                    }
                 }
             }
         }
@@ -192,9 +201,10 @@ fn only_tells(server: &str, words: &[&str]) -> bool {
     } else {
         &['V', 'i', 'T', 't', 'G']
     };
+    // Paths may be joined to theirs.
     words
         .iter()
-        .any(|word| word.starts_with('-') && word.contains(letters))
+        .any(|word| word.starts_with('-') && !word.contains('/') && word.contains(letters))
 }
 
 /// The server's name and the words behind it, where these words start it.
@@ -225,6 +235,8 @@ fn started<'w>(words: &'w [&'w str], server: &str, is_table: bool) -> Option<(&'
                     after.get(after.len() - options.saturating_sub(1)..)?,
                 ));
             }
+            // It says where that is.
+            "command" if matches!(after, ["-v" | "-V", ..]) => return None,
             _ if WRAPPERS.contains(&name) || STARTERS.contains(&name) => {
                 let options = after.iter().take_while(|word| is_option(word)).count();
                 after.get(options..)?

@@ -97,7 +97,8 @@ pub(super) fn recheck(request: &Request, root: &Root, settings: &Settings) -> Re
         boot.is_ok_and(|boot| boot == waiting.boot_id && !live::is_overdue(waiting, &boot))
     };
     let uplink = waiting.as_ref().is_some_and(here) && live::owned_since(&request.config).is_some();
-    tell(request, &outcome, &memory, now, (waiting.is_some(), uplink))?;
+    let boot = engine::unproven(root, settings).is_some();
+    tell(request, &outcome, &memory, now, (waiting.is_some(), uplink, boot))?;
     Ok(exit_status(outcome.verdict.unwrap_or(Verdict::Unknown)))
 }
 
@@ -110,10 +111,12 @@ fn look(
 ) -> Result<Outcome, Stop> {
     live::must_be_root()?;
     let boot_id = live::boot_id(root)?;
-    if request.boot && engine::waiting(root, settings).is_ok_and(|waiting| waiting.is_some()) {
+    let waits = engine::waiting(root, settings).is_ok_and(|waiting| waiting.is_some());
+    if request.boot && (waits || engine::unproven(root, settings).is_some()) {
         // Whatever comes of this look, and whether or not others follow: nobody else takes it back.
         live::wait_in_background(&request.config)?;
     }
+    live::prove(root, settings, &request.config)?;
     let overdue = live::take_back_overdue(root, settings, &request.config, &boot_id)?.services;
     let _lock = lock(root)?;
     recover(request, root, settings)?;
@@ -209,7 +212,7 @@ fn confirm_by_uplink(request: &Request, root: &Root, settings: &Settings, boot_i
         waiting.boot_id == boot_id && !live::is_overdue(&waiting, boot_id) && since.is_some_and(after)
     });
     if came_back {
-        engine::confirm(root, settings).map_err(unknown)?;
+        engine::confirm(root, settings, None).map_err(unknown)?;
         live::keep_firewall(root, settings)?;
     }
     Ok(())
@@ -343,7 +346,8 @@ impl Look<'_> {
             .collect();
         let asked_once = self.applied.measures.contains(&measure);
         let kept = self.settings.login_password == LoginPassword::Kept;
-        let decision = match decide(measure, &self.situation(&plan, survey)?) {
+        let (situation, proof) = self.situation(&plan, survey)?;
+        let decision = match decide(measure, &situation) {
             Decision::Apply { .. } if !kept && live::lacks_secret(&self.harden, measure) => {
                 Decision::PlanOnly(Why::NoSecret)
             }
@@ -393,6 +397,9 @@ impl Look<'_> {
         }
         super::seal_login(&mut plan, self.harden.owner_key.as_deref())?;
         let applied_at = confirm.then_some((self.boot_id.as_str(), self.now));
+        let mut alone = alone.clone();
+        alone.proof = proof.filter(|_| new_too && put_back.len() < files.len());
+        let alone = &alone;
         if let Err(failure) = engine::apply(&plan, alone, applied_at, &mut |_| Ok(())) {
             // What is open is known, whatever kept it from being closed.
             let Stop(why, _) = failed(failure);
@@ -430,11 +437,13 @@ impl Look<'_> {
         login && self.applied.field("login").is_none()
     }
 
-    fn situation(&self, plan: &Plan<'_>, survey: &Survey) -> Result<Situation, Stop> {
-        let ways = ssh::ways(self.root, &self.harden, survey, &self.settings.state_dir);
+    /// What decides, and what a later boot is to show then.
+    fn situation(&self, plan: &Plan<'_>, survey: &Survey) -> Result<(Situation, Option<String>), Stop> {
+        let ways = ssh::ways(self.root, &self.harden, Some(survey), &self.settings.state_dir);
         let facts = ssh::owner_facts(&self.request.config, false, &ways);
         let tried = plan.recognised.iter().map(|known| known.adapter.tried).min();
-        Ok(Situation {
+        let proof = live::proof(self.request, &self.boot_id, &ways);
+        let situation = Situation {
             mode: live::mode(&self.harden),
             asked: false,
             tried: tried.unwrap_or(lenscap_harden::firmware::Tried::Fixture),
@@ -442,7 +451,8 @@ impl Look<'_> {
             other_login: ways.surest,
             storage: live::storage(self.root, &self.settings, plan)?,
             bad_boots: self.bad_boots,
-        })
+        };
+        Ok((situation, proof))
     }
 }
 
@@ -484,7 +494,7 @@ fn tell(
     outcome: &Outcome,
     memory: &Memory,
     now: Duration,
-    (waiting, for_uplink): (bool, bool),
+    (waiting, for_uplink, for_boot): (bool, bool, bool),
 ) -> Result<(), Stop> {
     let Outcome {
         verdict,
@@ -529,6 +539,7 @@ fn tell(
         ("waiting_for_owner", *waiting_for_owner),
         ("waiting_for_confirmation", waiting),
         ("waiting_for_uplink", for_uplink),
+        ("waiting_for_boot", for_boot),
         ("standing_aside", *standing_aside),
     ] {
         lines.bool(name, value);

@@ -82,7 +82,7 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     if !given && harden.password == HardenPassword::Lock {
         settings.login_password = LoginPassword::Lock;
     }
-    let ways = ssh::ways(root, &harden, &survey, &settings.state_dir);
+    let ways = ssh::ways(root, &harden, Some(&survey), &settings.state_dir);
     let mut measures = core::mem::take(&mut settings.measures);
     // What gives root the owner's password comes before what needs it.
     if let Some(at) = measures
@@ -91,6 +91,7 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     {
         measures.swap(0, at);
     }
+    settings.proof = proof(request, &boot_id, &ways);
     let mut taken = false;
     for measure in measures {
         let looked = (measure, &harden, &ways);
@@ -197,9 +198,17 @@ pub(super) fn confirm(request: &Request, root: &Root, settings: &Settings) -> Re
         }
         return Err(Stop(why.into(), EXIT_FAILURE));
     }
-    let waited = engine::confirm(root, settings).map_err(refused)?;
+    let harden = harden_config(&request.config);
+    let ways = ssh::ways(root, &harden, None, &settings.state_dir);
+    let proof = proof(request, &boot_id(root)?, &ways);
+    let waited = engine::confirm(root, settings, proof.as_deref()).map_err(refused)?;
     sync_firewall(root, settings, None)?;
-    let (event, text) = if waited {
+    let (event, text) = if waited && proof.is_some() {
+        (
+            "confirmed",
+            "confirmed: it stays, unless SSH does not let you in any more after the next boot",
+        )
+    } else if waited {
         ("confirmed", "confirmed: it stays")
     } else {
         ("nothing_waits", "nothing waits for a confirmation")
@@ -207,6 +216,34 @@ pub(super) fn confirm(request: &Request, root: &Root, settings: &Settings) -> Re
     tell(request, event, text, None)?;
     keep_firewall(root, settings)?;
     Ok(if waited { EXIT_OK } else { EXIT_FAILURE })
+}
+
+/// What a later boot is to show of the owner's way in. Nothing if that is an uplink, or none that a boot would end is seen.
+pub(super) fn proof(request: &Request, boot_id: &str, ways: &ssh::Ways) -> Option<String> {
+    let way = ssh::word(ways).filter(|_| owned_since(&request.config).is_none())?;
+    Some(format!("{boot_id} {way}"))
+}
+
+/// Looks, in a later boot, for the way in that the owner had. One that is not there in time is lost: what was confirmed is
+/// then to be taken back like what was not. Says whether it is still looked for.
+pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<bool, Stop> {
+    let _lock = lock(root)?;
+    let boot_id = boot_id(root)?;
+    let Some((way, unproven)) = engine::unproven(root, settings).filter(|(_, of)| of.boot_id != boot_id)
+    else {
+        return Ok(false);
+    };
+    let ways = ssh::ways(root, &harden_config(config), None, &settings.state_dir);
+    let behind = root.exists(&firewall::record_path(&settings.state_dir));
+    let shown = ssh::is_back(&ways, &way, behind) || owned_since(config).is_some();
+    let in_time = !is_overdue(&unproven, &boot_id);
+    // What waits for the owner meanwhile comes first.
+    let waits = || engine::waiting(root, settings).is_ok_and(|waiting| waiting.is_some());
+    if !shown && (in_time || waits()) {
+        return Ok(in_time);
+    }
+    engine::prove(root, settings, shown).map_err(refused)?;
+    Ok(false)
 }
 
 /// Has OpenWrt's own firewall keep ours, now that it is confirmed: not before, for it would bring it back after a boot.
@@ -266,8 +303,14 @@ pub(super) fn roll_back(request: &Request, root: &Root, settings: &Settings, now
         return Ok(EXIT_OK);
     }
     loop {
+        // Another run may have the lock.
+        let looks = prove(root, settings, &request.config).unwrap_or(true);
         let waiting = engine::waiting(root, settings).map_err(unknown)?;
         let Some(confirmation) = waiting else {
+            if looks {
+                std::thread::sleep(LOOK_EVERY);
+                continue;
+            }
             return Ok(EXIT_OK);
         };
         let boot_id = boot_id(root)?;

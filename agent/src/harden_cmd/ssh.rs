@@ -92,7 +92,8 @@ pub(super) struct Ways {
 }
 
 /// Looks at them. What a boot ends is no way that stays: a server that nothing starts, keys and accounts in memory.
-pub(super) fn ways(root: &Root, harden: &Harden, survey: &Survey, state_dir: &str) -> Ways {
+/// Without a survey it is not asked what starts a server.
+pub(super) fn ways(root: &Root, harden: &Harden, survey: Option<&Survey>, state_dir: &str) -> Ways {
     let servers = listeners::ssh_servers(&listeners::read(root).unwrap_or_default());
     let (logins, listed, lost) = roots_logins(root, &servers);
     let addresses = root.head(ADDRESSES, MAX_TEXT_BYTES as u64).unwrap_or_default();
@@ -104,9 +105,9 @@ pub(super) fn ways(root: &Root, harden: &Harden, survey: &Survey, state_dir: &st
         ..Ways::default()
     };
     let mut taken = None;
-    let survey = if survey.scripts.is_empty() && !servers.is_empty() {
+    let survey = if survey.is_some_and(|survey| survey.scripts.is_empty()) && !servers.is_empty() {
         // The firewall alone needed no walk.
-        taken.insert(Survey::take(root, state_dir))
+        Some(&*taken.insert(Survey::take(root, state_dir)))
     } else {
         survey
     };
@@ -127,11 +128,11 @@ pub(super) fn ways(root: &Root, harden: &Harden, survey: &Survey, state_dir: &st
         let same = |other: &Ssh| other.program != *program || other.at.port() == at.port();
         let alone = servers.iter().all(same);
         // Once for a server's sockets, which follow each other.
-        if starts.0 != *program {
+        if let Some(survey) = survey.filter(|_| starts.0 != *program) {
             starts = (program, started::starts(root, survey, program));
         }
         let (mut login, mut asks) = server.login(words, &logins);
-        let mut started = false;
+        let mut started = survey.is_none();
         let there = root.exists(path) && stays(root, path);
         // Which of them starts it, nobody knows: the least counts.
         for script in starts
@@ -167,6 +168,23 @@ pub(super) fn ways(root: &Root, harden: &Harden, survey: &Survey, state_dir: &st
         ways.unreached.clear();
     }
     ways
+}
+
+/// A word for the surest way, of what a boot is to show again.
+pub(super) fn word(ways: &Ways) -> Option<&'static str> {
+    match ways.surest {
+        // The password is to be theirs.
+        SshLogin::None if !ways.asks => None,
+        SshLogin::None | SshLogin::Password | SshLogin::Blank => Some("password"),
+        SshLogin::Key => Some("key"),
+    }
+}
+
+/// Whether that way is there again. `behind`: the firewall.
+pub(super) fn is_back(ways: &Ways, way: &str, behind: bool) -> bool {
+    let key = way == "key";
+    let surest = if key { SshLogin::Key } else { SshLogin::Password };
+    ways.surest >= surest && (!behind || ways.reached || ways.asked && !key)
 }
 
 /// What is known of the owner's ways in.

@@ -155,6 +155,10 @@ fn hardening_lines(looked: Option<&Read>) -> String {
             "waiting_for_confirmation",
             "waiting for `lenscap harden --confirm`",
         ),
+        (
+            "waiting_for_boot",
+            "waiting for a boot after which SSH lets the owner in",
+        ),
         ("standing_aside", "standing aside"),
     ] {
         if looked.is(name) {

@@ -383,6 +383,67 @@ fn what_a_boot_ends_is_no_way_in() {
     }
 }
 
+/// Whatever was thought of what starts a server: a boot shows it, or what was closed is taken back.
+#[test]
+fn a_boot_shows_the_owners_way_in_or_all_is_taken_back() {
+    if without_root() {
+        return;
+    }
+    let options = [ALLOWED, "\toption mode 'enforce'\n"].concat();
+    for (options, args, confirmed) in [
+        // The key is a login that stays: nothing is to be confirmed.
+        (ALLOWED, &["--apply", "--only", "telnet"][..], false),
+        (ALLOWED, &["--apply", "--password", "lock"], true),
+        (&options, &["--apply", "--password", "lock"], false),
+        (&options, &["--recheck"], false),
+    ] {
+        for shown in [true, false] {
+            let what = format!("{options} {args:?} {shown}");
+            let dir = open("busybox", ON_FLASH, options);
+            authorise(dir.path(), KEYS);
+            let inittab = || fs::read_to_string(dir.path().join("etc/inittab")).unwrap();
+            let output = in_camera(dir.path(), args);
+            assert_eq!(code(&output), 0, "{what}: {}", text(&output));
+            assert!(inittab().contains("#lenscap"), "{what}");
+            assert_eq!(
+                recheck(dir.path()).1["waiting_for_confirmation"],
+                confirmed,
+                "{what}"
+            );
+            if confirmed {
+                let output = in_camera(dir.path(), &["--confirm"]);
+                assert_eq!(code(&output), 0, "{what}");
+                assert!(text(&output).contains("after the next boot"), "{}", text(&output));
+            }
+            // In this boot nothing is missed.
+            let output = support::in_camera_later(dir.path(), &["--recheck", "--json"]);
+            let said: Value = serde_json::from_str(&text(&output)).unwrap();
+            assert_eq!(said["waiting_for_boot"], true, "{what}: {said}");
+            assert_eq!(said["waiting_for_confirmation"], false, "{what}: {said}");
+            assert!(inittab().contains("#lenscap"), "{what}");
+            set_boot(dir.path(), 2);
+            if !shown {
+                without_ssh(dir.path());
+            }
+            let output = support::in_camera_later(dir.path(), &["--recheck", "--json"]);
+            let said: Value = serde_json::from_str(&text(&output)).unwrap();
+            assert_eq!(said["waiting_for_boot"], false, "{what}: {said}");
+            assert_eq!(said["waiting_for_confirmation"], false, "{what}: {said}");
+            assert_eq!(inittab().contains("#lenscap"), shown, "{what}: {said}");
+            let hash = original("busybox", "etc/passwd") == fs::read(dir.path().join("etc/passwd")).unwrap();
+            assert_eq!(hash, !shown || args.contains(&"telnet"), "{what}: {said}");
+            assert!(!dir.path().join("etc/lenscap/harden/unproven").exists(), "{what}");
+            // What a boot has shown once stays.
+            if shown {
+                set_boot(dir.path(), 3);
+                without_ssh(dir.path());
+                support::in_camera_later(dir.path(), &["--recheck"]);
+                assert!(inittab().contains("#lenscap"), "{what}");
+            }
+        }
+    }
+}
+
 /// Whatever keeps it from being closed again.
 #[test]
 fn what_is_open_is_not_unknown_because_a_disk_is_full() {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::*;
-use crate::engine::{confirm, recover, roll_back, undo, waiting};
+use crate::engine::{confirm, prove, recover, roll_back, undo, unproven, waiting};
 use crate::journal::Journal;
 use crate::root::{Attributes, Step};
 use crate::transaction::Store;
@@ -204,20 +204,56 @@ fn rolling_back_survives_a_fault_at_every_step() {
 fn confirming_survives_a_fault_at_every_step() {
     let name = "thingino";
     let (_, new, memory) = both(name);
+    for proof in [None, Some("boot key")] {
+        at_every_step(1, |what, fault, step| {
+            let mut camera = unconfirmed(name, &memory);
+            let hit = arm(&mut camera.root, step, fault);
+            let first = confirm(&camera.root, &camera.settings, proof);
+            camera.root.gate = None;
+            let waits = waiting(&camera.root, &camera.settings).unwrap().is_some();
+            // Said to be confirmed, it is; what failed may be asked for again.
+            assert!(!(first.is_ok() && waits), "{what}");
+            assert_eq!(
+                confirm(&camera.root, &camera.settings, proof).unwrap(),
+                waits,
+                "{what}"
+            );
+            assert!(
+                waiting(&camera.root, &camera.settings).unwrap().is_none(),
+                "{what}"
+            );
+            let unproven = unproven(&camera.root, &camera.settings);
+            assert_eq!(unproven.is_some(), proof.is_some(), "{what}");
+            same(&own(&camera.snapshot()), &new, what);
+            hit.get()
+        });
+    }
+}
+
+/// A boot that did not show the owner's way in has what was confirmed taken back, whatever happens meanwhile.
+#[test]
+fn what_no_boot_shows_is_taken_back_in_spite_of_faults() {
+    let name = "thingino";
+    let (old, _, memory) = both(name);
     at_every_step(1, |what, fault, step| {
         let mut camera = unconfirmed(name, &memory);
+        confirm(&camera.root, &camera.settings, Some("boot key")).unwrap();
         let hit = arm(&mut camera.root, step, fault);
-        let first = confirm(&camera.root, &camera.settings);
+        let first = prove(&camera.root, &camera.settings, false);
         camera.root.gate = None;
-        let waits = waiting(&camera.root, &camera.settings).unwrap().is_some();
-        // Said to be confirmed, it is; what failed may be asked for again.
-        assert!(!(first.is_ok() && waits), "{what}");
-        assert_eq!(confirm(&camera.root, &camera.settings).unwrap(), waits, "{what}");
-        assert!(
-            waiting(&camera.root, &camera.settings).unwrap().is_none(),
+        let is_unproven = || unproven(&camera.root, &camera.settings).is_some();
+        assert!(!(first.is_ok() && is_unproven()), "{what}");
+        if is_unproven() {
+            prove(&camera.root, &camera.settings, false).unwrap();
+        }
+        let waits = waiting(&camera.root, &camera.settings).unwrap().unwrap();
+        assert_eq!(
+            waits.due("another", std::time::Duration::from_secs(600)),
+            crate::gate::Due::RollBack,
             "{what}"
         );
-        same(&own(&camera.snapshot()), &new, what);
+        roll_back(&camera.root, &camera.settings, None, &|_| false).unwrap();
+        same(&own(&camera.snapshot()), &old, what);
         hit.get()
     });
 }
@@ -294,7 +330,7 @@ fn a_file_that_is_known_to_be_immutable_is_told_and_the_others_are_changed() {
             "{file}: {others:?}"
         );
         nothing_is_left_halfway(&camera, &file);
-        assert!(confirm(&camera.root, &camera.settings).unwrap());
+        assert!(confirm(&camera.root, &camera.settings, None).unwrap());
         undo(&camera.root, &camera.settings, true).unwrap();
         same(&own(&camera.snapshot()), &old, &file);
     }

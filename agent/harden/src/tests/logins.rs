@@ -57,6 +57,11 @@ fn a_login_is_what_the_server_that_runs_takes() {
         ("dropbear -G owners", SshLogin::None, SshLogin::None),
         ("dropbear -Rc /bin/false", SshLogin::None, SshLogin::None),
         ("dropbear -D /mnt/keys", SshLogin::Password, SshLogin::Password),
+        (
+            "dropbear -r/etc/dropbear/ecdsa",
+            SshLogin::Key,
+            SshLogin::Password,
+        ),
         ("/usr/sbin/sshd -D", SshLogin::Key, SshLogin::None),
         (
             "/usr/sbin/sshd -Df /mnt/sshd_config",
@@ -121,6 +126,8 @@ fn a_server_is_started_by_words_that_name_its_port() {
         ("dropbear -R -p 2222", "$DROPBEAR_ARGS", true, true),
         ("dropbear -R -p 2222", "-R -p $port", true, true),
         ("dropbear -R -p 2222", "$DROPBEAR_ARGS", false, false),
+        ("dropbear -R", "-R -p 2222 $EXTRA", true, false),
+        ("dropbear -R -p 2222", "-R -p 2222 $EXTRA", false, true),
         ("/usr/sbin/sshd -D", "", false, true),
         // Its settings may say another.
         ("/usr/sbin/sshd -p 22", "", true, false),

@@ -98,6 +98,12 @@ fn commands_start_a_server_and_names_do_not() {
             None,
         ),
         (SCRIPT, "dropbear -V", None),
+        (SCRIPT, "command -v dropbear || exit 0", None),
+        (
+            SCRIPT,
+            "dropbear -R -P/var/run/dropbear.pid",
+            Some("-R -P/var/run/dropbear.pid"),
+        ),
         (SCRIPT, "dropbear -i", None),
         (SCRIPT, "/etc/init.d/dropbear start", None),
         // It is not there.
@@ -275,4 +281,12 @@ fn a_unit_must_be_wanted() {
         fs::remove_file(link).unwrap();
         assert!(words().is_empty(), "{folder}: it is wanted no more");
     }
+}
+
+/// Else each could be as long as the script.
+#[test]
+fn so_many_shells_are_followed_and_no_more() {
+    let script = "sh -c 'dropbear -R'\n".repeat(1000);
+    let dir = tree(&[("etc/init.d/S50ssh", &format!("#!/bin/sh\n{script}"), 0o755)]);
+    assert_eq!(started(dir.path(), "dropbear").len(), 64);
 }
