@@ -17,6 +17,7 @@ use lenscap_harden::defaults::Checker;
 use lenscap_harden::engine::{self, Plan, Settings, Undone};
 use lenscap_harden::firewall::{Allowed, Watch};
 use lenscap_harden::gate::Why;
+use lenscap_harden::proof;
 use lenscap_harden::report::{Finding, Measure, Status, Verdict};
 use lenscap_harden::root::{Attributes, Lock, Root};
 use lenscap_harden::secret::{LoginPassword, Secret};
@@ -360,8 +361,8 @@ fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: b
     let undone = engine::undo_some(root, settings, restore_insecure, &wanted).map_err(failed)?;
     live::revive(root, &undone.restored, "");
     live::sync_firewall(root, settings, before.as_ref())?;
-    if request.only.is_none() && engine::unproven(root, settings).is_some() {
-        engine::prove(root, settings, true).map_err(refused)?;
+    if request.only.is_none() && proof::unproven(root, settings).is_some() {
+        proof::prove(root, settings, true).map_err(refused)?;
     }
     let Undone {
         restored,

@@ -164,7 +164,8 @@ build() {
 	# Nothing unwinds: a panic ends the process. Tables for it would be 17 kB of flash. Functions with much on the stack stay
 	# apart: in one large frame most of it is out of the short instructions' reach, which is 3 kB.
 	# Instructions stay in the order in which they were chosen: the same code then has the same bytes, 12 kB of compressed flash.
-	small="-Cllvm-args=-inline-max-stacksize=96 -Cllvm-args=-inline-threshold=0 -Cllvm-args=-disable-post-ra"
+	# What two ways compute stays where it is: moved to one place it takes 1.4 kB more.
+	small="-Cllvm-args=-inline-max-stacksize=96 -Cllvm-args=-inline-threshold=0 -Cllvm-args=-disable-post-ra -Cllvm-args=-enable-pre=false"
 	export "CARGO_TARGET_${upper}_LINKER=$here/zigcc" "CC_$lower=$here/zigcc" "AR_$lower=$here/zigar"
 	export "CARGO_TARGET_${upper}_RUSTFLAGS=-Clink-self-contained=no -Ctarget-feature=+crt-static$rust_features -Crelocation-model=static -Cforce-unwind-tables=no $small $panic_flags $remap"
 	export "CFLAGS_$lower=-ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$root=/lenscap -g0 -fno-unwind-tables -fno-asynchronous-unwind-tables $c_features"

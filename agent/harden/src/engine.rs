@@ -13,6 +13,7 @@ use crate::firmware::{Recognised, recognise};
 use crate::gate::{Boots, Confirmation, Due};
 use crate::journal::{Entry, Journal, Saved, sha256};
 use crate::listeners::{self, Close};
+use crate::proof;
 use crate::report::{Finding, Measure, Verdict, verdict};
 use crate::root::{Attributes, Root};
 use crate::secret::{LoginPassword, Random};
@@ -83,8 +84,6 @@ pub const STOPPED: &str = "stopped";
 /// Users of services that no file holds: what was changed, or is about to be: how to take it back, or to finish it.
 pub const SERVICES: &str = "services";
 const UNCONFIRMED: &str = "unconfirmed";
-/// The same of what is to stay: no boot has shown yet that the owner comes in after it.
-const UNPROVEN: &str = "unproven";
 const BOOTS: &str = "boots";
 const LEFT: &str = "left";
 const APPLIED: &str = "applied";
@@ -313,8 +312,8 @@ pub fn apply(
     if let Some(applied_at) = applied_at.filter(|_| changes) {
         writes.push(confirmation_write(root, paths, settings, applied_at).map_err(Failure::Unchanged)?);
     } else if let Some(proof) = settings.proof.as_ref().filter(|_| changes) {
-        let text = proof_text(root, settings, proof, paths.map(str::to_owned).collect());
-        writes.push(note(settings, UNPROVEN, text));
+        let text = proof::text(root, settings, proof, paths.map(str::to_owned).collect());
+        writes.push(note(settings, proof::UNPROVEN, text));
     }
     let needed = Store::space_needed(&writes, &originals);
     if root
@@ -492,52 +491,14 @@ pub fn confirm(root: &Root, settings: &Settings, proof: Option<&str>) -> io::Res
     let waited = waiting.is_some();
     if let Some(waiting) = waiting {
         if let Some(proof) = proof {
-            let text = proof_text(root, settings, proof, waiting.paths);
-            keep(root, settings, UNPROVEN, &text)?;
+            let text = proof::text(root, settings, proof, waiting.paths);
+            keep(root, settings, proof::UNPROVEN, &text)?;
         }
         root.remove(&note_path(settings, STOPPED))?;
         root.remove(&confirmation_path(settings))?;
         root.sync_folder(&settings.state_dir)?;
     }
     Ok(waited)
-}
-
-/// The lines of what waits for a boot, with what waits for one already. No path stands for all of the journal.
-fn proof_text(root: &Root, settings: &Settings, proof: &str, mut paths: Vec<String>) -> String {
-    if let Some((_, earlier)) = unproven(root, settings) {
-        if earlier.paths.is_empty() {
-            paths.clear();
-        } else if !paths.is_empty() {
-            paths.extend(earlier.paths);
-            paths.sort_unstable();
-            paths.dedup();
-        }
-    }
-    let paths: String = paths.iter().map(|path| format!("{path}\n")).collect();
-    format!("{proof}\n{paths}")
-}
-
-/// What waits for a boot that shows the owner's way in, and the word for that way.
-#[must_use]
-pub fn unproven(root: &Root, settings: &Settings) -> Option<(String, Confirmation)> {
-    let text = kept(root, settings, UNPROVEN);
-    let first = text.lines().next()?;
-    let way = first.rsplit(' ').next().unwrap_or_default().to_owned();
-    Some((way, Confirmation::parse(&text)))
-}
-
-/// A boot showed the owner's way in, or did not in time: then it is as if nobody had confirmed, and [`roll_back`] takes it back.
-///
-/// # Errors
-/// When the file system refuses.
-pub fn prove(root: &Root, settings: &Settings, shown: bool) -> io::Result<()> {
-    let path = note_path(settings, UNPROVEN);
-    if shown {
-        root.remove(&path)?;
-    } else {
-        root.rename(&path, &confirmation_path(settings))?;
-    }
-    root.sync_folder(&settings.state_dir)
 }
 
 /// Takes back what was not confirmed, default passwords too: every login is as it was. What is `needed` still waits on;

@@ -20,6 +20,7 @@ pub mod journal;
 pub mod listeners;
 pub mod locate;
 pub mod look;
+pub mod proof;
 pub mod report;
 pub mod respawn;
 pub mod root;

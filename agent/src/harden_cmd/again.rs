@@ -17,6 +17,7 @@ use lenscap_harden::gate::{
 };
 use lenscap_harden::journal::Journal;
 use lenscap_harden::look::{self, Memory};
+use lenscap_harden::proof;
 use lenscap_harden::report::{Finding, Measure, Status, Verdict};
 use lenscap_harden::root::Root;
 use lenscap_harden::secret::LoginPassword;
@@ -97,7 +98,7 @@ pub(super) fn recheck(request: &Request, root: &Root, settings: &Settings) -> Re
         boot.is_ok_and(|boot| boot == waiting.boot_id && !live::is_overdue(waiting, &boot))
     };
     let uplink = waiting.as_ref().is_some_and(here) && live::owned_since(&request.config).is_some();
-    let boot = engine::unproven(root, settings).is_some();
+    let boot = proof::unproven(root, settings).is_some();
     tell(request, &outcome, &memory, now, (waiting.is_some(), uplink, boot))?;
     Ok(exit_status(outcome.verdict.unwrap_or(Verdict::Unknown)))
 }
@@ -112,7 +113,7 @@ fn look(
     live::must_be_root()?;
     let boot_id = live::boot_id(root)?;
     let waits = engine::waiting(root, settings).is_ok_and(|waiting| waiting.is_some());
-    if request.boot && (waits || engine::unproven(root, settings).is_some()) {
+    if request.boot && (waits || proof::unproven(root, settings).is_some()) {
         // Whatever comes of this look, and whether or not others follow: nobody else takes it back.
         live::wait_in_background(&request.config)?;
     }
@@ -442,7 +443,7 @@ impl Look<'_> {
         let ways = ssh::ways(self.root, &self.harden, Some(survey), &self.settings.state_dir);
         let facts = ssh::owner_facts(&self.request.config, false, &ways);
         let tried = plan.recognised.iter().map(|known| known.adapter.tried).min();
-        let proof = live::proof(self.request, &self.boot_id, &ways);
+        let proof = live::way_in(self.request, &self.boot_id, &ways);
         let situation = Situation {
             mode: live::mode(&self.harden),
             asked: false,

@@ -23,7 +23,7 @@ use lenscap_harden::secret::LoginPassword;
 use lenscap_harden::storage::{self, Storage};
 use lenscap_harden::survey::{Survey, contains};
 use lenscap_harden::transaction::Store;
-use lenscap_harden::{respawn, telnet};
+use lenscap_harden::{proof, respawn, telnet};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
@@ -91,7 +91,7 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     {
         measures.swap(0, at);
     }
-    settings.proof = proof(request, &boot_id, &ways);
+    settings.proof = way_in(request, &boot_id, &ways);
     let mut taken = false;
     for measure in measures {
         let looked = (measure, &harden, &ways);
@@ -200,10 +200,10 @@ pub(super) fn confirm(request: &Request, root: &Root, settings: &Settings) -> Re
     }
     let harden = harden_config(&request.config);
     let ways = ssh::ways(root, &harden, None, &settings.state_dir);
-    let proof = proof(request, &boot_id(root)?, &ways);
-    let waited = engine::confirm(root, settings, proof.as_deref()).map_err(refused)?;
+    let way = way_in(request, &boot_id(root)?, &ways);
+    let waited = engine::confirm(root, settings, way.as_deref()).map_err(refused)?;
     sync_firewall(root, settings, None)?;
-    let (event, text) = if waited && proof.is_some() {
+    let (event, text) = if waited && way.is_some() {
         (
             "confirmed",
             "confirmed: it stays, unless SSH does not let you in any more after the next boot",
@@ -219,7 +219,7 @@ pub(super) fn confirm(request: &Request, root: &Root, settings: &Settings) -> Re
 }
 
 /// What a later boot is to show of the owner's way in. Nothing if that is an uplink, or none that a boot would end is seen.
-pub(super) fn proof(request: &Request, boot_id: &str, ways: &ssh::Ways) -> Option<String> {
+pub(super) fn way_in(request: &Request, boot_id: &str, ways: &ssh::Ways) -> Option<String> {
     let way = ssh::word(ways).filter(|_| owned_since(&request.config).is_none())?;
     Some(format!("{boot_id} {way}"))
 }
@@ -229,7 +229,7 @@ pub(super) fn proof(request: &Request, boot_id: &str, ways: &ssh::Ways) -> Optio
 pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<bool, Stop> {
     let _lock = lock(root)?;
     let boot_id = boot_id(root)?;
-    let Some((way, unproven)) = engine::unproven(root, settings).filter(|(_, of)| of.boot_id != boot_id)
+    let Some((way, unproven)) = proof::unproven(root, settings).filter(|(_, of)| of.boot_id != boot_id)
     else {
         return Ok(false);
     };
@@ -242,7 +242,7 @@ pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<b
     if !shown && (in_time || waits()) {
         return Ok(in_time);
     }
-    engine::prove(root, settings, shown).map_err(refused)?;
+    proof::prove(root, settings, shown).map_err(refused)?;
     Ok(false)
 }
 

@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::*;
-use crate::engine::{confirm, prove, recover, roll_back, undo, unproven, waiting};
+use crate::engine::{confirm, recover, roll_back, undo, waiting};
 use crate::journal::Journal;
+use crate::proof::{prove, unproven};
 use crate::root::{Attributes, Step};
 use crate::transaction::Store;
 use nix::errno::Errno;

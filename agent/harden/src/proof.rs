@@ -1,0 +1,50 @@
+//! What a later boot is to show of the owner's way in, before what closed a login is believed to stay.
+//!
+//! A note of the state folder holds this boot, a word for that way, and the files: the lines of a [`Confirmation`].
+
+use std::io;
+
+use crate::engine::{Settings, confirmation_path, kept, note_path};
+use crate::gate::Confirmation;
+use crate::root::Root;
+
+pub(crate) const UNPROVEN: &str = "unproven";
+
+/// The lines of the note, with the files of the one that is there. No path stands for all of the journal.
+pub(crate) fn text(root: &Root, settings: &Settings, proof: &str, mut paths: Vec<String>) -> String {
+    if let Some((_, earlier)) = unproven(root, settings) {
+        if earlier.paths.is_empty() {
+            paths.clear();
+        } else if !paths.is_empty() {
+            paths.extend(earlier.paths);
+            paths.sort_unstable();
+            paths.dedup();
+        }
+    }
+    paths.insert(0, proof.to_owned());
+    paths.join("\n") + "\n"
+}
+
+/// The word for the way in, and what waits for a boot that shows it.
+#[must_use]
+pub fn unproven(root: &Root, settings: &Settings) -> Option<(String, Confirmation)> {
+    let text = kept(root, settings, UNPROVEN);
+    let first = text.lines().next()?;
+    let way = first.rsplit(' ').next().unwrap_or_default().to_owned();
+    Some((way, Confirmation::parse(&text)))
+}
+
+/// A boot showed the way in, or did not in time: then it is as if nobody had confirmed, and
+/// [`roll_back`](crate::engine::roll_back) takes it back.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn prove(root: &Root, settings: &Settings, shown: bool) -> io::Result<()> {
+    let path = note_path(settings, UNPROVEN);
+    if shown {
+        root.remove(&path)?;
+    } else {
+        root.rename(&path, &confirmation_path(settings))?;
+    }
+    root.sync_folder(&settings.state_dir)
+}
