@@ -361,9 +361,6 @@ fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: b
     let undone = engine::undo_some(root, settings, restore_insecure, &wanted).map_err(failed)?;
     live::revive(root, &undone.restored, "");
     live::sync_firewall(root, settings, before.as_ref())?;
-    if request.only.is_none() && proof::unproven(root, settings).is_some() {
-        proof::prove(root, settings, true).map_err(refused)?;
-    }
     let Undone {
         restored,
         kept,
@@ -400,6 +397,9 @@ fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: b
     }
     services?;
     let complete = kept.is_empty() && changed_since.is_empty();
+    if complete && request.only.is_none() && proof::unproven(root, settings).is_some() {
+        proof::prove(root, settings, true).map_err(refused)?;
+    }
     Ok(if complete { EXIT_OK } else { EXIT_FAILURE })
 }
 

@@ -45,7 +45,8 @@ pub struct Settings {
     pub resolv_conf: Option<String>,
     /// Who is asked before media gets another password; `None`: nobody can be there.
     pub watch: Option<Watch>,
-    /// What a later boot is to show of the owner's way in, before what waits for nobody is believed to stay: see [`confirm`].
+    /// What a later boot is to show of the owner's way in, before what closed a login is believed to stay: this boot, a blank,
+    /// and a word for that way.
     pub proof: Option<String>,
 }
 
@@ -308,11 +309,12 @@ pub fn apply(
         return Ok(());
     }
     // A note alone waits for nobody: a confirmation without files would mean all of the journal.
-    let paths = plan.edits.files().map(|(path, _)| path);
+    let paths = || plan.edits.files().map(|(path, _)| path);
     if let Some(applied_at) = applied_at.filter(|_| changes) {
-        writes.push(confirmation_write(root, paths, settings, applied_at).map_err(Failure::Unchanged)?);
-    } else if let Some(proof) = settings.proof.as_ref().filter(|_| changes) {
-        let text = proof::text(root, settings, proof, paths.map(str::to_owned).collect());
+        writes.push(confirmation_write(root, paths(), settings, applied_at).map_err(Failure::Unchanged)?);
+    }
+    if let Some(proof) = settings.proof.as_ref().filter(|_| changes) {
+        let text = proof::text(root, settings, proof, paths().map(str::to_owned).collect());
         writes.push(note(settings, proof::UNPROVEN, text));
     }
     let needed = Store::space_needed(&writes, &originals);
@@ -471,6 +473,8 @@ pub fn waiting(root: &Root, settings: &Settings) -> io::Result<Option<Confirmati
     match root.read(&confirmation_path(settings)) {
         Ok(text) => Ok(Some(Confirmation::parse(&String::from_utf8_lossy(&text)))),
         Err(error) if is_absent(&error) => Ok(None),
+        // Too large: it is damaged.
+        Err(error) if error.raw_os_error().is_none() => Ok(Some(Confirmation::parse(""))),
         Err(error) => Err(error),
     }
 }
@@ -481,20 +485,17 @@ pub fn waits_for(waiting: &Confirmation, path: &str) -> bool {
     waiting.paths.is_empty() || waiting.paths.iter().any(|waits| waits == path)
 }
 
-/// The owner confirms: what was applied stays. Says whether something waited. `proof`: if a later boot shows the owner's way
-/// in: this boot, a blank, and a word for that way.
+/// The owner confirms: what was applied stays, unless a later boot has something to show yet: see [`proof`]. Says whether
+/// something waited.
 ///
 /// # Errors
 /// When the file system refuses.
-pub fn confirm(root: &Root, settings: &Settings, proof: Option<&str>) -> io::Result<bool> {
-    let waiting = waiting(root, settings)?;
-    let waited = waiting.is_some();
-    if let Some(waiting) = waiting {
-        if let Some(proof) = proof {
-            let text = proof::text(root, settings, proof, waiting.paths);
-            keep(root, settings, proof::UNPROVEN, &text)?;
+pub fn confirm(root: &Root, settings: &Settings) -> io::Result<bool> {
+    let waited = waiting(root, settings)?.is_some();
+    if waited {
+        if proof::unproven(root, settings).is_none() {
+            root.remove(&note_path(settings, STOPPED))?;
         }
-        root.remove(&note_path(settings, STOPPED))?;
         root.remove(&confirmation_path(settings))?;
         root.sync_folder(&settings.state_dir)?;
     }

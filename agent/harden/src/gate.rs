@@ -11,6 +11,8 @@ use crate::storage::Storage;
 
 /// How long the owner has to confirm.
 pub const CONFIRM_WITHIN: Duration = Duration::from_secs(600);
+/// How long the owner's way in is looked for in a boot, once that time is over.
+pub const SHOWN_WITHIN: Duration = Duration::from_secs(60);
 /// How long hardening may hold up a boot.
 pub const BOOT_LIMIT: Duration = Duration::from_secs(20);
 /// Boots in a row that did not become healthy, after which it stands aside.
@@ -239,10 +241,14 @@ impl Confirmation {
             .unwrap_or_default()
             .split_once(' ')
             .unwrap_or_default();
+        let mut paths: Vec<String> = lines.map(str::to_owned).collect();
+        if paths.iter().any(|path| !path.starts_with('/')) {
+            paths.clear();
+        }
         Self {
             boot_id: boot_id.to_owned(),
             applied_at: Duration::from_secs(seconds.parse().unwrap_or(0)),
-            paths: lines.map(str::to_owned).collect(),
+            paths,
         }
     }
 }
@@ -549,6 +555,7 @@ mod tests {
         assert_eq!(Confirmation::parse(&applied.to_text()), applied);
         let damaged = Confirmation::parse("\u{0}");
         assert_eq!(damaged.due("a-b", Duration::from_secs(600)), Due::RollBack);
+        assert_eq!(Confirmation::parse("\u{0}\n/etc/\nx\u{1}\n").paths, [""; 0]);
     }
 
     #[test]

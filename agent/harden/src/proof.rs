@@ -4,7 +4,7 @@
 
 use std::io;
 
-use crate::engine::{Settings, confirmation_path, kept, note_path};
+use crate::engine::{STOPPED, Settings, confirmation_path, kept, note_path, waiting};
 use crate::gate::Confirmation;
 use crate::root::Root;
 
@@ -25,11 +25,14 @@ pub(crate) fn text(root: &Root, settings: &Settings, proof: &str, mut paths: Vec
     paths.join("\n") + "\n"
 }
 
-/// The word for the way in, and what waits for a boot that shows it.
+/// The word for the way in, and what waits for a boot that shows it. What is damaged or cannot be read is all of the journal.
 #[must_use]
 pub fn unproven(root: &Root, settings: &Settings) -> Option<(String, Confirmation)> {
+    if !root.exists(&note_path(settings, UNPROVEN)) {
+        return None;
+    }
     let text = kept(root, settings, UNPROVEN);
-    let first = text.lines().next()?;
+    let first = text.lines().next().unwrap_or_default();
     let way = first.rsplit(' ').next().unwrap_or_default().to_owned();
     Some((way, Confirmation::parse(&text)))
 }
@@ -42,6 +45,9 @@ pub fn unproven(root: &Root, settings: &Settings) -> Option<(String, Confirmatio
 pub fn prove(root: &Root, settings: &Settings, shown: bool) -> io::Result<()> {
     let path = note_path(settings, UNPROVEN);
     if shown {
+        if waiting(root, settings)?.is_none() {
+            root.remove(&note_path(settings, STOPPED))?;
+        }
         root.remove(&path)?;
     } else {
         root.rename(&path, &confirmation_path(settings))?;

@@ -12,6 +12,7 @@ use std::process::Command;
 
 use lenscap_harden::applied::Applied;
 use lenscap_harden::engine::{self, Plan, Settings};
+use lenscap_harden::firewall::Allowed;
 use lenscap_harden::gate::{
     BOOT_LIMIT, Confirmation, Decision, MAX_BAD_BOOTS, MAX_RESTORES, OwnerPath, Situation, Why, decide,
 };
@@ -98,7 +99,7 @@ pub(super) fn recheck(request: &Request, root: &Root, settings: &Settings) -> Re
         boot.is_ok_and(|boot| boot == waiting.boot_id && !live::is_overdue(waiting, &boot))
     };
     let uplink = waiting.as_ref().is_some_and(here) && live::owned_since(&request.config).is_some();
-    let boot = proof::unproven(root, settings).is_some();
+    let boot = waiting.is_none() && proof::unproven(root, settings).is_some();
     tell(request, &outcome, &memory, now, (waiting.is_some(), uplink, boot))?;
     Ok(exit_status(outcome.verdict.unwrap_or(Verdict::Unknown)))
 }
@@ -117,7 +118,8 @@ fn look(
         // Whatever comes of this look, and whether or not others follow: nobody else takes it back.
         live::wait_in_background(&request.config)?;
     }
-    live::prove(root, settings, &request.config)?;
+    // Whatever keeps it from being noted, the rest is looked at.
+    let proven = live::prove(root, settings, &request.config);
     let overdue = live::take_back_overdue(root, settings, &request.config, &boot_id)?.services;
     let _lock = lock(root)?;
     recover(request, root, settings)?;
@@ -132,9 +134,14 @@ fn look(
     if let Some(why) = failed.into_iter().next() {
         outcome.verdict = Some(Verdict::Fails);
         outcome.reason = bounded(why);
-    } else if let (Err(why), Some(Verdict::Holds)) = (overdue, outcome.verdict) {
+    } else if outcome.verdict == Some(Verdict::Holds)
+        && let Some(why) = overdue
+            .err()
+            .map(|why| why.to_string())
+            .or(proven.err().map(|stop| stop.0))
+    {
         outcome.verdict = Some(Verdict::Unknown);
-        outcome.reason = bounded(why.to_string());
+        outcome.reason = bounded(why);
     }
     Ok(outcome)
 }
@@ -213,7 +220,7 @@ fn confirm_by_uplink(request: &Request, root: &Root, settings: &Settings, boot_i
         waiting.boot_id == boot_id && !live::is_overdue(&waiting, boot_id) && since.is_some_and(after)
     });
     if came_back {
-        engine::confirm(root, settings, None).map_err(unknown)?;
+        engine::confirm(root, settings).map_err(unknown)?;
         live::keep_firewall(root, settings)?;
     }
     Ok(())
@@ -440,7 +447,12 @@ impl Look<'_> {
 
     /// What decides, and what a later boot is to show then.
     fn situation(&self, plan: &Plan<'_>, survey: &Survey) -> Result<(Situation, Option<String>), Stop> {
-        let ways = ssh::ways(self.root, &self.harden, Some(survey), &self.settings.state_dir);
+        let ways = ssh::ways(
+            self.root,
+            Allowed::parse_all(&self.harden.allow_lan),
+            Some(survey),
+            &self.settings.state_dir,
+        );
         let facts = ssh::owner_facts(&self.request.config, false, &ways);
         let tried = plan.recognised.iter().map(|known| known.adapter.tried).min();
         let proof = live::way_in(self.request, &self.boot_id, &ways);

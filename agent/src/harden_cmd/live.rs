@@ -10,10 +10,11 @@ use std::process::{Command, Stdio};
 use lenscap_harden::credentials;
 use lenscap_harden::defaults::Checker;
 use lenscap_harden::engine::{self, Plan, Settings};
-use lenscap_harden::firewall::Policy;
+use lenscap_harden::firewall::{Allowed, Policy};
 use lenscap_harden::firmware::Tried;
 use lenscap_harden::gate::{
-    CONFIRM_WITHIN, Confirmation, Decision, Due, Mode, OwnerPath, Situation, Why, decide, owner_path,
+    CONFIRM_WITHIN, Confirmation, Decision, Due, Mode, OwnerPath, SHOWN_WITHIN, Situation, Why, decide,
+    owner_path,
 };
 use lenscap_harden::journal::Journal;
 use lenscap_harden::listeners::{self, Close, Listener, Process};
@@ -82,7 +83,12 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     if !given && harden.password == HardenPassword::Lock {
         settings.login_password = LoginPassword::Lock;
     }
-    let ways = ssh::ways(root, &harden, Some(&survey), &settings.state_dir);
+    let ways = ssh::ways(
+        root,
+        Allowed::parse_all(&harden.allow_lan),
+        Some(&survey),
+        &settings.state_dir,
+    );
     let mut measures = core::mem::take(&mut settings.measures);
     // What gives root the owner's password comes before what needs it.
     if let Some(at) = measures
@@ -198,12 +204,10 @@ pub(super) fn confirm(request: &Request, root: &Root, settings: &Settings) -> Re
         }
         return Err(Stop(why.into(), EXIT_FAILURE));
     }
-    let harden = harden_config(&request.config);
-    let ways = ssh::ways(root, &harden, None, &settings.state_dir);
-    let way = way_in(request, &boot_id(root)?, &ways);
-    let waited = engine::confirm(root, settings, way.as_deref()).map_err(refused)?;
+    let waited = engine::confirm(root, settings).map_err(refused)?;
+    let boot = proof::unproven(root, settings).is_some();
     sync_firewall(root, settings, None)?;
-    let (event, text) = if waited && way.is_some() {
+    let (event, text) = if waited && boot {
         (
             "confirmed",
             "confirmed: it stays, unless SSH does not let you in any more after the next boot",
@@ -224,26 +228,46 @@ pub(super) fn way_in(request: &Request, boot_id: &str, ways: &ssh::Ways) -> Opti
     Some(format!("{boot_id} {way}"))
 }
 
-/// Looks, in a later boot, for the way in that the owner had. One that is not there in time is lost: what was confirmed is
-/// then to be taken back like what was not. Says whether it is still looked for.
+/// Looks, in a later boot, for the way in that the owner had: not before a server has had its time to end again. One that is
+/// not there then is lost: what was confirmed is to be taken back like what was not. Says whether it is still looked for.
 pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<bool, Stop> {
+    let now = sys::monotonic();
+    if !is_to_be_shown(root, settings)? {
+        return Ok(false);
+    }
+    if now < CONFIRM_WITHIN {
+        return Ok(true);
+    }
     let _lock = lock(root)?;
-    let boot_id = boot_id(root)?;
-    let Some((way, unproven)) = proof::unproven(root, settings).filter(|(_, of)| of.boot_id != boot_id)
-    else {
+    let Some((way, _)) = proof::unproven(root, settings) else {
         return Ok(false);
     };
-    let ways = ssh::ways(root, &harden_config(config), None, &settings.state_dir);
+    // As the rules have it that are in force, whatever the configuration says by now.
     let behind = root.exists(&firewall::record_path(&settings.state_dir));
+    let record = firewall::record(root, &settings.state_dir);
+    let nets = record.as_ref().map(|record| record.allow_in.clone());
+    let ways = ssh::ways(root, nets.unwrap_or_default(), None, &settings.state_dir);
     let shown = ssh::is_back(&ways, &way, behind) || owned_since(config).is_some();
-    let in_time = !is_overdue(&unproven, &boot_id);
     // What waits for the owner meanwhile comes first.
-    let waits = || engine::waiting(root, settings).is_ok_and(|waiting| waiting.is_some());
-    if !shown && (in_time || waits()) {
-        return Ok(in_time);
+    let waits = engine::waiting(root, settings).map_err(unknown)?.is_some();
+    if !shown && (now < CONFIRM_WITHIN + SHOWN_WITHIN || waits) {
+        return Ok(!waits);
     }
-    proof::prove(root, settings, shown).map_err(refused)?;
+    proof::prove(root, settings, shown).map_err(|error| {
+        // As where files cannot be taken back.
+        if let Some(record) = record.filter(|_| !shown) {
+            let _ = firewall::remove(&record);
+        }
+        refused(error)
+    })?;
     Ok(false)
+}
+
+/// Whether this boot is to show the owner's way in.
+fn is_to_be_shown(root: &Root, settings: &Settings) -> Result<bool, Stop> {
+    let unproven = proof::unproven(root, settings);
+    let boot_id = boot_id(root)?;
+    Ok(unproven.is_some_and(|(_, of)| of.boot_id != boot_id))
 }
 
 /// Has OpenWrt's own firewall keep ours, now that it is confirmed: not before, for it would bring it back after a boot.
@@ -303,8 +327,9 @@ pub(super) fn roll_back(request: &Request, root: &Root, settings: &Settings, now
         return Ok(EXIT_OK);
     }
     loop {
-        // Another run may have the lock.
-        let looks = prove(root, settings, &request.config).unwrap_or(true);
+        // Another run may have the lock, or a file system comes back.
+        let looks = prove(root, settings, &request.config);
+        let looks = looks.unwrap_or_else(|_| is_to_be_shown(root, settings).unwrap_or(false));
         let waiting = engine::waiting(root, settings).map_err(unknown)?;
         let Some(confirmation) = waiting else {
             if looks {
@@ -318,7 +343,12 @@ pub(super) fn roll_back(request: &Request, root: &Root, settings: &Settings, now
             // A confirmation removes a file of this folder.
             Due::Wait(left) => wait_for_change(&settings.state_dir, left),
             Due::RollBack => match take_back_overdue(root, settings, &request.config, &boot_id) {
-                Ok(taken) if taken.services.is_ok() => return tell_taken(taken).map(|()| EXIT_OK),
+                Ok(taken) if taken.services.is_ok() => {
+                    let told = tell_taken(taken).map(|()| EXIT_OK);
+                    if !is_to_be_shown(root, settings)? {
+                        return told;
+                    }
+                }
                 // Another run, or a file system or a service that comes back.
                 Ok(_) | Err(_) => std::thread::sleep(LOOK_EVERY),
             },
@@ -441,6 +471,10 @@ pub(super) fn put_firewall_back(root: &Root, settings: &Settings, act: bool) -> 
         if !why.is_empty() {
             return Err(Stop(why.into(), EXIT_FAILURE));
         }
+    }
+    if is_to_be_shown(root, settings)? && sys::monotonic() >= CONFIRM_WITHIN + SHOWN_WITHIN {
+        let why = "this boot has not shown the owner's way in: the firewall is to be taken back";
+        return Err(Stop(why.into(), EXIT_FAILURE));
     }
     if firewall::record(root, &settings.state_dir).is_none() {
         return Err(Stop(
@@ -704,7 +738,8 @@ fn command_line(process: &Process) -> String {
 /// Keeps what is to start again if nobody confirms. What another than root runs, root must not. Where all files of telnet's
 /// are confirmed, none of them comes back, and neither does it.
 fn note_stopped(root: &Root, settings: &Settings, journal: &Journal, listeners: &[Listener], told: &[u32]) {
-    let Ok(Some(waiting)) = engine::waiting(root, settings) else {
+    let unproven = || proof::unproven(root, settings).map(|(_, of)| of);
+    let Some(waiting) = engine::waiting(root, settings).ok().flatten().or_else(unproven) else {
         return;
     };
     let telnets = journal.entries.iter().filter(|entry| {

@@ -15,7 +15,6 @@ use lenscap_harden::started::{self, stays};
 use lenscap_harden::survey::Survey;
 
 use super::live::owned_since;
-use crate::config::Harden;
 
 /// Where SSH servers look for keys, in root's home.
 const KEYS: &str = "/.ssh/authorized_keys";
@@ -92,13 +91,12 @@ pub(super) struct Ways {
 }
 
 /// Looks at them. What a boot ends is no way that stays: a server that nothing starts, keys and accounts in memory.
-/// Without a survey it is not asked what starts a server.
-pub(super) fn ways(root: &Root, harden: &Harden, survey: Option<&Survey>, state_dir: &str) -> Ways {
+/// `nets`: who is let through. Without a survey it is not asked what starts a server.
+pub(super) fn ways(root: &Root, mut nets: Vec<Allowed>, survey: Option<&Survey>, state_dir: &str) -> Ways {
     let servers = listeners::ssh_servers(&listeners::read(root).unwrap_or_default());
     let (logins, listed, lost) = roots_logins(root, &servers);
     let addresses = root.head(ADDRESSES, MAX_TEXT_BYTES as u64).unwrap_or_default();
     let ipv6 = !own_addresses6(&String::from_utf8_lossy(&addresses)).is_empty();
-    let mut nets = Allowed::parse_all(&harden.allow_lan);
     nets.retain(|Allowed { net, tcp, .. }| *tcp && !net.addr.is_loopback() && (ipv6 || net.addr.is_ipv4()));
     let mut ways = Ways {
         unseen: servers.is_empty() && nets.iter().any(|allowed| allowed.port == 22),
@@ -170,13 +168,15 @@ pub(super) fn ways(root: &Root, harden: &Harden, survey: Option<&Survey>, state_
     ways
 }
 
-/// A word for the surest way, of what a boot is to show again.
+/// A word for the way in that a boot is to show again: the surest of those that somebody is let through to, if any is.
 pub(super) fn word(ways: &Ways) -> Option<&'static str> {
-    match ways.surest {
-        // The password is to be theirs.
-        SshLogin::None if !ways.asks => None,
-        SshLogin::None | SshLogin::Password | SshLogin::Blank => Some("password"),
-        SshLogin::Key => Some("key"),
+    let key = ways.reached || ways.surest == SshLogin::Key && !ways.asked;
+    // It may ask for a password that is to be the owner's yet.
+    let password = ways.surest > SshLogin::None || ways.asks;
+    if key {
+        Some("key")
+    } else {
+        password.then_some("password")
     }
 }
 

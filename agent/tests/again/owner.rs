@@ -422,6 +422,10 @@ fn a_boot_shows_the_owners_way_in_or_all_is_taken_back() {
             assert_eq!(said["waiting_for_confirmation"], false, "{what}: {said}");
             assert!(inittab().contains("#lenscap"), "{what}");
             set_boot(dir.path(), 2);
+            // A server may end again by then.
+            let output = just_started(dir.path(), &["--recheck", "--json"]);
+            let said: Value = serde_json::from_str(&text(&output)).unwrap();
+            assert_eq!(said["waiting_for_boot"], true, "{what}: {said}");
             if !shown {
                 without_ssh(dir.path());
             }
@@ -433,6 +437,8 @@ fn a_boot_shows_the_owners_way_in_or_all_is_taken_back() {
             let hash = original("busybox", "etc/passwd") == fs::read(dir.path().join("etc/passwd")).unwrap();
             assert_eq!(hash, !shown || args.contains(&"telnet"), "{what}: {said}");
             assert!(!dir.path().join("etc/lenscap/harden/unproven").exists(), "{what}");
+            let stopped = dir.path().join("etc/lenscap/harden/stopped");
+            assert!(!stopped.exists(), "{what}");
             // What a boot has shown once stays.
             if shown {
                 set_boot(dir.path(), 3);
@@ -442,6 +448,52 @@ fn a_boot_shows_the_owners_way_in_or_all_is_taken_back() {
             }
         }
     }
+}
+
+/// What waits for a boot after a key's login was closed to all but that.
+fn closed_but_for_a_key() -> tempfile::TempDir {
+    let options = [ALLOWED, "\toption mode 'enforce'\n"].concat();
+    let dir = open("busybox", ON_FLASH, &options);
+    authorise(dir.path(), KEYS);
+    let output = in_camera(dir.path(), &["--apply", "--password", "lock"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    dir
+}
+
+fn later(dir: &Path) -> Value {
+    let output = support::in_camera_later(dir, &["--recheck", "--json"]);
+    serde_json::from_str(&text(&output)).unwrap()
+}
+
+/// A note that cannot be read is one of all that was applied, to be shown by this boot.
+#[test]
+fn a_damaged_note_is_one_of_all() {
+    if without_root() {
+        return;
+    }
+    for damage in ["", "\u{0}\n\u{1}garbage\n/etc/inittab", &"x".repeat(9 << 20)] {
+        let dir = closed_but_for_a_key();
+        fs::write(dir.path().join("etc/lenscap/harden/unproven"), damage).unwrap();
+        without_ssh(dir.path());
+        let said = later(dir.path());
+        assert_eq!(said["waiting_for_boot"], false, "{said}");
+        let inittab = fs::read(dir.path().join("etc/inittab")).unwrap();
+        assert!(inittab == original("busybox", "etc/inittab"), "{said}");
+    }
+}
+
+/// What `--undo` leaves closed waits on.
+#[test]
+fn what_undo_keeps_waits_for_a_boot() {
+    if without_root() {
+        return;
+    }
+    let dir = closed_but_for_a_key();
+    let note = dir.path().join("etc/lenscap/harden/unproven");
+    assert_eq!(code(&in_camera(dir.path(), &["--undo"])), 1, "a password is kept");
+    assert!(note.exists());
+    assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
+    assert!(!note.exists());
 }
 
 /// Whatever keeps it from being closed again.

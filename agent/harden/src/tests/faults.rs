@@ -159,7 +159,13 @@ fn undoing_survives_a_fault_at_every_step() {
 
 /// A camera that waits for its owner.
 fn unconfirmed(name: &str, memory: &str) -> Camera {
+    unconfirmed_with(name, memory, None)
+}
+
+/// The same; a boot is to show a way in after it.
+fn unconfirmed_with(name: &str, memory: &str, proof: Option<&str>) -> Camera {
     let mut camera = Camera::remembering(name, memory);
+    camera.settings.proof = proof.map(str::to_owned);
     camera.applied_at = Some(("boot", Duration::ZERO));
     camera.harden().result.unwrap();
     camera
@@ -207,18 +213,14 @@ fn confirming_survives_a_fault_at_every_step() {
     let (_, new, memory) = both(name);
     for proof in [None, Some("boot key")] {
         at_every_step(1, |what, fault, step| {
-            let mut camera = unconfirmed(name, &memory);
+            let mut camera = unconfirmed_with(name, &memory, proof);
             let hit = arm(&mut camera.root, step, fault);
-            let first = confirm(&camera.root, &camera.settings, proof);
+            let first = confirm(&camera.root, &camera.settings);
             camera.root.gate = None;
             let waits = waiting(&camera.root, &camera.settings).unwrap().is_some();
             // Said to be confirmed, it is; what failed may be asked for again.
             assert!(!(first.is_ok() && waits), "{what}");
-            assert_eq!(
-                confirm(&camera.root, &camera.settings, proof).unwrap(),
-                waits,
-                "{what}"
-            );
+            assert_eq!(confirm(&camera.root, &camera.settings).unwrap(), waits, "{what}");
             assert!(
                 waiting(&camera.root, &camera.settings).unwrap().is_none(),
                 "{what}"
@@ -237,8 +239,8 @@ fn what_no_boot_shows_is_taken_back_in_spite_of_faults() {
     let name = "thingino";
     let (old, _, memory) = both(name);
     at_every_step(1, |what, fault, step| {
-        let mut camera = unconfirmed(name, &memory);
-        confirm(&camera.root, &camera.settings, Some("boot key")).unwrap();
+        let mut camera = unconfirmed_with(name, &memory, Some("boot key"));
+        confirm(&camera.root, &camera.settings).unwrap();
         let hit = arm(&mut camera.root, step, fault);
         let first = prove(&camera.root, &camera.settings, false);
         camera.root.gate = None;
@@ -331,7 +333,7 @@ fn a_file_that_is_known_to_be_immutable_is_told_and_the_others_are_changed() {
             "{file}: {others:?}"
         );
         nothing_is_left_halfway(&camera, &file);
-        assert!(confirm(&camera.root, &camera.settings, None).unwrap());
+        assert!(confirm(&camera.root, &camera.settings).unwrap());
         undo(&camera.root, &camera.settings, true).unwrap();
         same(&own(&camera.snapshot()), &old, &file);
     }

@@ -594,8 +594,8 @@ fn what_is_not_confirmed_comes_back_and_nothing_else() {
     }
 
     camera.harden().result.unwrap();
-    assert!(engine::confirm(&camera.root, &camera.settings, None).unwrap());
-    assert!(!engine::confirm(&camera.root, &camera.settings, None).unwrap());
+    assert!(engine::confirm(&camera.root, &camera.settings).unwrap());
+    assert!(!engine::confirm(&camera.root, &camera.settings).unwrap());
     assert_eq!(engine::waiting(&camera.root, &camera.settings).unwrap(), None);
     assert_eq!(
         verify(&field(&camera, "/home/yi-hack/etc/passwd", "root"), b""),
