@@ -4,6 +4,7 @@ mod again;
 mod hostkeys;
 mod live;
 mod local;
+mod shown;
 mod ssh;
 
 use core::time::Duration;

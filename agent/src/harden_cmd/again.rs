@@ -28,7 +28,7 @@ use lenscap_harden::transaction::Store;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::{EXIT_UNKNOWN, Request, exit_status, failed, live, local, lock, recover, ssh, unknown};
+use super::{EXIT_UNKNOWN, Request, exit_status, failed, live, local, lock, recover, shown, ssh, unknown};
 use crate::cli::Stop;
 use crate::config::{self, Harden, HardenMode, HardenPassword};
 use crate::flat;
@@ -119,7 +119,7 @@ fn look(
         live::wait_in_background(&request.config)?;
     }
     // Whatever keeps it from being noted, the rest is looked at.
-    let proven = live::prove(root, settings, &request.config);
+    let proven = shown::prove(root, settings, &request.config);
     let overdue = live::take_back_overdue(root, settings, &request.config, &boot_id)?.services;
     let _lock = lock(root)?;
     recover(request, root, settings)?;
@@ -455,7 +455,7 @@ impl Look<'_> {
         );
         let facts = ssh::owner_facts(&self.request.config, false, &ways);
         let tried = plan.recognised.iter().map(|known| known.adapter.tried).min();
-        let proof = live::way_in(self.request, &self.boot_id, &ways);
+        let proof = shown::way_in(self.request, &self.boot_id, &ways);
         let situation = Situation {
             mode: live::mode(&self.harden),
             asked: false,

@@ -13,8 +13,7 @@ use lenscap_harden::engine::{self, Plan, Settings};
 use lenscap_harden::firewall::{Allowed, Policy};
 use lenscap_harden::firmware::Tried;
 use lenscap_harden::gate::{
-    CONFIRM_WITHIN, Confirmation, Decision, Due, Mode, OwnerPath, SHOWN_WITHIN, Situation, Why, decide,
-    owner_path,
+    CONFIRM_WITHIN, Confirmation, Decision, Due, Mode, OwnerPath, Situation, Why, decide, owner_path,
 };
 use lenscap_harden::journal::Journal;
 use lenscap_harden::listeners::{self, Close, Listener, Process};
@@ -29,7 +28,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Request, failed, hostkeys, local, lock, recover, refused, say, ssh, tell, unknown};
+use super::{Request, failed, hostkeys, local, lock, recover, refused, say, shown, ssh, tell, unknown};
 use crate::cli::{EXIT_FAILURE, EXIT_OK, Stop};
 use crate::config::{self, Harden, HardenMode, HardenPassword};
 use crate::{firewall, monitor, sys};
@@ -97,7 +96,7 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     {
         measures.swap(0, at);
     }
-    settings.proof = way_in(request, &boot_id, &ways);
+    settings.proof = shown::way_in(request, &boot_id, &ways);
     let mut taken = false;
     for measure in measures {
         let looked = (measure, &harden, &ways);
@@ -222,54 +221,6 @@ pub(super) fn confirm(request: &Request, root: &Root, settings: &Settings) -> Re
     Ok(if waited { EXIT_OK } else { EXIT_FAILURE })
 }
 
-/// What a later boot is to show of the owner's way in. Nothing if that is an uplink, or none that a boot would end is seen.
-pub(super) fn way_in(request: &Request, boot_id: &str, ways: &ssh::Ways) -> Option<String> {
-    let way = ssh::word(ways).filter(|_| owned_since(&request.config).is_none())?;
-    Some(format!("{boot_id} {way}"))
-}
-
-/// Looks, in a later boot, for the way in that the owner had: not before a server has had its time to end again. One that is
-/// not there then is lost: what was confirmed is to be taken back like what was not. Says whether it is still looked for.
-pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<bool, Stop> {
-    let now = sys::monotonic();
-    if !is_to_be_shown(root, settings)? {
-        return Ok(false);
-    }
-    if now < CONFIRM_WITHIN {
-        return Ok(true);
-    }
-    let _lock = lock(root)?;
-    let Some((way, _)) = proof::unproven(root, settings) else {
-        return Ok(false);
-    };
-    // As the rules have it that are in force, whatever the configuration says by now.
-    let behind = root.exists(&firewall::record_path(&settings.state_dir));
-    let record = firewall::record(root, &settings.state_dir);
-    let nets = record.as_ref().map(|record| record.allow_in.clone());
-    let ways = ssh::ways(root, nets.unwrap_or_default(), None, &settings.state_dir);
-    let shown = ssh::is_back(&ways, &way, behind) || owned_since(config).is_some();
-    // What waits for the owner meanwhile comes first.
-    let waits = engine::waiting(root, settings).map_err(unknown)?.is_some();
-    if !shown && (now < CONFIRM_WITHIN + SHOWN_WITHIN || waits) {
-        return Ok(!waits);
-    }
-    proof::prove(root, settings, shown).map_err(|error| {
-        // As where files cannot be taken back.
-        if let Some(record) = record.filter(|_| !shown) {
-            let _ = firewall::remove(&record);
-        }
-        refused(error)
-    })?;
-    Ok(false)
-}
-
-/// Whether this boot is to show the owner's way in.
-fn is_to_be_shown(root: &Root, settings: &Settings) -> Result<bool, Stop> {
-    let unproven = proof::unproven(root, settings);
-    let boot_id = boot_id(root)?;
-    Ok(unproven.is_some_and(|(_, of)| of.boot_id != boot_id))
-}
-
 /// Has OpenWrt's own firewall keep ours, now that it is confirmed: not before, for it would bring it back after a boot.
 pub(super) fn keep_firewall(root: &Root, settings: &Settings) -> Result<(), Stop> {
     let mut plan = local::empty_plan(root);
@@ -328,8 +279,8 @@ pub(super) fn roll_back(request: &Request, root: &Root, settings: &Settings, now
     }
     loop {
         // Another run may have the lock, or a file system comes back.
-        let looks = prove(root, settings, &request.config);
-        let looks = looks.unwrap_or_else(|_| is_to_be_shown(root, settings).unwrap_or(false));
+        let looks = shown::prove(root, settings, &request.config);
+        let looks = looks.unwrap_or_else(|_| shown::is_due(root, settings).unwrap_or(false));
         let waiting = engine::waiting(root, settings).map_err(unknown)?;
         let Some(confirmation) = waiting else {
             if looks {
@@ -345,7 +296,7 @@ pub(super) fn roll_back(request: &Request, root: &Root, settings: &Settings, now
             Due::RollBack => match take_back_overdue(root, settings, &request.config, &boot_id) {
                 Ok(taken) if taken.services.is_ok() => {
                     let told = tell_taken(taken).map(|()| EXIT_OK);
-                    if !is_to_be_shown(root, settings)? {
+                    if !shown::is_due(root, settings)? {
                         return told;
                     }
                 }
@@ -472,7 +423,7 @@ pub(super) fn put_firewall_back(root: &Root, settings: &Settings, act: bool) -> 
             return Err(Stop(why.into(), EXIT_FAILURE));
         }
     }
-    if is_to_be_shown(root, settings)? && sys::monotonic() >= CONFIRM_WITHIN + SHOWN_WITHIN {
+    if shown::is_lost(root, settings)? {
         let why = "this boot has not shown the owner's way in: the firewall is to be taken back";
         return Err(Stop(why.into(), EXIT_FAILURE));
     }
