@@ -18,7 +18,6 @@ use lenscap_harden::defaults::Checker;
 use lenscap_harden::engine::{self, Plan, Settings, Undone};
 use lenscap_harden::firewall::{Allowed, Watch};
 use lenscap_harden::gate::Why;
-use lenscap_harden::proof;
 use lenscap_harden::report::{Finding, Measure, Status, Verdict};
 use lenscap_harden::root::{Attributes, Lock, Root};
 use lenscap_harden::secret::{LoginPassword, Secret};
@@ -398,9 +397,6 @@ fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: b
     }
     services?;
     let complete = kept.is_empty() && changed_since.is_empty();
-    if complete && request.only.is_none() && proof::unproven(root, settings).is_some() {
-        proof::prove(root, settings, true).map_err(refused)?;
-    }
     Ok(if complete { EXIT_OK } else { EXIT_FAILURE })
 }
 

@@ -372,7 +372,7 @@ fn applied_write(plan: &Plan<'_>, settings: &Settings, changes: bool) -> Option<
     wanted.then(|| note(settings, APPLIED, after.to_text()))
 }
 
-fn note(settings: &Settings, name: &str, text: String) -> Write {
+pub(crate) fn note(settings: &Settings, name: &str, text: String) -> Write {
     Write::File {
         path: note_path(settings, name),
         contents: text.into_bytes(),
@@ -662,6 +662,10 @@ fn take_back_but(
     }
     let (write, gone) = rest_waits(root, settings, back, &others, &undone.restored)?;
     writes.extend(write);
+    let unproven = proof::rest(root, settings, &undone.restored, rest.entries.is_empty());
+    let proven = matches!(unproven, Some(Write::Remove { .. }));
+    let proves = !proven && proof::unproven(root, settings).is_some();
+    writes.extend(unproven);
     // It is tried again and again.
     if back.unasked && !undone.changed_since.is_empty() && undone.changed_since != left(root, settings) {
         writes.push(note(settings, LEFT, undone.changed_since.join("\n")));
@@ -671,7 +675,7 @@ fn take_back_but(
     }
     let telnet = |path: &String| path.ends_with("/inetd.conf");
     let notes = [
-        (STOPPED, gone || back.unasked),
+        (STOPPED, proven || (gone || back.unasked) && !proves),
         (INETD, undone.restored.iter().any(telnet)),
     ];
     let over = notes.into_iter().filter(|(_, over)| *over);

@@ -4,9 +4,10 @@
 
 use std::io;
 
-use crate::engine::{STOPPED, Settings, confirmation_path, kept, note_path, waiting};
+use crate::engine::{STOPPED, Settings, confirmation_path, kept, note, note_path, waiting};
 use crate::gate::Confirmation;
 use crate::root::Root;
+use crate::transaction::Write;
 
 pub(crate) const UNPROVEN: &str = "unproven";
 
@@ -23,6 +24,21 @@ pub(crate) fn text(root: &Root, settings: &Settings, proof: &str, mut paths: Vec
     }
     paths.insert(0, proof.to_owned());
     paths.join("\n") + "\n"
+}
+
+/// The note once these files are taken back, if that is another; `all`: nothing is left of what was applied.
+pub(crate) fn rest(root: &Root, settings: &Settings, restored: &[String], all: bool) -> Option<Write> {
+    let (_, unproven) = unproven(root, settings)?;
+    let text = kept(root, settings, UNPROVEN);
+    let mut left: Vec<&str> = text.lines().collect();
+    // The first line is none of them.
+    left.retain(|line| !restored.iter().any(|path| path == line));
+    if all || left.len() < 2 && !unproven.paths.is_empty() {
+        let path = note_path(settings, UNPROVEN);
+        return Some(Write::Remove { path });
+    }
+    let fewer = left.len() <= unproven.paths.len();
+    fewer.then(|| note(settings, UNPROVEN, left.join("\n") + "\n"))
 }
 
 /// The word for the way in, and what waits for a boot that shows it. What is damaged or cannot be read is all of the journal.

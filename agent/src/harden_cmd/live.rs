@@ -209,7 +209,7 @@ pub(super) fn confirm(request: &Request, root: &Root, settings: &Settings) -> Re
     let (event, text) = if waited && boot {
         (
             "confirmed",
-            "confirmed: it stays, unless SSH does not let you in any more after the next boot",
+            "confirmed: it stays, once a boot after it was applied has let you in by SSH",
         )
     } else if waited {
         ("confirmed", "confirmed: it stays")
@@ -378,7 +378,14 @@ fn take_back(root: &Root, settings: &Settings, config: &Path, waiting: &Confirma
     // What keeps the firewall goes with it, of whichever run it is.
     let firewall = waits(&firewall::record_path(&settings.state_dir));
     let along = |path: &str| firewall && firewall::is_own(path, &settings.state_dir);
-    let stopped = engine::kept(root, settings, engine::STOPPED);
+    let journal = Store::new(root, &settings.state_dir)
+        .journal()
+        .unwrap_or_default();
+    let mut stopped = engine::kept(root, settings, engine::STOPPED);
+    if !telnets(&journal, settings).any(waits) {
+        // It stays closed.
+        stopped.clear();
+    }
     let undone = engine::roll_back(root, settings, needed, &along).map_err(|failure| {
         // Whoever is shut out cannot make room on a full disk; rules need none.
         if let Some(before) = before.as_ref().filter(|_| firewall) {
@@ -693,12 +700,8 @@ fn note_stopped(root: &Root, settings: &Settings, journal: &Journal, listeners: 
     let Some(waiting) = engine::waiting(root, settings).ok().flatten().or_else(unproven) else {
         return;
     };
-    let telnets = journal.entries.iter().filter(|entry| {
-        let own = firewall::is_own(&entry.path, &settings.state_dir) || entry.path == settings.password_file;
-        entry.original.is_some() && !entry.insecure && !own
-    });
-    let waits = telnets
-        .map(|entry| engine::waits_for(&waiting, &entry.path))
+    let waits = telnets(journal, settings)
+        .map(|path| engine::waits_for(&waiting, path))
         .max();
     if told.is_empty() || waits == Some(false) {
         return;
@@ -717,6 +720,15 @@ fn note_stopped(root: &Root, settings: &Settings, journal: &Journal, listeners: 
         // Without it they start with the camera.
         let _ = engine::keep(root, settings, engine::STOPPED, &note);
     }
+}
+
+/// The files that were changed to close telnet.
+fn telnets<'j>(journal: &'j Journal, settings: &Settings) -> impl Iterator<Item = &'j str> {
+    let entries = journal.entries.iter().filter(|entry| {
+        let own = firewall::is_own(&entry.path, &settings.state_dir) || entry.path == settings.password_file;
+        entry.original.is_some() && !entry.insecure && !own
+    });
+    entries.map(|entry| entry.path.as_str())
 }
 
 /// Has init read its table again where a plan took lines out of it: what it starts again is in its memory.

@@ -34,8 +34,9 @@ pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<b
         return Ok(false);
     };
     // As the rules have it that are in force, whatever the configuration says by now.
-    let behind = root.exists(&firewall::record_path(&settings.state_dir));
     let record = firewall::record(root, &settings.state_dir);
+    // Routes block no port.
+    let behind = record.as_ref().is_some_and(|record| !record.blackhole);
     let nets = record.as_ref().map(|record| record.allow_in.clone());
     let ways = ssh::ways(root, nets.unwrap_or_default(), None, &settings.state_dir);
     let shown = ssh::is_back(&ways, &way, behind) || owned_since(config).is_some();

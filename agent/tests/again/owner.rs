@@ -413,7 +413,11 @@ fn a_boot_shows_the_owners_way_in_or_all_is_taken_back() {
             if confirmed {
                 let output = in_camera(dir.path(), &["--confirm"]);
                 assert_eq!(code(&output), 0, "{what}");
-                assert!(text(&output).contains("after the next boot"), "{}", text(&output));
+                assert!(
+                    text(&output).contains("once a boot after it was applied"),
+                    "{}",
+                    text(&output)
+                );
             }
             // In this boot nothing is missed.
             let output = support::in_camera_later(dir.path(), &["--recheck", "--json"]);
@@ -421,6 +425,7 @@ fn a_boot_shows_the_owners_way_in_or_all_is_taken_back() {
             assert_eq!(said["waiting_for_boot"], true, "{what}: {said}");
             assert_eq!(said["waiting_for_confirmation"], false, "{what}: {said}");
             assert!(inittab().contains("#lenscap"), "{what}");
+            end_waiters(dir.path());
             set_boot(dir.path(), 2);
             // A server may end again by then.
             let output = just_started(dir.path(), &["--recheck", "--json"]);
@@ -494,6 +499,44 @@ fn what_undo_keeps_waits_for_a_boot() {
     assert!(note.exists());
     assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
     assert!(!note.exists());
+}
+
+/// What is taken back in the same boot waits for none: neither is it noted, nor does telnet start again that was confirmed.
+#[test]
+fn what_is_taken_back_waits_for_no_boot() {
+    if without_root() {
+        return;
+    }
+    let dir = open("busybox", ON_FLASH, ALLOWED);
+    authorise(dir.path(), KEYS);
+    let state = |name: &str| dir.path().join("etc/lenscap/harden").join(name);
+    // It stays without a confirmation.
+    let output = in_camera(dir.path(), &["--apply", "--only", "telnet"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let telnets = fs::read_to_string(state("unproven")).unwrap();
+    fs::write(state("stopped"), "/bin/false\0telnetd\n").unwrap();
+    let output = in_camera(
+        dir.path(),
+        &["--apply", "--only", "credentials", "--password", "lock"],
+    );
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert!(state("unconfirmed").exists());
+    assert_ne!(fs::read_to_string(state("unproven")).unwrap(), telnets);
+    later(dir.path());
+    assert!(!state("unconfirmed").exists());
+    let (mut left, mut before) = (String::new(), String::new());
+    for (lines, text) in [
+        (&mut left, fs::read_to_string(state("unproven")).unwrap()),
+        (&mut before, telnets),
+    ] {
+        let mut sorted: Vec<&str> = text.lines().collect();
+        sorted.sort_unstable();
+        *lines = sorted.join("\n");
+    }
+    assert_eq!(left, before);
+    assert!(state("stopped").exists());
+    assert_eq!(code(&in_camera(dir.path(), &["--undo", "--restore-insecure"])), 0);
+    assert!(!state("unproven").exists() && !state("stopped").exists());
 }
 
 /// Whatever keeps it from being closed again.
