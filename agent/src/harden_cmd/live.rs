@@ -382,7 +382,7 @@ fn take_back(root: &Root, settings: &Settings, config: &Path, waiting: &Confirma
         .journal()
         .unwrap_or_default();
     let mut stopped = engine::kept(root, settings, engine::STOPPED);
-    if !telnets(&journal, settings).any(waits) {
+    if telnets(&journal, settings).map(waits).max() == Some(false) {
         // It stays closed.
         stopped.clear();
     }
