@@ -55,12 +55,6 @@ pub fn record_path(state_dir: &str) -> String {
     format!("{}/{RECORD}", state_dir.trim_end_matches('/'))
 }
 
-/// There is none but the record.
-#[must_use]
-pub fn is_own(path: &str, state_dir: &str) -> bool {
-    path == record_path(state_dir)
-}
-
 /// Nothing has to be done.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use base64ct::{Base64, Encoding as _};
 use lenscap_harden::credentials::{LOCKED, Secrets};
 use lenscap_harden::defaults::Checker;
 use lenscap_harden::engine::{self, Plan, Settings, Undone};
-use lenscap_harden::firewall::{Allowed, Watch};
+use lenscap_harden::firewall::{Allowed, Watch, is_own};
 use lenscap_harden::gate::Why;
 use lenscap_harden::report::{Finding, Measure, Status, Verdict};
 use lenscap_harden::root::{Attributes, Lock, Root};
@@ -141,6 +141,14 @@ fn try_run(request: &Request) -> Result<u8, Stop> {
             settings.measures.push(Measure::Firewall);
         }
         settings.close = harden.close;
+    } else if matches!(request.action, Action::Recheck)
+        && request.only.is_none()
+        && engine::applied(&root, &settings)
+            .measures
+            .contains(&Measure::Firewall)
+    {
+        // It stays as its record has it, and that nothing says any more what it is to be is told.
+        settings.measures.push(Measure::Firewall);
     }
     settings.watch = root.is_live().then_some(watch);
     match request.action {
@@ -345,7 +353,7 @@ fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: b
         return Err(Stop(why.into(), EXIT_USAGE));
     }
     let wanted = |path: &str| {
-        let own = firewall::is_own(path, &settings.state_dir);
+        let own = is_own(path, &settings.state_dir);
         request.only.is_none() || if own { firewall } else { files > 0 }
     };
     let _lock = lock(root)?;

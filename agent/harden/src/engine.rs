@@ -8,7 +8,7 @@ use crate::applied::Applied;
 use crate::credentials::{self, Secrets};
 use crate::defaults::Checker;
 use crate::edits::{Edit, Edits};
-use crate::firewall::{Policy, Watch, watchers_agree};
+use crate::firewall::{Policy, RECORD, Watch, is_own, watchers_agree};
 use crate::firmware::{Recognised, recognise};
 use crate::gate::{Boots, Confirmation, Due};
 use crate::journal::{Entry, Journal, Saved, sha256};
@@ -80,11 +80,11 @@ impl Default for Settings {
 
 /// Notes of the state folder. What inetd is to close: the boot, how many, and the sockets that it had.
 pub const INETD: &str = "inetd";
-/// The programs that were stopped and start again if nobody confirms, one in a line.
+/// The programs that were stopped and start again if nobody confirms or no boot shows the way in, one in a line.
 pub const STOPPED: &str = "stopped";
 /// Users of services that no file holds: what was changed, or is about to be: how to take it back, or to finish it.
 pub const SERVICES: &str = "services";
-const UNCONFIRMED: &str = "unconfirmed";
+pub(crate) const UNCONFIRMED: &str = "unconfirmed";
 const BOOTS: &str = "boots";
 const LEFT: &str = "left";
 const APPLIED: &str = "applied";
@@ -105,8 +105,12 @@ pub fn keep(root: &Root, settings: &Settings, name: &str, text: &str) -> io::Res
     let path = note_path(settings, name);
     let temporary = format!("{path}.new");
     root.remove(&temporary)?;
-    root.create(&temporary, text.as_bytes(), Attributes::PRIVATE)?;
-    root.rename(&temporary, &path)
+    let written = root.create(&temporary, text.as_bytes(), Attributes::PRIVATE);
+    let kept = written.and_then(|()| root.rename(&temporary, &path));
+    if kept.is_err() {
+        let _ = root.remove(&temporary);
+    }
+    kept
 }
 
 /// Where a note lies.
@@ -314,8 +318,12 @@ pub fn apply(
         writes.push(confirmation_write(root, paths(), settings, applied_at).map_err(Failure::Unchanged)?);
     }
     if let Some(proof) = settings.proof.as_ref().filter(|_| changes) {
-        let text = proof::text(root, settings, proof, paths().map(str::to_owned).collect());
-        writes.push(note(settings, proof::UNPROVEN, text));
+        writes.push(proof_write(
+            root,
+            settings,
+            proof,
+            paths().map(str::to_owned).collect(),
+        ));
     }
     let needed = Store::space_needed(&writes, &originals);
     if root
@@ -381,19 +389,18 @@ pub(crate) fn note(settings: &Settings, name: &str, text: String) -> Write {
     }
 }
 
-/// What is still applied once only these entries are there: not what was to be taken back and could not be.
-fn applied_rest(root: &Root, settings: &Settings, rest: &Journal) -> Option<Write> {
+/// What is still applied once only these entries are there: not what was to be taken back and could not be. Where telnet was
+/// `reopened` unasked, another run's part of its files may be there still, but no look is to end it again.
+fn applied_rest(root: &Root, settings: &Settings, rest: &Journal, reopened: bool) -> Option<Write> {
     let mut left = applied(root, settings);
     if left == Applied::default() {
         return None;
     }
-    let any = |insecure: bool| {
-        let entries = rest.entries.iter().filter(|entry| entry.original.is_some());
-        let mut entries = entries.filter(|entry| entry.path != settings.password_file);
-        entries.any(|entry| entry.insecure == insecure && rest.applies(&entry.path))
-    };
-    let record = note_path(settings, crate::firewall::RECORD);
-    let (telnet, credentials) = (any(false), any(true));
+    let mut entries = rest.entries.iter().filter(|entry| rest.applies(&entry.path));
+    let telnet = !reopened && entries.clone().any(|entry| closes_telnet(entry, settings));
+    let credentials = entries
+        .any(|entry| entry.insecure && entry.original.is_some() && entry.path != settings.password_file);
+    let record = note_path(settings, RECORD);
     left.measures.retain(|measure| match measure {
         Measure::Telnet => telnet,
         Measure::Credentials => credentials,
@@ -411,6 +418,13 @@ fn applied_rest(root: &Root, settings: &Settings, rest: &Journal) -> Option<Writ
     })
 }
 
+/// Whether a file was changed to close telnet.
+#[must_use]
+pub fn closes_telnet(entry: &Entry, settings: &Settings) -> bool {
+    let other = is_own(&entry.path, &settings.state_dir) || entry.path == settings.password_file;
+    entry.original.is_some() && !entry.insecure && !other
+}
+
 /// What waits for the owner: this run's files, and those of an earlier one that waits already. The earlier time counts,
 /// but where it is over: then something could not be taken back yet, and goes with this run.
 fn confirmation_write<'p>(
@@ -420,6 +434,7 @@ fn confirmation_write<'p>(
     (boot_id, applied_at): (&str, Duration),
 ) -> io::Result<Write> {
     let earlier = waiting(root, settings)?;
+    let all = earlier.as_ref().is_some_and(|earlier| earlier.paths.is_empty());
     let mut confirmation = Confirmation {
         boot_id: boot_id.to_owned(),
         applied_at,
@@ -433,15 +448,23 @@ fn confirmation_write<'p>(
         }
     }
     for path in paths {
-        if !confirmation.paths.iter().any(|have| have == path) {
+        if !all && !confirmation.paths.iter().any(|have| have == path) {
             confirmation.paths.push(path.to_owned());
         }
     }
     Ok(note(settings, UNCONFIRMED, confirmation.to_text()))
 }
 
-/// Has something wait for a confirmation that goes with a file, and is not in it: users of services go with the media
-/// password, whether or not that is a new one.
+fn proof_write(root: &Root, settings: &Settings, proof: &str, paths: Vec<String>) -> Write {
+    note(
+        settings,
+        proof::UNPROVEN,
+        proof::with(root, settings, proof, paths),
+    )
+}
+
+/// Has something wait for a confirmation, and for a boot, that goes with a file, and is not in it: users of services go with the
+/// media password, whether or not that is a new one.
 ///
 /// # Errors
 /// See [`Failure`].
@@ -449,13 +472,19 @@ pub fn wait_with(
     root: &Root,
     settings: &Settings,
     path: &str,
-    applied_at: (&str, Duration),
+    applied_at: Option<(&str, Duration)>,
 ) -> Result<(), Failure> {
     let store = Store::new(root, &settings.state_dir);
     let journal = store.journal().map_err(Failure::Unchanged)?;
-    let write = confirmation_write(root, [path].into_iter(), settings, applied_at);
-    let write = write.map_err(Failure::Unchanged)?;
-    let done = store.commit(&[write], &[], &journal, &mut || Ok(()));
+    let confirm = applied_at.map(|at| confirmation_write(root, [path].into_iter(), settings, at));
+    let proof = settings.proof.as_ref();
+    let proof = proof.map(|proof| Ok(proof_write(root, settings, proof, vec![path.to_owned()])));
+    let writes: io::Result<Vec<Write>> = confirm.into_iter().chain(proof).collect();
+    let writes = writes.map_err(Failure::Unchanged)?;
+    if writes.is_empty() {
+        return Ok(());
+    }
+    let done = store.commit(&writes, &[], &journal, &mut || Ok(()));
     done.map(|_| ())
 }
 
@@ -493,7 +522,7 @@ pub fn waits_for(waiting: &Confirmation, path: &str) -> bool {
 pub fn confirm(root: &Root, settings: &Settings) -> io::Result<bool> {
     let waited = waiting(root, settings)?.is_some();
     if waited {
-        if proof::unproven(root, settings).is_none() {
+        if proof::unproven(root, settings).is_empty() {
             root.remove(&note_path(settings, STOPPED))?;
         }
         root.remove(&confirmation_path(settings))?;
@@ -633,8 +662,10 @@ fn take_back_but(
     };
     let mut writes = Vec::new();
     let mut others = Vec::new();
+    let mut reopened = false;
     for entry in journal.entries {
         let path = entry.path.clone();
+        let telnets = closes_telnet(&entry, settings);
         // The media password's file goes only when the streamer's password does.
         let stays = !back.insecure && (entry.insecure || path == settings.password_file);
         if !wanted(&path) || stays {
@@ -650,6 +681,7 @@ fn take_back_but(
             Ok(write) if !stopped => {
                 rest.left.retain(|left| *left != path);
                 writes.extend(write);
+                reopened |= telnets && back.unasked;
                 undone.restored.push(path);
             }
             // One holds up no other.
@@ -662,9 +694,8 @@ fn take_back_but(
     }
     let (write, gone) = rest_waits(root, settings, back, &others, &undone.restored)?;
     writes.extend(write);
-    let unproven = proof::rest(root, settings, &undone.restored, rest.entries.is_empty());
-    let proven = matches!(unproven, Some(Write::Remove { .. }));
-    let proves = !proven && proof::unproven(root, settings).is_some();
+    let (unproven, proves) = proof::rest(root, settings, &undone.restored, rest.entries.is_empty());
+    let proven = unproven.is_some() && !proves;
     writes.extend(unproven);
     // It is tried again and again.
     if back.unasked && !undone.changed_since.is_empty() && undone.changed_since != left(root, settings) {
@@ -682,7 +713,7 @@ fn take_back_but(
     let over = over.map(|(note, _)| note_path(settings, note));
     let over = over.filter(|path| root.exists(path));
     writes.extend(over.map(|path| Write::Remove { path }));
-    writes.extend(applied_rest(root, settings, &rest));
+    writes.extend(applied_rest(root, settings, &rest, reopened));
     let skipped = store.commit(&writes, &[], &rest, &mut || Ok(()))?;
     tell_skipped(root, settings, back, skipped, undone)
 }

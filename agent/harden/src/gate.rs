@@ -242,7 +242,7 @@ impl Confirmation {
             .split_once(' ')
             .unwrap_or_default();
         let mut paths: Vec<String> = lines.map(str::to_owned).collect();
-        if paths.iter().any(|path| !path.starts_with('/')) {
+        if boot_id.is_empty() || paths.iter().any(|path| !path.starts_with('/')) {
             paths.clear();
         }
         Self {

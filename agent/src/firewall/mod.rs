@@ -26,7 +26,7 @@ use nix::sys::socket::SockProtocol;
 
 use crate::netlink;
 
-pub use plan::{include, is_own, plan, tried};
+pub use plan::{include, plan, tried};
 pub use request::Request;
 
 /// Files of name servers: the usual one first, then those that a local resolver asks.

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use lenscap_harden::edits::Edits;
 use lenscap_harden::firewall::nft::Found;
 use lenscap_harden::firewall::{
-    Abilities, Allowed, Policy, Watch, apart, own_addresses, rebind, to_nft_text, watchers_agree,
+    Abilities, Allowed, FW3_FILE, FW4_FILE, Policy, Watch, apart, own_addresses, rebind, to_nft_text,
+    watchers_agree,
 };
 use lenscap_harden::listeners;
 use lenscap_harden::report::{Measure, Status};
@@ -22,12 +23,8 @@ use super::{
 use crate::config::{Config, HardenMode};
 use crate::monitor;
 
-/// Where OpenWrt's firewall 4 takes rules of others from, each time that it loads its own.
-const FW4_FILE: &str = "/usr/share/nftables.d/ruleset-post/50-lenscap.nft";
 const FW4: &str = "/sbin/fw4";
 const FW4_CONFIG: &str = "/etc/config/firewall";
-/// What OpenWrt's firewall 3 runs after it has loaded its rules.
-const FW3_FILE: &str = "/etc/firewall.user";
 const FW3: &str = "/sbin/fw3";
 const FW3_LINE: &str = "/usr/sbin/lenscap harden --restore";
 const HTTPS: u16 = 443;
@@ -339,12 +336,6 @@ fn put_include(edits: &mut Edits<'_>, policy: &Policy, can: Abilities) -> io::Re
         }
     }
     Ok(())
-}
-
-/// Whether a file is the firewall's alone.
-#[must_use]
-pub fn is_own(path: &str, state_dir: &str) -> bool {
-    path == record_path(state_dir) || [FW4_FILE, FW3_FILE].contains(&path)
 }
 
 /// Whether a line of firewall 4's settings says that it takes no files from that folder.

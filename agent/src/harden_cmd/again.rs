@@ -98,8 +98,8 @@ pub(super) fn recheck(request: &Request, root: &Root, settings: &Settings) -> Re
         let boot = live::boot_id(root);
         boot.is_ok_and(|boot| boot == waiting.boot_id && !live::is_overdue(waiting, &boot))
     };
-    let uplink = waiting.as_ref().is_some_and(here) && live::owned_since(&request.config).is_some();
-    let boot = waiting.is_none() && proof::unproven(root, settings).is_some();
+    let uplink = waiting.as_ref().is_some_and(here) && live::owned_since(root, &request.config).is_some();
+    let boot = waiting.is_none() && !proof::unproven(root, settings).is_empty();
     tell(request, &outcome, &memory, now, (waiting.is_some(), uplink, boot))?;
     Ok(exit_status(outcome.verdict.unwrap_or(Verdict::Unknown)))
 }
@@ -114,12 +114,15 @@ fn look(
     live::must_be_root()?;
     let boot_id = live::boot_id(root)?;
     let waits = engine::waiting(root, settings).is_ok_and(|waiting| waiting.is_some());
-    if request.boot && (waits || proof::unproven(root, settings).is_some()) {
+    if request.boot && (waits || !proof::unproven(root, settings).is_empty()) {
         // Whatever comes of this look, and whether or not others follow: nobody else takes it back.
         live::wait_in_background(&request.config)?;
     }
     // Whatever keeps it from being noted, the rest is looked at.
-    let proven = shown::prove(root, settings, &request.config);
+    let proven = match shown::prove(root, settings, &request.config) {
+        Err(stop) if stop.0.starts_with(live::NOT_TAKEN_BACK) => return Err(stop),
+        proven => proven.err().map(|stop| stop.0),
+    };
     let overdue = live::take_back_overdue(root, settings, &request.config, &boot_id)?.services;
     let _lock = lock(root)?;
     recover(request, root, settings)?;
@@ -135,10 +138,7 @@ fn look(
         outcome.verdict = Some(Verdict::Fails);
         outcome.reason = bounded(why);
     } else if outcome.verdict == Some(Verdict::Holds)
-        && let Some(why) = overdue
-            .err()
-            .map(|why| why.to_string())
-            .or(proven.err().map(|stop| stop.0))
+        && let Some(why) = overdue.err().map(|why| why.to_string()).or(proven)
     {
         outcome.verdict = Some(Verdict::Unknown);
         outcome.reason = bounded(why);
@@ -159,7 +159,11 @@ fn finish_services(
     if !request.boot && local::is_unfinished(root, settings) {
         // As it would have been.
         let confirm = (harden.mode != HardenMode::Enforce).then_some(applied_at);
-        match local::finish(root, settings, &request.config, confirm) {
+        let nets = Allowed::parse_all(&harden.allow_lan);
+        let ways = ssh::ways(root, nets, None, &settings.state_dir);
+        let mut shown = settings.clone();
+        shown.proof = shown::way_in(root, request, applied_at.0, &ways);
+        match local::finish(root, &shown, &request.config, confirm) {
             Ok(closed) => failed = closed.failed,
             Err(Stop(why, _)) => failed.push(why),
         }
@@ -214,7 +218,7 @@ fn look_again(
 fn confirm_by_uplink(request: &Request, root: &Root, settings: &Settings, boot_id: &str) -> Result<(), Stop> {
     let waiting = engine::waiting(root, settings).map_err(unknown)?;
     let came_back = waiting.is_some_and(|waiting| {
-        let since = live::owned_since(&request.config);
+        let since = live::owned_since(root, &request.config);
         // Whole seconds are kept: of the same one it is not known which came first.
         let after = |since: Duration| since.as_secs() > waiting.applied_at.as_secs();
         waiting.boot_id == boot_id && !live::is_overdue(&waiting, boot_id) && since.is_some_and(after)
@@ -453,9 +457,9 @@ impl Look<'_> {
             Some(survey),
             &self.settings.state_dir,
         );
-        let facts = ssh::owner_facts(&self.request.config, false, &ways);
+        let facts = ssh::owner_facts(self.root, &self.request.config, false, &ways);
         let tried = plan.recognised.iter().map(|known| known.adapter.tried).min();
-        let proof = shown::way_in(self.request, &self.boot_id, &ways);
+        let proof = shown::way_in(self.root, self.request, &self.boot_id, &ways);
         let situation = Situation {
             mode: live::mode(&self.harden),
             asked: false,

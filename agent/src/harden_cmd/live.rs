@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use lenscap_harden::credentials;
 use lenscap_harden::defaults::Checker;
 use lenscap_harden::engine::{self, Plan, Settings};
-use lenscap_harden::firewall::{Allowed, Policy};
+use lenscap_harden::firewall::{Allowed, Policy, is_own};
 use lenscap_harden::firmware::Tried;
 use lenscap_harden::gate::{
     CONFIRM_WITHIN, Confirmation, Decision, Due, Mode, OwnerPath, Situation, Why, decide, owner_path,
@@ -20,6 +20,7 @@ use lenscap_harden::listeners::{self, Close, Listener, Process};
 use lenscap_harden::report::{Finding, Measure, Status};
 use lenscap_harden::root::{Root, folder_of, name_of};
 use lenscap_harden::secret::LoginPassword;
+use lenscap_harden::started::stays;
 use lenscap_harden::storage::{self, Storage};
 use lenscap_harden::survey::{Survey, contains};
 use lenscap_harden::transaction::Store;
@@ -96,7 +97,7 @@ pub(super) fn apply(request: &Request, root: &Root, mut settings: Settings) -> R
     {
         measures.swap(0, at);
     }
-    settings.proof = shown::way_in(request, &boot_id, &ways);
+    settings.proof = shown::way_in(root, request, &boot_id, &ways);
     let mut taken = false;
     for measure in measures {
         let looked = (measure, &harden, &ways);
@@ -204,7 +205,7 @@ pub(super) fn confirm(request: &Request, root: &Root, settings: &Settings) -> Re
         return Err(Stop(why.into(), EXIT_FAILURE));
     }
     let waited = engine::confirm(root, settings).map_err(refused)?;
-    let boot = proof::unproven(root, settings).is_some();
+    let boot = !proof::unproven(root, settings).is_empty();
     sync_firewall(root, settings, None)?;
     let (event, text) = if waited && boot {
         (
@@ -274,6 +275,13 @@ pub(super) fn roll_back(request: &Request, root: &Root, settings: &Settings, now
         } else if local::is_unfinished(root, settings) {
             let undone = local::undo(root, settings, &request.config);
             undone.map_err(refused)?;
+        }
+        if !proof::unproven(root, settings).is_empty() {
+            // Where whoever removes this program sees it.
+            eprintln!(
+                "lenscap: no boot has shown yet that SSH lets you in, and nobody looks for it any more: see that it does when the \
+                 camera has started again, or run `lenscap harden --undo --restore-insecure` before"
+            );
         }
         return Ok(EXIT_OK);
     }
@@ -377,12 +385,12 @@ fn take_back(root: &Root, settings: &Settings, config: &Path, waiting: &Confirma
     let before = firewall::record(root, &settings.state_dir);
     // What keeps the firewall goes with it, of whichever run it is.
     let firewall = waits(&firewall::record_path(&settings.state_dir));
-    let along = |path: &str| firewall && firewall::is_own(path, &settings.state_dir);
+    let along = |path: &str| firewall && is_own(path, &settings.state_dir);
     let journal = Store::new(root, &settings.state_dir)
         .journal()
         .unwrap_or_default();
     let mut stopped = engine::kept(root, settings, engine::STOPPED);
-    if telnets(&journal, settings).map(waits).max() == Some(false) {
+    if telnet_waits(&journal, settings, &waits) == Some(false) {
         // It stays closed.
         stopped.clear();
     }
@@ -430,7 +438,7 @@ pub(super) fn put_firewall_back(root: &Root, settings: &Settings, act: bool) -> 
             return Err(Stop(why.into(), EXIT_FAILURE));
         }
     }
-    if shown::is_lost(root, settings)? {
+    if shown::is_lost(root, settings, &path)? {
         let why = "this boot has not shown the owner's way in: the firewall is to be taken back";
         return Err(Stop(why.into(), EXIT_FAILURE));
     }
@@ -496,7 +504,7 @@ fn situation(
     checker: &mut Checker,
     taken: bool,
 ) -> Result<(Situation, Vec<Finding>), Stop> {
-    let mut facts = ssh::owner_facts(&request.config, false, ways);
+    let mut facts = ssh::owner_facts(root, &request.config, false, ways);
     let mut alone = settings.clone();
     alone.measures = vec![measure];
     let plan = super::plan_surveyed(request, root, &alone, survey, checker)?;
@@ -529,9 +537,14 @@ pub(super) fn harden_config(path: &Path) -> Harden {
         .unwrap_or_default()
 }
 
-/// Since when the owner's uplink is up.
-pub(super) fn owned_since(config: &Path) -> Option<Duration> {
-    monitor::owned_since(&config::load(config).ok()?.config)
+/// Since when the owner's uplink is up, where a boot finds again what it needs.
+pub(super) fn owned_since(root: &Root, path: &Path) -> Option<Duration> {
+    let config = config::load(path).ok()?.config;
+    let kept = [path, &config.agent.state_dir];
+    let kept = kept
+        .iter()
+        .all(|path| path.to_str().is_some_and(|path| stays(root, path)));
+    monitor::owned_since(&config).filter(|_| kept)
 }
 
 /// Whether the login password is to be given.
@@ -696,14 +709,11 @@ fn command_line(process: &Process) -> String {
 /// Keeps what is to start again if nobody confirms. What another than root runs, root must not. Where all files of telnet's
 /// are confirmed, none of them comes back, and neither does it.
 fn note_stopped(root: &Root, settings: &Settings, journal: &Journal, listeners: &[Listener], told: &[u32]) {
-    let unproven = || proof::unproven(root, settings).map(|(_, of)| of);
-    let Some(waiting) = engine::waiting(root, settings).ok().flatten().or_else(unproven) else {
-        return;
-    };
-    let waits = telnets(journal, settings)
-        .map(|path| engine::waits_for(&waiting, path))
-        .max();
-    if told.is_empty() || waits == Some(false) {
+    let unproven = proof::unproven(root, settings).into_iter().map(|(_, of)| of);
+    let waiting = engine::waiting(root, settings).ok().flatten();
+    let waiting: Vec<Confirmation> = waiting.into_iter().chain(unproven).collect();
+    let waits = |path: &str| waiting.iter().any(|waiting| engine::waits_for(waiting, path));
+    if told.is_empty() || waiting.is_empty() || telnet_waits(journal, settings, &waits) == Some(false) {
         return;
     }
     let mut note = engine::kept(root, settings, engine::STOPPED);
@@ -722,13 +732,11 @@ fn note_stopped(root: &Root, settings: &Settings, journal: &Journal, listeners: 
     }
 }
 
-/// The files that were changed to close telnet.
-fn telnets<'j>(journal: &'j Journal, settings: &Settings) -> impl Iterator<Item = &'j str> {
-    let entries = journal.entries.iter().filter(|entry| {
-        let own = firewall::is_own(&entry.path, &settings.state_dir) || entry.path == settings.password_file;
-        entry.original.is_some() && !entry.insecure && !own
-    });
-    entries.map(|entry| entry.path.as_str())
+/// Whether one of the files waits that were changed to close telnet, if any was.
+fn telnet_waits(journal: &Journal, settings: &Settings, waits: &dyn Fn(&str) -> bool) -> Option<bool> {
+    let entries = journal.entries.iter();
+    let telnets = entries.filter(|entry| engine::closes_telnet(entry, settings));
+    telnets.map(|entry| waits(&entry.path)).max()
 }
 
 /// Has init read its table again where a plan took lines out of it: what it starts again is in its memory.

@@ -415,7 +415,7 @@ fn give(
         none.measures.clear();
         engine::apply(&plan, &none, applied_at, &mut |_| Ok(())).map_err(super::failed)?;
         // It is that of an earlier run, and what is new is in no file.
-        if let Some(applied_at) = applied_at.filter(|_| plan.edits.files().next().is_none()) {
+        if plan.edits.files().next().is_none() {
             engine::wait_with(root, settings, file, applied_at).map_err(super::failed)?;
         }
     }

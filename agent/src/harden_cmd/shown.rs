@@ -4,67 +4,92 @@ use core::time::Duration;
 use std::path::Path;
 
 use lenscap_harden::engine::{self, Settings};
-use lenscap_harden::gate::{CONFIRM_WITHIN, SHOWN_WITHIN};
-use lenscap_harden::proof;
+use lenscap_harden::gate::{CONFIRM_WITHIN, Confirmation, SHOWN_WITHIN};
 use lenscap_harden::root::Root;
+use lenscap_harden::{listeners, proof};
 
-use super::live::{boot_id, owned_since};
+use super::live::{NOT_TAKEN_BACK, boot_id, owned_since};
 use super::{Request, lock, refused, ssh, unknown};
 use crate::cli::Stop;
 use crate::{firewall, sys};
 
 /// What a later boot is to show of the owner's way in. Nothing if that is an uplink, or none that a boot would end is seen.
-pub(super) fn way_in(request: &Request, boot_id: &str, ways: &ssh::Ways) -> Option<String> {
-    let way = ssh::word(ways).filter(|_| owned_since(&request.config).is_none())?;
+pub(super) fn way_in(root: &Root, request: &Request, boot_id: &str, ways: &ssh::Ways) -> Option<String> {
+    let way = ssh::word(ways).filter(|_| owned_since(root, &request.config).is_none())?;
     Some(format!("{boot_id} {way}"))
 }
 
 /// Looks, in a later boot, for the way in that the owner had: not before a server has had its time to end again. One that is
-/// not there then is lost: what was confirmed is to be taken back like what was not. Says whether it is still looked for.
+/// not there then is lost: what was confirmed is to be taken back like what was not. A claimed uplink is one at any time.
+/// Says whether it is still looked for.
 pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<bool, Stop> {
     let now = sys::monotonic();
-    if !is_due(root, settings)? {
-        return Ok(false);
-    }
-    if now < CONFIRM_WITHIN {
-        return Ok(true);
+    let unproven = proof::unproven(root, settings);
+    let boot_id = boot_id(root)?;
+    let due = |of: &Confirmation| of.boot_id != boot_id;
+    let owned = !unproven.is_empty() && owned_since(root, config).is_some();
+    let any = unproven.iter().any(|(_, of)| due(of));
+    if !owned && (!any || now < CONFIRM_WITHIN) {
+        return Ok(any);
     }
     let _lock = lock(root)?;
-    let Some((way, _)) = proof::unproven(root, settings) else {
-        return Ok(false);
-    };
+    let unproven = proof::unproven(root, settings);
+    // Nothing is lost where nobody can look.
+    listeners::read(root).map_err(unknown)?;
     // As the rules have it that are in force, whatever the configuration says by now.
     let record = firewall::record(root, &settings.state_dir);
     // Routes block no port.
     let behind = record.as_ref().is_some_and(|record| !record.blackhole);
     let nets = record.as_ref().map(|record| record.allow_in.clone());
     let ways = ssh::ways(root, nets.unwrap_or_default(), None, &settings.state_dir);
-    let shown = ssh::is_back(&ways, &way, behind) || owned_since(config).is_some();
     // What waits for the owner meanwhile comes first.
     let waits = engine::waiting(root, settings).map_err(unknown)?.is_some();
-    if !shown && (!is_over(now) || waits) {
-        return Ok(!waits);
-    }
-    proof::prove(root, settings, shown).map_err(|error| {
-        // As where files cannot be taken back.
-        if let Some(record) = record.filter(|_| !shown) {
-            let _ = firewall::remove(&record);
+    let over = is_over(now) && !waits;
+    let judge = |(way, of): &(String, Confirmation)| {
+        if owned || due(of) && ssh::is_back(&ways, way, behind) {
+            Some(true)
+        } else {
+            (due(of) && over).then_some(false)
         }
-        refused(error)
-    })?;
-    Ok(false)
+    };
+    let shown: Vec<Option<bool>> = unproven.iter().map(judge).collect();
+    if shown.iter().any(Option::is_some) {
+        proof::prove(root, settings, &shown).map_err(|error| {
+            let path = firewall::record_path(&settings.state_dir);
+            let mut lost = unproven
+                .iter()
+                .zip(&shown)
+                .filter(|(_, shown)| **shown == Some(false));
+            // As where files cannot be taken back.
+            if lost.clone().any(|((_, of), _)| engine::waits_for(of, &path))
+                && let Some(record) = record
+            {
+                let _ = firewall::remove(&record);
+            }
+            let Stop(why, status) = refused(error);
+            let before = if lost.next().is_some() { NOT_TAKEN_BACK } else { "" };
+            Stop(format!("{before}{why}"), status)
+        })?;
+    }
+    let mut left = unproven.iter().zip(shown);
+    Ok(!waits && left.any(|((_, of), shown)| due(of) && shown.is_none()))
 }
 
 /// Whether this boot is to show the owner's way in.
 pub(super) fn is_due(root: &Root, settings: &Settings) -> Result<bool, Stop> {
-    let unproven = proof::unproven(root, settings);
-    let boot_id = boot_id(root)?;
-    Ok(unproven.is_some_and(|(_, of)| of.boot_id != boot_id))
+    due_for(root, settings, None)
 }
 
-/// Whether it is one that did not, and has had its time.
-pub(super) fn is_lost(root: &Root, settings: &Settings) -> Result<bool, Stop> {
-    Ok(is_due(root, settings)? && is_over(sys::monotonic()))
+/// Whether it is one that did not, and has had its time, and a file goes back for that.
+pub(super) fn is_lost(root: &Root, settings: &Settings, path: &str) -> Result<bool, Stop> {
+    Ok(is_over(sys::monotonic()) && due_for(root, settings, Some(path))?)
+}
+
+fn due_for(root: &Root, settings: &Settings, path: Option<&str>) -> Result<bool, Stop> {
+    let boot_id = boot_id(root)?;
+    let unproven = proof::unproven(root, settings);
+    let mut due = unproven.iter().filter(|(_, of)| of.boot_id != boot_id);
+    Ok(due.any(|(_, of)| path.is_none_or(|path| engine::waits_for(of, path))))
 }
 
 fn is_over(now: Duration) -> bool {

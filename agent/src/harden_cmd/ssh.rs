@@ -188,11 +188,11 @@ pub(super) fn is_back(ways: &Ways, way: &str, behind: bool) -> bool {
 }
 
 /// What is known of the owner's ways in.
-pub(super) fn owner_facts(config: &Path, secret_given: bool, ways: &Ways) -> OwnerFacts {
+pub(super) fn owner_facts(root: &Root, config: &Path, secret_given: bool, ways: &Ways) -> OwnerFacts {
     OwnerFacts {
         authorised_key: ways.surest == SshLogin::Key,
         allowed_lan: ways.reached,
-        claimed_uplink: owned_since(config).is_some(),
+        claimed_uplink: owned_since(root, config).is_some(),
         secret_given,
     }
 }

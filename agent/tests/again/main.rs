@@ -8,6 +8,7 @@ mod changes;
 mod loops;
 mod owner;
 mod service;
+mod shown;
 #[path = "../support/mod.rs"]
 mod support;
 mod telnet;
@@ -207,6 +208,27 @@ fn what_nobody_asked_for_is_only_told() {
 const KEYS: &str = ".ssh";
 const ALLOWED: &str = "\tlist allow_lan '192.168.1.2:22'\n";
 
+/// What a claim leaves.
+const CLAIMED: &str = "main - operator BAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE= 1 0\n";
+
+fn claim(dir: &Path, operators: &str) {
+    fs::create_dir_all(dir.join("etc/lenscap")).unwrap();
+    fs::write(dir.join("etc/lenscap/uplinks"), operators).unwrap();
+}
+
+/// As the agent says it, for which this process stands in as the monitor; 0: it is not.
+fn uplink_up_since(dir: &Path, seconds: u64) {
+    let pid = std::process::id();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let started = fields.split_whitespace().nth(19).unwrap();
+    fs::create_dir_all(dir.join(format!("proc/{pid}/fd"))).unwrap();
+    fs::write(dir.join(format!("proc/{pid}/stat")), &stat).unwrap();
+    let text =
+        format!("{{\n\"monitor_pid\": {pid},\n\"monitor_start\": {started},\n\"all_up_s\": {seconds}\n}}\n");
+    fs::write(dir.join("run/lenscap/status.json"), text).unwrap();
+}
+
 #[test]
 fn a_claimed_uplink_is_a_way_in_and_confirms_when_it_comes_back() {
     if without_root() {
@@ -215,28 +237,6 @@ fn a_claimed_uplink_is_a_way_in_and_confirms_when_it_comes_back() {
     let dir = open("busybox", ON_FLASH, "");
     let uptime = fs::read_to_string("/proc/uptime").unwrap();
     let now: u64 = uptime.split('.').next().unwrap().parse().unwrap();
-    // This process stands in for the monitor.
-    let pid = std::process::id();
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let started = stat
-        .rsplit_once(')')
-        .unwrap()
-        .1
-        .split_whitespace()
-        .nth(19)
-        .unwrap();
-    fs::create_dir_all(dir.path().join(format!("proc/{pid}/fd"))).unwrap();
-    fs::write(dir.path().join(format!("proc/{pid}/stat")), &stat).unwrap();
-    let up_since = |seconds: u64| {
-        let text = format!(
-            "{{\n\"monitor_pid\": {pid},\n\"monitor_start\": {started},\n\"all_up_s\": {seconds}\n}}\n"
-        );
-        fs::write(dir.path().join("run/lenscap/status.json"), text).unwrap();
-    };
-    let operators = |text: &str| {
-        fs::create_dir_all(dir.path().join("etc/lenscap")).unwrap();
-        fs::write(dir.path().join("etc/lenscap/uplinks"), text).unwrap();
-    };
     // Nobody's, another uplink's, and one that is down.
     for (operator, since) in [
         ("", 1),
@@ -244,13 +244,10 @@ fn a_claimed_uplink_is_a_way_in_and_confirms_when_it_comes_back() {
             "main - operator BAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE= 2 9\n",
             1,
         ),
-        (
-            "main - operator BAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE= 1 0\n",
-            0,
-        ),
+        (CLAIMED, 0),
     ] {
-        up_since(since);
-        operators(operator);
+        uplink_up_since(dir.path(), since);
+        claim(dir.path(), operator);
         let output = in_camera(dir.path(), &["--apply"]);
         assert!(
             text(&output).contains("credentials is not changed: waiting for an owner"),
@@ -258,7 +255,7 @@ fn a_claimed_uplink_is_a_way_in_and_confirms_when_it_comes_back() {
         );
         assert_eq!(roots_hash(dir.path(), "etc/passwd"), "");
     }
-    up_since(1);
+    uplink_up_since(dir.path(), 1);
     let output = in_camera(dir.path(), &["--apply"]);
     assert_eq!(code(&output), 0, "{}", text(&output));
     let closed = roots_hash(dir.path(), "etc/passwd");
@@ -267,7 +264,7 @@ fn a_claimed_uplink_is_a_way_in_and_confirms_when_it_comes_back() {
     let (_, said) = recheck(dir.path());
     assert_eq!(said["waiting_for_confirmation"], true, "{said}");
     assert_eq!(said["waiting_for_uplink"], true, "{said}");
-    up_since(now + 1000);
+    uplink_up_since(dir.path(), now + 1000);
     let (_, said) = recheck(dir.path());
     assert_eq!(said["waiting_for_confirmation"], false, "{said}");
     assert_eq!(said["waiting_for_uplink"], false, "{said}");

@@ -43,6 +43,8 @@ fn telnet_that_was_confirmed_does_not_come_back_with_logins_that_were_not() {
         let status = dir.path().join(format!("proc/{}/status", shell.id()));
         fs::write(status, "Name:\ttelnetd\nUid:\t0\t0\t0\t0\n").unwrap();
         let state = dir.path().join("etc/lenscap/harden");
+        // As after a boot that has shown the way in.
+        fs::remove_file(state.join("unproven")).unwrap();
         let uptime = fs::read_to_string("/proc/uptime").unwrap();
         let (now, _) = uptime.split_once('.').unwrap();
         fs::write(state.join("unconfirmed"), format!("{BOOT_ID} {now}\n{waits}\n")).unwrap();

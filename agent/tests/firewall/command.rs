@@ -21,13 +21,13 @@ config profile 'main'
 config harden
 	list allow_lan '10.9.0.2:22'
 ";
-const BOOTS: [&str; 2] = [
+pub(super) const BOOTS: [&str; 2] = [
     "6c1f4a0e-0000-0000-0000-000000000001",
     "6c1f4a0e-0000-0000-0000-000000000002",
 ];
 const PATIENCE: Duration = Duration::from_secs(60);
-const SSH: &str = "proc/7";
-const RECORD: &str = "etc/lenscap/harden/firewall";
+pub(super) const SSH: &str = "proc/7";
+pub(super) const RECORD: &str = "etc/lenscap/harden/firewall";
 const WAITING: &str = "etc/lenscap/harden/unconfirmed";
 
 /// The program below a root of its own, with a `/proc` as the kernel would show it and a device for the probe.
@@ -88,7 +88,7 @@ impl Camera {
         fs::write(path, text).unwrap();
     }
 
-    fn has(&self, path: &str) -> bool {
+    pub(super) fn has(&self, path: &str) -> bool {
         Path::new(&self.path(path)).exists()
     }
 
@@ -130,7 +130,7 @@ impl Camera {
     }
 
     /// An SSH server seems to listen, which takes a key.
-    fn lets_its_owner_in(&self) {
+    pub(super) fn lets_its_owner_in(&self) {
         self.write(&format!("{SSH}/cmdline"), "dropbear\0");
         fs::create_dir_all(self.path(&format!("{SSH}/fd"))).unwrap();
         std::os::unix::fs::symlink("socket:[77]", self.path(&format!("{SSH}/fd/3"))).unwrap();
@@ -153,7 +153,7 @@ pub(super) fn answer(output: &Output) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8(text).unwrap())
 }
 
-fn table() -> String {
+pub(super) fn table() -> String {
     let list = output("nft", &["list", "table", "inet", "lenscap"], "");
     String::from_utf8(list.stdout).unwrap()
 }
@@ -170,7 +170,7 @@ fn later(seconds: &str) -> [&str; 6] {
     ]
 }
 
-fn open_to_strangers(lan: &Lan) -> bool {
+pub(super) fn open_to_strangers(lan: &Lan) -> bool {
     lan.dial(STRANGER, CAMERA, 554).is_some()
 }
 
@@ -191,7 +191,7 @@ fn audited() -> [String; 3] {
 }
 
 const FIREWALL: &[&str] = &["--only", "firewall"];
-const APPLY: &[&str] = &["--only", "firewall", "--apply", "--password-file", "/label"];
+pub(super) const APPLY: &[&str] = &["--only", "firewall", "--apply", "--password-file", "/label"];
 
 #[test]
 fn it_is_applied_confirmed_restored_and_taken_back() {
@@ -384,7 +384,7 @@ fn a_full_disk_keeps_no_rules_that_nobody_confirmed() {
 }
 
 /// Where something is mounted until it is dropped.
-struct Unmounted(String);
+pub(super) struct Unmounted(pub(super) String);
 
 impl Drop for Unmounted {
     fn drop(&mut self) {

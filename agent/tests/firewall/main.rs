@@ -9,6 +9,7 @@ mod command;
 mod kernel;
 mod lan;
 mod routes;
+mod shut_out;
 mod traffic;
 
 use std::net::IpAddr;

@@ -98,7 +98,7 @@ pub(crate) fn run(dir: &Path, mounts: &str) {
 }
 
 /// The process of a running camera that lets its owner in.
-const SSH_SERVER: u32 = 1;
+pub(crate) const SSH_SERVER: u32 = 1;
 
 /// Has a camera start an SSH server by a script of its own.
 pub(crate) fn starts_ssh(dir: &Path, script: &str) {

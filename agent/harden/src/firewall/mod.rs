@@ -29,6 +29,19 @@ pub use rule::{Abilities, Family, Flags, Rule, Rules};
 pub const NAME: &str = "lenscap";
 /// Where the policy that is in force is kept, below the folder of the journal.
 pub const RECORD: &str = "firewall";
+/// Where OpenWrt's firewall 4 takes rules of others from, each time that it loads its own.
+pub const FW4_FILE: &str = "/usr/share/nftables.d/ruleset-post/50-lenscap.nft";
+/// What OpenWrt's firewall 3 runs after it has loaded its rules.
+pub const FW3_FILE: &str = "/etc/firewall.user";
+
+/// Whether a file is the firewall's alone.
+#[must_use]
+pub fn is_own(path: &str, state_dir: &str) -> bool {
+    let record = path
+        .strip_prefix(state_dir)
+        .and_then(|rest| rest.strip_prefix('/'));
+    record == Some(RECORD) || [FW4_FILE, FW3_FILE].contains(&path)
+}
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ mod reached;
 mod servers;
 mod started;
 mod tables;
+mod waits;
 
 use core::time::Duration;
 use std::collections::BTreeMap;

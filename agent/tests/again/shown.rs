@@ -1,0 +1,168 @@
+//! What a later boot shows of the owner's way in, where more than one run, or more than SSH, is there.
+
+use super::*;
+
+const ENFORCED: &str = "\toption mode 'enforce'\n";
+const NOTE: &str = "etc/lenscap/harden/unproven";
+
+fn later(dir: &Path) -> Value {
+    let output = support::in_camera_later(dir, &["--recheck", "--json"]);
+    serde_json::from_str(&text(&output)).unwrap()
+}
+
+fn boot(dir: &Path, number: u32) {
+    end_waiters(dir);
+    set_boot(dir, number);
+}
+
+fn note(dir: &Path) -> String {
+    fs::read_to_string(dir.join(NOTE)).unwrap_or_default()
+}
+
+/// A run within the minutes in which a boot is to show what another has closed waits for the next boot, and holds up none.
+#[test]
+fn a_boot_shows_what_was_applied_before_it() {
+    if without_root() {
+        return;
+    }
+    for shown in [true, false] {
+        let dir = open("busybox", ON_FLASH, &[ALLOWED, ENFORCED].concat());
+        authorise(dir.path(), KEYS);
+        let is_closed = || {
+            let same = |name: &str| fs::read(dir.path().join(name)).unwrap() == original("busybox", name);
+            ["etc/inittab", "etc/passwd"].map(|name| !same(name))
+        };
+        let output = in_camera(dir.path(), &["--apply", "--only", "telnet"]);
+        assert_eq!(code(&output), 0, "{}", text(&output));
+        boot(dir.path(), 2);
+        let args = ["--apply", "--only", "credentials", "--password", "lock"];
+        let output = just_started(dir.path(), &args);
+        assert_eq!(code(&output), 0, "{}", text(&output));
+        assert_eq!(is_closed(), [true, true]);
+        let running = dir.path().join("proc").join(support::SSH_SERVER.to_string());
+        let away = dir.path().join("away");
+        if !shown {
+            fs::rename(&running, &away).unwrap();
+        }
+        let said = later(dir.path());
+        assert_eq!(is_closed(), [shown, true], "{said}");
+        assert_eq!(said["waiting_for_boot"], true, "{said}");
+        assert!(!note(dir.path()).contains("/etc/inittab"), "{}", note(dir.path()));
+        boot(dir.path(), 3);
+        if shown {
+            fs::rename(&running, &away).unwrap();
+        } else {
+            fs::rename(&away, &running).unwrap();
+        }
+        let said = later(dir.path());
+        // Now that SSH is back, the mode has telnet closed once more.
+        assert_eq!(is_closed(), [true, !shown], "{said}");
+        assert_eq!(said["waiting_for_boot"], !shown, "{said}");
+        assert!(!note(dir.path()).contains("/etc/passwd"), "{}", note(dir.path()));
+    }
+}
+
+/// Where two are overdue at once, what neither was about stays.
+#[test]
+fn what_two_runs_closed_goes_back_together_and_nothing_else() {
+    if without_root() {
+        return;
+    }
+    let dir = open("busybox", ON_FLASH, &[ALLOWED, ENFORCED].concat());
+    authorise(dir.path(), KEYS);
+    let output = in_camera(dir.path(), &["--apply", "--password", "lock"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let parts = "boot1 key\n/etc/inittab\nboot2 password\n/etc/rc.local\n";
+    fs::write(dir.path().join(NOTE), parts).unwrap();
+    without_ssh(dir.path());
+    let said = later(dir.path());
+    for (name, back) in [
+        ("etc/inittab", true),
+        ("etc/rc.local", true),
+        ("etc/passwd", false),
+    ] {
+        let same = fs::read(dir.path().join(name)).unwrap() == original("busybox", name);
+        assert_eq!(same, back, "{name}: {said}");
+    }
+    assert_eq!(said["waiting_for_boot"], false, "{said}");
+}
+
+/// Part of what closed telnet was shown by an earlier boot, and stays; what was started again is not ended again.
+#[test]
+fn telnet_that_is_taken_back_is_not_ended_by_the_next_look() {
+    if without_root() {
+        return;
+    }
+    let dir = open("busybox", ON_FLASH, ALLOWED);
+    authorise(dir.path(), KEYS);
+    let output = in_camera(dir.path(), &["--apply", "--only", "telnet"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let mut shell = Command::new("sleep").arg("1000").spawn().unwrap();
+    let listens = || listens(dir.path(), shell.id(), 23, "telnetd -l /bin/sh", "/dev/null");
+    fs::write(dir.path().join(NOTE), "boot1 key\n/etc/rc.local\n").unwrap();
+    without_ssh(dir.path());
+    later(dir.path());
+    let script = fs::read(dir.path().join("etc/rc.local")).unwrap();
+    assert!(script == original("busybox", "etc/rc.local"));
+    let inittab = fs::read_to_string(dir.path().join("etc/inittab")).unwrap();
+    assert!(inittab.contains("#lenscap"));
+    listens();
+    let (_, said) = recheck(dir.path());
+    assert_eq!(said["stopped"], 0, "{said}");
+    assert!(shell.try_wait().unwrap().is_none());
+    assert_ne!(said["verdict"], "holds", "{said}");
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+}
+
+/// It is a way in at any time, where a boot finds what it needs.
+#[test]
+fn a_claimed_uplink_shows_the_way_in_at_once() {
+    if without_root() {
+        return;
+    }
+    let dir = open("busybox", ON_FLASH, &[ALLOWED, ENFORCED].concat());
+    authorise(dir.path(), KEYS);
+    let output = in_camera(dir.path(), &["--apply", "--password", "lock"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    claim(dir.path(), CLAIMED);
+    uplink_up_since(dir.path(), 0);
+    let (_, said) = recheck(dir.path());
+    assert_eq!(said["waiting_for_boot"], true, "{said}");
+    uplink_up_since(dir.path(), 1);
+    let mounts = dir.path().join("proc/mounts");
+    fs::write(&mounts, format!("{ON_FLASH}tmpfs /etc/config tmpfs rw 0 0\n")).unwrap();
+    let (_, said) = recheck(dir.path());
+    assert_eq!(
+        said["waiting_for_boot"], true,
+        "its configuration is in memory: {said}"
+    );
+    fs::write(&mounts, ON_FLASH).unwrap();
+    let (_, said) = recheck(dir.path());
+    assert_eq!(said["waiting_for_boot"], false, "{said}");
+    assert_eq!(note(dir.path()), "");
+}
+
+#[test]
+fn whoever_removes_the_program_hears_that_no_boot_has_shown_the_way_in() {
+    if without_root() {
+        return;
+    }
+    let dir = open("busybox", ON_FLASH, ALLOWED);
+    authorise(dir.path(), KEYS);
+    let output = in_camera(dir.path(), &["--apply", "--only", "telnet"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    for noted in [true, false] {
+        let output = in_camera(dir.path(), &["--roll-back", "--now"]);
+        assert_eq!(code(&output), 0);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            said.contains("no boot has shown yet that SSH lets you in"),
+            noted,
+            "{said}"
+        );
+        let inittab = fs::read_to_string(dir.path().join("etc/inittab")).unwrap();
+        assert!(inittab.contains("#lenscap"));
+        let _ = fs::remove_file(dir.path().join(NOTE));
+    }
+}
