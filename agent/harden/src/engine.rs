@@ -313,17 +313,9 @@ pub fn apply(
         return Ok(());
     }
     // A note alone waits for nobody: a confirmation without files would mean all of the journal.
-    let paths = || plan.edits.files().map(|(path, _)| path);
-    if let Some(applied_at) = applied_at.filter(|_| changes) {
-        writes.push(confirmation_write(root, paths(), settings, applied_at).map_err(Failure::Unchanged)?);
-    }
-    if let Some(proof) = settings.proof.as_ref().filter(|_| changes) {
-        writes.push(proof_write(
-            root,
-            settings,
-            proof,
-            paths().map(str::to_owned).collect(),
-        ));
+    if changes {
+        let paths: Vec<String> = plan.edits.files().map(|(path, _)| path.to_owned()).collect();
+        add_waits(root, settings, &paths, applied_at, &mut writes).map_err(Failure::Unchanged)?;
     }
     let needed = Store::space_needed(&writes, &originals);
     if root
@@ -427,9 +419,9 @@ pub fn closes_telnet(entry: &Entry, settings: &Settings) -> bool {
 
 /// What waits for the owner: this run's files, and those of an earlier one that waits already. The earlier time counts,
 /// but where it is over: then something could not be taken back yet, and goes with this run.
-fn confirmation_write<'p>(
+fn confirmation_write(
     root: &Root,
-    paths: impl Iterator<Item = &'p str>,
+    paths: &[String],
     settings: &Settings,
     (boot_id, applied_at): (&str, Duration),
 ) -> io::Result<Write> {
@@ -448,19 +440,28 @@ fn confirmation_write<'p>(
         }
     }
     for path in paths {
-        if !all && !confirmation.paths.iter().any(|have| have == path) {
-            confirmation.paths.push(path.to_owned());
+        if !all && !confirmation.paths.contains(path) {
+            confirmation.paths.push(path.clone());
         }
     }
     Ok(note(settings, UNCONFIRMED, confirmation.to_text()))
 }
 
-fn proof_write(root: &Root, settings: &Settings, proof: &str, paths: Vec<String>) -> Write {
-    note(
-        settings,
-        proof::UNPROVEN,
-        proof::with(root, settings, proof, paths),
-    )
+/// Adds what has files wait, for the owner or a boot.
+fn add_waits(
+    root: &Root,
+    settings: &Settings,
+    paths: &[String],
+    applied_at: Option<(&str, Duration)>,
+    writes: &mut Vec<Write>,
+) -> io::Result<()> {
+    if let Some(applied_at) = applied_at {
+        writes.push(confirmation_write(root, paths, settings, applied_at)?);
+    }
+    if let Some(proof) = &settings.proof {
+        writes.push(proof::with(root, settings, proof, paths));
+    }
+    Ok(())
 }
 
 /// Has something wait for a confirmation, and for a boot, that goes with a file, and is not in it: users of services go with the
@@ -476,11 +477,8 @@ pub fn wait_with(
 ) -> Result<(), Failure> {
     let store = Store::new(root, &settings.state_dir);
     let journal = store.journal().map_err(Failure::Unchanged)?;
-    let confirm = applied_at.map(|at| confirmation_write(root, [path].into_iter(), settings, at));
-    let proof = settings.proof.as_ref();
-    let proof = proof.map(|proof| Ok(proof_write(root, settings, proof, vec![path.to_owned()])));
-    let writes: io::Result<Vec<Write>> = confirm.into_iter().chain(proof).collect();
-    let writes = writes.map_err(Failure::Unchanged)?;
+    let mut writes = Vec::new();
+    add_waits(root, settings, &[path.to_owned()], applied_at, &mut writes).map_err(Failure::Unchanged)?;
     if writes.is_empty() {
         return Ok(());
     }

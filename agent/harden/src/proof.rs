@@ -14,45 +14,45 @@ use crate::transaction::Write;
 
 pub(crate) const UNPROVEN: &str = "unproven";
 
-/// Reads the note's parts, lines each. One without files stands for all of the journal, and so does damage.
-fn parts(root: &Root, settings: &Settings) -> Vec<Vec<String>> {
-    let mut parts: Vec<Vec<String>> = Vec::new();
+/// The note's parts. One without files stands for all of the journal, and so does damage.
+fn parts(root: &Root, settings: &Settings) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
     if !root.exists(&note_path(settings, UNPROVEN)) {
         return parts;
     }
-    for line in kept(root, settings, UNPROVEN).lines() {
-        match parts.last_mut() {
-            Some(part) if line.starts_with('/') => part.push(line.to_owned()),
-            _ => parts.push(vec![line.to_owned()]),
-        }
+    let mut text = kept(root, settings, UNPROVEN);
+    if text.is_empty() {
+        text.push('\n');
     }
-    if parts.is_empty() {
-        parts.push(vec![String::new()]);
+    for line in text.lines() {
+        match parts.last_mut() {
+            Some(part) if line.starts_with('/') => add(part, line),
+            _ => parts.push([line, "\n"].concat()),
+        }
     }
     parts
 }
 
-fn text(parts: &[Vec<String>]) -> String {
-    parts.concat().join("\n") + "\n"
+fn add(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
 }
 
-/// The note's text with these files too.
-pub(crate) fn with(root: &Root, settings: &Settings, proof: &str, mut paths: Vec<String>) -> String {
+fn is_whole(part: &str) -> bool {
+    part.lines().count() < 2
+}
+
+/// The note with one more part.
+pub(crate) fn with(root: &Root, settings: &Settings, proof: &str, paths: &[String]) -> Write {
     let mut parts = parts(root, settings);
-    match parts
-        .iter_mut()
-        .find(|part| part.first().is_some_and(|first| first == proof))
-    {
-        Some(part) => {
-            paths.retain(|path| part.len() > 1 && !part.contains(path));
-            part.append(&mut paths);
-        }
-        None => {
-            paths.insert(0, proof.to_owned());
-            parts.push(paths);
-        }
+    let mut part = [proof, "\n"].concat();
+    for path in paths {
+        add(&mut part, path);
     }
-    text(&parts)
+    if !parts.contains(&part) {
+        parts.push(part);
+    }
+    note(settings, UNPROVEN, parts.concat())
 }
 
 /// The note once these files are taken back, if that is another, and whether it is there then; `all`: nothing is left of what
@@ -64,32 +64,40 @@ pub(crate) fn rest(
     all: bool,
 ) -> (Option<Write>, bool) {
     let before = parts(root, settings);
-    let mut left = before.clone();
-    left.retain_mut(|part| {
-        let whole = part.len() == 1;
-        part.retain(|line| !restored.contains(line));
-        !all && (whole || part.len() > 1)
-    });
-    let write = (left != before).then(|| {
-        if left.is_empty() {
-            let path = note_path(settings, UNPROVEN);
-            Write::Remove { path }
-        } else {
-            note(settings, UNPROVEN, text(&left))
+    let mut text = String::new();
+    for part in &before {
+        let mut left = String::new();
+        for line in part.lines() {
+            if !restored.iter().any(|path| path == line) {
+                add(&mut left, line);
+            }
         }
-    });
-    (write, !left.is_empty())
+        if !all && (is_whole(part) || !is_whole(&left)) {
+            text.push_str(&left);
+        }
+    }
+    let proves = !text.is_empty();
+    let write = if text == before.concat() {
+        None
+    } else if proves {
+        Some(note(settings, UNPROVEN, text))
+    } else {
+        let path = note_path(settings, UNPROVEN);
+        Some(Write::Remove { path })
+    };
+    (write, proves)
 }
 
 /// What waits for a boot that shows the way in, by the word for that. What is damaged or cannot be read is all of the journal.
 #[must_use]
 pub fn unproven(root: &Root, settings: &Settings) -> Vec<(String, Confirmation)> {
-    let part = |part: Vec<String>| {
-        let first = part.first().map(String::as_str).unwrap_or_default();
-        let way = first.rsplit(' ').next().unwrap_or_default().to_owned();
-        (way, Confirmation::parse(&part.join("\n")))
-    };
-    parts(root, settings).into_iter().map(part).collect()
+    let mut found = Vec::new();
+    for part in parts(root, settings) {
+        let first = part.lines().next().unwrap_or_default();
+        let way = first.rsplit(' ').next().unwrap_or_default();
+        found.push((way.to_owned(), Confirmation::parse(&part)));
+    }
+    found
 }
 
 /// What became of each part of [`unproven`]: a boot showed the way in, or did not in time, or is still to. If not, it is as if
@@ -99,35 +107,33 @@ pub fn unproven(root: &Root, settings: &Settings) -> Vec<(String, Confirmation)>
 /// When the file system refuses.
 pub fn prove(root: &Root, settings: &Settings, shown: &[Option<bool>]) -> io::Result<()> {
     let path = note_path(settings, UNPROVEN);
-    let (mut left, mut lost) = (Vec::new(), Vec::new());
-    for (part, shown) in parts(root, settings).into_iter().zip(shown) {
-        match shown {
-            None => left.push(part),
-            Some(true) => {}
-            Some(false) => lost.push(part),
+    let (mut left, mut lost, mut all) = (String::new(), String::new(), false);
+    for (part, shown) in parts(root, settings).iter().zip(shown) {
+        if shown.is_none() {
+            left.push_str(part);
+        } else if *shown == Some(false) {
+            all |= is_whole(part);
+            // The first one's boot is an earlier one: that is all that counts.
+            for line in part.lines().skip(usize::from(!lost.is_empty())) {
+                add(&mut lost, line);
+            }
         }
     }
-    let lose = !lost.is_empty();
-    if lose {
-        let whole = lost.iter().any(|part| part.len() == 1);
-        let mut lines = lost.concat();
-        // The first part's boot is an earlier one: that is all that counts.
-        let mut first = true;
-        lines.retain(|line| core::mem::take(&mut first) || !whole && line.starts_with('/'));
-        if keep(root, settings, UNCONFIRMED, &(lines.join("\n") + "\n")).is_err() {
-            // More than need be goes back, but this takes no room on a full disk.
+    if !lost.is_empty() {
+        let text = if all { "" } else { &lost };
+        if keep(root, settings, UNCONFIRMED, text).is_err() {
+            // More than need be may go back, but this takes no room on a full disk.
             root.rename(&path, &confirmation_path(settings))?;
             left.clear();
         }
         root.sync_folder(&settings.state_dir)?;
+    } else if left.is_empty() && waiting(root, settings)?.is_none() {
+        root.remove(&note_path(settings, STOPPED))?;
     }
     if left.is_empty() {
-        if !lose && waiting(root, settings)?.is_none() {
-            root.remove(&note_path(settings, STOPPED))?;
-        }
         root.remove(&path)?;
     } else {
-        keep(root, settings, UNPROVEN, &text(&left))?;
+        keep(root, settings, UNPROVEN, &left)?;
     }
     root.sync_folder(&settings.state_dir)
 }

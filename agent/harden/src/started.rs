@@ -83,16 +83,11 @@ pub fn starts(root: &Root, survey: &Survey, server: &str) -> Vec<String> {
 /// Whether a file is there after a boot.
 #[must_use]
 pub fn stays(root: &Root, path: &str) -> bool {
-    if !root.is_live() {
-        return true;
-    }
-    let place = root.canonical(path).ok().zip(root.mounts());
-    place.is_some_and(|(path, mounts)| {
-        matches!(
-            storage::judge(&mounts, &path),
+    !root.is_live()
+        || matches!(
+            storage::place(root, path),
             Storage::Persistent | Storage::ReadOnly
         )
-    })
 }
 
 impl Search<'_> {
@@ -104,13 +99,8 @@ impl Search<'_> {
         }
         let mut text = String::from_utf8_lossy(&text).into_owned();
         if form == Form::Unit {
-            let mut commands = String::new();
-            for line in text.lines().filter(|line| line.starts_with("ExecStart=")) {
-                // Signs may stand before it.
-                commands.push_str(line.find('/').and_then(|at| line.get(at..)).unwrap_or_default());
-                commands.push('\n');
-            }
-            text = commands;
+            // What other lines of it run starts with their names.
+            text = text.replace("\nExecStart=", "\n");
         }
         // thingino's scripts are called after what they start.
         if numbered(name_of(path)) == Some(self.server) && text.contains("start_daemon") {

@@ -1,5 +1,7 @@
 //! Whether what is written to a path is there after a reboot, by the table of mounts (proc(5), `/proc/mounts`).
 
+use crate::root::{Root, folder_of};
+
 /// The deepest overlay on an overlay.
 const MAX_LAYERS: usize = 4;
 /// The longest table of mounts that is read, in bytes.
@@ -28,6 +30,18 @@ pub enum Storage {
     ReadOnly,
     /// It could not be told.
     Unknown,
+}
+
+/// Judges where a file of a running camera lies, or would.
+#[must_use]
+pub fn place(root: &Root, mut path: &str) -> Storage {
+    while !root.exists(path) && path.len() > 1 {
+        path = folder_of(path);
+    }
+    match root.canonical(path).ok().zip(root.mounts()) {
+        Some((path, mounts)) => judge(&mounts, &path),
+        None => Storage::Unknown,
+    }
 }
 
 /// Judges an absolute path without links by the text of `/proc/mounts`.

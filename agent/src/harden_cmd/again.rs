@@ -22,7 +22,7 @@ use lenscap_harden::proof;
 use lenscap_harden::report::{Finding, Measure, Status, Verdict};
 use lenscap_harden::root::Root;
 use lenscap_harden::secret::LoginPassword;
-use lenscap_harden::storage::Storage;
+use lenscap_harden::storage::{self, Storage};
 use lenscap_harden::survey::Survey;
 use lenscap_harden::transaction::Store;
 use nix::sys::signal::{Signal, killpg};
@@ -466,7 +466,7 @@ impl Look<'_> {
             tried: tried.unwrap_or(lenscap_harden::firmware::Tried::Fixture),
             owner: lenscap_harden::gate::owner_path(&facts).filter(|path| *path != OwnerPath::Secret),
             other_login: ways.surest,
-            storage: live::storage(self.root, &self.settings, plan)?,
+            storage: live::storage(self.root, &self.settings, plan),
             bad_boots: self.bad_boots,
         };
         Ok((situation, proof))
@@ -478,7 +478,7 @@ impl Look<'_> {
 fn count_boot(root: &Root, settings: &Settings, boot_id: &str) -> u8 {
     let mut boots = engine::boots(root, settings);
     boots.begin(boot_id);
-    if live::place(root, &settings.state_dir).is_ok_and(|place| place == Storage::Persistent) {
+    if storage::place(root, &settings.state_dir) == Storage::Persistent {
         let _ = engine::keep_boots(root, settings, &boots);
     }
     boots.bad()

@@ -18,7 +18,7 @@ use lenscap_harden::gate::{
 use lenscap_harden::journal::Journal;
 use lenscap_harden::listeners::{self, Close, Listener, Process};
 use lenscap_harden::report::{Finding, Measure, Status};
-use lenscap_harden::root::{Root, folder_of, name_of};
+use lenscap_harden::root::{Root, name_of};
 use lenscap_harden::secret::LoginPassword;
 use lenscap_harden::started::stays;
 use lenscap_harden::storage::{self, Storage};
@@ -279,8 +279,8 @@ pub(super) fn roll_back(request: &Request, root: &Root, settings: &Settings, now
         if !proof::unproven(root, settings).is_empty() {
             // Where whoever removes this program sees it.
             eprintln!(
-                "lenscap: no boot has shown yet that SSH lets you in, and nobody looks for it any more: see that it does when the \
-                 camera has started again, or run `lenscap harden --undo --restore-insecure` before"
+                "lenscap: no boot has shown yet that SSH lets you in, and nobody looks for it any more: \
+                 `lenscap harden --undo --restore-insecure` opens what was closed"
             );
         }
         return Ok(EXIT_OK);
@@ -390,7 +390,7 @@ fn take_back(root: &Root, settings: &Settings, config: &Path, waiting: &Confirma
         .journal()
         .unwrap_or_default();
     let mut stopped = engine::kept(root, settings, engine::STOPPED);
-    if telnet_waits(&journal, settings, &waits) == Some(false) {
+    if telnet_waits(&journal, settings, core::slice::from_ref(waiting)) == Some(false) {
         // It stays closed.
         stopped.clear();
     }
@@ -524,7 +524,7 @@ fn situation(
         tried: tried.unwrap_or(Tried::Fixture),
         owner: owner_path(&facts),
         other_login: ways.surest,
-        storage: storage(root, settings, &plan)?,
+        storage: storage(root, settings, &plan),
         bad_boots: 0,
     };
     Ok((situation, plan.edits.findings))
@@ -561,27 +561,15 @@ pub(super) fn mode(harden: &Harden) -> Mode {
 }
 
 /// Judges where the journal and each file that the plan changes lie. The first that a reboot may lose counts.
-pub(super) fn storage(root: &Root, settings: &Settings, plan: &Plan<'_>) -> Result<Storage, Stop> {
+pub(super) fn storage(root: &Root, settings: &Settings, plan: &Plan<'_>) -> Storage {
     let paths = plan.edits.files().map(|(path, _)| path);
     for path in paths.chain([settings.state_dir.as_str()]) {
-        match place(root, path)? {
+        match storage::place(root, path) {
             Storage::Persistent => {}
-            other => return Ok(other),
+            other => return other,
         }
     }
-    Ok(Storage::Persistent)
-}
-
-/// Judges where a file lies, or would.
-pub(super) fn place(root: &Root, mut path: &str) -> Result<Storage, Stop> {
-    let mounts = root
-        .head("/proc/mounts", storage::MAX_MOUNTS_BYTES)
-        .map_err(unknown)?;
-    while !root.exists(path) {
-        path = folder_of(path);
-    }
-    let path = root.canonical(path).map_err(unknown)?;
-    Ok(storage::judge(&String::from_utf8_lossy(&mounts), &path))
+    Storage::Persistent
 }
 
 pub(super) fn boot_id(root: &Root) -> Result<String, Stop> {
@@ -709,11 +697,10 @@ fn command_line(process: &Process) -> String {
 /// Keeps what is to start again if nobody confirms. What another than root runs, root must not. Where all files of telnet's
 /// are confirmed, none of them comes back, and neither does it.
 fn note_stopped(root: &Root, settings: &Settings, journal: &Journal, listeners: &[Listener], told: &[u32]) {
-    let unproven = proof::unproven(root, settings).into_iter().map(|(_, of)| of);
-    let waiting = engine::waiting(root, settings).ok().flatten();
-    let waiting: Vec<Confirmation> = waiting.into_iter().chain(unproven).collect();
-    let waits = |path: &str| waiting.iter().any(|waiting| engine::waits_for(waiting, path));
-    if told.is_empty() || waiting.is_empty() || telnet_waits(journal, settings, &waits) == Some(false) {
+    let mut waiting = Vec::new();
+    waiting.extend(engine::waiting(root, settings).ok().flatten());
+    waiting.extend(proof::unproven(root, settings).into_iter().map(|(_, of)| of));
+    if told.is_empty() || waiting.is_empty() || telnet_waits(journal, settings, &waiting) == Some(false) {
         return;
     }
     let mut note = engine::kept(root, settings, engine::STOPPED);
@@ -733,9 +720,10 @@ fn note_stopped(root: &Root, settings: &Settings, journal: &Journal, listeners: 
 }
 
 /// Whether one of the files waits that were changed to close telnet, if any was.
-fn telnet_waits(journal: &Journal, settings: &Settings, waits: &dyn Fn(&str) -> bool) -> Option<bool> {
+fn telnet_waits(journal: &Journal, settings: &Settings, waiting: &[Confirmation]) -> Option<bool> {
     let entries = journal.entries.iter();
     let telnets = entries.filter(|entry| engine::closes_telnet(entry, settings));
+    let waits = |path: &str| waiting.iter().any(|waiting| engine::waits_for(waiting, path));
     telnets.map(|entry| waits(&entry.path)).max()
 }
 

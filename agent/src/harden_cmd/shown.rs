@@ -24,16 +24,15 @@ pub(super) fn way_in(root: &Root, request: &Request, boot_id: &str, ways: &ssh::
 /// Says whether it is still looked for.
 pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<bool, Stop> {
     let now = sys::monotonic();
-    let unproven = proof::unproven(root, settings);
     let boot_id = boot_id(root)?;
     let due = |of: &Confirmation| of.boot_id != boot_id;
+    let unproven = proof::unproven(root, settings);
     let owned = !unproven.is_empty() && owned_since(root, config).is_some();
     let any = unproven.iter().any(|(_, of)| due(of));
     if !owned && (!any || now < CONFIRM_WITHIN) {
         return Ok(any);
     }
     let _lock = lock(root)?;
-    let unproven = proof::unproven(root, settings);
     // Nothing is lost where nobody can look.
     listeners::read(root).map_err(unknown)?;
     // As the rules have it that are in force, whatever the configuration says by now.
@@ -45,51 +44,53 @@ pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<b
     // What waits for the owner meanwhile comes first.
     let waits = engine::waiting(root, settings).map_err(unknown)?.is_some();
     let over = is_over(now) && !waits;
-    let judge = |(way, of): &(String, Confirmation)| {
-        if owned || due(of) && ssh::is_back(&ways, way, behind) {
-            Some(true)
+    let (mut shown, mut lost, mut blocks) = (Vec::new(), false, false);
+    for (way, of) in proof::unproven(root, settings) {
+        let is_due = due(&of);
+        if owned || is_due && ssh::is_back(&ways, &way, behind) {
+            shown.push(Some(true));
+        } else if is_due && over {
+            lost = true;
+            blocks |= engine::waits_for(&of, &firewall::record_path(&settings.state_dir));
+            shown.push(Some(false));
         } else {
-            (due(of) && over).then_some(false)
+            shown.push(None);
         }
-    };
-    let shown: Vec<Option<bool>> = unproven.iter().map(judge).collect();
+    }
     if shown.iter().any(Option::is_some) {
         proof::prove(root, settings, &shown).map_err(|error| {
-            let path = firewall::record_path(&settings.state_dir);
-            let mut lost = unproven
-                .iter()
-                .zip(&shown)
-                .filter(|(_, shown)| **shown == Some(false));
             // As where files cannot be taken back.
-            if lost.clone().any(|((_, of), _)| engine::waits_for(of, &path))
-                && let Some(record) = record
-            {
+            if let Some(record) = record.filter(|_| blocks) {
                 let _ = firewall::remove(&record);
             }
             let Stop(why, status) = refused(error);
-            let before = if lost.next().is_some() { NOT_TAKEN_BACK } else { "" };
-            Stop(format!("{before}{why}"), status)
+            let before = if lost { NOT_TAKEN_BACK } else { "" };
+            Stop([before, &why].concat(), status)
         })?;
     }
-    let mut left = unproven.iter().zip(shown);
-    Ok(!waits && left.any(|((_, of), shown)| due(of) && shown.is_none()))
+    Ok(any && !is_over(now))
 }
 
-/// Whether this boot is to show the owner's way in.
+/// What this boot is to show the owner's way in for.
+fn due(root: &Root, settings: &Settings) -> Result<Vec<(String, Confirmation)>, Stop> {
+    let boot_id = boot_id(root)?;
+    let mut due = proof::unproven(root, settings);
+    due.retain(|(_, of)| of.boot_id != boot_id);
+    Ok(due)
+}
+
+/// Whether this boot is to show it.
 pub(super) fn is_due(root: &Root, settings: &Settings) -> Result<bool, Stop> {
-    due_for(root, settings, None)
+    Ok(!due(root, settings)?.is_empty())
 }
 
 /// Whether it is one that did not, and has had its time, and a file goes back for that.
 pub(super) fn is_lost(root: &Root, settings: &Settings, path: &str) -> Result<bool, Stop> {
-    Ok(is_over(sys::monotonic()) && due_for(root, settings, Some(path))?)
-}
-
-fn due_for(root: &Root, settings: &Settings, path: Option<&str>) -> Result<bool, Stop> {
-    let boot_id = boot_id(root)?;
-    let unproven = proof::unproven(root, settings);
-    let mut due = unproven.iter().filter(|(_, of)| of.boot_id != boot_id);
-    Ok(due.any(|(_, of)| path.is_none_or(|path| engine::waits_for(of, path))))
+    let lost = is_over(sys::monotonic())
+        && due(root, settings)?
+            .iter()
+            .any(|(_, of)| engine::waits_for(of, path));
+    Ok(lost)
 }
 
 fn is_over(now: Duration) -> bool {
