@@ -369,7 +369,15 @@ fn servers(root: &Root, resolv_conf: Option<&str>) -> (Vec<IpAddr>, Vec<IpAddr>,
 #[must_use]
 pub fn known_servers(root: &Root, resolv_conf: Option<&str>) -> String {
     let (dns, ntp, _) = servers(root, resolv_conf);
-    sha256(format!("{dns:?} {ntp:?}").as_bytes())
+    let mut text = String::new();
+    for list in [dns, ntp] {
+        for address in list {
+            text.push_str(&address.to_string());
+            text.push(' ');
+        }
+        text.push('\n');
+    }
+    sha256(text.as_bytes())
 }
 
 /// The files that name servers, where a firewall is to be in force: their change is worth a look. With where links lead.

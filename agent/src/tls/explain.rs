@@ -1,4 +1,5 @@
-//! Failed handshakes in plain words, with what to do.
+//! Failed handshakes in plain words, with what to do. rustls has names for more of them, which a camera's program is built
+//! without (`packaging/toolchain`).
 
 use rustls::{AlertDescription, CertificateError, Error};
 
@@ -35,7 +36,7 @@ pub fn explain(error: &Error) -> String {
             concat!("the gateway and this agent have no TLS version or cipher in common: ", wanted!()).into()
         }
         Error::DecryptError | Error::PeerMisbehaved(_) => {
-            format!("the gateway broke the TLS protocol ({error}); something in between may change what it sends")
+            "the gateway broke the TLS protocol; something in between may change what it sends".into()
         }
         Error::FailedToGetRandomBytes => "the kernel gives no random bytes".into(),
         other => format!("TLS failed: {other}"),
@@ -44,6 +45,9 @@ pub fn explain(error: &Error) -> String {
 
 /// TLS ended before the handshake did.
 pub const TRUNCATED: &str = "the connection ended during the TLS handshake; the gateway may be overloaded, or something in between cut it";
+
+const UNUSABLE: &str =
+    "the gateway's certificate cannot be used: it, or one of its CA's, is not made as one for the web is";
 
 fn certificate(error: &CertificateError) -> String {
     match error {
@@ -76,9 +80,13 @@ fn certificate(error: &CertificateError) -> String {
         CertificateError::BadEncoding => "the gateway's certificate is damaged".into(),
         CertificateError::Other(other) => match other.0.downcast_ref::<Refused>() {
             Some(refused) => refused.to_string(),
-            None => format!("the gateway's certificate cannot be used: {}", other.0),
+            None => UNUSABLE.into(),
         },
-        other => format!("the gateway's certificate cannot be used: {other}"),
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "the gateway's certificate, or one of its CA's, has a key or a signature that this program does not take: RSA with 2048 bits or more, ECDSA P-256 or P-384".into()
+        }
+        _ => UNUSABLE.into(),
     }
 }
 

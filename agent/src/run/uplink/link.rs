@@ -203,7 +203,7 @@ impl Link {
                     }
                 }
                 h2::Event::PeerGoAway { code } => {
-                    log::debug!("the gateway sent GOAWAY, {code:?}");
+                    log::debug!("the gateway sent GOAWAY, {}", code.name());
                     self.asks.push_back(Ask::GoAway);
                 }
                 h2::Event::Closed(error) => {
