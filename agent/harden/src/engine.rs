@@ -522,6 +522,7 @@ pub fn confirm(root: &Root, settings: &Settings) -> io::Result<bool> {
     if waited {
         if proof::unproven(root, settings).is_empty() {
             root.remove(&note_path(settings, STOPPED))?;
+            root.remove(&note_path(settings, proof::SHORT))?;
         }
         root.remove(&confirmation_path(settings))?;
         root.sync_folder(&settings.state_dir)?;
@@ -704,6 +705,7 @@ fn take_back_but(
     }
     let telnet = |path: &String| path.ends_with("/inetd.conf");
     let notes = [
+        (proof::SHORT, !proves),
         (STOPPED, proven || (gone || back.unasked) && !proves),
         (INETD, undone.restored.iter().any(telnet)),
     ];

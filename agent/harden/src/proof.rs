@@ -13,6 +13,8 @@ use crate::root::Root;
 use crate::transaction::Write;
 
 pub(crate) const UNPROVEN: &str = "unproven";
+/// A note of the state folder: the boots in which something waited and that did not last, as [`Boots`](crate::gate::Boots) are kept.
+pub const SHORT: &str = "short-boots";
 
 /// The note's parts. One without files stands for all of the journal, and so does damage.
 fn parts(root: &Root, settings: &Settings) -> Vec<String> {
@@ -129,6 +131,7 @@ pub fn prove(root: &Root, settings: &Settings, shown: &[Option<bool>]) -> io::Re
         root.sync_folder(&settings.state_dir)?;
     } else if left.is_empty() && waiting(root, settings)?.is_none() {
         root.remove(&note_path(settings, STOPPED))?;
+        root.remove(&note_path(settings, SHORT))?;
     }
     if left.is_empty() {
         root.remove(&path)?;

@@ -96,7 +96,7 @@ pub(super) fn recheck(request: &Request, root: &Root, settings: &Settings) -> Re
     let waiting = engine::waiting(root, settings).ok().flatten();
     let here = |waiting: &Confirmation| {
         let boot = live::boot_id(root);
-        boot.is_ok_and(|boot| boot == waiting.boot_id && !live::is_overdue(waiting, &boot))
+        boot.is_ok_and(|boot| boot == waiting.boot_id && !live::is_overdue(root, settings, waiting, &boot))
     };
     let uplink = waiting.as_ref().is_some_and(here) && live::owned_since(root, &request.config).is_some();
     let boot = waiting.is_none() && !proof::unproven(root, settings).is_empty();
@@ -221,7 +221,9 @@ fn confirm_by_uplink(request: &Request, root: &Root, settings: &Settings, boot_i
         let since = live::owned_since(root, &request.config);
         // Whole seconds are kept: of the same one it is not known which came first.
         let after = |since: Duration| since.as_secs() > waiting.applied_at.as_secs();
-        waiting.boot_id == boot_id && !live::is_overdue(&waiting, boot_id) && since.is_some_and(after)
+        waiting.boot_id == boot_id
+            && !live::is_overdue(root, settings, &waiting, boot_id)
+            && since.is_some_and(after)
     });
     if came_back {
         engine::confirm(root, settings).map_err(unknown)?;

@@ -196,7 +196,7 @@ pub(super) fn confirm(request: &Request, root: &Root, settings: &Settings) -> Re
     recover(request, root, settings)?;
     let waiting = engine::waiting(root, settings).map_err(unknown)?;
     if let Some(waiting) = waiting
-        && is_overdue(&waiting, &boot_id(root)?)
+        && is_overdue(root, settings, &waiting, &boot_id(root)?)
     {
         let why = "it was not confirmed in time, and is taken back: `lenscap harden --apply` does it anew";
         if request.json {
@@ -298,7 +298,7 @@ pub(super) fn roll_back(request: &Request, root: &Root, settings: &Settings, now
             return Ok(EXIT_OK);
         };
         let boot_id = boot_id(root)?;
-        match confirmation.due(&boot_id, sys::monotonic()) {
+        match due(root, settings, &confirmation, &boot_id) {
             // A confirmation removes a file of this folder.
             Due::Wait(left) => wait_for_change(&settings.state_dir, left),
             Due::RollBack => match take_back_overdue(root, settings, &request.config, &boot_id) {
@@ -359,7 +359,9 @@ pub(super) fn take_back_overdue(
     engine::recover(root, settings).map_err(refused)?;
     let waiting = engine::waiting(root, settings).map_err(unknown)?;
     match waiting {
-        Some(waiting) if is_overdue(&waiting, boot_id) => take_back(root, settings, config, &waiting),
+        Some(waiting) if is_overdue(root, settings, &waiting, boot_id) => {
+            take_back(root, settings, config, &waiting)
+        }
         Some(_) | None => Ok(Taken {
             left: Vec::new(),
             services: Ok(()),
@@ -368,8 +370,17 @@ pub(super) fn take_back_overdue(
 }
 
 /// Whether the time to confirm it is over. What could not be taken back yet is not confirmed any more: the rest of it was.
-pub(super) fn is_overdue(waiting: &Confirmation, boot_id: &str) -> bool {
-    waiting.due(boot_id, sys::monotonic()) == Due::RollBack
+pub(super) fn is_overdue(root: &Root, settings: &Settings, waiting: &Confirmation, boot_id: &str) -> bool {
+    due(root, settings, waiting, boot_id) == Due::RollBack
+}
+
+/// What is due. Where boot after boot ends before its time is over, less has to do.
+fn due(root: &Root, settings: &Settings, waiting: &Confirmation, boot_id: &str) -> Due {
+    let mut now = sys::monotonic();
+    if waiting.boot_id != boot_id && shown::is_one_of_many(root, settings, boot_id) {
+        now += CONFIRM_WITHIN - shown::SHORT;
+    }
+    waiting.due(boot_id, now)
 }
 
 /// Every login works as before, that of services too; what cannot be reached does not hold up the others, and its password
@@ -429,7 +440,7 @@ pub(super) fn put_firewall_back(root: &Root, settings: &Settings, act: bool) -> 
         let boot_id = boot_id(root)?;
         let why = if confirmation.boot_id != boot_id {
             "the firewall was not confirmed before the camera started again: it waits for `lenscap harden --confirm`"
-        } else if is_overdue(&confirmation, &boot_id) {
+        } else if is_overdue(root, settings, &confirmation, &boot_id) {
             "the firewall was not confirmed in time: it is to be taken back"
         } else {
             ""

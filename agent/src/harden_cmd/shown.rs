@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::path::Path;
 
 use lenscap_harden::engine::{self, Settings};
-use lenscap_harden::gate::{CONFIRM_WITHIN, Confirmation, SHOWN_WITHIN};
+use lenscap_harden::gate::{Boots, CONFIRM_WITHIN, Confirmation, MAX_BAD_BOOTS, SHOWN_WITHIN};
 use lenscap_harden::root::Root;
 use lenscap_harden::{listeners, proof};
 
@@ -13,6 +13,9 @@ use super::{Request, lock, refused, ssh, unknown};
 use crate::cli::Stop;
 use crate::{firewall, sys};
 
+/// How long a boot has where those before it did not last: long enough for a server to start.
+pub(super) const SHORT: Duration = Duration::from_secs(120);
+
 /// What a later boot is to show of the owner's way in. Nothing if that is an uplink, or none that a boot would end is seen.
 pub(super) fn way_in(root: &Root, request: &Request, boot_id: &str, ways: &ssh::Ways) -> Option<String> {
     let way = ssh::word(ways).filter(|_| owned_since(root, &request.config).is_none())?;
@@ -20,7 +23,8 @@ pub(super) fn way_in(root: &Root, request: &Request, boot_id: &str, ways: &ssh::
 }
 
 /// Looks, in a later boot, for the way in that the owner had: not before a server has had its time to end again. One that is
-/// not there then is lost: what was confirmed is to be taken back like what was not. A claimed uplink is one at any time.
+/// not there then is lost: what was confirmed is to be taken back like what was not. Where boot after boot ends before, one that is
+/// not there soon is lost. A claimed uplink is one at any time.
 /// Says whether it is still looked for.
 pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<bool, Stop> {
     let now = sys::monotonic();
@@ -29,7 +33,9 @@ pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<b
     let unproven = proof::unproven(root, settings);
     let owned = !unproven.is_empty() && owned_since(root, config).is_some();
     let any = unproven.iter().any(|(_, of)| due(of));
-    if !owned && (!any || now < CONFIRM_WITHIN) {
+    let short = any && is_one_of_many(root, settings, &boot_id);
+    let from = if short { SHORT } else { CONFIRM_WITHIN };
+    if !owned && (!any || now < from) {
         return Ok(any);
     }
     let _lock = lock(root)?;
@@ -43,13 +49,14 @@ pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<b
     let ways = ssh::ways(root, nets.unwrap_or_default(), None, &settings.state_dir);
     // What waits for the owner meanwhile comes first.
     let waits = engine::waiting(root, settings).map_err(unknown)?.is_some();
-    let over = is_over(now) && !waits;
+    let over = (short || is_over(now)) && !waits;
     let (mut shown, mut lost, mut blocks) = (Vec::new(), false, false);
     for (way, of) in proof::unproven(root, settings) {
         let is_due = due(&of);
-        if owned || is_due && ssh::is_back(&ways, &way, behind) {
+        let is_back = is_due && ssh::is_back(&ways, &way, behind);
+        if owned || is_back && now >= CONFIRM_WITHIN {
             shown.push(Some(true));
-        } else if is_due && over {
+        } else if is_due && !is_back && over {
             lost = true;
             blocks |= engine::waits_for(&of, &firewall::record_path(&settings.state_dir));
             shown.push(Some(false));
@@ -69,6 +76,19 @@ pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<b
         })?;
     }
     Ok(any && !is_over(now))
+}
+
+/// Whether something waited in some boots before this one, one after the other, and they ended before its time. Counts this one.
+pub(super) fn is_one_of_many(root: &Root, settings: &Settings, boot_id: &str) -> bool {
+    let before = engine::kept(root, settings, proof::SHORT);
+    let mut boots = Boots::parse(&before);
+    boots.begin(boot_id);
+    let text = boots.to_text();
+    if text != before {
+        // What cannot be counted has all the time that there is.
+        let _ = engine::keep(root, settings, proof::SHORT, &text);
+    }
+    boots.bad() >= MAX_BAD_BOOTS
 }
 
 /// What this boot is to show the owner's way in for.

@@ -368,9 +368,13 @@ fn what_was_not_confirmed_is_waited_for_after_a_boot_even_if_hardening_is_off() 
 
 /// On a camera that runs for 30 seconds, however long this machine does.
 fn just_started(dir: &Path, args: &[&str]) -> std::process::Output {
+    started_before(dir, 30, args)
+}
+
+fn started_before(dir: &Path, seconds: i64, args: &[&str]) -> std::process::Output {
     let uptime = fs::read_to_string("/proc/uptime").unwrap();
     let uptime: i64 = uptime.split('.').next().unwrap().parse().unwrap();
-    support::later(30 - uptime)
+    support::later(seconds - uptime)
         .arg("chroot")
         .arg(dir)
         .args(["/lenscap", "harden"])

@@ -166,3 +166,39 @@ fn whoever_removes_the_program_hears_that_no_boot_has_shown_the_way_in() {
         let _ = fs::remove_file(dir.path().join(NOTE));
     }
 }
+
+/// A camera that is off again before ten minutes are over would wait for ever.
+#[test]
+fn boots_that_do_not_last_show_what_they_can() {
+    if without_root() {
+        return;
+    }
+    for (mode, shown) in [(ENFORCED, true), (ENFORCED, false), ("", false)] {
+        let dir = open("busybox", ON_FLASH, &[ALLOWED, mode].concat());
+        authorise(dir.path(), KEYS);
+        let output = in_camera(dir.path(), &["--apply", "--password", "lock"]);
+        assert_eq!(code(&output), 0, "{}", text(&output));
+        if !shown {
+            without_ssh(dir.path());
+        }
+        let look = |seconds| {
+            let output = started_before(dir.path(), seconds, &["--recheck", "--json"]);
+            let said: Value = serde_json::from_str(&text(&output)).unwrap();
+            let inittab = fs::read_to_string(dir.path().join("etc/inittab")).unwrap();
+            let waits = said["waiting_for_boot"] == true || said["waiting_for_confirmation"] == true;
+            (waits, inittab.contains("#lenscap"))
+        };
+        for number in 2..=4 {
+            boot(dir.path(), number);
+            assert_eq!(look(30), (true, true));
+            assert_eq!(look(590), (true, true), "boot {number}");
+        }
+        boot(dir.path(), 5);
+        assert_eq!(look(30), (true, true), "a server takes its time");
+        assert_eq!(look(590), (shown, shown));
+        boot(dir.path(), 6);
+        later(dir.path());
+        assert_eq!(note(dir.path()), "");
+        assert!(!dir.path().join("etc/lenscap/harden/short-boots").exists());
+    }
+}
