@@ -99,8 +99,13 @@ impl Search<'_> {
         }
         let mut text = String::from_utf8_lossy(&text).into_owned();
         if form == Form::Unit {
-            // What other lines of it run starts with their names.
-            text = text.replace("\nExecStart=", "\n");
+            let mut commands = String::new();
+            for line in text.lines().filter(|line| line.starts_with("ExecStart=")) {
+                // Signs may stand before it.
+                commands.push_str(line.find('/').and_then(|at| line.get(at..)).unwrap_or_default());
+                commands.push('\n');
+            }
+            text = commands;
         }
         // thingino's scripts are called after what they start.
         if numbered(name_of(path)) == Some(self.server) && text.contains("start_daemon") {

@@ -49,11 +49,13 @@ pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<b
     let ways = ssh::ways(root, nets.unwrap_or_default(), None, &settings.state_dir);
     // What waits for the owner meanwhile comes first.
     let waits = engine::waiting(root, settings).map_err(unknown)?.is_some();
-    let over = (short || is_over(now)) && !waits;
+    let over = now >= from + SHOWN_WITHIN && !waits;
     let (mut shown, mut lost, mut blocks) = (Vec::new(), false, false);
+    let mut missed = false;
     for (way, of) in proof::unproven(root, settings) {
         let is_due = due(&of);
         let is_back = is_due && ssh::is_back(&ways, &way, behind);
+        missed |= is_due && !is_back;
         if owned || is_back && now >= CONFIRM_WITHIN {
             shown.push(Some(true));
         } else if is_due && !is_back && over {
@@ -63,6 +65,10 @@ pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<b
         } else {
             shown.push(None);
         }
+    }
+    if short && !missed {
+        // This boot may take its time then, like those after it.
+        let _ = root.remove(&engine::note_path(settings, proof::SHORT));
     }
     if shown.iter().any(Option::is_some) {
         proof::prove(root, settings, &shown).map_err(|error| {

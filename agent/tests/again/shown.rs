@@ -195,6 +195,15 @@ fn boots_that_do_not_last_show_what_they_can() {
         }
         boot(dir.path(), 5);
         assert_eq!(look(30), (true, true), "a server takes its time");
+        if shown {
+            let running = dir.path().join("proc").join(support::SSH_SERVER.to_string());
+            let away = dir.path().join("away");
+            assert_eq!(look(125), (true, true));
+            // It was seen: that it is away for a moment loses nothing.
+            fs::rename(&running, &away).unwrap();
+            assert_eq!(look(300), (true, true));
+            fs::rename(&away, &running).unwrap();
+        }
         assert_eq!(look(590), (shown, shown));
         boot(dir.path(), 6);
         later(dir.path());
