@@ -151,7 +151,7 @@ build() {
 		build_std="-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size"
 		std_path=$std_source
 		# A panic is a trap without its message: 83 kB of flash. Debug builds and other machines have the message. What `{:?}`
-		# would print is left out too, 4.3 kB more of compressed flash: clippy sees that the programs do not print it.
+		# would print is left out too, 4.3 kB more of compressed flash: tests/packaging/test_debug.py looks for it.
 		panic_flags="-Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none -Zfmt-debug=none"
 		export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1
 		unset RUSTUP_TOOLCHAIN

@@ -6,18 +6,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # With its width, sign and `#`; braces that are doubled are text.
-DEBUG = re.compile(r"(?<!\{)(?:\{\{)*\{[^{}\s]*:[^{}\s]*\?\}")
-# What comes behind these is in no program.
-TESTS = re.compile(r"^#\[cfg\(.*\btest\b.*\)\]\n(?:pub(?:\(\w+\))? )?mod \w+ \{", re.M)
+DEBUG = re.compile(r"(?<!\{)(?:\{\{)*\{[^{}\s]*:[^{}\s]*\?\s*\}")
+# These are in no program.
+TESTS = re.compile(r"^#\[cfg\((?:all\()?test\b.*\)\]\n(?:pub(?:\(\w+\))? )?mod \w+ \{\n.*?^\}", re.M | re.S)
 OF_TESTS = re.compile(r"^#\[cfg\(test\)\]\n(?:pub(?:\(\w+\))? )?mod (\w+);", re.M)
 IMPL = re.compile(r"^impl.*\bDebug for .*?^\}", re.M | re.S)
 
 
 def printed(text):
     """The lines of a source that print with it, outside of tests and of what is printed with it itself."""
-    tests = TESTS.search(text)
-    text = text[: tests.start()] if tests else text
-    text = IMPL.sub(lambda found: "\n" * found[0].count("\n"), text)
+    for other in (TESTS, IMPL):
+        text = other.sub(lambda found: "\n" * found[0].count("\n"), text)
     return [number for number, line in enumerate(text.splitlines(), 1) if DEBUG.search(line)]
 
 
@@ -29,11 +28,12 @@ def tests_of(path):
 
 class Debug(unittest.TestCase):
     def test_it_is_found(self):
-        for line in ('format!("{:?}", a)', 'format!("{a:?}")', '"{0:#?}"', '"{:02x?}"', '"{{{a:?}}}"', 'write!(f, "{:?} b")'):
+        for line in ('format!("{:?}", a)', 'format!("{a:?}")', '"{0:#?}"', '"{:02x?}"', '"{{{a:?}}}"', '"{a:? }"', 'write!(f, "{:?} b")'):
             self.assertEqual(printed(f"fn a() {{\n    {line};\n}}\n"), [2], line)
         for line in ('format!("{a}")', '"a: {b}?"', "a?;", '"{{a:?}}"', "match a { b: c? }"):
             self.assertEqual(printed(f"    {line}\n"), [], line)
-        self.assertEqual(printed('impl fmt::Debug for A {\n  "{:?}"\n}\n#[cfg(test)]\nmod tests {\n  "{:?}"\n'), [])
+        self.assertEqual(printed('impl fmt::Debug for A {\n  "{:?}"\n}\n#[cfg(test)]\nmod tests {\n  "{:?}"\n}\n'), [])
+        self.assertEqual(printed('#[cfg(test)]\nmod tests {\n}\nfn a() {\n  "{:?}"\n}\n'), [5])
 
     def test_no_sentence_of_the_program_has_it(self):
         sources = [path for path in (ROOT / "agent").rglob("*.rs") if "src" in path.parts and "fuzz" not in path.parts]

@@ -8,7 +8,7 @@ use crate::applied::Applied;
 use crate::credentials::{self, Secrets};
 use crate::defaults::Checker;
 use crate::edits::{Edit, Edits};
-use crate::firewall::{Policy, RECORD, Watch, is_own, watchers_agree};
+use crate::firewall::{Policy, RECORD, Watch, is_own, is_streamers, watchers_agree};
 use crate::firmware::{Recognised, recognise};
 use crate::gate::{Boots, Confirmation, Due};
 use crate::journal::{Entry, Journal, Saved, sha256};
@@ -414,7 +414,7 @@ fn applied_rest(root: &Root, settings: &Settings, rest: &Journal, reopened: bool
 #[must_use]
 pub fn closes_telnet(entry: &Entry, settings: &Settings) -> bool {
     let other = is_own(&entry.path, &settings.state_dir) || entry.path == settings.password_file;
-    entry.original.is_some() && !entry.insecure && !other
+    entry.original.is_some() && !entry.insecure && !other && !is_streamers(&entry.why)
 }
 
 /// What waits for the owner: this run's files, and those of an earlier one that waits already. The earlier time counts,
@@ -693,6 +693,7 @@ fn take_back_but(
     }
     let (write, gone) = rest_waits(root, settings, back, &others, &undone.restored)?;
     writes.extend(write);
+    let waits = !gone && waiting(root, settings).map_err(Failure::Unchanged)?.is_some();
     let (unproven, proves) = proof::rest(root, settings, &undone.restored, rest.entries.is_empty());
     let proven = unproven.is_some() && !proves;
     writes.extend(unproven);
@@ -705,7 +706,7 @@ fn take_back_but(
     }
     let telnet = |path: &String| path.ends_with("/inetd.conf");
     let notes = [
-        (proof::SHORT, !proves),
+        (proof::SHORT, !proves && !waits),
         (STOPPED, proven || (gone || back.unasked) && !proves),
         (INETD, undone.restored.iter().any(telnet)),
     ];

@@ -110,7 +110,8 @@ pub fn unproven(root: &Root, settings: &Settings) -> Vec<(String, Confirmation)>
 pub fn prove(root: &Root, settings: &Settings, shown: &[Option<bool>]) -> io::Result<()> {
     let path = note_path(settings, UNPROVEN);
     let (mut left, mut lost, mut all) = (String::new(), String::new(), false);
-    for (part, shown) in parts(root, settings).iter().zip(shown) {
+    let parts = parts(root, settings);
+    for (part, shown) in parts.iter().zip(shown) {
         if shown.is_none() {
             left.push_str(part);
         } else if *shown == Some(false) {
@@ -121,17 +122,26 @@ pub fn prove(root: &Root, settings: &Settings, shown: &[Option<bool>]) -> io::Re
             }
         }
     }
-    if !lost.is_empty() {
-        let text = if all { "" } else { &lost };
-        if keep(root, settings, UNCONFIRMED, text).is_err() {
-            // More than need be may go back, but this takes no room on a full disk.
-            root.rename(&path, &confirmation_path(settings))?;
-            left.clear();
+    let earlier = waiting(root, settings)?;
+    if lost.is_empty() {
+        if left.is_empty() && earlier.is_none() {
+            root.remove(&note_path(settings, STOPPED))?;
+            root.remove(&note_path(settings, SHORT))?;
         }
+    } else if parts.len() == 1 && earlier.is_none() {
+        // It takes no room on a full disk.
+        root.rename(&path, &confirmation_path(settings))?;
+        return root.sync_folder(&settings.state_dir);
+    } else {
+        // What could not be taken back yet goes with it.
+        if let Some(earlier) = earlier {
+            all |= earlier.paths.is_empty();
+            for path in &earlier.paths {
+                add(&mut lost, path);
+            }
+        }
+        keep(root, settings, UNCONFIRMED, if all { "" } else { &lost })?;
         root.sync_folder(&settings.state_dir)?;
-    } else if left.is_empty() && waiting(root, settings)?.is_none() {
-        root.remove(&note_path(settings, STOPPED))?;
-        root.remove(&note_path(settings, SHORT))?;
     }
     if left.is_empty() {
         root.remove(&path)?;

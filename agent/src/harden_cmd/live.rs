@@ -1,7 +1,7 @@
 //! On a running camera: the facts that decide, the owner's confirmation, and processes that are stopped.
 
 use core::time::Duration;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -252,38 +252,22 @@ pub(super) fn not_taken_back(left: &[String]) -> String {
 /// Waits until there is nothing to wait for. `now`: takes it back at once, as whoever removes this program must.
 pub(super) fn roll_back(request: &Request, root: &Root, settings: &Settings, now: bool) -> Result<u8, Stop> {
     if now {
-        must_be_root()?;
-        let _lock = lock(root)?;
-        recover(request, root, settings)?;
-        let waiting = engine::waiting(root, settings).map_err(unknown)?;
-        if let Some(waiting) = waiting {
-            let taken = take_back(root, settings, &request.config, &waiting)?;
-            if taken.left.is_empty() {
-                tell_taken(taken)?;
-                tell(
-                    request,
-                    "taken_back",
-                    "what was not confirmed is taken back",
-                    None,
-                )?;
-            } else {
-                if request.json {
-                    tell(request, "not_taken_back", &not_taken_back(&taken.left), None)?;
-                }
-                tell_taken(taken)?;
-            }
-        } else if local::is_unfinished(root, settings) {
-            let undone = local::undo(root, settings, &request.config);
-            undone.map_err(refused)?;
-        }
-        if !proof::unproven(root, settings).is_empty() {
+        let done = take_back_now(request, root, settings);
+        // The firewall goes with the program.
+        let stays = |path: &String| !is_own(path, &settings.state_dir);
+        let unproven = proof::unproven(root, settings);
+        if unproven
+            .iter()
+            .any(|(_, of)| of.paths.is_empty() || of.paths.iter().any(stays))
+        {
             // Where whoever removes this program sees it.
-            eprintln!(
+            let _ = writeln!(
+                io::stderr(),
                 "lenscap: no boot has shown yet that SSH lets you in, and nobody looks for it any more: \
                  `lenscap harden --undo --restore-insecure` opens what was closed"
             );
         }
-        return Ok(EXIT_OK);
+        return done;
     }
     loop {
         // Another run may have the lock, or a file system comes back.
@@ -304,7 +288,8 @@ pub(super) fn roll_back(request: &Request, root: &Root, settings: &Settings, now
             Due::RollBack => match take_back_overdue(root, settings, &request.config, &boot_id) {
                 Ok(taken) if taken.services.is_ok() => {
                     let told = tell_taken(taken).map(|()| EXIT_OK);
-                    if !shown::is_due(root, settings)? {
+                    let waits = engine::waiting(root, settings).map_err(unknown)?.is_some();
+                    if !waits && !shown::is_due(root, settings)? {
                         return told;
                     }
                 }
@@ -313,6 +298,34 @@ pub(super) fn roll_back(request: &Request, root: &Root, settings: &Settings, now
             },
         }
     }
+}
+
+fn take_back_now(request: &Request, root: &Root, settings: &Settings) -> Result<u8, Stop> {
+    must_be_root()?;
+    let _lock = lock(root)?;
+    recover(request, root, settings)?;
+    let waiting = engine::waiting(root, settings).map_err(unknown)?;
+    if let Some(waiting) = waiting {
+        let taken = take_back(root, settings, &request.config, &waiting)?;
+        if taken.left.is_empty() {
+            tell_taken(taken)?;
+            tell(
+                request,
+                "taken_back",
+                "what was not confirmed is taken back",
+                None,
+            )?;
+        } else {
+            if request.json {
+                tell(request, "not_taken_back", &not_taken_back(&taken.left), None)?;
+            }
+            tell_taken(taken)?;
+        }
+    } else if local::is_unfinished(root, settings) {
+        let undone = local::undo(root, settings, &request.config);
+        undone.map_err(refused)?;
+    }
+    Ok(EXIT_OK)
 }
 
 /// What came of taking back.

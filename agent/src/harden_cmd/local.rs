@@ -371,7 +371,7 @@ fn give(
 ) -> Result<Closed, Stop> {
     let (mut done, _) = record(root, settings);
     let mut closed = Closed::default();
-    let mut untold = 0;
+    let (mut untold, mut newly) = (0, false);
     for service in services {
         let new = Password(OTHER, secret.reveal());
         let changed = service.change(Password::known(service.old), new, shared, tries);
@@ -399,6 +399,7 @@ fn give(
                 seen
             }
         };
+        newly |= seen.is_some_and(|seen| seen != service.seen);
         done.retain_mut(|have| {
             if !have.is(service) {
                 return true;
@@ -415,7 +416,7 @@ fn give(
         none.measures.clear();
         engine::apply(&plan, &none, applied_at, &mut |_| Ok(())).map_err(super::failed)?;
         // It is that of an earlier run, and what is new is in no file.
-        if plan.edits.files().next().is_none() {
+        if newly && plan.edits.files().next().is_none() {
             engine::wait_with(root, settings, file, applied_at).map_err(super::failed)?;
         }
     }

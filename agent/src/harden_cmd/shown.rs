@@ -8,7 +8,7 @@ use lenscap_harden::gate::{Boots, CONFIRM_WITHIN, Confirmation, MAX_BAD_BOOTS, S
 use lenscap_harden::root::Root;
 use lenscap_harden::{listeners, proof};
 
-use super::live::{NOT_TAKEN_BACK, boot_id, owned_since};
+use super::live::{NOT_TAKEN_BACK, boot_id, is_overdue, owned_since};
 use super::{Request, lock, refused, ssh, unknown};
 use crate::cli::Stop;
 use crate::{firewall, sys};
@@ -39,6 +39,7 @@ pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<b
         return Ok(any);
     }
     let _lock = lock(root)?;
+    engine::recover(root, settings).map_err(refused)?;
     // Nothing is lost where nobody can look.
     listeners::read(root).map_err(unknown)?;
     // As the rules have it that are in force, whatever the configuration says by now.
@@ -47,8 +48,9 @@ pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<b
     let behind = record.as_ref().is_some_and(|record| !record.blackhole);
     let nets = record.as_ref().map(|record| record.allow_in.clone());
     let ways = ssh::ways(root, nets.unwrap_or_default(), None, &settings.state_dir);
-    // What waits for the owner meanwhile comes first.
-    let waits = engine::waiting(root, settings).map_err(unknown)?.is_some();
+    // What waits for the owner meanwhile comes first; not what could not be taken back yet.
+    let waiting = engine::waiting(root, settings).map_err(unknown)?;
+    let waits = waiting.is_some_and(|waiting| !is_overdue(root, settings, &waiting, &boot_id));
     let over = now >= from + SHOWN_WITHIN && !waits;
     let (mut shown, mut lost, mut blocks) = (Vec::new(), false, false);
     let mut missed = false;
@@ -81,7 +83,7 @@ pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<b
             Stop([before, &why].concat(), status)
         })?;
     }
-    Ok(any && !is_over(now))
+    Ok(any && now < CONFIRM_WITHIN + SHOWN_WITHIN)
 }
 
 /// Whether something waited in some boots before this one, one after the other, and they ended before its time. Counts this one.
@@ -89,6 +91,10 @@ pub(super) fn is_one_of_many(root: &Root, settings: &Settings, boot_id: &str) ->
     let before = engine::kept(root, settings, proof::SHORT);
     let mut boots = Boots::parse(&before);
     boots.begin(boot_id);
+    if sys::monotonic() >= CONFIRM_WITHIN {
+        // This one lasts.
+        boots.forget();
+    }
     let text = boots.to_text();
     if text != before {
         // What cannot be counted has all the time that there is.
@@ -112,13 +118,12 @@ pub(super) fn is_due(root: &Root, settings: &Settings) -> Result<bool, Stop> {
 
 /// Whether it is one that did not, and has had its time, and a file goes back for that.
 pub(super) fn is_lost(root: &Root, settings: &Settings, path: &str) -> Result<bool, Stop> {
-    let lost = is_over(sys::monotonic())
-        && due(root, settings)?
-            .iter()
-            .any(|(_, of)| engine::waits_for(of, path));
-    Ok(lost)
-}
-
-fn is_over(now: Duration) -> bool {
-    now >= CONFIRM_WITHIN + SHOWN_WITHIN
+    let due = due(root, settings)?;
+    let waits = due.iter().any(|(_, of)| engine::waits_for(of, path));
+    let from = if waits && is_one_of_many(root, settings, &boot_id(root)?) {
+        SHORT
+    } else {
+        CONFIRM_WITHIN
+    };
+    Ok(waits && sys::monotonic() >= from + SHOWN_WITHIN)
 }

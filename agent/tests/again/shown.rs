@@ -211,3 +211,59 @@ fn boots_that_do_not_last_show_what_they_can() {
         assert!(!dir.path().join("etc/lenscap/harden/short-boots").exists());
     }
 }
+
+/// Nor does one that lasts count among them, whatever waits on.
+#[test]
+fn boots_that_last_are_not_short() {
+    if without_root() {
+        return;
+    }
+    let dir = open("busybox", ON_FLASH, &[ALLOWED, ENFORCED].concat());
+    authorise(dir.path(), KEYS);
+    let output = in_camera(dir.path(), &["--apply", "--password", "lock"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    for number in 2..=5 {
+        boot(dir.path(), number);
+        let now = format!("6c1f4a0e-0000-0000-0000-{number:012}");
+        let parts = format!("another key\n/etc/inittab\n{now} key\n/etc/rc.local\n");
+        fs::write(dir.path().join(NOTE), parts).unwrap();
+        let said = later(dir.path());
+        assert_eq!(note(dir.path()), format!("{now} key\n/etc/rc.local\n"), "{said}");
+    }
+    boot(dir.path(), 6);
+    without_ssh(dir.path());
+    let output = started_before(dir.path(), 590, &["--recheck", "--json"]);
+    let said: Value = serde_json::from_str(&text(&output)).unwrap();
+    assert_eq!(said["waiting_for_boot"], true, "{said}");
+    assert!(!note(dir.path()).is_empty());
+}
+
+/// It waits for ever for a service that is gone: nothing else waits for that.
+#[test]
+fn a_service_that_does_not_answer_holds_up_no_login() {
+    if without_root() {
+        return;
+    }
+    let dir = open("busybox", ON_FLASH, ALLOWED);
+    authorise(dir.path(), KEYS);
+    let output = in_camera(dir.path(), &["--apply", "--password", "lock"]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    assert_eq!(code(&in_camera(dir.path(), &["--confirm"])), 0);
+    let state = dir.path().join("etc/lenscap/harden");
+    fs::write(state.join("services"), "onvif 127.0.0.1:9 0 1\n").unwrap();
+    let waits = "/etc/lenscap/camera-password\n";
+    fs::write(state.join("unconfirmed"), format!("{BOOT_ID} 0\n{waits}")).unwrap();
+    boot(dir.path(), 2);
+    without_ssh(dir.path());
+    let said = later(dir.path());
+    for name in ["etc/inittab", "etc/passwd"] {
+        let is = fs::read(dir.path().join(name)).unwrap();
+        assert!(is == original("busybox", name), "{name}: {said}");
+    }
+    let unconfirmed = fs::read_to_string(state.join("unconfirmed")).unwrap();
+    assert!(
+        unconfirmed.ends_with(waits),
+        "the service waits on: {unconfirmed}"
+    );
+    assert_eq!(note(dir.path()), "");
+}

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::Path;
 
+use super::STARTS_APART;
 use crate::edits::Edits;
 use crate::listeners;
 use crate::report::{Measure, Status};
@@ -90,7 +91,7 @@ pub fn apart(edits: &mut Edits<'_>, survey: &Survey, streamer: &Path) -> io::Res
         }
         if text.len() != before {
             planned = true;
-            edits.change(path, text, false, "starts the streamer in a network of its own")?;
+            edits.change(path, text, false, STARTS_APART)?;
         }
     }
     if planned {

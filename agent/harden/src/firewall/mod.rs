@@ -34,6 +34,15 @@ pub const FW4_FILE: &str = "/usr/share/nftables.d/ruleset-post/50-lenscap.nft";
 /// What OpenWrt's firewall 3 runs after it has loaded its rules.
 pub const FW3_FILE: &str = "/etc/firewall.user";
 
+/// Why a file of a streamer is changed.
+const REBINDS: &str = "binds a streamer to the loopback interface";
+const STARTS_APART: &str = "starts the streamer in a network of its own";
+
+/// Whether a file was changed for that alone.
+pub(crate) fn is_streamers(why: &str) -> bool {
+    [REBINDS, STARTS_APART].contains(&why)
+}
+
 /// Whether a file is the firewall's alone.
 #[must_use]
 pub fn is_own(path: &str, state_dir: &str) -> bool {

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::REBINDS;
 use crate::edits::Edits;
 use crate::locate::{Form, locate};
 use crate::report::{Measure, Status};
@@ -59,7 +60,7 @@ pub fn rebind(edits: &mut Edits<'_>, may_be_reached: &dyn Fn(u16) -> bool) -> io
             let found = format!(
                 "{what} listens on {value}: it will listen on the loopback interface alone, from its next start on"
             );
-            edits.change(path, changed, false, "binds a streamer to the loopback interface")?;
+            edits.change(path, changed, false, REBINDS)?;
             edits.find(Measure::Firewall, Status::Planned, Some((path, 0)), found);
         }
     }

@@ -1,8 +1,10 @@
 //! What waits for the owner, or for a boot, beside files.
 
 use super::*;
-use crate::engine::{UNCONFIRMED, keep, wait_with, waiting, waits_for};
+use crate::edits::Edits;
+use crate::engine::{UNCONFIRMED, closes_telnet, keep, wait_with, waiting, waits_for};
 use crate::proof::{UNPROVEN, prove, unproven};
+use crate::root::Attributes;
 
 const PASSWORD: &str = "/etc/lenscap/camera-password";
 
@@ -67,6 +69,16 @@ fn each_part_goes_its_way() {
         (left.concat(), waiting.map(|waiting| waiting.paths.concat()))
     };
     let (yes, no) = (Some(true), Some(false));
+    let both = |what: &str| {
+        keep(root, settings, UNCONFIRMED, what).unwrap();
+        lost(&[no, yes, yes, yes]).1
+    };
+    assert_eq!(
+        both("zero 0\n/z\n"),
+        Some("/a/b/z".into()),
+        "what could not be taken back yet"
+    );
+    assert_eq!(both(""), Some(String::new()), "all");
     assert_eq!(lost(&[yes, yes, yes, yes]), (String::new(), None));
     assert_eq!(lost(&[yes, None, yes, None]), ("/c/e".into(), None));
     assert_eq!(lost(&[no, yes, None, no]), ("/d".into(), Some("/a/b/e".into())));
@@ -74,4 +86,34 @@ fn each_part_goes_its_way() {
         lost(&[no, no, no, no]),
         (String::new(), Some("/a/b/c/d/e".into()))
     );
+}
+
+/// What is changed for the firewall's sake is not telnet's.
+#[test]
+fn a_streamers_file_is_not_telnets() {
+    let camera = camera();
+    let mut edits = Edits::new(&camera.root);
+    edits
+        .change(
+            "/etc/inittab",
+            Vec::new(),
+            false,
+            "binds a streamer to the loopback interface",
+        )
+        .unwrap();
+    let why = edits.files().next().unwrap().1.why.join("; ");
+    let mut entry = crate::journal::Entry {
+        path: "/etc/inittab".into(),
+        original: Some(crate::journal::Saved {
+            name: String::new(),
+            attributes: Attributes::PRIVATE,
+        }),
+        written: String::new(),
+        insecure: false,
+        below: false,
+        why,
+    };
+    assert!(!closes_telnet(&entry, &camera.settings));
+    entry.why.push_str("; starts no telnet");
+    assert!(closes_telnet(&entry, &camera.settings));
 }
