@@ -9,6 +9,9 @@ use crate::report::{Measure, Status};
 use crate::root::Root;
 use crate::transaction::Store;
 
+/// Why such a file is changed.
+pub(crate) const ANEW: &str = "begins anew from the firmware's file";
+
 /// An update of the firmware brings other files below the overlay that keeps those which were closed: they are closed anew
 /// from there. Not where a measure is missing that closed something in them: then that is told.
 pub(crate) fn plan(root: &Root, settings: &Settings, edits: &mut Edits<'_>) -> io::Result<()> {
@@ -47,7 +50,7 @@ pub(crate) fn plan(root: &Root, settings: &Settings, edits: &mut Edits<'_>) -> i
         let text = format!("an update of the firmware brought another file below this one: {then}");
         edits.find(measure, status, Some((path, 0)), text);
         if all {
-            edits.begin_anew(path, base, entry.insecure, "begins anew from the firmware's file")?;
+            edits.begin_anew(path, base, entry.insecure, ANEW)?;
         }
     }
     Ok(())

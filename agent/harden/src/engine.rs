@@ -284,6 +284,13 @@ pub fn apply(
             .entry(path)
             .filter(|known| was.as_ref() == Some(&known.written));
         let (original, insecure, below) = original_of(root, path, edit, known);
+        let mut why = known.map_or(String::new(), |known| known.why.clone());
+        for more in &edit.why {
+            if !why.split("; ").any(|have| have == more) {
+                let before = if why.is_empty() { "" } else { "; " };
+                why.extend([before, more]);
+            }
+        }
         if let Some((contents, _)) = &edit.base {
             originals.push(contents.clone());
         }
@@ -298,7 +305,7 @@ pub fn apply(
             written: sha256(&edit.contents),
             insecure: insecure || edit.insecure,
             below,
-            why: edit.why.join("; "),
+            why,
         });
         writes.push(Write::File {
             path: path.to_owned(),

@@ -119,11 +119,12 @@ fn look(
         live::wait_in_background(&request.config)?;
     }
     // Whatever keeps it from being noted, the rest is looked at.
-    let proven = match shown::prove(root, settings, &request.config) {
+    let proven = shown::prove(root, settings, &request.config);
+    let overdue = live::take_back_overdue(root, settings, &request.config, &boot_id)?.services;
+    let proven = match proven {
         Err(stop) if stop.0.starts_with(live::NOT_TAKEN_BACK) => return Err(stop),
         proven => proven.err().map(|stop| stop.0),
     };
-    let overdue = live::take_back_overdue(root, settings, &request.config, &boot_id)?.services;
     let _lock = lock(root)?;
     recover(request, root, settings)?;
     confirm_by_uplink(request, root, settings, &boot_id)?;

@@ -253,12 +253,15 @@ pub(super) fn not_taken_back(left: &[String]) -> String {
 pub(super) fn roll_back(request: &Request, root: &Root, settings: &Settings, now: bool) -> Result<u8, Stop> {
     if now {
         let done = take_back_now(request, root, settings);
-        // The firewall goes with the program.
-        let stays = |path: &String| !is_own(path, &settings.state_dir);
+        let journal = Store::new(root, &settings.state_dir)
+            .journal()
+            .unwrap_or_default();
         let unproven = proof::unproven(root, settings);
-        if unproven
-            .iter()
-            .any(|(_, of)| of.paths.is_empty() || of.paths.iter().any(stays))
+        let waits = |path: &str| unproven.iter().any(|(_, of)| engine::waits_for(of, path));
+        // The firewall goes with the program.
+        let mut logins = journal.entries.iter();
+        if logins
+            .any(|entry| (entry.insecure || engine::closes_telnet(entry, settings)) && waits(&entry.path))
         {
             // Where whoever removes this program sees it.
             let _ = writeln!(

@@ -39,7 +39,7 @@ pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<b
         return Ok(any);
     }
     let _lock = lock(root)?;
-    engine::recover(root, settings).map_err(refused)?;
+    let recovered = engine::recover(root, settings);
     // Nothing is lost where nobody can look.
     listeners::read(root).map_err(unknown)?;
     // As the rules have it that are in force, whatever the configuration says by now.
@@ -53,7 +53,7 @@ pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<b
     let waits = waiting.is_some_and(|waiting| !is_overdue(root, settings, &waiting, &boot_id));
     let over = now >= from + SHOWN_WITHIN && !waits;
     let (mut shown, mut lost, mut blocks) = (Vec::new(), false, false);
-    let mut missed = false;
+    let (mut missed, mut looks) = (false, false);
     for (way, of) in proof::unproven(root, settings) {
         let is_due = due(&of);
         let is_back = is_due && ssh::is_back(&ways, &way, behind);
@@ -65,6 +65,7 @@ pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<b
             blocks |= engine::waits_for(&of, &firewall::record_path(&settings.state_dir));
             shown.push(Some(false));
         } else {
+            looks |= is_due;
             shown.push(None);
         }
     }
@@ -73,7 +74,8 @@ pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<b
         let _ = root.remove(&engine::note_path(settings, proof::SHORT));
     }
     if shown.iter().any(Option::is_some) {
-        proof::prove(root, settings, &shown).map_err(|error| {
+        let proven = recovered.and_then(|_| proof::prove(root, settings, &shown));
+        proven.map_err(|error| {
             // As where files cannot be taken back.
             if let Some(record) = record.filter(|_| blocks) {
                 let _ = firewall::remove(&record);
@@ -83,7 +85,7 @@ pub(super) fn prove(root: &Root, settings: &Settings, config: &Path) -> Result<b
             Stop([before, &why].concat(), status)
         })?;
     }
-    Ok(any && now < CONFIRM_WITHIN + SHOWN_WITHIN)
+    Ok(looks)
 }
 
 /// Whether something waited in some boots before this one, one after the other, and they ended before its time. Counts this one.
@@ -91,7 +93,7 @@ pub(super) fn is_one_of_many(root: &Root, settings: &Settings, boot_id: &str) ->
     let before = engine::kept(root, settings, proof::SHORT);
     let mut boots = Boots::parse(&before);
     boots.begin(boot_id);
-    if sys::monotonic() >= CONFIRM_WITHIN {
+    if sys::monotonic() >= CONFIRM_WITHIN + SHOWN_WITHIN {
         // This one lasts.
         boots.forget();
     }
@@ -118,12 +120,7 @@ pub(super) fn is_due(root: &Root, settings: &Settings) -> Result<bool, Stop> {
 
 /// Whether it is one that did not, and has had its time, and a file goes back for that.
 pub(super) fn is_lost(root: &Root, settings: &Settings, path: &str) -> Result<bool, Stop> {
-    let due = due(root, settings)?;
-    let waits = due.iter().any(|(_, of)| engine::waits_for(of, path));
-    let from = if waits && is_one_of_many(root, settings, &boot_id(root)?) {
-        SHORT
-    } else {
-        CONFIRM_WITHIN
-    };
-    Ok(waits && sys::monotonic() >= from + SHOWN_WITHIN)
+    let over = sys::monotonic() >= CONFIRM_WITHIN + SHOWN_WITHIN;
+    let waits = |(_, of): &(String, Confirmation)| engine::waits_for(of, path);
+    Ok(over && due(root, settings)?.iter().any(waits))
 }

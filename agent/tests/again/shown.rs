@@ -188,10 +188,12 @@ fn boots_that_do_not_last_show_what_they_can() {
             let waits = said["waiting_for_boot"] == true || said["waiting_for_confirmation"] == true;
             (waits, inittab.contains("#lenscap"))
         };
+        // One that ends within the last minute has not lasted either.
+        let last = if mode.is_empty() || shown { 590 } else { 650 };
         for number in 2..=4 {
             boot(dir.path(), number);
             assert_eq!(look(30), (true, true));
-            assert_eq!(look(590), (true, true), "boot {number}");
+            assert_eq!(look(last), (true, true), "boot {number}");
         }
         boot(dir.path(), 5);
         assert_eq!(look(30), (true, true), "a server takes its time");

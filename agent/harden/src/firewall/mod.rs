@@ -25,6 +25,8 @@ pub use policy::{MAX_SERVERS, Policy};
 pub use rebind::rebind;
 pub use rule::{Abilities, Family, Flags, Rule, Rules};
 
+use crate::anew::ANEW;
+
 /// The name of our table in nf_tables, and the beginning of our chains' names in iptables.
 pub const NAME: &str = "lenscap";
 /// Where the policy that is in force is kept, below the folder of the journal.
@@ -40,7 +42,9 @@ const STARTS_APART: &str = "starts the streamer in a network of its own";
 
 /// Whether a file was changed for that alone.
 pub(crate) fn is_streamers(why: &str) -> bool {
-    [REBINDS, STARTS_APART].contains(&why)
+    let of_streamers = |why: &str| [REBINDS, STARTS_APART].contains(&why);
+    let mut parts = why.split("; ");
+    parts.clone().any(of_streamers) && parts.all(|why| of_streamers(why) || why == ANEW)
 }
 
 /// Whether a file is the firewall's alone.

@@ -114,6 +114,8 @@ fn a_streamers_file_is_not_telnets() {
         why,
     };
     assert!(!closes_telnet(&entry, &camera.settings));
+    entry.why.push_str("; begins anew from the firmware's file");
+    assert!(!closes_telnet(&entry, &camera.settings));
     entry.why.push_str("; starts no telnet");
     assert!(closes_telnet(&entry, &camera.settings));
 }
