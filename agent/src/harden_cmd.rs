@@ -6,6 +6,7 @@ mod live;
 mod local;
 mod shown;
 mod ssh;
+mod stopping;
 
 use core::time::Duration;
 use std::io::{self, Write as _};
@@ -235,7 +236,7 @@ fn plan_surveyed<'a>(
     let mut plan = planned.map_err(unknown)?;
     if root.is_live()
         && settings.measures.contains(&Measure::Telnet)
-        && let Some((_, why)) = live::inetd_unread(root, settings)
+        && let Some((_, why)) = stopping::inetd_unread(root, settings)
     {
         plan.edits.find(Measure::Telnet, Status::Unknown, None, why);
     }
@@ -309,8 +310,8 @@ fn apply(
     let mut renewed = Ok(());
     let mut back = false;
     if root.is_live() && settings.measures.contains(&Measure::Telnet) {
-        renewed = live::renew(root, settings, &first);
-        back = !first.edits.awaited && live::stop_shells(root, settings, true).1;
+        renewed = stopping::renew(root, settings, &first);
+        back = !first.edits.awaited && stopping::stop_shells(root, settings, true).1;
     }
     // What was written is looked at again, as if by another run; which files matter is known.
     let mut second = plan_surveyed(request, root, settings, survey, checker)?;
@@ -367,7 +368,7 @@ fn undo(request: &Request, root: &Root, settings: &Settings, restore_insecure: b
     let wanted = |path: &str| wanted(path) && (services.is_ok() || path != settings.password_file);
     let before = firewall::record(root, &settings.state_dir);
     let undone = engine::undo_some(root, settings, restore_insecure, &wanted).map_err(failed)?;
-    live::revive(root, &undone.restored, "");
+    stopping::revive(root, &undone.restored, "");
     live::sync_firewall(root, settings, before.as_ref())?;
     let Undone {
         restored,

@@ -29,6 +29,7 @@ pub mod shell;
 pub mod started;
 pub mod storage;
 pub mod survey;
+mod taking_back;
 pub mod telnet;
 pub mod transaction;
 

@@ -28,7 +28,9 @@ use lenscap_harden::transaction::Store;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::{EXIT_UNKNOWN, Request, exit_status, failed, live, local, lock, recover, shown, ssh, unknown};
+use super::{
+    EXIT_UNKNOWN, Request, exit_status, failed, live, local, lock, recover, shown, ssh, stopping, unknown,
+};
 use crate::cli::Stop;
 use crate::config::{self, Harden, HardenMode, HardenPassword};
 use crate::flat;
@@ -249,7 +251,7 @@ impl Look<'_> {
         let mut outcome = Outcome::default();
         let stamp = look::stamp(self.root, &self.journal);
         self.put_firewall_back(memory, &mut outcome)?;
-        let mut shells = live::shells(self.root, self.settings.close).len();
+        let mut shells = stopping::shells(self.root, self.settings.close).len();
         if !self.settings.measures.contains(&Measure::Telnet) {
             shells = 0;
         }
@@ -431,9 +433,9 @@ impl Look<'_> {
         // Whatever fails from here on, the rest is done.
         let done = done.and(match measure {
             Measure::Telnet => {
-                let renewed = live::renew(self.root, alone, &plan);
+                let renewed = stopping::renew(self.root, alone, &plan);
                 if stops {
-                    outcome.stopped = live::stop_shells(self.root, alone, !self.request.boot).0;
+                    outcome.stopped = stopping::stop_shells(self.root, alone, !self.request.boot).0;
                 }
                 renewed
             }
