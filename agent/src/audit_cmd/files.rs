@@ -19,7 +19,7 @@ use lenscap_harden::edits::Edits;
 use lenscap_harden::engine::{self, Settings};
 use lenscap_harden::firmware::{keeps_none, recognise};
 use lenscap_harden::report::{Measure, Status};
-use lenscap_harden::root::{Kind, Root, name_of};
+use lenscap_harden::root::{Kind, Root, folder_of, name_of};
 use lenscap_harden::secret::LoginPassword;
 use lenscap_harden::survey::Survey;
 use lenscap_harden::{accounts, credentials, telnet};
@@ -401,6 +401,34 @@ fn modes(root: &Root, survey: &Survey, facts: &Facts) -> Fact<Vec<FileState>> {
     for program in facts.programs.value().into_iter().flatten() {
         add(&program.place, false, false);
     }
+    // Whoever may write a folder puts another file in the place of one.
+    let mut folders: Vec<String> = Vec::new();
+    for file in files.iter().filter(|file| !file.secret) {
+        let mut path = file.path.as_str();
+        while path.len() > 1 && folders.len() < MAX_ENTRIES {
+            path = folder_of(path);
+            if folders.iter().any(|known| known == path) {
+                break;
+            }
+            folders.push(path.to_owned());
+        }
+    }
+    for path in folders {
+        const STICKY: u32 = 0o1000;
+        let known = files.iter().any(|file| file.path == path);
+        if let Ok(state) = root.stat(&path)
+            && !known
+            && state.mode & STICKY == 0
+            && (state.mode & 0o022 != 0 || state.uid != 0)
+        {
+            files.push(FileState {
+                path,
+                mode: state.mode,
+                uid: state.uid,
+                secret: false,
+            });
+        }
+    }
     match failed {
         Some(failed) => failed,
         None => Fact::seen("modes", files),
@@ -426,7 +454,11 @@ fn droppings(root: &Root, mounts: &str) -> Fact<Vec<String>> {
                 continue;
             }
         };
-        if done.contains(&folder) || folder.starts_with("/dev/pts") || cards.contains(&folder) {
+        if done.contains(&folder)
+            || folder == "/dev/pts"
+            || folder.starts_with("/dev/pts/")
+            || cards.contains(&folder)
+        {
             continue;
         }
         done.push(folder.clone());

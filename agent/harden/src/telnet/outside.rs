@@ -17,7 +17,11 @@ fn table_elsewhere(words: &[String]) -> Option<&String> {
         return words.find(|word| word.starts_with('/') && name_of(word) != "inetd.conf");
     }
     let folder = words.skip_while(|word| *word != "-c").nth(1)?;
-    (!folder.contains("/cron")).then_some(folder)
+    let whole = format!("{}/", folder.trim_end_matches('/'));
+    let known = ["/crontabs/", "/cron.d/", "/spool/cron/"]
+        .iter()
+        .any(|known| whole.contains(known));
+    (!known).then_some(folder)
 }
 
 /// Words of the names of variables that decide what runs.

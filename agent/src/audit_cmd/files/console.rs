@@ -73,6 +73,11 @@ fn openwrt(root: &Root) -> Asks {
     if told { Asks::All } else { Asks::Nobody }
 }
 
+/// Whether a program of a console asks nobody for a password.
+pub(super) fn asks_nobody(words: &[&str]) -> bool {
+    asks(words) == Asks::Nobody
+}
+
 fn asks(mut words: &[&str]) -> Asks {
     while let [head, rest @ ..] = words {
         let name = name_of(head.trim_start_matches('-'));
@@ -88,20 +93,23 @@ fn asks(mut words: &[&str]) -> Asks {
         return Asks::Unknown;
     };
     match name_of(head.trim_start_matches('-')) {
-        name if SHELLS.contains(&name) => match rest.iter().position(|word| !word.starts_with('-')) {
-            // A script, or commands in words.
-            Some(0) => Asks::Unknown,
-            Some(at)
-                if rest[..at]
-                    .iter()
-                    .any(|word| !word.starts_with("--") && word.contains('c')) =>
-            {
-                let inner: Vec<&str> = rest.get(at..).unwrap_or_default().to_vec();
-                asks(&inner)
+        // Where it reads and writes is no script.
+        name if SHELLS.contains(&name) => {
+            match rest.iter().position(|word| !word.starts_with(['-', '<', '>'])) {
+                // A script, or commands in words.
+                Some(0) => Asks::Unknown,
+                Some(at)
+                    if rest[..at]
+                        .iter()
+                        .any(|word| !word.starts_with("--") && word.contains('c')) =>
+                {
+                    let inner: Vec<&str> = rest.get(at..).unwrap_or_default().to_vec();
+                    asks(&inner)
+                }
+                Some(_) => Asks::Unknown,
+                None => Asks::Nobody,
             }
-            Some(_) => Asks::Unknown,
-            None => Asks::Nobody,
-        },
+        }
         // As root it asks for no password.
         "su" => Asks::Nobody,
         "login" => match rest.iter().any(|word| is_flag(word, 'f')) {

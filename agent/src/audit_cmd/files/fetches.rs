@@ -4,11 +4,13 @@
 //! a plain text, what `sh -c`, `eval`, `$(…)` and backticks run, and where its output goes.
 
 mod cards;
+mod fetchers;
 mod functions;
 mod lexer;
 mod tables;
 mod ways;
 mod words;
+mod written;
 
 use lenscap_harden::root::name_of;
 
@@ -19,6 +21,7 @@ pub(super) use tables::{command_of, is_rules};
 use words::{gives_execution, operands, said, unwrap, value};
 pub(super) use words::{is_assignment, is_flag};
 
+use super::console;
 use super::starts::{is_loose, is_table, is_unit};
 
 /// Programs that fetch files; netcat too, where it only asks.
@@ -35,7 +38,6 @@ const FETCHERS: &[&str] = &[
     "netcat",
     "telnet",
 ];
-const NETCATS: &[&str] = &["nc", "ncat", "netcat", "telnet"];
 const SHELLS: &[&str] = &["sh", "ash", "bash", "dash", "hush"];
 /// Programs that run a file that they are given.
 const RUNNERS: &[&str] = &["python", "python3", "lua", "perl", "php", "node"];
@@ -93,6 +95,8 @@ pub(super) struct Looked {
     pub(super) found: Vec<Found>,
     /// What it runs of memory cards.
     pub(super) cards: Vec<Found>,
+    /// Where it gives a shell to whoever is at a console.
+    pub(super) consoles: Vec<Found>,
     /// The programs that it names as commands, each once.
     pub(super) starts: Vec<String>,
     /// What it mounts.
@@ -131,6 +135,7 @@ struct Reader<'k> {
     /// Files that were copied from cards, and folders.
     carded: Vec<String>,
     card: Vec<Found>,
+    consoles: Vec<Found>,
     functions: Vec<Function>,
     reading: Option<Function>,
     calls: u32,
@@ -149,6 +154,11 @@ struct Reader<'k> {
     /// Whether the pipe at hand brings what was fetched, from a host, and whether a shell's answers.
     piped: Option<(u32, String)>,
     shell_piped: bool,
+    /// What `echo` gives to the pipe, and the card's file whose contents or name goes through it.
+    echoed: Option<String>,
+    card_piped: Option<String>,
+    /// Whether what is read is what a script writes, which need be none.
+    written: bool,
     /// What fetches: line, and what is said of it.
     fetches: Vec<(u32, String)>,
     fetched: Vec<String>,
@@ -170,6 +180,7 @@ impl Reader<'_> {
         }
         let mut lexer = Lexer::new(text, line);
         let (piped, shell) = (self.piped.take(), core::mem::take(&mut self.shell_piped));
+        let (echoed, card_piped) = (self.echoed.take(), self.card_piped.take());
         while let Some(command) = lexer.next() {
             self.commands += 1;
             if self.commands > MAX_COMMANDS || self.is_spent(0) {
@@ -178,8 +189,13 @@ impl Reader<'_> {
             }
             self.step(command, depth);
         }
+        if lexer.open && !self.written {
+            let text = "cannot be followed to its end: a quote, a parenthesis or a document is not closed";
+            self.tell(line, false, text.into());
+        }
         self.end_function(depth);
         (self.piped, self.shell_piped) = (piped, shell);
+        (self.echoed, self.card_piped) = (echoed, card_piped);
     }
 
     /// Whether there was work enough, with so many bytes more.
@@ -287,6 +303,9 @@ impl Reader<'_> {
 
     fn run(&mut self, line: u32, how: &'static str, path: &str) {
         let placed = self.place(path);
+        if placed == "/dev/null" {
+            return;
+        }
         self.start(&placed);
         if self.run_of_card(line, &placed) {
             return;
@@ -316,9 +335,16 @@ impl Reader<'_> {
     fn command(&mut self, command: &Command, depth: u32) {
         let Command { line, inner, fed, .. } = command;
         let line = *line;
-        if !fed {
+        if let Some(document) = &command.document {
+            return self.written("", document, line, depth);
+        }
+        // What ends a group ends no pipe.
+        let closes = |word: &String| matches!(word.as_str(), "}" | "done" | "fi" | "esac");
+        if !fed && (command.words.is_empty() || !command.words.iter().all(closes)) {
             self.piped = None;
             self.shell_piped = false;
+            self.echoed = None;
+            self.card_piped = None;
         }
         let mut words: Vec<String> = command.words.iter().map(|word| self.expand(word)).collect();
         // A variable that holds a command and its words.
@@ -355,6 +381,7 @@ impl Reader<'_> {
             self.run(line, "runs", first);
         }
         let words = unwrap(words);
+        self.shows_card(line, words, output.as_deref());
         let fetched = match words {
             [] => None,
             [head, rest @ ..] => self.program(line, head, rest, inner, output.as_deref(), depth),
@@ -398,6 +425,23 @@ impl Reader<'_> {
         let operand = || rest.iter().find(|word| !word.starts_with(['-', '+']));
         match name {
             "eval" => self.evaluates(line, &rest.join(" "), inner, depth),
+            "echo" | "printf" => self.writes(line, rest, output, depth),
+            "read" => self.reads(rest),
+            "crontab" => {
+                if let Some(text) = self.echoed.take() {
+                    self.written("/etc/crontabs/root", &text, line, depth);
+                }
+            }
+            "getty" | "agetty" | "mingetty" | "mgetty" | "login" => {
+                let words: Vec<&str> = [head]
+                    .into_iter()
+                    .chain(rest.iter().map(String::as_str))
+                    .collect();
+                if console::asks_nobody(&words) {
+                    self.opens_console(line, head);
+                }
+            }
+            "crond" | "inetd" => self.table_elsewhere(line, name, rest),
             "." | "source" => {
                 if let Some(file) = operand() {
                     self.run(line, "runs", file);
@@ -465,7 +509,7 @@ impl Reader<'_> {
                     Self::keep(&mut self.marked, (line, file), &mut self.cut);
                 }
             }
-            "mount" => self.mounts(rest),
+            "mount" => self.mounts(line, rest),
             "udhcpc" => {
                 if let Some(file) = value(rest, &["-s", "--script"]) {
                     self.run(line, "runs", file);
@@ -508,12 +552,31 @@ impl Reader<'_> {
         // With `-s` it reads what comes, and words are that script's.
         let reads = rest.iter().any(|word| is_flag(word, 's'));
         match rest.iter().find(|word| !reads && !word.starts_with(['-', '+'])) {
+            Some(file) if file.starts_with("/dev/tty") || file == "/dev/console" => {
+                self.opens_console(line, "sh");
+            }
             Some(file) => self.run(line, "runs", file),
             None => {
                 self.reads_pipe(line);
+                if let Some(text) = self.echoed.take() {
+                    self.written("", &text, line, depth);
+                }
+                if let Some(file) = self.card_piped.take() {
+                    self.run_of_card(line, &file);
+                }
                 self.shell_piped = true;
             }
         }
+    }
+
+    fn opens_console(&mut self, line: u32, program: &str) {
+        let text = format!("gives a shell to whoever is there: `{program}`");
+        let found = Found {
+            line,
+            certain: true,
+            text,
+        };
+        Self::keep(&mut self.consoles, found, &mut self.cut);
     }
 
     fn evaluates(&mut self, line: u32, script: &str, inner: &[String], depth: u32) {
@@ -595,102 +658,24 @@ impl Reader<'_> {
             .any(|word| ['r', 'R', 'a'].iter().any(|flag| is_flag(word, *flag)));
         for from in from {
             self.takes_of_card(line, from, to, whole || from.contains('*'));
-            let fetched = self.is_fetched(&self.place(from));
+            let placed = self.place(from);
+            let fetched = self.is_fetched(&placed);
+            let put = format!("{}/{}", to.trim_end_matches('/'), name_of(from));
+            let starts = [to.as_str(), &put]
+                .into_iter()
+                .any(|to| ways::starts_by_place(&self.place(to)));
+            if is_loose(&placed) && starts && !fetched && !self.unpacked && !self.made.contains(&placed) {
+                self.tell(
+                    line,
+                    false,
+                    format!("puts `{placed}` where programs and what starts them lie"),
+                );
+            }
             self.make(to, fetched);
             self.make(
                 &format!("{}/{}", to.trim_end_matches('/'), name_of(from)),
                 fetched,
             );
-        }
-    }
-
-    /// Netcat, and whom it gives a shell to. Says whether its output comes from outside.
-    fn netcat(&mut self, line: u32, name: &str, rest: &[String]) -> bool {
-        let has = |letter: char| rest.iter().any(|word| is_flag(word, letter));
-        if has('l') || has('z') || rest.iter().any(|word| word == "--listen") {
-            return false;
-        }
-        let runs = |word: &String| word.starts_with("--exec") || word == "--sh-exec";
-        if has('e') || self.shell_piped || rest.iter().any(runs) {
-            self.says(line, format!("gives a shell to somebody outside: `{name}`"));
-        }
-        true
-    }
-
-    /// Where scp and rsync put what they fetch, which may be a folder.
-    fn copied(&mut self, operands: &[&String]) -> Option<String> {
-        let (to, from) = operands.split_last()?;
-        if !from.iter().any(|from| from.contains(':')) {
-            return None;
-        }
-        for name in from.iter().filter_map(|from| from.rsplit(['/', ':']).next()) {
-            self.make(&format!("{}/{name}", to.trim_end_matches('/')), true);
-        }
-        Some((*to).clone())
-    }
-
-    /// Notes the file that is fetched; what goes to the output is told by its giver.
-    fn fetcher(&mut self, line: u32, name: &str, rest: &[String], output: Option<&str>) -> Option<String> {
-        let text = said(name, rest);
-        if NETCATS.contains(&name) {
-            return self.netcat(line, name, rest).then_some(text);
-        }
-        let operands = || rest.iter().filter(|word| !word.starts_with('-'));
-        let url = rest.iter().rev().find(|word| word.contains('/'));
-        let last = url
-            .or(rest.last())
-            .map(|url| name_of(url.split(['?', '#']).next().unwrap_or_default()));
-        let file = match name {
-            "curl" => match value(rest, &["-o", "--output"]) {
-                Some(file) => Some(file.to_owned()),
-                None if rest
-                    .iter()
-                    .any(|word| is_flag(word, 'O') || word == "--remote-name") =>
-                {
-                    last.map(str::to_owned)
-                }
-                None => None,
-            },
-            "tftp" => {
-                if rest.iter().any(|word| is_flag(word, 'p')) {
-                    return None;
-                }
-                let file = value(rest, &["-l"]).or_else(|| value(rest, &["-r"]).map(name_of));
-                Some(file.map_or_else(|| "?".to_owned(), str::to_owned))
-            }
-            "ftpget" => {
-                let mut plain = rest.iter().enumerate().filter(|(n, word)| {
-                    let before = n.checked_sub(1).and_then(|n| rest.get(n));
-                    !word.starts_with('-')
-                        && !before.is_some_and(|word| matches!(word.as_str(), "-u" | "-p" | "-P"))
-                });
-                plain.nth(1).map(|(_, word)| word.clone())
-            }
-            "scp" | "rsync" => Some(self.copied(&operands().collect::<Vec<_>>())?),
-            // wget and what is like it.
-            _ if rest.iter().any(|word| word == "--spider") => return None,
-            _ => match value(rest, &["-O", "--output-document"]) {
-                Some(file) => Some(file.to_owned()),
-                None => match value(rest, &["-P", "--directory-prefix"]) {
-                    Some(folder) => last.map(|last| format!("{}/{last}", folder.trim_end_matches('/'))),
-                    None => {
-                        // Whoever has a pipe behind it means what it fetches.
-                        self.piped = Some((line, text.clone()));
-                        last.map(str::to_owned)
-                    }
-                },
-            },
-        };
-        match file.filter(|_| operands().next().is_some()) {
-            Some(file) if matches!(file.as_str(), "-" | "/dev/stdout" | "/proc/self/fd/1") => Some(text),
-            Some(file) if file == "/dev/null" => None,
-            Some(file) => {
-                self.fetches(line, text);
-                self.make(&file, true);
-                None
-            }
-            None if output.is_some() || name == "curl" => Some(text),
-            None => None,
         }
     }
 
@@ -729,6 +714,7 @@ impl Reader<'_> {
         Looked {
             found: self.found,
             cards: self.card,
+            consoles: self.consoles,
             starts: self.starts,
             mounted: self.mounted,
         }

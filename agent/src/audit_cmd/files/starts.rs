@@ -42,7 +42,7 @@ const UNITS: &[&str] = &[
 ];
 const WANTED: &[&str] = &[".wants", ".requires"];
 /// Where everybody may write.
-const LOOSE: &[&str] = &["/tmp/", "/var/tmp/", "/dev/shm/", "/var/run/", "/run/"];
+const LOOSE: &[&str] = &["/tmp/", "/var/tmp/", "/dev/", "/var/run/", "/run/", "/var/lock/"];
 /// Memory cards are a matter of their own.
 const CARD: &str = "/tmp/sd";
 /// Lenscap's own files as its packages bring them, each with its SHA-256. What only has the name is somebody else's.
@@ -445,8 +445,9 @@ pub(super) fn findings(root: &Root, survey: &Survey, texts: &Texts, found: &mut 
             text: "there is none; BusyBox then gives a shell on the console".into(),
         });
     }
-    for (path, fetched, cards) in &texts.looked {
-        for (topic, list) in [(Topic::Download, fetched), (Topic::Card, cards)] {
+    for (path, lists) in &texts.looked {
+        let topics = [Topic::Download, Topic::Card, Topic::Console];
+        for (topic, list) in topics.into_iter().zip(lists) {
             for what in list {
                 let place = format!("{path}:{}", what.line);
                 let same =

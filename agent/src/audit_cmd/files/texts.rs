@@ -73,8 +73,8 @@ pub(super) struct Texts {
     pub(super) commands: Vec<String>,
     /// Files whose lines are commands, some or all.
     pub(super) tables: Vec<String>,
-    /// What is wrong with them: the file, what it fetches, and what it runs of cards.
-    pub(super) looked: Vec<(String, Vec<Found>, Vec<Found>)>,
+    /// What is wrong with them: the file, what it fetches, what it runs of cards, and what it opens a console with.
+    pub(super) looked: Vec<(String, [Vec<Found>; 3])>,
     /// Whether there was more than is looked at.
     pub(super) cut: bool,
 }
@@ -243,14 +243,19 @@ impl Texts {
             // Firmwares that live on a card name it in every line.
             looked.cards.sort_by_key(|found| (!found.certain, found.line));
             looked.cards.truncate(MAX_CARDS);
-            let count = looked.found.len() + looked.cards.len();
+            if path.ends_with("/inittab") {
+                // Its lines say more.
+                looked.consoles.clear();
+            }
+            let count = looked.found.len() + looked.cards.len() + looked.consoles.len();
             if count == 0 {
                 continue;
             }
             self.cut |= count > left;
             left = left.saturating_sub(count);
             if left > 0 {
-                self.looked.push((path, looked.found, looked.cards));
+                self.looked
+                    .push((path, [looked.found, looked.cards, looked.consoles]));
             }
         }
     }

