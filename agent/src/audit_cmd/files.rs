@@ -414,13 +414,10 @@ fn modes(root: &Root, survey: &Survey, facts: &Facts) -> Fact<Vec<FileState>> {
         }
     }
     for path in folders {
-        const STICKY: u32 = 0o1000;
+        // In a sticky one each file is its owner's.
+        let state = root.stat(&path).ok();
         let known = files.iter().any(|file| file.path == path);
-        if let Ok(state) = root.stat(&path)
-            && !known
-            && state.mode & STICKY == 0
-            && (state.mode & 0o022 != 0 || state.uid != 0)
-        {
+        if let Some(state) = state.filter(|state| !known && (state.mode & 0o1002 == 2 || state.uid != 0)) {
             files.push(FileState {
                 path,
                 mode: state.mode,

@@ -190,7 +190,7 @@ impl Reader<'_> {
             self.step(command, depth);
         }
         if lexer.open && !self.written {
-            let text = "cannot be followed to its end: a quote, a parenthesis or a document is not closed";
+            let text = "is not understood to its end: a quote or the like is not closed";
             self.tell(line, false, text.into());
         }
         self.end_function(depth);
@@ -665,11 +665,7 @@ impl Reader<'_> {
                 .into_iter()
                 .any(|to| ways::starts_by_place(&self.place(to)));
             if is_loose(&placed) && starts && !fetched && !self.unpacked && !self.made.contains(&placed) {
-                self.tell(
-                    line,
-                    false,
-                    format!("puts `{placed}` where programs and what starts them lie"),
-                );
+                self.tell(line, false, format!("copies `{placed}` over what starts"));
             }
             self.make(to, fetched);
             self.make(
