@@ -241,7 +241,10 @@ impl Texts {
             let text = root.read(&path).unwrap_or_default();
             let mut looked = fetches::look(&path, &text, &known);
             // Firmwares that live on a card name it in every line.
-            looked.cards.sort_by_key(|found| (!found.certain, found.line));
+            let (certain, others): (Vec<Found>, Vec<Found>) =
+                looked.cards.into_iter().partition(|found| found.certain);
+            looked.cards = certain;
+            looked.cards.extend(others);
             looked.cards.truncate(MAX_CARDS);
             if path.ends_with("/inittab") {
                 // Its lines say more.
