@@ -115,9 +115,13 @@ impl Reader<'_> {
             None => format!("may run what a memory card holds: `{path}`"),
         };
         let certain = copied || self.is_on_card(path) == Some(true);
+        self.tell_of_card(line, certain, text);
+        certain
+    }
+
+    fn tell_of_card(&mut self, line: u32, certain: bool, text: String) {
         let found = Found { line, certain, text };
         Self::keep(&mut self.card, found, &mut self.cut);
-        certain
     }
 
     pub(super) fn mounts(&mut self, line: u32, rest: &[String]) {
@@ -162,12 +166,7 @@ impl Reader<'_> {
     pub(super) fn path_of_card(&mut self, line: u32, folder: &str, what: &str) {
         if self.is_on_card(&format!("{folder}/")) == Some(true) {
             let text = format!("takes {what} from a memory card: `{folder}`");
-            let found = Found {
-                line,
-                certain: false,
-                text,
-            };
-            Self::keep(&mut self.card, found, &mut self.cut);
+            self.tell_of_card(line, false, text);
         }
     }
 
@@ -183,12 +182,7 @@ impl Reader<'_> {
         let starts = starts_by_place(&to) || starts_by_place(&put);
         if starts || all && SYSTEM.contains(&folder) {
             let text = format!("puts what a memory card holds over the system's own files: `{from}`");
-            let found = Found {
-                line,
-                certain: true,
-                text,
-            };
-            return Self::keep(&mut self.card, found, &mut self.cut);
+            return self.tell_of_card(line, true, text);
         }
         for path in [to.clone(), format!("{folder}/"), put] {
             Self::keep(&mut self.carded, path, &mut self.cut);

@@ -74,7 +74,8 @@ impl<'t> Lexer<'t> {
             fed: core::mem::take(&mut self.pipes),
             ..Command::default()
         };
-        let mut started = false;
+        // Whether a command starts behind all words so far.
+        let (mut started, mut begins) = (false, true);
         while !self.rest.is_empty() {
             if !started {
                 command.line = self.line;
@@ -104,7 +105,7 @@ impl<'t> Lexer<'t> {
                     let fed = core::mem::take(&mut self.pipes) || command.fed && !started;
                     command = Command::default();
                     command.fed = fed;
-                    started = false;
+                    (started, begins) = (false, true);
                 }
                 b'<' | b'>' | b'&' => {
                     started = true;
@@ -118,12 +119,12 @@ impl<'t> Lexer<'t> {
                     if descriptor {
                         self.redirection(&mut Command::default());
                     } else if !(word == "1" && self.peek(0) == b'>') {
-                        let begins = command.words.iter().all(|word| RESERVED.contains(&word.as_str()));
                         match word.as_str() {
                             "case" if begins => self.cases.push(self.parentheses),
                             "esac" if begins => drop(self.cases.pop()),
                             _ => {}
                         }
+                        begins &= RESERVED.contains(&word.as_str());
                         command.words.push(word);
                     }
                 }
@@ -185,9 +186,11 @@ impl<'t> Lexer<'t> {
                 text.extend(line);
             };
             self.open |= !ends;
-            self.documents
-                .insert(0, (String::from_utf8_lossy(&text).into_owned(), at));
+            let text = String::from_utf8_lossy(&text).into_owned();
+            self.documents.push((text, at));
         }
+        // The last one is taken first.
+        self.documents.reverse();
     }
 
     fn redirection(&mut self, command: &mut Command) {
